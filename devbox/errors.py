@@ -1,4 +1,4 @@
-"""The error tree. An error holds a sentence, details, a remedy and an exit code; only `cli/main.py` exits."""
+"""The exception tree: a sentence, details, a remedy and an exit code. Only `cli/main.py` exits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ INTERRUPTED = 130
 
 
 class DevboxError(Exception):
-    """What went wrong, for a person.
+    """An error to show to the user.
 
-    `sentence` says what and why in one sentence; `where` is `file:line` when a file is to blame; `details` are at
-    most a few lines (a command's last output); `remedy` is the next command or edit; `retryable` says whether the
-    same call may succeed later without a change. Sentence and remedy are one line each, whatever they quote.
+    `sentence` states problem and cause; `where` is `file:line` if a file is to blame; `details` are a few lines at most
+    (the last output of a command); `remedy` is the next command or edit; `retryable`: the same call may succeed later
+    without a change. Sentence and remedy are one line each, whatever text they quote.
     """
 
     exit_code = FAILED
@@ -35,9 +35,9 @@ class DevboxError(Exception):
             self.exit_code = exit_code
 
     def render(self) -> str:
-        """The text for stderr: the sentence, then details and remedy when there are any.
+        """Return the text for stderr: the sentence, then details and remedy, if any.
 
-        All of it may quote a file, an image or a program: nothing in it moves the cursor of a terminal.
+        Control characters in quoted text are escaped, so that they cannot move the terminal cursor.
         """
         head = f"{self.where}: {self.sentence}" if self.where else self.sentence
         lines = [f"devbox: {head}"]
@@ -48,7 +48,7 @@ class DevboxError(Exception):
 
 
 def to_one_line(text: str) -> str:
-    """A text without colours, and with what does not print, line ends too, as an escape."""
+    """Return the text on one line: colours removed, other unprintable characters and line ends escaped."""
     if text.isprintable():
         return text
     import re
@@ -60,75 +60,75 @@ def to_one_line(text: str) -> str:
 
 
 class UsageError(DevboxError):
-    """The command line asks for something that does not exist or does not fit."""
+    """An invalid command line."""
 
     exit_code = USAGE
 
 
 class EnvFileError(DevboxError):
-    """The env file (or a recipe it uses) is wrong; `where` says file and line."""
+    """An invalid env file or recipe; `where` is file and line."""
 
     exit_code = USAGE
 
 
 class NotSupported(EnvFileError):
-    """The file asks for something that this version can't do. An error only where it is used."""
+    """An env-file setting that this version does not support; raised only where the setting is used."""
 
 
 class NotTrusted(DevboxError):
-    """The file wants something of this machine that the user has not allowed."""
+    """A host access requested by the env file but not allowed by the user."""
 
 
 class NotLocked(DevboxError):
-    """The lock lacks something the file wants, or has something else, and is not to be written (`--locked`)."""
+    """A missing or outdated lockfile entry while `--locked` forbids writing the lockfile."""
 
 
 class HostError(DevboxError):
-    """This machine lacks something devbox needs: a program, a kernel feature, a permission."""
+    """A missing host requirement: a program, a kernel feature or a permission."""
 
 
 class CommandFailed(DevboxError):
-    """A program devbox started failed. `details` are its last lines."""
+    """A failed child process; `details` are its last output lines."""
 
 
 class HookFailed(CommandFailed):
-    """A hook failed. They come last: the containers are up."""
+    """A failed hook. Hooks run last: the containers are up."""
 
 
 class BakeFailed(DevboxError):
-    """A step of an image could not be made."""
+    """A failed build step of an image."""
 
 
 class BlobDamaged(BakeFailed):
-    """A blob of the store is not what its name says. It is gone now, to be had anew."""
+    """A blob in the store that does not match its digest; the blob has been removed and is fetched again next time."""
 
 
 class InstallConflict(DevboxError):
-    """A file that is to be put onto the host is in somebody's way, or was changed there by hand."""
+    """A file to install that already exists on the host or was modified there by hand."""
 
 
 class LedgerDamaged(DevboxError):
-    """The ledger of releases is not what devbox wrote: an entry was changed, taken away, or is an old copy."""
+    """A ledger modified outside of devbox: an entry was changed, removed or replaced by an old copy."""
 
 
 class TargetLocked(DevboxError):
-    """Another devbox moves a release into that stage just now."""
+    """A concurrent promotion to the same stage."""
 
     retryable = True
 
 
 class Denied(DevboxError):
-    """A release may not go where somebody wants it to go: a gate, the order of stages, a revocation."""
+    """A promotion refused by a gate, the stage order or a revocation."""
 
 
 class RegistryError(DevboxError):
-    """A registry refuses, lacks what was asked for, or sends something else."""
+    """A registry that refuses a request, does not have the object or sends an unexpected one."""
 
 
 class RegistryUnavailable(RegistryError):
-    """A registry can't be reached just now, or broke off; what was transferred is kept. `after`: in so many seconds.
+    """A registry that cannot be reached or dropped the connection; data transferred so far is kept.
 
-    `is_silent`: it said nothing, or too little, for as long as anybody waits.
+    `after`: seconds to wait before a retry. `is_silent`: the registry sent too little data before the timeout.
     """
 
     retryable = True
@@ -137,42 +137,42 @@ class RegistryUnavailable(RegistryError):
 
 
 class SigningError(DevboxError):
-    """A key can't be read or used, or something was not signed as it must be."""
+    """A key that cannot be read or used, or a missing or invalid signature."""
 
 
 class EngineError(DevboxError):
-    """A container could not be started, stopped or reached."""
+    """A container that cannot be started, stopped or reached."""
 
 
 class RouterUnavailable(EngineError):
-    """The router of a stage does not answer just now: it is being started again, or gone."""
+    """A stage's router that does not respond: it is restarting or stopped."""
 
     retryable = True
 
 
 class VerifyFailed(EngineError):
-    """A release that got the traffic of a stage was not well: the stage goes back to what it ran before."""
+    """A release that failed verification after receiving the stage's traffic: the stage is rolled back."""
 
 
 class PortTaken(EngineError):
-    """Another program holds a host port that was free when it was chosen."""
+    """A host port taken by another program after devbox had chosen it."""
 
 
 class NotReady(DevboxError):
-    """A container started but did not become ready in time."""
+    """A container that started but did not become ready in time."""
 
 
 class RolledBack(DevboxError):
-    """A release that was shifted to step by step was not good enough, or a person stopped it. All is as before."""
+    """A gray release that failed its analysis or was stopped by an operator. The previous release is restored."""
 
 
 class CannotRun(DevboxError):
-    """`exec`, `run`, `shell` or `tool` could not run the command at all."""
+    """A command of `exec`, `run`, `shell` or `tool` that cannot be started."""
 
     exit_code = CANNOT_RUN
 
 
 class Interrupted(DevboxError):
-    """The person pressed Ctrl-C."""
+    """An interruption by Ctrl-C."""
 
     exit_code = INTERRUPTED

@@ -1,7 +1,7 @@
-"""READ FIRST. The story of every command: load → resolve → observe → diff → execute → record, each verb a few lines.
+"""READ FIRST. The main flow of every command: load → resolve → observe → diff → execute → record.
 
-A project is opened, its file becomes a `Resolved` (what should be), one look at the machine an `Observed` (what is),
-their difference a `Plan`, which is printed by `plan` and run by `up`. What is decided here is only the order of verbs.
+A project is opened, its env file becomes a `Spec` (desired state), one observation of the host an `Observed`, their
+difference a `Plan`, which `plan` prints and `up` runs. This module decides only the order of the verbs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from devbox.records.trust import TrustRecord
 
 @dataclass(frozen=True)
 class PlanResult:
-    """What a command found and did: the plan it ran, on what."""
+    """The plan of a command, with the spec and the observation that the plan was made from."""
 
     plan: Plan
     resolved: Spec
@@ -56,27 +56,27 @@ class PlanResult:
 
 
 def list_host_access(opened: Project) -> tuple[HostAccess, ...]:
-    """What the file wants of this machine beside containers; `devbox trust` allows it."""
+    """Return the host access that the env file requests beyond containers; `devbox trust` allows it."""
     return host_access.list_access(load(opened))
 
 
 def list_install_access(opened: Project) -> tuple[HostAccess, ...]:
-    """What `devbox install` would put onto this machine; `devbox trust` allows it, too."""
+    """Return the host access of `devbox install`; `devbox trust` allows it."""
     return installs.list_access(load(opened))
 
 
 def list_stage_access(opened: Project) -> tuple[HostAccess, ...]:
-    """What stages want of this machine when something is promoted; `devbox trust` allows it, too."""
+    """Return the host access of stages during promotions; `devbox trust` allows it."""
     return host_access.list_stage_access(load(opened))
 
 
 def list_shell_access(opened: Project) -> tuple[HostAccess, ...]:
-    """What the shell of whoever enters the project would get (`devbox hook`); `devbox trust` allows it, too."""
+    """Return the changes to the user's shell (`devbox hook`); `devbox trust` allows them."""
     return activating.list_access(load(opened))
 
 
 def load_activation(opened: Project) -> activating.Activation | None:
-    """What it gets; None where the user has not allowed it as it is now."""
+    """Return the shell activation of the project, or None unless the user has allowed its current form."""
     resolved = load(opened)
     if not TrustRecord(opened.paths, opened.id).covers_shell(activating.list_access(resolved)):
         return None
@@ -88,7 +88,7 @@ def load_activation(opened: Project) -> activating.Activation | None:
 
 
 def plan(opened: Project, *, locked: bool = False) -> PlanResult:
-    """What `up` would do; with `locked`, NotLocked where it would have to write the lock."""
+    """Return the plan of `up`; with `locked`, raise NotLocked if the lockfile would have to be written."""
     resolved = pin(opened, load(opened), locked=locked)
     observed = observe_instance(opened, resolved)
     return PlanResult(differ.diff(resolved, observed), resolved, observed)
@@ -104,10 +104,10 @@ def up(
     locked: bool = False,
     terminal: int | None = None,
 ) -> PlanResult:
-    """Bring the instance to what the file wants; returns when everything is ready (started, without `wait`).
+    """Converge the instance to the env file; return when everything is ready (without `wait`: started).
 
-    What the lock lacks is written into it; with `locked` that is NotLocked, and nothing is. On a
-    `terminal` (a descriptor), a step that fails gets a shell.
+    Missing lockfile entries are added; with `locked`, raise NotLocked instead. With `terminal` (a file descriptor), a
+    failing build step opens a shell.
     """
     with lock_instance(opened, sink):
         resolved = load_trusted(opened, locked=locked)
@@ -139,9 +139,9 @@ def up(
 
 
 def down(opened: Project, sink: Sink, *, volumes: bool = False, name: str = "") -> Plan:
-    """Stop everything and leave nothing running; with `volumes` the data goes, too. Works with a broken file.
+    """Stop and remove everything, with `volumes` the data, too. Works with an invalid env file.
 
-    `name`: what steps call the instance; its directory's name when left out.
+    `name`: instance name in steps; default: the name of the project directory.
     """
     if os.path.isdir(opened.paths.tests(opened.id)):
         from devbox.matrix import reaper
@@ -168,14 +168,14 @@ def stop(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
         check_names(resolved, names)
         observed = observe_instance(
             opened, replace(resolved, images={}, containers={})
-        )  # stopping wants nothing of the host
+        )  # stopping requires no host access
         made = takedown.stop(resolved.containers, observed, names=names)
         apply(opened, made, resolved, observed, sink)
         return made
 
 
 def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
-    """Stop containers and start them again, as the file now wants them; what is to be baked is baked before."""
+    """Stop containers and start them from the current env file; images are built before the stop."""
     with lock_instance(opened, sink):
         resolved = load_trusted(opened)
         check_names(resolved, names)
@@ -189,7 +189,7 @@ def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan
 
 
 def run_once(opened: Project, command: OneShotCommand, sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
-    """Run a command in a one-shot container of `source`'s image on the project network, its needs started."""
+    """Run a command in a one-shot container of `source`'s image on the project network after starting its needs."""
     from devbox.execute.actions import build_request
     from devbox.execute.terminal import SecretResolver
 
@@ -216,7 +216,7 @@ def run_once(opened: Project, command: OneShotCommand, sink: Sink, *, source: st
 def _make_recorder(
     opened: Project, observed: Observed, names: tuple[str, ...] | None, sink: Sink, *, locked: bool = False
 ) -> Callable[[Spec], None]:
-    """What is done once the containers stand: what they were made from is written down, and what the lock lacked."""
+    """Return the callback that records the applied spec and the new lockfile entries once the containers run."""
 
     def write(resolved: Spec) -> None:
         opened.records.record_applied(locking.find_last_applied(resolved, observed, names))
@@ -227,7 +227,7 @@ def _make_recorder(
 
 
 def _confirm(opened: Project, resolved: Spec, names: tuple[str, ...] | None) -> None:
-    """Look once more: what was ready may have crashed while others became ready. NotReady where it does not recover."""
+    """Observe again: a ready container may have crashed since. Raise NotReady if it does not recover."""
     seen = opened.engine.observe(resolved.instance).containers
     for name in sorted(order.select_containers(resolved, names) & seen.keys()):
         spec = resolved.containers[name]
@@ -240,7 +240,7 @@ def _confirm(opened: Project, resolved: Spec, names: tuple[str, ...] | None) -> 
 
 
 def _list_unenforced_limits(engine: Engine, resolved: Spec) -> tuple[str, ...]:
-    """What a person should know of limits that this machine does not enforce for this user."""
+    """Return a note about limits that the host cannot enforce for this user, if any are set."""
     limited = [spec.label for spec in resolved.containers.values() if spec.limits != Limits()]
     if not limited or engine.capabilities.limits:
         return ()

@@ -1,6 +1,6 @@
-"""An opened project: where it lies, what its file says, one look at it, and a plan carried out under its lock.
+"""An open project: its location, env file, observation, and execution of a plan under the instance lock.
 
-What the verbs of `flow` and `verbs/` have in common; which of these they call, and in what order, is theirs to say.
+The shared operations of `flow` and `commands/`, which decide which operations run, and in what order.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Project:
-    """An opened project: where it lies, where its state is kept, and what runs its containers."""
+    """An open project: its location, state directories and container engine."""
 
     root: str
     env_file: str
@@ -48,11 +48,11 @@ class Project:
     engine: Engine
     store: ImageStore
     records: InstanceRecords
-    asks: int | None = None  # a descriptor of the person's terminal, for secrets whose commands ask
+    asks: int | None = None  # descriptor of the user's terminal, for secret commands that prompt
 
 
 def open_project(start: str, *, file: str | None = None, asks: int | None = None) -> Project:
-    """The project at or above a directory; nothing is read yet."""
+    """Find the project at or above a directory; no file is read yet."""
     root, env_file = project.find(start, file=file)
     paths = get_default_paths()
     key = find_id(paths, root, env_file)
@@ -69,14 +69,13 @@ def open_project(start: str, *, file: str | None = None, asks: int | None = None
 
 
 def load(opened: Project, *, held: bool = False, keep: bool = True, bakes: bool = False, fresh: bool = False) -> Spec:
-    """The file, resolved: from the cache when nothing it was made from has changed. `held`: by the caller, exclusively.
+    """Return the spec of the env file, cached until one of its inputs changes.
 
-    `bakes`: the caller will bake what the file wants. `fresh`: read the file itself, for what decides about releases:
-    the cache lies below DEVBOX_HOME and could lack a gate. HostError if those releases belong to another project.
-
-    What comes from env files may be secret and reaches no disk: it is kept in the runtime directory, which only the
-    holder of the instance may write to, since `down` removes it. Without `keep` nothing is written, and credentials
-    that were not generated yet are none that anybody will see.
+    `held`: the caller holds the instance lock. `bakes`: the caller will build images. `fresh`: bypass the cache, for
+    decisions about releases: the cache is below DEVBOX_HOME and could hide a gate; HostError if those releases belong
+    to another project. Values from env files may be secret and are never written to disk: their cache is in the runtime
+    directory, writable only for the holder of the instance lock, since `down` removes the directory. Without `keep`,
+    nothing is written, and credentials that do not exist yet get throwaway values.
     """
     if fresh:
         PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
@@ -109,7 +108,7 @@ def _read_cached(opened: Project, *directories: str) -> Spec | None:
 
 
 def _add_uncached_inputs(opened: Project, resolved: Spec) -> Spec:
-    """The file by what of the project is looked at each time: contexts and tarballs, and git's branch."""
+    """Add the inputs that are never cached: build contexts, tarballs, git branch."""
     resolved = add_contexts(resolved, digests=opened.paths.digests(opened.id))
     if not resolved.branched:
         return resolved
@@ -119,7 +118,7 @@ def _add_uncached_inputs(opened: Project, resolved: Spec) -> Spec:
 
 
 def load_trusted(opened: Project, *, locked: bool = False) -> Spec:
-    """The file of a project that may start something: what it wants of this machine has been allowed."""
+    """Return the spec of a project that may start containers; NotTrusted if its host access is not allowed."""
     resolved = pin(opened, load(opened, held=True, bakes=True), locked=locked)
     wanted = host_access.list_access(resolved)
     if not TrustRecord(opened.paths, opened.id).covers(wanted):
@@ -133,9 +132,9 @@ def load_trusted(opened: Project, *, locked: bool = False) -> Spec:
 
 
 def check_grants(opened: Project, resolved: Spec) -> None:
-    """NotTrusted if the file grants containers more than was accepted since one of them ran isolated.
+    """Raise NotTrusted if the file grants more than was accepted since a container first ran isolated.
 
-    Without a container that is closed off, now or before, nothing is recorded and nothing refused.
+    Without any isolated container, now or earlier, nothing is recorded or refused.
     """
     record, accepted = GrantRecord(opened.paths, opened.id), _read_accepted_grants(opened)
     if accepted is None and not grants.is_closed(resolved):
@@ -146,10 +145,10 @@ def check_grants(opened: Project, resolved: Spec) -> None:
 
 
 def check_release_grants(opened: Project, resolved: Spec) -> None:
-    """NotTrusted if the file grants more than at its first promotion, or by `devbox trust` since.
+    """Raise NotTrusted if the file grants more than at its first promotion or the last `devbox trust`.
 
-    That is kept outside of DEVBOX_HOME: no file below it has more promoted. For files that ran isolated, as
-    `check_grants`, which is called before.
+    The record is outside DEVBOX_HOME, so that no file below it can widen a promotion. For files that ran isolated; call
+    `check_grants` first.
     """
     if more := list_new_release_grants(opened, resolved):
         raise _make_grant_error(more)
@@ -159,7 +158,7 @@ def check_release_grants(opened: Project, resolved: Spec) -> None:
 
 
 def check_grants_by_vars(opened: Project, resolved: Spec) -> None:
-    """NotTrusted if the file by other vars (a cell of the matrix, a stage) loosens a container beyond what it may."""
+    """Raise NotTrusted if other vars (a matrix cell, a stage) grant a container more than accepted."""
     accepted = _read_accepted_grants(opened)
     if accepted is not None and (more := grants.find_loosened(grants.list_grants(resolved), accepted)):
         raise _make_grant_error(more)
@@ -175,7 +174,7 @@ def _make_grant_error(more: tuple[Grant, ...]) -> NotTrusted:
 
 
 def accept_grants(opened: Project, resolved: Spec) -> None:
-    """Record, for `devbox trust`, that the user accepts what the file grants now, by other vars as well."""
+    """Record, for `devbox trust`, the current grants of the file as accepted, those by other vars included."""
     record, released = (GrantRecord(opened.paths, opened.id, for_releases=which) for which in (False, True))
     if any(known is not None for known in (_read_accepted_grants(opened), released.read())) or grants.is_closed(
         resolved
@@ -193,7 +192,7 @@ def accept_grants(opened: Project, resolved: Spec) -> None:
 
 
 def _resolve_by_vars(opened: Project) -> Iterator[Spec]:
-    """The file by the vars of each cell of its matrix, and of each stage."""
+    """Yield the spec by the vars of each matrix cell and each stage."""
     from devbox.envfile.expand import list_credentials, resolve
     from devbox.envfile.load import load as read
     from devbox.envfile.load import load_each_cell
@@ -208,25 +207,25 @@ def _resolve_by_vars(opened: Project) -> Iterator[Spec]:
 
 
 def list_new_grants(opened: Project, resolved: Spec) -> tuple[Grant, ...]:
-    """What the file grants beyond what was accepted since it ran isolated."""
+    """Return the grants of the file beyond those accepted since it ran isolated."""
     accepted = _read_accepted_grants(opened)
     return grants.find_added(_list_grants(opened, resolved), accepted) if accepted is not None else ()
 
 
 def list_new_release_grants(opened: Project, resolved: Spec) -> tuple[Grant, ...]:
-    """What the file grants beyond what promotions may use; see `check_release_grants`."""
+    """Return the grants of the file beyond those allowed for promotions; see `check_release_grants`."""
     accepted = GrantRecord(opened.paths, opened.id, for_releases=True).read()
     return grants.find_added(_list_grants(opened, resolved), accepted) if accepted is not None else ()
 
 
 def _read_accepted_grants(opened: Project) -> tuple[Grant, ...] | None:
-    """The accepted grants; none of a file that a container of another one, which ran isolated, could have written."""
+    """Return the accepted grants; () for an unrecorded file that an isolated container of another project can write."""
     found = GrantRecord(opened.paths, opened.id).read()
     return () if found is None and is_within_isolated(opened.paths, opened.root) else found
 
 
 def _list_grants(opened: Project, resolved: Spec) -> tuple[Grant, ...]:
-    """What the file grants, and the files that it is read with: one that a container made is new."""
+    """Return the grants of the file and the files read with it, so that a file created by a container is noticed."""
     names = {project.LOCAL_FILE: "", **{f"recipes/{name}.toml": digest for name, digest in resolved.recipes.items()}}
     present = ((name, value) for name, value in names.items() if os.path.lexists(f"{opened.root}/{name}"))
     read = (Grant(subject=name, kind="file", value=value) for name, value in present)
@@ -234,9 +233,9 @@ def _list_grants(opened: Project, resolved: Spec) -> tuple[Grant, ...]:
 
 
 def pin(opened: Project, resolved: Spec, *, locked: bool) -> Spec:
-    """The file with what earlier bakes took, where the lock has no entry; with `locked`, it must have all that starts.
+    """Add the digests of earlier builds where the lockfile has no entry.
 
-    What starts on use may be named later, and is no reason to refuse the rest.
+    With `locked`, raise NotLocked unless every image that starts is locked; on-demand containers are exempt.
     """
     from devbox.execute import locks
 
@@ -252,7 +251,7 @@ def pin(opened: Project, resolved: Spec, *, locked: bool) -> Spec:
 
 
 def observe_instance(opened: Project, resolved: Spec) -> Observed:
-    """One look at the machine."""
+    """Observe the host once."""
     return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records, paths=opened.paths)
 
 
@@ -267,7 +266,7 @@ def observe_best_effort(opened: Project, resolved: Spec, sink: Sink) -> Observed
 
 @contextlib.contextmanager
 def lock_instance(opened: Project, sink: Sink) -> Iterator[None]:
-    """Hold the instance: two devbox processes that change one project take turns."""
+    """Hold the instance lock: two devbox processes that change one project take turns."""
     if environ.get("DEVBOX_HOOK") == opened.id:
         raise UsageError(
             "a hook can't change the instance that waits for it",
@@ -286,14 +285,14 @@ def lock_instance(opened: Project, sink: Sink) -> Iterator[None]:
 
 
 def _recover_installs(opened: Project, sink: Sink) -> None:
-    """Put the files in order that an install of any project was putting onto the host when it was killed."""
+    """Recover installs to the host, of any project, that were interrupted by a kill."""
     records = InstalledRecords(opened.paths)
     if not records.is_interrupted:
         return
     from devbox.execute import installing
 
     with contextlib.suppress(DevboxError, OSError), files.lock_file(records.lock, wait=False) as got:
-        if got and installing.recover(records):  # what hinders it, `devbox install` says
+        if got and installing.recover(records):  # `devbox install` reports the cause of a failure
             sink(Note(text=installing.RECOVERED))
 
 
@@ -311,10 +310,10 @@ def apply(
     terminal: int | None = None,
     standing: Callable[[Spec], None] | None = None,
 ) -> Spec:
-    """Run a plan. The file as it is then: its images by the packages that were installed.
+    """Run a plan; return the spec with images identified by the packages installed into them.
 
-    `standing` is told the same once the containers stand, though a hook may have failed.
-    `terminal`: a descriptor of the person's, for a shell where a step of an image fails.
+    `standing` is called with the same spec once the containers run, even if a hook fails. `terminal`: a descriptor of
+    the user's terminal, for a shell when a build step fails.
     """
     from devbox.execute.actions import Actions
     from devbox.execute.hooks import Hooks
@@ -322,7 +321,7 @@ def apply(
     from devbox.execute.terminal import SecretResolver
 
     if any(step.op == "network" for step in made.steps):
-        opened.engine.check_network()  # before minutes of baking
+        opened.engine.check_network()  # before minutes of building
     if hooks := [step.resource for step in made.steps if step.op == "hook"]:
         opened.records.record_due_hooks(hooks)
     with lend_terminal(opened.asks if terminal is None else terminal, sink) as lender:
@@ -355,7 +354,7 @@ def apply(
 
 @contextlib.contextmanager
 def lend_terminal(terminal: int | None, sink: Sink) -> Iterator[SharedTerminal | None]:
-    """The terminal behind a descriptor, which the display behind `sink` shares with programs; None for None."""
+    """Yield the terminal behind a descriptor, shared between programs and the display of `sink`; None for None."""
     if terminal is None:
         yield None
         return
@@ -366,16 +365,16 @@ def lend_terminal(terminal: int | None, sink: Sink) -> Iterator[SharedTerminal |
 
 
 def complete_lock(opened: Project, resolved: Spec, sink: Sink) -> None:
-    """Write into the lock what it lacks and is known."""
+    """Write known but missing entries into the lockfile."""
     from devbox.execute import locks
 
     if locks.complete(resolved, opened.store, sink):
-        with contextlib.suppress(DevboxError):  # edited meanwhile: the next command says what is wrong with it
-            load(opened, held=True)  # the lock is an input of the file as that command finds it
+        with contextlib.suppress(DevboxError):  # edited meanwhile: the next command reports the problem
+            load(opened, held=True)  # update the cache: the lockfile is an input of the spec
 
 
 def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:
-    """UsageError where a name is not that of a container of the file, or sleeps in a profile."""
+    """Raise UsageError if a name is not a container of the file or belongs to a disabled profile."""
     for name in names or ():
         if name in resolved.sleeping:
             profile = resolved.sleeping[name]
@@ -389,7 +388,7 @@ def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:
 
 
 def build_instance(opened: Project, name: str) -> Instance:
-    """The instance of a project, under this name."""
+    """Return the instance of a project under a name."""
     facts = os.stat(opened.root)
     owner, group = facts.st_uid, facts.st_gid
     return Instance(id=opened.id, name=name, root=opened.root, env_file=opened.env_file, owner=owner, group=group)

@@ -1,4 +1,4 @@
-"""Strict Jinja2: an undefined name is an error, and a template can reach nothing but what it is given."""
+"""Strict Jinja2: an undefined name is an error, and a template can reach only the variables passed in."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 
-_MORE = ("{%", "{##", "\r")  # what Jinja2 would see to
-_OWN = {"true", "false", "none", "True", "False", "None", "self", "not"}  # names that mean something of Jinja2's own
+_MORE = ("{%", "{##", "\r")  # syntax handled by Jinja2 only
+_OWN = {"true", "false", "none", "True", "False", "None", "self", "not"}  # names reserved by Jinja2
 
 
 class RenderError(ValueError):
-    """A template is malformed or uses a name that does not exist; the message says which."""
+    """A malformed template or an undefined name; the message states which."""
 
 
 def render(text: str, variables: Mapping[str, object]) -> str:
-    """`text` with its `{{ … }}` filled."""
+    """Return `text` with its `{{ … }}` expressions filled in."""
     if "{{" not in text and "{%" not in text:
         return text
     if (filled := _fill(text, variables)) is not None:
@@ -28,12 +28,12 @@ def render(text: str, variables: Mapping[str, object]) -> str:
 
     try:
         return _create_environment().from_string(text).render(variables)
-    except (TemplateError, TypeError) as error:  # TypeError: a template that wants to include another
+    except (TemplateError, TypeError) as error:  # TypeError: a template that includes another one
         raise RenderError(str(error)) from None
 
 
 def _fill(text: str, variables: Mapping[str, object]) -> str | None:
-    """What has nothing but names in its marks, as Jinja2 fills it, which takes 30 ms to load. None: it has more."""
+    """Fill a template that only uses names, without the 30 ms to load Jinja2; None if Jinja2 is required."""
     if any(mark in text for mark in _MORE):
         return None
     pieces = text.split("{{")
@@ -48,7 +48,7 @@ def _fill(text: str, variables: Mapping[str, object]) -> str | None:
 
 
 def render_all(value: Any, variables: Mapping[str, object]) -> Any:
-    """Every string inside lists and tables rendered, keys of tables included."""
+    """Render every string inside lists and tables, including table keys."""
     if isinstance(value, str):
         return render(value, variables)
     if isinstance(value, list):
@@ -63,7 +63,7 @@ def _create_environment() -> SandboxedEnvironment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    # Comments get rare marks: a shell's ${#name} is not one.
+    # Rare comment marks, so that a shell's ${#name} does not start a comment.
     return SandboxedEnvironment(
         undefined=StrictUndefined,
         keep_trailing_newline=True,

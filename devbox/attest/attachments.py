@@ -1,4 +1,4 @@
-"""What is attached to an image in the store: sigstore bundles that refer to it; the tags `….sig`, `….att` of old."""
+"""Attachments of an image in the store: sigstore bundles as referrers, and the legacy tags `….sig`, `….att`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CONTENT = "dev.sigstore.bundle.content"
 
 
 class Attachment(NamedTuple):
-    """One thing attached, not believed yet. `digest`: of its manifest. `table`: its layer, as the manifest lists it.
+    """One unverified attachment. `digest`: of its manifest. `table`: its layer, as listed in the manifest.
 
-    `raw`: empty if the layer names no blob.
+    `raw`: empty if the layer does not name a blob.
     """
 
     digest: str
@@ -33,7 +33,7 @@ class Attachment(NamedTuple):
 
 
 def attach(raw: bytes, *, predicate_type: str, subject: Descriptor, paths: Paths) -> Descriptor:
-    """Have a bundle refer to an image of the store; the manifest that does."""
+    """Attach a bundle to an image of the store; return its manifest."""
     oci = open_store(paths)
     with lock.lock_shared(paths):
         digest = ids.compute_sha256(raw)
@@ -53,7 +53,7 @@ def attach(raw: bytes, *, predicate_type: str, subject: Descriptor, paths: Paths
 
 
 def attach_legacy(payload: bytes, signature: bytes, *, subject: Descriptor, paths: Paths) -> Descriptor:
-    """Add a signature to those below the image's tag `….sig`."""
+    """Add a signature to the image's legacy tag `….sig`."""
     oci, name = open_store(paths), graph.list_legacy_tags(subject.digest)[0]
     with lock.lock_shared(paths):
         layer = envelopes.build_layer(payload, signature)
@@ -67,7 +67,7 @@ def attach_legacy(payload: bytes, signature: bytes, *, subject: Descriptor, path
 
 
 def list_attached(subject: str, oci: Layout) -> Iterator[Attachment]:
-    """Everything attached to a manifest that claims to be signed. What is not there, or is no manifest, is left out."""
+    """Yield a manifest's attachments that claim to be signed, without missing or invalid ones."""
     for target in inspect.find_referrers({subject}, oci):
         if _read_kind(target, oci).startswith(envelopes.ANY_VERSION):
             yield from _read_contents(target, oci)
@@ -80,12 +80,12 @@ def list_attached(subject: str, oci: Layout) -> Iterator[Attachment]:
 
 
 def open_store(paths: Paths) -> Layout:
-    """The layout of a DEVBOX_HOME."""
+    """Return the layout of a DEVBOX_HOME."""
     return Layout(paths.oci, lock=paths.lock("oci-index"))
 
 
 def find_subject(digest: str, oci: Layout) -> Descriptor:
-    """An image of the store by its digest, as what is attached refers to it. Raises RegistryError."""
+    """Return an image of the store as a subject for attachments; raise RegistryError if missing."""
     found = reachable.read_descriptor(digest, oci)
     if not found.media_type:
         raise RegistryError(f"the store has no image {digest}", remedy="devbox image pull REF, or devbox build")
@@ -104,7 +104,7 @@ def _read_contents(target: Descriptor, oci: Layout) -> Iterator[Attachment]:
 
 
 def _read_kind(target: Descriptor, oci: Layout) -> str:
-    """The artifact type: newer bundles say it themselves, older ones by the type of their config."""
+    """Return the artifact type; older bundles use their config's media type instead."""
     plain = oci.read_json(target.digest)
     kind = plain.get("artifactType")
     return kind if isinstance(kind, str) and kind else str(documents.read_table(plain, "config").get("mediaType", ""))

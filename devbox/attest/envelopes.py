@@ -1,4 +1,4 @@
-"""DSSE: signed envelopes (github.com/secure-systems-lab/dsse, version 1). A payload and its type are signed."""
+"""Signature formats: DSSE envelopes (github.com/secure-systems-lab/dsse, version 1), bundles, simple signing."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ IN_TOTO = "application/vnd.in-toto+json"
 
 
 class Signature(NamedTuple):
-    """One signature of an envelope. `key` is what the envelope says of who made it: a hint, no proof."""
+    """One signature of an envelope. `key` is the envelope's hint about the signing key, not proof."""
 
     raw: bytes
     key: str = ""
 
 
 class Envelope(NamedTuple):
-    """A payload of a type, signed."""
+    """A signed payload with its type."""
 
     payload_type: str
     payload: bytes
     signatures: tuple[Signature, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the envelope as JSON values."""
         return {
             "payload": _encode_base64(self.payload),
             "payloadType": self.payload_type,
@@ -36,23 +36,23 @@ class Envelope(NamedTuple):
         }
 
     def find_signer(self, keys: Iterable[PublicKey]) -> PublicKey | None:
-        """The first of the keys that signed it; None where none of them did."""
+        """Return the first key that signed the envelope; None if none did."""
         signed = encode_payload(self.payload_type, self.payload)
         return next((key for key in keys if any(key.verifies(each.raw, signed) for each in self.signatures)), None)
 
 
 def sign_payload(payload: bytes, signer: Signer, *, payload_type: str = IN_TOTO) -> Envelope:
-    """An envelope with one signature. It names no key: cosign would compare the name with an SSH fingerprint."""
+    """Return an envelope with one signature, without a key id, which cosign would compare with an SSH fingerprint."""
     return Envelope(payload_type, payload, (Signature(signer.sign(encode_payload(payload_type, payload))),))
 
 
 def encode_payload(payload_type: str, payload: bytes) -> bytes:
-    """What is signed: PAE, in which type and payload can't run into each other."""
+    """Return the signed bytes: PAE, which separates type and payload unambiguously."""
     return b"DSSEv1 %d %s %d %s" % (len(payload_type.encode()), payload_type.encode(), len(payload), payload)
 
 
 def read_envelope(plain: dict[str, Any]) -> Envelope:
-    """The envelope of a JSON table. Raises ValueError for what is none."""
+    """Parse an envelope; raise ValueError if invalid."""
     listed = documents.read_tables(plain, "signatures")
     signatures = tuple(Signature(decode_field(each, "sig"), documents.read_text(each, "keyid")) for each in listed)
     if not signatures:
@@ -61,7 +61,7 @@ def read_envelope(plain: dict[str, Any]) -> Envelope:
 
 
 def decode_field(plain: dict[str, Any], key: str) -> bytes:
-    """The bytes that stand in base64 at a key. Raises ValueError."""
+    """Return the base64-decoded bytes at a key; raise ValueError if invalid."""
     try:
         return base64.b64decode(documents.read_text(plain, key), validate=True)
     except ValueError:
@@ -74,18 +74,18 @@ def _encode_base64(raw: bytes) -> str:
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ANY_VERSION = "application/vnd.dev.sigstore.bundle"
-LIMIT = 32 << 20  # bytes: one holds a whole bill of materials, in base64
+LIMIT = 32 << 20  # bytes: a bundle may contain a whole SBOM, in base64
 
 
 class Bundle(NamedTuple):
-    """An envelope, and the hint of a key in which its maker believes."""
+    """An envelope, and a hint about its signing key."""
 
     envelope: Envelope
     hint: str = ""
 
 
 def write_bundle(envelope: Envelope, *, key: PublicKey) -> bytes:
-    """The bundle of an envelope that this key signed."""
+    """Return the bundle of an envelope that this key signed."""
     material = {"publicKey": {"hint": key.fingerprint}}
     return ids.encode_canonical_json(
         {"mediaType": BUNDLE_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope.to_json()}
@@ -93,7 +93,7 @@ def write_bundle(envelope: Envelope, *, key: PublicKey) -> bytes:
 
 
 def read_bundle(raw: bytes) -> Bundle:
-    """The bundle of a document. Raises ValueError for what is none, or holds no envelope."""
+    """Parse a bundle; raise ValueError if it is invalid or has no envelope."""
     plain = documents.parse(raw, limit=LIMIT)
     material = documents.read_table(plain, "verificationMaterial")
     return Bundle(read_envelope(documents.read_table(plain, "dsseEnvelope")), _read_hint(material))
@@ -109,7 +109,7 @@ _KIND = "cosign container image signature"
 
 
 def build_payload(digest: str, *, name: str) -> bytes:
-    """What is signed about a manifest. `name`: the image as a person knows it."""
+    """Return the signed payload about a manifest. `name`: the image's name for users."""
     critical = {
         "identity": {"docker-reference": name},
         "image": {"docker-manifest-digest": digest},
@@ -119,7 +119,7 @@ def build_payload(digest: str, *, name: str) -> bytes:
 
 
 def read_subject(raw: bytes) -> str:
-    """The digest of the manifest that a payload is about. Raises ValueError for what is no payload."""
+    """Return the manifest digest in a payload; raise ValueError if invalid."""
     critical = documents.read_table(documents.parse(raw), "critical")
     if documents.read_text(critical, "type") != _KIND:
         raise ValueError("it is no payload of a signature of an image")
@@ -127,7 +127,7 @@ def read_subject(raw: bytes) -> str:
 
 
 def read_signature(layer: dict[str, Any]) -> bytes:
-    """The signature of a payload, from an annotation of its layer. Raises ValueError."""
+    """Return a payload's signature from its layer's annotation; raise ValueError if invalid."""
     try:
         return base64.b64decode(
             documents.read_text(documents.read_table(layer, "annotations"), ANNOTATION), validate=True
@@ -137,7 +137,7 @@ def read_signature(layer: dict[str, Any]) -> bytes:
 
 
 def build_layer(raw: bytes, signed: bytes) -> dict[str, Any]:
-    """The layer of a payload and its signature."""
+    """Return the layer of a payload and its signature."""
     return {
         "mediaType": SIMPLE_SIGNING_TYPE,
         "digest": ids.compute_sha256(raw),

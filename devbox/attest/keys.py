@@ -1,6 +1,6 @@
-"""Keys that sign and verify: ed25519, and ECDSA on P-256 with SHA-256, which every key service has.
+"""Signing and verification keys: ed25519, and ECDSA on P-256 with SHA-256, which all key services support.
 
-A key is known by its fingerprint, the SHA-256 of its public half as DER (SPKI), in hexadecimal.
+A key is identified by its fingerprint: the SHA-256 of its public half as DER (SPKI), in hexadecimal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from devbox.errors import SigningError
 from devbox.host import environ, process
 
 LABEL = "ENCRYPTED PRIVATE KEY"
-# OWASP's choice for 16 MiB; with more memory, OpenSSL would refuse to read the key.
+# OWASP's parameters for 16 MiB; with more memory, OpenSSL refuses to read the key.
 _COST, _BLOCK, _LANES = 1 << 14, 8, 5
 _AES_BLOCK = 16
 
@@ -27,7 +27,7 @@ _AES_256_CBC = bytes.fromhex("060960864801650304012a")
 
 
 def encrypt_key(plain: bytes, passphrase: str) -> str:
-    """A PKCS#8 structure as a PEM text that opens with the passphrase."""
+    """Encrypt a PKCS#8 structure with the passphrase; return it as PEM."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     salt, start = os.urandom(16), os.urandom(_AES_BLOCK)
@@ -48,7 +48,7 @@ def encrypt_key(plain: bytes, passphrase: str) -> str:
 def _encode_der(tag: int, *parts: bytes) -> bytes:
     content = b"".join(parts)
     size = len(content)
-    if size < 0x80:  # noqa: PLR2004 - the short form of a length
+    if size < 0x80:  # noqa: PLR2004 - short form of a DER length
         return bytes([tag, size]) + content
     digits = size.to_bytes((size.bit_length() + 7) // 8)
     return bytes([tag, 0x80 | len(digits)]) + digits + content
@@ -65,19 +65,19 @@ def _encode_pem(der: bytes) -> str:
 
 ED25519, P256 = "ed25519", "ecdsa-p256"
 KINDS = (P256, ED25519)
-_PATIENCE = 60.0  # seconds; a key service may ask a person
+_PATIENCE = 60.0  # seconds; a key service may prompt a user
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """The half that verifies. `pem` is its one form: SubjectPublicKeyInfo."""
+    """A public key. `pem` is its only form: SubjectPublicKeyInfo."""
 
     pem: str
     kind: str
     fingerprint: str
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
-        """Whether this key signed the data."""
+        """Return whether this key signed the data."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -100,21 +100,21 @@ class Signer(Protocol):
 
     @property
     def public(self) -> PublicKey:
-        """Its half that verifies."""
+        """The public half."""
 
     def sign(self, data: bytes) -> bytes:
-        """The signature of data: 64 bytes of ed25519, or a DER signature of ECDSA. Raises SigningError."""
+        """Sign data: 64 bytes for ed25519, a DER signature for ECDSA. Raises SigningError."""
 
 
 class LocalSigner:
-    """A private key of this machine, opened."""
+    """A decrypted private key on this host."""
 
     def __init__(self, private: Any) -> None:
         self._private = private
         self.public = _build_public(private.public_key())
 
     def sign(self, data: bytes) -> bytes:
-        """The signature of data."""
+        """Sign data."""
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -123,7 +123,7 @@ class LocalSigner:
         return signature
 
     def to_pem(self, passphrase: str) -> str:
-        """The private half as a PEM text, encrypted unless the passphrase is empty."""
+        """Return the private key as PEM, encrypted unless the passphrase is empty."""
         from cryptography.hazmat.primitives import serialization
 
         form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -134,9 +134,9 @@ class LocalSigner:
 
 
 class CommandSigner:
-    """A key that a command has, as that of a key service: a SHA-256 digest of 32 bytes on stdin, a signature on stdout.
+    """A key used through a command, as for a key service: SHA-256 digest of 32 bytes on stdin, signature on stdout.
 
-    The signature is DER, as it is or in base64. What it gives is verified before it is used.
+    The signature is DER, raw or in base64. It is verified before use.
     """
 
     def __init__(self, public: PublicKey, command: str) -> None:
@@ -144,7 +144,7 @@ class CommandSigner:
         self._command = command
 
     def sign(self, data: bytes) -> bytes:
-        """The signature of data."""
+        """Sign data."""
         done = process.run(
             ["/bin/sh", "-c", self._command],
             purpose="sign by the key's command",
@@ -162,7 +162,7 @@ class CommandSigner:
 
 
 def generate(kind: str) -> LocalSigner:
-    """A new key."""
+    """Generate a key."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
     return LocalSigner(
@@ -171,7 +171,7 @@ def generate(kind: str) -> LocalSigner:
 
 
 def read_public(text: str, *, where: str) -> PublicKey:
-    """The public key of a PEM text. `where`: the file it is from. Raises SigningError for what is none."""
+    """Read a public key in PEM; `where`: its file, for errors. Raises SigningError if invalid."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
@@ -184,12 +184,12 @@ def read_public(text: str, *, where: str) -> PublicKey:
 
 
 def is_encrypted(text: str) -> bool:
-    """Whether a private key in PEM wants a passphrase."""
+    """Return whether a private key in PEM requires a passphrase."""
     return "ENCRYPTED" in text
 
 
 def read_private(text: str, passphrase: str, *, where: str) -> LocalSigner:
-    """The private key of a PEM text. Raises SigningError for what is none, and for a wrong passphrase."""
+    """Read a private key in PEM; raise SigningError if it is invalid or the passphrase is wrong."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 

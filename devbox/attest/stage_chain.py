@@ -1,7 +1,7 @@
-"""What one machine did with one stage, signed: a chain of records, published whole below a tag of its own.
+"""Signed record chain of one host for one stage, published whole under a tag of its own.
 
-Registries cannot compare and swap. So each machine writes a document that nobody else writes, and readers order the
-records of all machines by their clocks: a record's is greater than that of every record its machine knew of.
+Registries have no compare-and-swap. Each host therefore writes its own document, and readers order the records of all
+hosts by logical clocks: a record's clock is greater than that of every record known to its host.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from devbox.model.frozen import dataclass
 from devbox.model.ledger import GENESIS
 
 FORMAT = 1
-_LARGEST = 1 << 53  # of a number, which any reader of JSON keeps
-MOST = 4000  # records in a document, the newest ones: a registry takes 4 MiB
+_LARGEST = 1 << 53  # maximum of numbers that every JSON parser preserves
+MOST = 4000  # newest records in a document: a registry accepts 4 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """One thing done. `number` counts a machine's records of the stage, from 1; `previous` is the hash of the last one.
+    """One operation. `number` counts a host's records of the stage, from 1; `previous` is the preceding hash.
 
-    `clock` is negative for what an earlier version entered. `kind` is that of the ledger's entry. `left`: the release
-    that the stage ran before. `evidence`: the digest of the manifest that carries an approval or a revocation.
+    `clock` is negative for records of an earlier version. `kind` is the ledger entry's. `left`: the release that the
+    stage ran before. `evidence`: the digest of the manifest of an approval or revocation.
     """
 
     number: int
@@ -47,37 +47,37 @@ class StageRecord:
 
     @property
     def hash(self) -> str:
-        """The digest of all this."""
+        """The digest of the record."""
         return ids.compute_key(codec.dump(self))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageDocument:
-    """The records of one machine (`writer`) about one stage. `knows`: how many of other machines it had seen.
+    """The records of one host (`writer`) about one stage. `knows`: known record counts of other hosts.
 
-    `observed`: release → for how many seconds this machine saw the stage healthy with it. `signed`: when it was signed.
-    `confirmed`: as of when its machine knew all that any machine published; "" for never. Both times are in ISO 8601,
+    `observed`: release → seconds for which this host observed the stage healthy. `signed`: time of signing.
+    `confirmed`: time up to which the host knew everything published by any host; "" for never. Times are in ISO 8601,
     with a zone.
     """
 
     stage: str
-    repository: str  # without the host: machines may name a registry differently
+    repository: str  # without the registry host: machines may use different names for it
     writer: str
     records: tuple[StageRecord, ...]
     knows: Mapping[str, int] = field(default_factory=dict)
     observed: Mapping[str, float] = field(default_factory=dict)
     signed: str = ""
     confirmed: str = ""
-    by: str = ""  # the fingerprint of the key that signed it; "" while it is not
+    by: str = ""  # the fingerprint of the signing key; "" if unsigned
 
     @property
     def head(self) -> str:
-        """The hash of the newest record, on which all others hang."""
+        """The hash of the newest record, which covers all earlier ones."""
         return self.records[-1].hash if self.records else GENESIS
 
 
 def sign(document: StageDocument, signer: Signer, *, name: str) -> bytes:
-    """A sigstore bundle whose statement is about the head. `name` is for people."""
+    """Return a sigstore bundle with a statement about the head. `name` is for users."""
     plain = codec.dump(document)
     del plain["by"]
     payload = statements.write_statement(document.head, statements.STAGE, {"format": FORMAT, **plain}, name=name)
@@ -85,7 +85,7 @@ def sign(document: StageDocument, signer: Signer, *, name: str) -> bytes:
 
 
 def verify(raw: bytes, keys: Mapping[str, PublicKey], *, stage: str, repository: str) -> StageDocument:
-    """The document that one of these keys signed, about this stage. Raises SigningError."""
+    """Return the document about this stage if one of these keys signed it; raise SigningError otherwise."""
     try:
         envelope = envelopes.read_bundle(raw).envelope
         statement = statements.read_statement(envelope.payload)
@@ -111,7 +111,7 @@ def verify(raw: bytes, keys: Mapping[str, PublicKey], *, stage: str, repository:
 
 
 def is_chain(records: Sequence[StageRecord]) -> bool:
-    """True if each record names the one before it; the first of a long chain may be missing its own."""
+    """True if each record refers to its predecessor; the first of a truncated chain may have none here."""
     if not all(_is_sound(each) for each in records):
         return False
     first = not records or records[0].number > 1 or records[0].previous == GENESIS
@@ -130,7 +130,7 @@ def _is_sound(record: StageRecord) -> bool:
 
 
 def _is_time(text: str) -> bool:
-    """True for a time with its zone: what is entered once is read by every command from then on."""
+    """True for a time with a zone: invalid times must not enter the records, which all later commands read."""
     try:
         return dt.datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
@@ -143,7 +143,7 @@ def _build_error(why: str) -> SigningError:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedHead:
-    """The last row of a ledger: its number, its hash (`sha256:…`), when it was written; of which project."""
+    """The head of a project's ledger: its number, its hash (`sha256:…`), and its time."""
 
     project: str
     seq: int
@@ -152,14 +152,14 @@ class PublishedHead:
 
 
 def sign_head(head: PublishedHead, signer: Signer) -> bytes:
-    """A sigstore bundle whose statement is about the hash of the last row."""
+    """Return a sigstore bundle with a statement about the head's hash."""
     predicate = {"project": head.project, "seq": head.seq, "at": head.at}
     payload = statements.write_statement(head.hash, statements.LEDGER_HEAD, predicate, name=f"{head.project} ledger")
     return envelopes.write_bundle(envelopes.sign_payload(payload, signer), key=signer.public)
 
 
 def verify_head(raw: bytes, keys: Mapping[str, PublicKey]) -> PublishedHead:
-    """The head that one of these keys signed. Raises SigningError."""
+    """Return the head if one of these keys signed it; raise SigningError otherwise."""
     try:
         envelope = envelopes.read_bundle(raw).envelope
         statement = statements.read_statement(envelope.payload)

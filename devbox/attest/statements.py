@@ -1,4 +1,4 @@
-"""in-toto statements: what is said, of which image (github.com/in-toto/attestation, version 1)."""
+"""in-toto statements about images (github.com/in-toto/attestation, version 1)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAMES = {
 
 
 class Statement(NamedTuple):
-    """A predicate of a type, about digests."""
+    """A predicate with its type and its subject digests."""
 
     subjects: tuple[str, ...]
     predicate_type: str
@@ -49,7 +49,7 @@ class Statement(NamedTuple):
 
 
 def write_statement(subject: str, predicate_type: str, predicate: dict[str, Any], *, name: str) -> bytes:
-    """The statement about one digest, as it is signed. `name` is for people."""
+    """Return the statement about one digest in its signed form. `name` is for users."""
     algorithm, _, digits = subject.partition(":")
     return ids.encode_canonical_json(
         {
@@ -62,7 +62,7 @@ def write_statement(subject: str, predicate_type: str, predicate: dict[str, Any]
 
 
 def read_statement(raw: bytes, *, limit: int = documents.LIMIT) -> Statement:
-    """The statement of a payload. Raises ValueError for what is none."""
+    """Parse a statement; raise ValueError if invalid."""
     plain = documents.parse(raw, limit=limit)
     if documents.read_text(plain, "_type") not in _KNOWN_TYPES:
         raise ValueError("it is no in-toto statement")
@@ -76,15 +76,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """A person lets a release into a stage, deployed as `parts` say (`promotion.coverage`). Not after `expires`.
+    """An approver's permission for a release in a stage, deployed as in `parts` (`promotion.coverage`).
 
-    `deployment` is the digest of the parts. Approvals of earlier versions have neither.
+    Valid until `expires`. `deployment` is the digest of the parts. Approvals of earlier versions have neither.
     """
 
     release: str
     stage: str
     policy: str
-    approver: str  # as [approvers] calls them; who it is, the key says
+    approver: str  # name in [approvers]; the key is the proof
     issued: str
     expires: str
     comment: str = ""
@@ -94,7 +94,7 @@ class Approval:
 
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """A release that must enter no stage any more."""
+    """A release that is blocked from all stages."""
 
     release: str
     reason: str
@@ -103,7 +103,7 @@ class Revocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """A release has come into a stage. `previous`: the last entry before it in the ledger that begins with `ledger`."""
+    """A completed promotion. `previous`: the preceding entry of the ledger that begins with `ledger`."""
 
     release: str
     origin: str  # the stage it came from; "" for the first
@@ -115,14 +115,14 @@ class Promotion:
     gates: tuple[Verdict, ...]
     approvals: tuple[str, ...]  # digests of their manifests
     lost_requests: int | None
-    lost_by_cause: dict[str, int] | None  # cause → requests, without causes of none
-    lost_unknown: int | None  # at most so many more, on connections of a router or a replica that was killed
+    lost_by_cause: dict[str, int] | None  # cause → requests, without zero counts
+    lost_unknown: int | None  # upper bound of further losses, on connections of a killed router or replica
     ledger: str
     previous: str
     issued: str
 
     def to_predicate(self) -> dict[str, Any]:
-        """As the statement has it."""
+        """Return the predicate's JSON values."""
         return {
             "release": self.release,
             "from": self.origin,
@@ -143,7 +143,7 @@ class Promotion:
 
 
 def read_approval(predicate: dict[str, Any]) -> Approval:
-    """The approval that a predicate is. Raises ValueError for what is none."""
+    """Parse an approval; raise ValueError if invalid."""
     parts = documents.read_table(predicate, "parts")
     if not all(isinstance(each, str) for each in parts.values()):
         raise ValueError("parts are not all texts")
@@ -152,7 +152,7 @@ def read_approval(predicate: dict[str, Any]) -> Approval:
 
 
 def read_texts(cls: type[T], predicate: dict[str, Any]) -> T:
-    """A predicate whose values are all texts. Raises ValueError for what it is not."""
+    """Parse a predicate whose values are all texts; raise ValueError if invalid."""
     return cls(**{each.name: documents.read_text(predicate, each.name) for each in fields(cls)})  # type: ignore[arg-type]
 
 
@@ -162,20 +162,20 @@ _BUILDER = "urn:devbox:builder:"
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """A build of devbox. `source` as a release has it; `files`, `images`: what went in, by digest."""
+    """A build by devbox. `source` as in a release; `files`, `images`: inputs by digest."""
 
     release: str
     config: str
     source: str
-    builder: str  # as [builders] calls it
+    builder: str  # name in [builders]
     env_file: str
     files: Mapping[str, str] = field(default_factory=dict)  # the file, its lock and recipes, the inputs of [build]
-    images: Mapping[str, str] = field(default_factory=dict)  # references as the lock fixes them
+    images: Mapping[str, str] = field(default_factory=dict)  # references as pinned in the lock
     started: str
     finished: str
 
     def to_predicate(self) -> dict[str, Any]:
-        """As SLSA has it."""
+        """Return the predicate's JSON values in SLSA's format."""
         return {
             "buildDefinition": {
                 "buildType": _BUILD_TYPE,
@@ -201,7 +201,7 @@ class Provenance:
 
 
 class ProvenanceClaim(NamedTuple):
-    """What a provenance says: of any builder."""
+    """The claims of a provenance by any builder."""
 
     builder: str
     release: str  # "" unless devbox built it
@@ -209,7 +209,7 @@ class ProvenanceClaim(NamedTuple):
 
 
 def read_provenance(predicate: dict[str, Any]) -> ProvenanceClaim:
-    """What a predicate says. Raises ValueError for what is no provenance."""
+    """Parse a provenance; raise ValueError if invalid."""
     definition, details = (
         documents.read_table(predicate, "buildDefinition"),
         documents.read_table(predicate, "runDetails"),

@@ -1,4 +1,4 @@
-"""Verification: who signed what is attached to an image, and whether it is about this image at all."""
+"""Verification of an image's attachments: their signers, and whether they are about this image."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SHORT = 12
 
 @dataclass(frozen=True, kw_only=True)
 class AttachmentFinding:
-    """What one attachment is worth. `evidence`: the digest of its manifest.
+    """The verification result of one attachment. `evidence`: the digest of its manifest.
 
-    ok: signed by the key `by`, about this image. unknown: by a key that is not among those asked for. failed: it
-    claims one of them and is not signed by it, or is about something else, or can't be read.
+    ok: signed by the key `by`, about this image. unknown: signed by another key. failed: not signed by the given key
+    that it names, about something else, or unreadable.
     """
 
     verdict: Verdict
@@ -41,14 +41,14 @@ class AttachmentFinding:
 
 
 def list_findings(subject: str, oci: Layout, keys: Mapping[str, PublicKey]) -> list[AttachmentFinding]:
-    """All that is attached to the manifest of this digest, by these keys (by fingerprint) or others."""
+    """Verify all attachments of a manifest against these keys (by fingerprint)."""
     return [
         finding for each in attachments.list_attached(subject, oci) for finding in _verify_attached(each, subject, keys)
     ]
 
 
 def list_signed(found: Iterable[AttachmentFinding], predicate_type: str) -> list[tuple[AttachmentFinding, Statement]]:
-    """The statements of a type that one of the keys signed."""
+    """Return the statements of a type that one of the keys signed."""
     return [
         (each, each.statement)
         for each in found
@@ -59,7 +59,7 @@ def list_signed(found: Iterable[AttachmentFinding], predicate_type: str) -> list
 def _verify_attached(each: Attachment, subject: str, keys: Mapping[str, PublicKey]) -> Iterator[AttachmentFinding]:
     try:
         if ids.compute_sha256(each.raw) != documents.read_digest(each.table):
-            raise ValueError("its bytes are not what its digest says")  # noqa: TRY301 - one sentence for all
+            raise ValueError("its bytes are not what its digest says")  # noqa: TRY301 - reported below
         if each.media_type == envelopes.SIMPLE_SIGNING_TYPE:
             yield _verify_signature(each, subject, keys)
         elif each.media_type.startswith(envelopes.ANY_VERSION):
@@ -116,7 +116,7 @@ def _build_mismatch(each: Attachment, what: str, by: str, about: str) -> Attachm
 
 
 def sign_image(digest: str, signer: Signer, *, name: str, paths: Paths) -> bool:
-    """Have the image signed by a key, in both of cosign's forms; False where it was. `name` is for people."""
+    """Sign the image in both of cosign's forms; return False if it already was. `name` is for users."""
     oci, mine = attachments.open_store(paths), {signer.public.fingerprint: signer.public}
     found = [one for one in list_findings(digest, oci, mine) if one.what == statements.SIGNATURE]
     forms = {one.statement is not None for one in found if one.verdict == "ok"}
@@ -132,7 +132,7 @@ def sign_image(digest: str, signer: Signer, *, name: str, paths: Paths) -> bool:
 def attach_statement(
     digest: str, predicate_type: str, predicate: dict[str, Any], signer: Signer, *, name: str, paths: Paths
 ) -> str:
-    """Attach a signed statement about an image of the store; the digest of the manifest that carries it."""
+    """Attach a signed statement about an image of the store; return the digest of its manifest."""
     subject = attachments.find_subject(digest, attachments.open_store(paths))
     envelope = envelopes.sign_payload(statements.write_statement(digest, predicate_type, predicate, name=name), signer)
     raw = envelopes.write_bundle(envelope, key=signer.public)

@@ -1,6 +1,6 @@
-"""What the shells' hooks ask for when a project begins or ends around them: a script that sets the shell up.
+"""`devbox __activate`: called by the shell hook on entering or leaving a project; prints a script for the shell.
 
-Not a command of people. A project that was never allowed anything is not even read.
+Internal command. A project that was never trusted is not read.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from devbox.plan.activation import Activation
 
-WATCHED = ("trust.json", "ports.json")  # one line each: the shell asks again when one has changed
+WATCHED = ("trust.json", "ports.json")  # single-line files: the shell calls again when one has changed
 
 
 def activate(words: Sequence[str]) -> int:
-    """Print the script for a shell ("bash", "zsh", "fish") that is now where this process is."""
+    """Print the script for a shell ("bash", "zsh", "fish") in the current directory of this process."""
     from devbox.cli.terminal import print_line
     from devbox.plan import activation
 
@@ -40,7 +40,7 @@ def activate(words: Sequence[str]) -> int:
 
 
 def _find_activation() -> tuple[Activation | None, str]:
-    """What the project around this directory may set, and the directory of what it hangs on; nothing without one."""
+    """Return the activation of the surrounding project, and the directory of its watched files; else None and ""."""
     if not _is_in_project():
         return None, ""
     root, env_file = project.find(".")
@@ -65,7 +65,7 @@ def _is_in_project() -> bool:
 
 
 def render_script(shell: str, before: Mapping[str, str], after: Mapping[str, str], watched: str) -> str:
-    """The lines that turn one environment into another. `watched` is told to the shell alone."""
+    """Return the lines that turn one environment into another. `watched` is set in the shell only."""
     say = _format_fish if shell == "fish" else _format_posix
     changed = {name: value for name, value in after.items() if before.get(name) != value}
     gone = [name for name in before if name not in after]

@@ -1,4 +1,4 @@
-"""The addresses of published ports, as a user opens them."""
+"""Addresses of published ports, in the form opened by users."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from devbox.commands.table.options import Args
     from devbox.records.noop import NoopRecord
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what a browser uses for "everywhere"
-# Whose ports speak HTTP as far as anyone can tell from the file; a service's only where its number says so.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - wildcard addresses → loopback
+# Roles whose ports are assumed to speak HTTP; those of services only with a common port number.
 _WEB_ROLES = ("dev", "glue")
 _WEB_PORTS = (80, 8080)  # of the container
-_ROUTER, _METRICS, _PATH = "router", 8404, "/metrics"  # of a stage, see `plan.staging` and `routing.metrics`
+_ROUTER, _METRICS, _PATH = "router", 8404, "/metrics"  # of a stage, see `deploy.stage_containers` and `haproxy.metrics`
 
 
 def format_address(role: str, port: Mapping[str, object]) -> str:
-    """A published port (as in `ps --json`) as a person uses it: a URL, or ADDRESS:PORT."""
+    """Format a published port (as in `ps --json`): a URL, or ADDRESS:PORT."""
     host = _ANY.get(str(port["address"]), str(port["address"]))
     shown = f"[{host}]" if ":" in host else host
     web = port["protocol"] == "tcp" and (role in _WEB_ROLES or port["container"] in _WEB_PORTS)
@@ -29,46 +29,46 @@ def format_address(role: str, port: Mapping[str, object]) -> str:
 
 
 def format_port(row: Mapping[str, object], port: Mapping[str, object]) -> str:
-    """A published port of a container (as in `ps --json`); that of a stage's router with the path of its metrics."""
+    """Format a container's published port (as in `ps --json`); for a router's metrics port, with the path."""
     if is_metrics(row, port):
         return f"{format_address(str(row['role']), port)}{_PATH}"
     return format_mapping(str(row["role"]), port)
 
 
 def format_mapping(role: str, port: Mapping[str, object]) -> str:
-    """The address of a published port, behind the container's port if the host has another number: `8000 → URL`."""
+    """Format a published port, after the container's port if the host port differs: `8000 → URL`."""
     before = f"{port['container']} → " if port["container"] != port["host"] else ""
     return f"{before}{format_address(role, port)}"
 
 
 def list_ports(row: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """The published ports of a container."""
+    """Return the published ports of a container."""
     found = row["ports"]
     return found if isinstance(found, list) else []
 
 
 def is_metrics(row: Mapping[str, object], port: Mapping[str, object]) -> bool:
-    """Whether a port is there for Prometheus, not for visitors."""
+    """True if a port serves Prometheus rather than clients."""
     return row["name"] == row["image"] == _ROUTER and port["container"] == _METRICS
 
 
 def choose_container(ports: Mapping[str, object]) -> str:
-    """Which container is meant where none is named: dev, or the first that publishes a port where there is no dev.
+    """Return the default container: dev, or without a dev the first one that publishes a port.
 
-    `ports` are those of each container by its name.
+    `ports`: ports of each container by name.
     """
     return "dev" if "dev" in ports else next((name for name, own in ports.items() if own), "dev")
 
 
 def format_table(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Lines of two aligned columns."""
+    """Return lines of two aligned columns."""
     pairs = list(rows)
     width = max((len(name) for name, _ in pairs), default=0)
     return [f"{name.ljust(width)}  {value}" for name, value in pairs]
 
 
 def print_addresses(args: Args, found: NoopRecord, *, idle: bool) -> None:
-    """The addresses on stdout; what to try next, and whether there was nothing to do, for a person."""
+    """Print the addresses on stdout; on stderr, whether this was a no-op, and the next steps."""
     loud = args.get_text("progress") not in ("quiet", "json")
     if loud and idle:
         print_line("· nothing to do: everything is up as the file says")
@@ -79,7 +79,7 @@ def print_addresses(args: Args, found: NoopRecord, *, idle: bool) -> None:
 
 
 def _suggest_next(args: Args, container: str) -> str:
-    """What to try next, as it works from where the person is."""
+    """Suggest the next steps, valid in the user's directory."""
     devbox = "devbox"
     if place := args.get_text("directory"):
         import shlex

@@ -1,4 +1,4 @@
-"""`build` and `release ls|show`: what was made, by digest."""
+"""`build` and `release ls|show`: releases by digest."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from devbox.project import Project
 
 _SHELL = ("/bin/sh", "-c")
-_SHORT = 12  # digits of a digest that tell releases apart
+_SHORT = 12  # digits of a short release ID
 
 
 def build(args: Args) -> int:
-    """Make a release; its id and digest are the data, with the size of each layer."""
+    """Build a release; print ID, digest and layer sizes (data)."""
     project = open_from_args(args)
     by = _choose_signer(project, args.get_text("key"))
     with choose(args.get_text("progress")) as display:
@@ -53,12 +53,12 @@ def build(args: Args) -> int:
 
 
 def _format_layer(digest: str) -> str:
-    """What tells a layer from others; all of its digest for who reads no line that is broken."""
+    """Format a layer's digest: short on a terminal, else in full."""
     return f"{digest[: len('sha256:') + _SHORT]}…" if output.find_data_width() else digest
 
 
 def _choose_signer(project: Project, key: str) -> NamedSigner | None:
-    """Who signs what is built, asked for the passphrase before anything is; None where nobody does."""
+    """Return the signer of the build, with the passphrase prompt before the build; None without one."""
     resolved = load(project, bakes=True)
     if not key and not resolved.builders:
         return None
@@ -69,7 +69,7 @@ def _choose_signer(project: Project, key: str) -> NamedSigner | None:
 
 
 def ls(args: Args) -> int:
-    """The releases of the project, and what became of each."""
+    """Print the releases of the project with their states."""
     from devbox.commands import promote
 
     project = open_from_args(args)
@@ -98,7 +98,7 @@ def ls(args: Args) -> int:
 
 
 def show(args: Args) -> int:
-    """All about one release; its JSON is what a stage will be given."""
+    """Print a release; its JSON is the document given to stages."""
     project = open_from_args(args)
     release = verbs.find_release(project, args.get_text("release"))
     from devbox.commands import gray_releases, promote
@@ -133,7 +133,7 @@ def show(args: Args) -> int:
 
 
 def _format_process(process: Process) -> tuple[str, ...]:
-    """A process for a person: kind, ports, health, names of secrets, command."""
+    """Format a process: kind, ports, health, names of secrets, command."""
     ports = ", ".join(f"{port.container}{'/udp' if port.protocol == 'udp' else ''}" for port in process.ports)
     kind = process.kind if process.replicas == 1 else f"{process.kind} ×{process.replicas}"
     command = process.command[2] if process.command[:2] == _SHELL else shlex.join(process.command)
@@ -149,7 +149,7 @@ def _format_health(health: Health | None) -> str:
 
 
 def _format_state(stage: str, state: str) -> str:
-    """As people say it: a stage by its name alone is one that runs the release."""
+    """Format a state; a stage that runs the release is shown by its name alone."""
     return stage if state == "running" else f"{stage} ({state})"
 
 
@@ -164,7 +164,7 @@ def _to_plain(release: Release, stages: Mapping[str, str]) -> dict[str, object]:
 
 
 def _format_source(source: str) -> str:
-    """`git 1f2e3d4c5b6a`, with `dirty` where the files were not the commit's."""
+    """Format a source: `git 1f2e3d4c5b6a`, plus `dirty` for uncommitted changes."""
     kind, _, rest = source.partition(":")
     digits, dirty, _ = rest.removeprefix("sha256:").partition("-dirty")
     return f"{kind} {digits[:_SHORT]}{', dirty' if dirty else ''}"

@@ -1,6 +1,6 @@
-"""`devbox __complete WORDS…`: what may stand in place of the last word. Shells ask at every Tab: light.
+"""`devbox __complete WORDS…`: candidates for the last word. Called at every Tab, hence light.
 
-Each line is a candidate, a tab, and what it is. `:files` and `:directories` leave the word to the shell itself.
+Each line is a candidate, a tab and a description. `:files` and `:directories` delegate to the shell.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHELLS_OWN = ("files", "directories")
 
 
 def complete(words: Sequence[str]) -> list[str]:
-    """The lines for a command line of which the last word is being written."""
+    """Return the candidates for the last word of a command line."""
     if not words:
         return []
     line = _CommandLine(words[:-1])
@@ -30,25 +30,25 @@ def complete(words: Sequence[str]) -> list[str]:
 
 
 class _CommandLine:
-    """The words before the one being written, as far as they say what it can be."""
+    """The words before the completed one, as far as they determine its kind."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.positional: list[str] = []
         self.given: set[str] = set()
         self.places = {"directory": ".", "file": ""}
-        self.foreign = False  # behind `--`, where words are a program's own
-        self.passed_on = False  # to a program of the project's, which as a rule takes names of files
-        self.pending: Option | None = None  # the option whose value is being written
+        self.foreign = False  # after `--`, where words belong to another program
+        self.passed_on = False  # to a project's program, whose arguments are usually file names
+        self.pending: Option | None = None  # the option whose value is being completed
         for word in words:
             self._consume(word)
 
     @property
     def command(self) -> Command | None:
-        """The command, when its name is complete."""
+        """The command, if its name is complete."""
         return find(self._name)
 
     def list_candidates(self, word: str) -> list[Candidate]:
-        """What the word may become."""
+        """Return the candidates for the word."""
         if self.passed_on:
             return [(":files", "")]
         if self.foreign:
@@ -65,7 +65,7 @@ class _CommandLine:
     def _consume(self, word: str) -> None:
         if self.passed_on:
             return
-        if word == "=" and self.pending:  # bash parts --progress=plain into three words
+        if word == "=" and self.pending:  # bash splits --progress=plain into three words
             return
         if self.pending:
             self._record_value(self.pending, word)
@@ -112,7 +112,7 @@ class _CommandLine:
         return _list_commands(self.positional)
 
     def _list_flags(self, word: str) -> Iterator[Candidate]:
-        """Long options; the short ones as well when only the dash is there."""
+        """Yield long options; for a single dash, short ones as well."""
         for option in self._list_options():
             if option.name not in self.given:
                 shown = option.flags if word == "-" else option.flags[-1:]
@@ -138,7 +138,7 @@ class _CommandLine:
 
 
 def _list_commands(before: Sequence[str]) -> Iterator[Candidate]:
-    """The next word of a command's name."""
+    """Yield the candidates for the next word of a command name."""
     depth = len(before)
     for name, command in list_commands().items():
         words = name.split()

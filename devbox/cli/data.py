@@ -1,4 +1,4 @@
-"""`snapshot save`, `restore`, `ls`, `rm`: copies of a project's data."""
+"""`snapshot` and `volume`: data of a project's services."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 def save_snapshot(args: Args) -> int:
-    """Save; the name is data."""
+    """Save a snapshot; print its name (data)."""
     with choose(args.get_text("progress")) as display:
         made = data.save_snapshot(open_from_args(args), args.get_text("name"), display, only=args.get_texts("only"))
     return _print_snapshot(args, made)
 
 
 def restore_snapshot(args: Args) -> int:
-    """Put back; the name is data."""
+    """Restore a snapshot; print its name (data)."""
     with choose(args.get_text("progress")) as display:
         made = data.restore_snapshot(open_from_args(args), args.get_text("name"), display)
     return _print_snapshot(args, made)
 
 
 def list_snapshots(args: Args) -> int:
-    """The oldest first."""
+    """Print the snapshots, oldest first."""
     found = data.list_snapshots(open_from_args(args))
     if args.get_flag("json"):
         return output.print_document([dataclasses.asdict(each) for each in found])
@@ -50,7 +50,7 @@ def list_snapshots(args: Args) -> int:
 
 
 def remove_snapshots(args: Args) -> int:
-    """Remove those that are named."""
+    """Remove the named snapshots."""
     names = args.get_texts("names")
     if not names:
         raise UsageError("snapshot rm wants the names of snapshots", remedy="devbox snapshot ls")
@@ -65,7 +65,7 @@ def _print_snapshot(args: Args, made: Snapshot) -> int:
 
 
 def list_volumes(args: Args) -> int:
-    """By name."""
+    """Print the volumes by name."""
     found = data.list_volumes(open_from_args(args))
     if args.get_flag("json"):
         return output.print_document([dataclasses.asdict(each) for each in found])
@@ -78,7 +78,7 @@ def list_volumes(args: Args) -> int:
 
 
 def remove_volumes(args: Args) -> int:
-    """Remove those that are named."""
+    """Remove the named volumes."""
     names = args.get_texts("names")
     if not names:
         raise UsageError("volume rm wants the names of volumes", remedy="devbox volume ls")

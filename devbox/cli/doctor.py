@@ -1,4 +1,4 @@
-"""`doctor`: what this machine lacks and what is left over; with --prune and --clean, what is to go."""
+"""`doctor`: checks of the host and leftovers; --prune and --clean remove data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME_WIDTH = 16
 
 
 def doctor(args: Args) -> int:
-    """Examine (exit 1 when there is a problem), or remove what is left over."""
+    """Run the checks (exit 1 on a problem), or remove leftovers."""
     if args.get_flag("clean") and args.get_flag("prune"):
         raise UsageError("--clean and --prune exclude each other", remedy="devbox doctor --prune")
     paths = get_default_paths()
@@ -38,7 +38,7 @@ def doctor(args: Args) -> int:
 
 
 def _find_project(args: Args) -> tuple[str, str] | None:
-    """The project around the caller. One that was named must be there."""
+    """Return the project around the caller. One named by an option must exist."""
     file = args.get_text("file") or None
     try:
         return project.find(args.get_text("directory") or ".", file=file)
@@ -59,7 +59,7 @@ def _examine(args: Args, ground: CheckContext) -> int:
 
 
 def _print_result(finding: CheckResult) -> CheckResult:
-    """Print a finding as soon as it is known."""
+    """Print a result as soon as it is known."""
     color = terminal.has_color(sys.stdout)
     sign, shade = _SIGNS[finding.state]
     lead = terminal.paint(sign, shade, when=color)
@@ -84,7 +84,7 @@ def _format_count(number: int, noun: str) -> str:
 
 
 def _remove(args: Args, paths: Paths, items: list[clean.CleanupItem], work: Callable[[Paths], None], flag: str) -> int:
-    """Say what is to go, ask, remove, say what went."""
+    """List what will be removed, ask, remove, and list what was removed."""
     for note in clean.list_kept_reasons(paths) if flag == "--prune" else ():
         print_line(f"· {note}")
     if not items:
@@ -108,7 +108,7 @@ def _remove(args: Args, paths: Paths, items: list[clean.CleanupItem], work: Call
 
 
 def _is_confirmed(args: Args, paths: Paths, flag: str) -> bool:
-    """True if the user agrees; `--clean` also destroys stages, of which the protected ones are named one by one."""
+    """True if the user agrees; `--clean` also destroys stages, and protected ones must be named one by one."""
     command = f"doctor {flag}"
     if not (args.get_flag("yes") or prompts.confirm("Remove all this?", command=command)):
         return False

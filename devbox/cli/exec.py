@@ -1,4 +1,4 @@
-"""`exec`, `shell`, `run`: commands inside containers, on the caller's own streams. Light until something must start."""
+"""`exec`, `shell`, `run`: commands in containers, with the caller's stdio. Light unless a container must start."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from devbox.commands.table.options import Args
 
 DEV = "dev"
-# bash where the image has it; both read the container's own set-up files.
+# bash if available; both read the container's own startup files.
 SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec sh")
 
 
 def execute(args: Args) -> int:
-    """Run a command in a running container; its exit code."""
+    """Run a command in a running container; return its exit code."""
     return separate_exit_codes(_execute, args)
 
 
 def shell(args: Args) -> int:
-    """A shell in a container; what is not up is started first."""
+    """Open a shell in a container, which is started if necessary."""
     return separate_exit_codes(_shell, args)
 
 
 def run(args: Args) -> int:
-    """A task of the file in dev, or a one-shot container."""
+    """Run a task in dev, or a one-shot container."""
     return separate_exit_codes(_run, args)
 
 
 def separate_exit_codes(command: Callable[[Args], int], args: Args) -> int:
-    """The child's code is returned; where devbox itself fails, an error says so with a code that is no child's 1."""
+    """Return the child's exit code; errors of devbox itself get a code other than 1."""
     try:
         return command(args)
     except DevboxError as error:
@@ -91,7 +91,7 @@ def _run(args: Args) -> int:
 
 
 def _run_once(args: Args, argv: tuple[str, ...]) -> int:
-    """Beside the running container whose like is wanted; what is not up is started first."""
+    """Run a clone of the running source container, which is started if necessary."""
     from devbox.isolation.oneshot import run_clone
 
     place, options = locate(args), {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
@@ -102,7 +102,7 @@ def _run_once(args: Args, argv: tuple[str, ...]) -> int:
                 place.paths, place.id, source, argv, tty=is_tty(args), env=build_environment(args), **options
             )
     except CannotRun:
-        pass  # it does not run: the file says how it comes to
+        pass  # not running: use the env file
     return _run_once_from_file(args, argv)
 
 
@@ -120,7 +120,7 @@ def _run_once_from_file(args: Args, argv: tuple[str, ...]) -> int:
 
 
 def _choose_source(args: Args) -> str:
-    """Whose image a one-shot runs: a base's, a service's, or dev's."""
+    """Return the source of a one-shot: a base, a service, or dev."""
     base, service = args.get_text("base"), args.get_text("service")
     if base and service:
         raise UsageError("--base and --service exclude each other", remedy="devbox run --base NAME -- COMMAND")
@@ -128,7 +128,7 @@ def _choose_source(args: Args) -> str:
 
 
 def _run_task(args: Args, name: str) -> int:
-    """Run a task in dev after the tasks it needs; the first failure ends it."""
+    """Run a task in dev after its needs; the first failure ends it."""
     from devbox.cli import task
 
     if args.get_text("base") or args.get_text("service"):
@@ -168,7 +168,7 @@ def _start(args: Args, container: str) -> None:
 
 
 def _check_exists(place: ProjectLocation, container: str) -> None:
-    """CannotRun if other containers run, but none of this name: one of the file is started by `up`."""
+    """Raise CannotRun if other containers run, but none of this name: `up` starts one of the file."""
     if not os.path.exists(place.paths.state(place.id)):
         return
     from devbox.cli import ps_rows
@@ -183,7 +183,7 @@ def _check_exists(place: ProjectLocation, container: str) -> None:
 
 
 def _list_file_containers(place: ProjectLocation) -> tuple[str, ...]:
-    """The containers of the env file; () if it cannot be read."""
+    """Return the containers of the env file; () if the file cannot be read."""
     from devbox.errors import DevboxError
     from devbox.project import load, open_project
 
@@ -200,12 +200,12 @@ def _is_running(place: ProjectLocation, container: str) -> bool:
 
 
 def is_tty(args: Args) -> bool:
-    """Whether what runs gets a terminal."""
+    """Return whether the command gets a terminal."""
     return terminal.is_interactive() and not args.get_flag("no_tty")
 
 
 def build_environment(args: Args) -> dict[str, str]:
-    """What `-e` asks for; a terminal's own kind goes along. One to pass on that is not set leaves the container's."""
+    """Return the variables of `-e`, and TERM on a terminal. An unset variable to pass on is left to the container."""
     env: dict[str, str] = {}
     if is_tty(args) and (kind := environ.get("TERM")):
         env["TERM"] = kind

@@ -1,4 +1,4 @@
-"""`release hold|resume|abort|report`: a gray release that is under way, or how the last one went."""
+"""`release hold|resume|abort|report`: the gray release in progress, or the last one."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _BASELINE = "BASELINE: FAILED"
 
 
 def hold(args: Args) -> int:
-    """Keep the gray release at its step."""
+    """Hold the gray release at its step."""
     return _steer(args, verbs.HOLD)
 
 
 def resume(args: Args) -> int:
-    """Let a held gray release go on."""
+    """Resume a held gray release."""
     return _steer(args, verbs.RESUME)
 
 
 def abort(args: Args) -> int:
-    """Take the gray release back."""
+    """Roll the gray release back."""
     return _steer(args, verbs.ABORT)
 
 
@@ -50,7 +50,7 @@ def _steer(args: Args, what: str) -> int:
 
 
 def report(args: Args) -> int:
-    """How it goes, or went: for a person, as JSON, as a page or a picture."""
+    """Report the gray release: as text, JSON, page or picture."""
     project = open_from_args(args)
     trial = verbs.find_last(project, args.get_text("stage"))
     _print_status(args, project, trial)

@@ -1,7 +1,7 @@
-"""Typer, built from the table of commands: it writes the help and explains what is wrong with a command line.
+"""Help and error messages by Typer, built from the command tables.
 
-Well-formed lines never come here (`parse.py` reads them); a line that Typer understands and the light parser does not
-is run all the same.
+Valid command lines never get here (`parser.py` parses them); a line understood by Typer but not by the light parser is
+run nevertheless.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import typer
-from typer._click.exceptions import ClickException  # typer is pinned; it offers no public base of its errors
+from typer._click.exceptions import ClickException  # typer is pinned; there is no public base class of its errors
 
 from devbox.cli import parser
 from devbox.commands.table.index import GROUPS
@@ -26,7 +26,7 @@ _VERSION = Option("--version", about="Print the version.")
 
 
 def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
-    """Show help, or say what is wrong (UsageError), or run the command; the exit code."""
+    """Show help, report an error (UsageError) or run the command; return the exit code."""
     words = parser.hoist(argv, commands.get)
     if not words or words in ([group] for group in GROUPS):
         words.append("--help")
@@ -42,13 +42,13 @@ def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
         raise UsageError(
             _format_message(error.format_message()), remedy=f"devbox {_find_known(words, commands)}--help"
         ) from None
-    except typer.Abort:  # what Typer makes of Ctrl-C
+    except typer.Abort:  # raised by Typer on Ctrl-C
         raise KeyboardInterrupt from None
     return int(code or 0)
 
 
 def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = None) -> typer.Typer:
-    """The Typer application of a table. `after` are the words behind `--` of the line to be run."""
+    """Return the Typer application of a table. `after`: words after `--` of the command line."""
     app = typer.Typer(
         help=SUMMARY,
         add_completion=False,
@@ -73,7 +73,7 @@ def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = No
 
 
 def _shorten(about: str) -> str:
-    """The first clause, for a list of commands: whole, where the program that lays it out would break it off."""
+    """Return the first clause for the list of commands, in full, as the layout would otherwise truncate it."""
     return f"{re.split('[:;.] ', about, maxsplit=1)[0].rstrip('.')}."
 
 
@@ -91,7 +91,7 @@ def _make_runner(command: Command, after: tuple[str, ...] | None) -> Callable[..
 
 
 def _make_callback(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> Callable[..., Any]:
-    """Give a function the signature that Typer reads its options from."""
+    """Set the signature from which Typer reads the options."""
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return function
@@ -132,13 +132,13 @@ def _build_keyword(name: str, kind: Any, default: Any) -> inspect.Parameter:
 
 
 def _format_message(message: str) -> str:
-    """Typer's message as the middle of ours: no capital, no full stop."""
+    """Convert Typer's message to devbox's form: no capital, no full stop."""
     message = message.strip().rstrip(".")
     return message[:1].lower() + message[1:]
 
 
 def _find_known(words: Sequence[str], commands: Mapping[str, Command]) -> str:
-    """The beginning of `words` that has a help of its own."""
+    """Return the leading words that have their own help."""
     command, _ = parser.find_command(words, commands.get)
     if command:
         return f"{command.name} "

@@ -1,4 +1,4 @@
-"""`image …`: the images of the store, and their way from and to registries. One function a sub-verb."""
+"""`image …`: images in the store, and transfers to and from registries. One function per subcommand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PUSH_WORDS = 2
 
 
 def pull(args: Args) -> int:
-    """Get an image of a registry into the store; its digest is the data."""
+    """Pull an image into the store; print its digest (data)."""
     wanted = args.get_text("ref")
     if not wanted:
         raise UsageError("image pull wants the name of an image", remedy="devbox image pull debian:trixie-slim")
@@ -39,7 +39,7 @@ def pull(args: Args) -> int:
 
 
 def rm(args: Args) -> int:
-    """Drop names that images were pulled or imported by; `image gc` removes those that nothing else needs."""
+    """Remove names of pulled or imported images; `image gc` then removes unused images."""
     names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox image ls")
@@ -57,7 +57,7 @@ def rm(args: Args) -> int:
 
 
 def _expand_reference(name: str) -> str:
-    """The full reference of a short one, such as docker.io/library/debian:13 of debian:13; "" if it is none."""
+    """Expand a short reference, such as debian:13 to docker.io/library/debian:13; "" if it is invalid."""
     try:
         return str(reference.parse(name))
     except DevboxError:
@@ -65,7 +65,7 @@ def _expand_reference(name: str) -> str:
 
 
 def push(args: Args) -> int:
-    """Send an image of the store to a registry; its digest is the data."""
+    """Push an image of the store to a registry; print its digest (data)."""
     words = args.get_texts("what")
     if len(words) != _PUSH_WORDS:
         raise UsageError(
@@ -83,7 +83,7 @@ def push(args: Args) -> int:
 
 
 def sbom(args: Args) -> int:
-    """Print the bill of materials of an image (data), which is attached to it then."""
+    """Print the SBOM of an image (data) and attach it to the image."""
     name = args.get_text("image")
     if not name:
         raise UsageError("image sbom wants the name of an image", remedy="devbox image sbom dev")
@@ -96,7 +96,7 @@ def sbom(args: Args) -> int:
 
 
 def find(args: Args, transfers: Transfers, name: str) -> Descriptor:
-    """An image of the project's file by its table's name; else one of the store by digest or reference."""
+    """Return an image by table name of the project's file, else by digest or reference from the store."""
     try:
         project = open_from_args(args)
     except UsageError:
@@ -117,7 +117,7 @@ _EXPORT_WORDS = 2
 
 
 def export(args: Args) -> int:
-    """Write an image of the store as one file, or hand it to an engine."""
+    """Export an image of the store as a file, or load it into another engine."""
     if engine := args.get_text("to"):
         return _hand_over(args, engine)
     words = args.get_texts("what")
@@ -142,7 +142,7 @@ def export(args: Args) -> int:
 
 
 def _hand_over(args: Args, engine: str) -> int:
-    """Give an image to Docker or Podman; its digest there is the data."""
+    """Load an image into Docker or Podman; print its digest there (data)."""
     words = args.get_texts("what")
     if len(words) != 1 or not args.get_text("tag"):
         raise UsageError(
@@ -164,7 +164,7 @@ def _hand_over(args: Args, engine: str) -> int:
 
 
 def import_(args: Args) -> int:
-    """Have the images of an archive in the store; their digests are the data."""
+    """Import the images of an archive; print their digests (data)."""
     source = args.get_text("archive")
     if not source:
         raise UsageError(

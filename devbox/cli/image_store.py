@@ -1,4 +1,4 @@
-"""`image ls`, `inspect`, `verify`, `du`, `gc`: what the store has, who needs it, whether it is sound."""
+"""`image ls`, `inspect`, `verify`, `du`, `gc`: contents, users and integrity of the store."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from devbox.images.store.layout import Layout
 if TYPE_CHECKING:
     from devbox.commands.table.options import Args
 
-_SHORT = 12  # digits of a digest that tell images apart
+_SHORT = 12  # digits of a short digest
 
 
 def ls(args: Args) -> int:
-    """Every image that has a name."""
+    """Print all named images."""
     paths = get_default_paths()
     users = inventory.find_users(paths)
     found = [{**each._asdict(), "used_by": users.get(each.digest, [])} for each in inspection.list_images(paths)]
@@ -52,7 +52,7 @@ def ls(args: Args) -> int:
 
 
 def inspect(args: Args) -> int:
-    """All about one image, always as JSON."""
+    """Print an image as JSON."""
     name = args.get_text("image")
     if not name:
         raise UsageError("image inspect wants the name of an image", remedy="devbox image ls")
@@ -64,7 +64,7 @@ def inspect(args: Args) -> int:
 
 
 def verify(args: Args) -> int:
-    """Hash everything, and get again what a registry has; 1 when something was damaged."""
+    """Verify all digests and refetch damaged blobs; exit 1 if any was damaged."""
     found = verification.verify(
         get_default_paths(), lambda: _print_note("waiting until nobody bakes, pulls or starts anything")
     )
@@ -86,7 +86,7 @@ def verify(args: Args) -> int:
 
 
 def _refetch(lost: verification.LostImage, args: Args) -> bool:
-    """Whether an image could be got again from the registry that has it, too."""
+    """Refetch a damaged image from its registry; return whether that succeeded."""
     try:
         with choose(args.get_text("progress")) as display:
             transfer.repair(Transfers(get_default_paths()), lost, display)
@@ -97,7 +97,7 @@ def _refetch(lost: verification.LostImage, args: Args) -> bool:
 
 
 def du(args: Args) -> int:
-    """Who takes how much."""
+    """Print the disk usage by project."""
     found = inventory.measure_usage(get_default_paths())
     _print_foreign()
     if args.get_flag("json"):
@@ -125,7 +125,7 @@ def du(args: Args) -> int:
 
 
 def gc(args: Args) -> int:
-    """Remove what no project needs."""
+    """Remove unused images."""
     dry_run = args.get_flag("dry_run")
     found = inventory.collect_garbage(get_default_paths(), _print_note, dry_run=dry_run)
     _print_foreign()
@@ -152,7 +152,7 @@ def _print_note(sentence: str) -> None:
 
 
 def _print_foreign() -> None:
-    """Name the files in the store that devbox did not put there, and leaves alone."""
+    """Report files in the store that devbox did not create and does not touch."""
     paths = get_default_paths()
     for path in Layout(paths.oci, lock=paths.lock("oci-index")).list_foreign():
         _print_note(f"{path!r} is not a blob and was left as it is: remove it, or move it away")

@@ -1,4 +1,4 @@
-"""`init`: a project from a template. Nothing that is there is overwritten."""
+"""`init` and `export devcontainer`: a project from a template without overwriting; devcontainer.json from [dev]."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from devbox.commands.table.options import Args
 
 DEFAULT_TEMPLATE = "bare"
-_SUMMARY = "template.txt"  # one line about the template; not part of the project
+_SUMMARY = "template.txt"  # one-line description, not part of the project
 _COMPOSE = "write its services as [service.NAME], the one you work in as [dev]"
 _DEV_CONTAINER = "write its image, packages and ports into [dev]; `devbox export devcontainer` writes one from [dev]"
 # Files of other tools that describe the same project.
@@ -36,7 +36,7 @@ _LEFT_BY_PROGRAMS = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache
 
 
 def init(args: Args) -> int:
-    """Copy a template, or list them."""
+    """Copy a template, or list the templates."""
     if args.get_flag("list"):
         for line in align_columns(list_templates().items(), width=output.find_data_width()):
             print_line(line, stream=sys.stdout)
@@ -54,20 +54,20 @@ def init(args: Args) -> int:
 
 
 def _list_unread_files(target: str) -> list[str]:
-    """What to do with files of other tools in the directory, a sentence for each."""
+    """Return one sentence per file of another tool in the directory."""
     there = [name for name in _OTHER_TOOLS if os.path.isfile(os.path.join(target, name))]
     return [f"{name} is there, which devbox does not read: {_OTHER_TOOLS[name]}" for name in there]
 
 
 def _format_cd(target: str) -> str:
-    """What leads a shell there."""
+    """Return the `cd` command to the directory."""
     if os.path.realpath(target) == os.path.realpath("."):
         return ""
     return f"cd {shlex.quote(os.path.normpath(target))} && "
 
 
 def list_templates() -> dict[str, str]:
-    """The templates that come with devbox, and what each is for."""
+    """Return the shipped templates with their descriptions."""
     root = find_data_dir("templates")
     found = {}
     for name in sorted(os.listdir(root)):
@@ -79,7 +79,7 @@ def list_templates() -> dict[str, str]:
 
 
 def copy(name: str, target: str) -> list[str]:
-    """Copy the template `name` to a directory, made when missing; the names that it brought."""
+    """Copy a template to a directory, created if missing; return the copied names."""
     known = list_templates()
     if name not in known:
         raise UsageError(f"there is no template {name}", remedy=f"known: {', '.join(known)}")
@@ -94,7 +94,7 @@ def copy(name: str, target: str) -> list[str]:
 
 
 def _list_entries(directory: str) -> list[str]:
-    """What a template holds, without what programs that ran in a checkout's own have left there."""
+    """Return the entries of a template, without caches of programs run in a checkout."""
     return sorted(entry for entry in os.listdir(directory) if entry not in _LEFT_BY_PROGRAMS)
 
 
@@ -111,7 +111,7 @@ def _refuse_to_overwrite(brought: list[str], target: str) -> None:
 
 
 def _copy_entry(source: str, root: str, path: str) -> None:
-    """Copy with the permissions that the person's umask gives, whatever those of the installed files are."""
+    """Copy with permissions by the user's umask, regardless of those of the installed files."""
     if os.path.isdir(source):
         for entry in _list_entries(source):
             _copy_entry(os.path.join(source, entry), root, f"{path}/{entry}")
@@ -131,7 +131,7 @@ _MARK = "// Written by `devbox export devcontainer` from "
 
 
 def devcontainer(args: Args) -> int:
-    """Write the file (its path is the data), or print it; what it lacks of [dev] is said on the other stream."""
+    """Write the file (data: its path) or print it; report unsupported parts of [dev] on stderr."""
     from devbox.convert.devcontainer import build_document
     from devbox.envfile.load import load
     from devbox.host import safe_files
@@ -151,7 +151,7 @@ def devcontainer(args: Args) -> int:
 
 
 def _refuse_foreign(root: str) -> None:
-    """Leave alone what somebody wrote by hand, and what lies elsewhere."""
+    """Raise UsageError for a hand-written file, or one that is a link."""
     from devbox.host import safe_files
 
     try:

@@ -1,4 +1,4 @@
-"""`install`: files of images on this machine."""
+"""`install`: files from images on the host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLORS = {"installed": "green", "changed": "yellow", "absent": "dim"}
 
 
 def install(args: Args) -> int:
-    """Install, uninstall or list; what changed is the data."""
+    """Install, uninstall or list; print the changes (data)."""
     if args.get_flag("list"):
         return _list(args)
     names, force = args.get_texts("names"), args.get_flag("force")

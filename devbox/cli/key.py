@@ -1,4 +1,4 @@
-"""`key …`: the keys that sign. One function a sub-verb; what they print can go into a file that the project names."""
+"""`key …`: signing keys. One function per subcommand; public keys are printed for use in files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORT = 16  # digits of a fingerprint in a table
 
 
 def create(args: Args) -> int:
-    """Make a key; its public half is the data."""
+    """Create a key; print its public half (data)."""
     name = _require_name(args, "create")
     KeyStore(get_default_paths()).check_free(name)
     signer = crypto.generate(args.get_text("type") or crypto.P256)
@@ -31,7 +31,7 @@ def create(args: Args) -> int:
 
 
 def ls(args: Args) -> int:
-    """Every key."""
+    """Print all keys."""
     found = KeyStore(get_default_paths()).list_keys()
     if args.get_flag("json"):
         return output.print_document([_to_plain(key) for key in found])
@@ -41,13 +41,13 @@ def ls(args: Args) -> int:
 
 
 def show(args: Args) -> int:
-    """All about one key."""
+    """Print one key."""
     print_line(json.dumps(_to_plain(_find_key(args, "show")), indent=2), stream=sys.stdout)
     return 0
 
 
 def export(args: Args) -> int:
-    """One half of a key."""
+    """Print one half of a key."""
     key = _find_key(args, "export")
     if args.get_flag("private") and not key.private:
         raise UsageError(f"the private half of {key.name} is not here: {key.command} signs", remedy="devbox key show")
@@ -56,7 +56,7 @@ def export(args: Args) -> int:
 
 
 def import_(args: Args) -> int:
-    """Keep a key of a file."""
+    """Import a key from a file."""
     words = args.get_texts("words")
     if len(words) != len(("NAME", "FILE")):
         raise UsageError("key import wants a name and a file", remedy="devbox key import ci ci.pem")
@@ -72,7 +72,7 @@ def import_(args: Args) -> int:
 
 
 def read_key_text(path: str, *, remedy: str) -> str:
-    """A file that a person names as one of a key. UsageError where it is not there, or no text."""
+    """Read a key file named by the user. UsageError if the file is missing or not text."""
     try:
         root, inner = project.find_by_file(path)
         text = safe_files.read_text(root, inner) if root else files.read_text(path, errors="strict", waits=True)
@@ -84,7 +84,7 @@ def read_key_text(path: str, *, remedy: str) -> str:
 
 
 def rm(args: Args) -> int:
-    """Remove a key, asking first."""
+    """Remove a key after confirmation."""
     key = _find_key(args, "rm")
     question = f"Remove the key {key.name}? It cannot sign any more."
     if not args.get_flag("yes") and not prompts.confirm(question, command=f"key rm {key.name}"):
@@ -96,7 +96,7 @@ def rm(args: Args) -> int:
 
 
 def _choose_passphrase(args: Args, name: str) -> str:
-    """What a new key is encrypted with."""
+    """Return the passphrase of a new key."""
     if args.get_flag("no_passphrase"):
         return ""
     if environ.get(verbs.PASSPHRASE) or prompts.find_passphrase_prompt() is None:

@@ -1,4 +1,4 @@
-"""`release log`, `rebuild`, `refresh`: what was done with releases; begin its ledger again; confirm it to others."""
+"""`release log`, `rebuild`, `refresh`: the ledger of releases."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _HEAD = ("NO", "AT", "WHAT", "STAGE", "RELEASE", "ABOUT")
 _NOT_CONFIRMED = """
   → on a machine that knows them: devbox release refresh
   → if there is none, and nothing is missing in this list: devbox release refresh --accept"""
-_SHORT = 12  # digits that tell releases apart
+_SHORT = 12  # digits of a short release ID
 
 
 def log(args: Args) -> int:
-    """The ledger: a line each, or each entry as JSON on a line of its own."""
+    """Print the ledger: one line per entry, or one JSON document per line."""
     entries = verbs.read_log(open_from_args(args), output.print_notes)
     if args.get_flag("json"):
         sys.stdout.writelines(f"{json.dumps(codec.dump(entry), ensure_ascii=False)}\n" for entry in entries)
@@ -50,7 +50,7 @@ def log(args: Args) -> int:
 
 
 def rebuild(args: Args) -> int:
-    """Put a ledger aside that is refused, and begin again from signed records; where the old one lies is the data."""
+    """Move a rejected ledger aside and rebuild it from signed records; print the old one's path (data)."""
     question = "Give up the ledger of this project, and begin again from signed records?"
     if not (args.get_flag("yes") or prompts.confirm(question, command="release rebuild")):
         print_line("· nothing was changed")
@@ -64,7 +64,7 @@ def rebuild(args: Args) -> int:
 
 
 def refresh(args: Args) -> int:
-    """Confirm what is known of stages; what other machines published of them is the data."""
+    """Sign the records of stages again; print other hosts' records (data)."""
     with choose(args.get_text("progress")) as display:
         done = ledger.refresh(
             open_from_args(args),
@@ -99,7 +99,7 @@ def refresh(args: Args) -> int:
 
 
 def _skip_repeated(entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
-    """Leave out a revocation that is known: it is in the chain of every stage, and entered for each."""
+    """Drop repeated revocations, which are in the chain of every stage and recorded for each."""
     known: set[tuple[str, str]] = set()
     for entry in entries:
         revocation = (entry.release, str(entry.body.get("evidence", "")))
@@ -118,7 +118,7 @@ def _shorten_id(release: str) -> str:
 
 
 def _describe_entry(entry: LedgerEntry) -> str:
-    """What an entry says beside what it is."""
+    """Describe an entry besides its kind."""
     body = entry.body
     if reason := body.get("reason"):
         return str(reason)

@@ -1,4 +1,4 @@
-"""Which project a command line is about. Light: nothing is parsed, the engine is not loaded."""
+"""Project of a command line. Light: nothing is parsed, the engine is not loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ProjectLocation:
-    """A project found: its instance id, that of a stage where one is named, and the paths of this DEVBOX_HOME."""
+    """A project: instance ID (that of the stage, if one is named), and paths of this DEVBOX_HOME."""
 
     __slots__ = ("env_file", "id", "paths", "root", "stage")
 
@@ -34,13 +34,13 @@ class ProjectLocation:
 
 
 def locate(args: Args) -> ProjectLocation:
-    """The project that `-C` and `-f` name, or the one around the current directory; of it, the stage of `--stage`."""
+    """Return the project by `-C` and `-f`, else around the current directory; with `--stage`, that stage of it."""
     root, env_file = project.find(args.get_text("directory") or ".", file=args.get_text("file") or None)
     return ProjectLocation(root, env_file, get_default_paths(), stage=args.get_text("stage"))
 
 
 def open_from_args(args: Args) -> Project:
-    """The same project with its engine and store, ready for flow."""
+    """Open the project with its engine and store, ready for flow."""
     from devbox.cli import terminal
     from devbox.project import open_project
 

@@ -1,4 +1,4 @@
-"""The entry, and the only place that exits. An error becomes its sentence on stderr and its exit code."""
+"""Entry point, and the only module that exits. Errors become a message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-COMPLETE, ACTIVATE = "__complete", "__activate"  # what the shells ask for; not commands of people
-BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a program that did not catch it
-_FEW_CYCLES = 200_000  # new objects until cycles are looked for: a command makes few, and ends before they matter
+COMPLETE, ACTIVATE = "__complete", "__activate"  # internal commands called by shells
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as for a program that does not catch the signal
+_FEW_CYCLES = 200_000  # allocations before garbage collection: a command makes few, and exits before cycles matter
 
 
 def main() -> NoReturn:
     """Run the command line of this process."""
     gc.set_threshold(_FEW_CYCLES)
     code = run(sys.argv[1:])
-    gc.freeze()  # else the interpreter looks for cycles in all that was loaded, before it goes: a sixth of `plan`
+    gc.freeze()  # otherwise the interpreter collects all loaded objects at exit: a sixth of the time of `plan`
     sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run a command line; its exit code. Nothing but BaseExceptions of the interpreter leaves here."""
+    """Run a command line; return its exit code. Raises only BaseExceptions of the interpreter."""
     try:
         code = _run_command(argv)
         sys.stdout.flush()
@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
 
         known = from_os_error(error)
         return _fail(known.render(), known.exit_code) if known else _report_unexpected(error)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a sentence, not a trace
+    except Exception as error:  # noqa: BLE001 - last resort: print a message, not a traceback
         return _report_unexpected(error)
     return code
 
@@ -73,7 +73,7 @@ def _run_command(argv: Sequence[str]) -> int:
 
 
 def _complete(words: Sequence[str]) -> int:
-    """What the shells' completion asks for."""
+    """Print completion candidates for the shell."""
     from devbox.cli.completion import complete
 
     sys.stdout.writelines(f"{line}\n" for line in complete(words))
@@ -81,7 +81,7 @@ def _complete(words: Sequence[str]) -> int:
 
 
 def _drop_stdout() -> None:
-    """What is still buffered has no reader; the interpreter must not stumble over it when it ends."""
+    """Redirect stdout to /dev/null: the reader is gone, and flushing at exit would fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -1,4 +1,4 @@
-"""Names that a person can write on a command line, read in a hurry: of the file's tables, of templates and recipes."""
+"""Names for completion, read quickly: from the file's tables, templates, recipes and records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def list_names(kind: str, directory: str, file: str) -> list[tuple[str, str]]:
-    """The names of a kind (`containers`, `tasks`, …) and what each is; none where there is no readable file."""
+    """Return the names of a kind (`containers`, `tasks`, …) with descriptions; empty without a readable file."""
     directory = os.path.expanduser(directory)
     if find := _ELSEWHERE.get(kind):
         return find(directory, file)
@@ -25,7 +25,7 @@ def list_names(kind: str, directory: str, file: str) -> list[tuple[str, str]]:
 
 
 def _read_documents(directory: str, file: str) -> list[Document]:
-    """The env file and its local override, as far as they can be read."""
+    """Return the env file and its local override, as far as readable."""
     import tomllib
 
     from devbox.host import project, safe_files
@@ -49,7 +49,7 @@ def _list_containers(document: Document) -> list[tuple[str, str]]:
 
 
 def _make_lister(role: str) -> Callable[[Document], list[tuple[str, str]]]:
-    """The names of `[role.NAME]`, each with what it is made from."""
+    """Return a lister of `[role.NAME]` names with their sources."""
 
     def read(document: Document) -> list[tuple[str, str]]:
         tables = document.get(role)
@@ -59,7 +59,7 @@ def _make_lister(role: str) -> Callable[[Document], list[tuple[str, str]]]:
 
 
 def _list_tools(document: Document) -> list[tuple[str, str]]:
-    """The tools and the commands that they put on PATH."""
+    """Return the tools and their shims."""
     tables = document.get("tool")
     if not isinstance(tables, dict):
         return []
@@ -71,12 +71,12 @@ def _list_tools(document: Document) -> list[tuple[str, str]]:
 
 
 def _list_debuggers(document: Document) -> list[tuple[str, str]]:
-    """What looks into a container: programs of devbox's own image, and the tools of the file."""
+    """Return the debug programs: those of devbox's image, and the tools of the file."""
     return [(name, "") for name in ("strace", "gdb", "ps", "ss", "lsof", "tcpdump")] + _list_tools(document)
 
 
 def _describe_source(table: object) -> str:
-    if isinstance(table, str):  # a task of one command
+    if isinstance(table, str):  # a task with a single command
         return table.partition("\n")[0]
     if not isinstance(table, dict):
         return ""
@@ -84,14 +84,14 @@ def _describe_source(table: object) -> str:
 
 
 def _list_stages(document: Document) -> list[tuple[str, str]]:
-    """The stages, in the order in which a release passes them where that is written."""
+    """Return the stages, in promotion order if the file has one."""
     tables, order = document.get("stage"), document.get("stages")
     names = [*(order if isinstance(order, list) else ()), *(tables if isinstance(tables, dict) else ())]
     return [(str(name), "") for name in dict.fromkeys(names)]
 
 
 def _list_cells(document: Document) -> list[tuple[str, str]]:
-    """The cells of the tests, as far as they can be told without the file's variables."""
+    """Return the cells of the tests, as far as known without the file's variables."""
     from devbox.model.matrix import Matrix
     from devbox.plan import matrix
 
@@ -147,7 +147,7 @@ def _list_volumes(directory: str, file: str) -> list[tuple[str, str]]:
 
 
 def _list_entries(directory: str, file: str, place: Callable[[str], str]) -> list[tuple[str, str]]:
-    """What lies in a directory of the instance, by its unquoted names."""
+    """Return the entries of an instance directory, by unquoted name."""
     from urllib.parse import unquote
 
     from devbox.host import project

@@ -1,4 +1,4 @@
-"""What `up` says in the end; where nothing has changed since one that had nothing to do, it is all it does. Light."""
+"""Fast path of `up`: if nothing has changed since a no-op `up`, only print its result. Light."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.commands.table.options import Args
 
-_MORE = ("json", "locked", "shell_on_fail", "watch")  # what asks for more than to be up
+_MORE = ("json", "locked", "shell_on_fail", "watch")  # options that require more than a running instance
 
 
 def up(args: Args) -> int:
-    """Run `up`; the modules that it needs are loaded only if there is something to do."""
+    """Run `up`; its modules are loaded only if there is something to do."""
     if report_if_noop(args):
         return 0
     from devbox.cli.up import up as bring_up
@@ -25,7 +25,7 @@ def up(args: Args) -> int:
 
 
 def report_if_noop(args: Args) -> bool:
-    """Whether there is nothing to do, and it is said. False where `up` has to look, or another devbox is at work."""
+    """Report a no-op; False if `up` has to observe, or another devbox holds the lock."""
     if environ.get("DEVBOX_HOOK") or any(map(args.get_flag, _MORE)) or args.get_texts("names"):
         return False
     place = locate(args)

@@ -1,4 +1,4 @@
-"""What commands print as data: one JSON document, or a table for a person."""
+"""Data output of commands: a JSON document, or a table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NARROWEST = 20  # of a last column
 
 
 def align_columns(rows: Iterable[tuple[str, ...]], *, width: int = 0) -> list[str]:
-    """Rows as lines, their columns below each other; with a width the last column goes on below itself.
+    """Align rows in columns; with a width, wrap the last column in place.
 
-    What people copy stays whole: no line is broken within a word.
+    Words are never broken, so that they can be copied.
     """
     cells = list(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -35,25 +35,25 @@ def align_columns(rows: Iterable[tuple[str, ...]], *, width: int = 0) -> list[st
 
 
 def print_document(plain: object) -> int:
-    """Print a JSON document; the exit code of a command that has done its work."""
+    """Print a JSON document; return exit code 0."""
     sys.stdout.write(f"{json.dumps(plain)}\n")
     return 0
 
 
 def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Print rows below a head; on a terminal the last column goes on below itself."""
+    """Print rows below a header; on a terminal, the last column is wrapped in place."""
     color = terminal.has_color(sys.stdout)
     for at, line in enumerate(align_columns([head, *rows], width=find_data_width())):
         terminal.print_line(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
 
 
 def find_data_width() -> int:
-    """How many columns data may take; 0 for any number, where no terminal shows it."""
+    """Return the available columns; 0 for unlimited, without a terminal."""
     return terminal.get_width(sys.stdout) if sys.stdout.isatty() else 0
 
 
 def print_notes(event: Event) -> None:
-    """Show the notes among events, a line each on stderr: for commands without progress."""
+    """Print notes on stderr, one line each, for commands without progress."""
     from devbox.execute.events import Note
 
     if isinstance(event, Note):

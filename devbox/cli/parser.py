@@ -1,4 +1,4 @@
-"""The light parser: well-formed command lines, without Typer's 45 ms. What it does not understand, Typer explains."""
+"""Light parser for valid command lines, without Typer's 45 ms. Typer handles all others."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class ParseError(Exception):
-    """These words need Typer: a mistake to explain, or a request for help."""
+    """Words for Typer: an error to explain, or a request for help."""
 
 
 def parse(argv: Sequence[str], find: Find) -> tuple[Command, Args]:
-    """The command and what it was given. Raises NotUnderstood."""
+    """Return the command and its arguments. Raises ParseError."""
     command, words = find_command(hoist(argv, find), find)
     if command is None:
         raise ParseError
@@ -28,14 +28,14 @@ def parse(argv: Sequence[str], find: Find) -> tuple[Command, Args]:
 
 
 def load_handler(command: Command) -> Callable[[Args], int]:
-    """Import the function that runs a command; it returns the exit code."""
+    """Import the handler of a command; it returns the exit code."""
     module, _, name = command.handler.partition(":")
     handler: Callable[[Args], int] = getattr(importlib.import_module(f"devbox.cli.{module}"), name)
     return handler
 
 
 def find_command(words: Sequence[str], find: Find) -> tuple[Command | None, list[str]]:
-    """The command that the first word or two name, and the words behind its name."""
+    """Return the command named by the first one or two words, and the remaining words."""
     for count in (1, 2):
         if command := find(" ".join(words[:count])):
             return command, list(words[count:])
@@ -43,7 +43,7 @@ def find_command(words: Sequence[str], find: Find) -> tuple[Command | None, list
 
 
 def hoist(argv: Sequence[str], find: Find) -> list[str]:
-    """`-C DIR --json ps` as `ps --directory DIR --json`: one place for options, whatever side they were written on."""
+    """Turn `-C DIR --json ps` into `ps --directory DIR --json`, so that options have one position."""
     flags = _index_by_flag((*GLOBALS, JSON))
     moved: list[str] = []
     words = list(argv)
@@ -63,9 +63,9 @@ def hoist(argv: Sequence[str], find: Find) -> list[str]:
 
 
 def split(words: Sequence[str], command: Command) -> tuple[list[str], tuple[str, ...] | None]:
-    """The words before and behind `--`, where those behind are a program's own; None when there is no `--`.
+    """Return the words before and after `--`, if the latter belong to another program; None without `--`.
 
-    Where the command passes on all words behind its first, those are.
+    For a command that passes on all words after its first, these are the latter.
     """
     if command.passes:
         at = _find_first(words, _index_by_flag(command.options)) + 1
@@ -77,7 +77,7 @@ def split(words: Sequence[str], command: Command) -> tuple[list[str], tuple[str,
 
 
 def _find_first(words: Sequence[str], flags: Mapping[str, Option]) -> int:
-    """Where the first positional word is; behind the last where there is none."""
+    """Return the index of the first positional word, or the number of words."""
     at = 0
     while at < len(words):
         word = words[at]
@@ -108,13 +108,13 @@ def _parse_values(words: list[str], command: Command) -> dict[str, object]:
 
 
 def _consume(word: str, rest: list[str], flags: Mapping[str, Option], values: dict[str, object]) -> None:
-    """Store one option word; its value may be glued to it or be the next word."""
+    """Store an option; its value may be part of the word or the next word."""
     option, value, glued = _find_option(word, flags)
     if option is None:
         raise ParseError
     if option.kind == FLAG:
         values[option.name] = True
-        if glued:  # -dv is -d -v; --flag=value is a mistake
+        if glued:  # -dv is -d -v; --flag=value is an error
             if word.startswith("--"):
                 raise ParseError
             _consume(f"-{value}", rest, flags, values)
@@ -127,7 +127,7 @@ def _consume(word: str, rest: list[str], flags: Mapping[str, Option], values: di
 
 
 def _find_option(word: str, flags: Mapping[str, Option]) -> tuple[Option | None, str, bool]:
-    """The option of a word, the value glued to it, and whether there is one."""
+    """Return the option of a word, its attached value, and whether there is one."""
     if word.startswith("--"):
         name, equals, value = word.partition("=")
         return flags.get(name), value, bool(equals)

@@ -1,4 +1,4 @@
-"""`plan` and `config`: what devbox would do, and how it understands the file."""
+"""`plan`, `config` and `why`: planned steps, the interpreted file, and reasons."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from devbox.model.plan import Plan, Verdict
 
 _WIDEST = 60
-_NARROWEST = 24  # columns that are worth folding into
+_NARROWEST = 24  # minimum columns for wrapping
 
 
 def plan(args: Args) -> int:
-    """Print the plan that `up` would run now; exit 3 when it has a step."""
+    """Print the plan of `up`; exit 3 if it has steps."""
     from devbox import flow
 
     project = open_from_args(args)
@@ -50,7 +50,7 @@ def plan(args: Args) -> int:
 
 
 def format_steps(made: Plan, *, width: int | None = None) -> list[str]:
-    """A plan for a person: a step a line, with its reason; folded below itself where a terminal has a `width`."""
+    """Format a plan: one step per line with its reason, wrapped to the terminal `width`."""
     if not made:
         return ["nothing to do"]
     lead = max(len(step.id) for step in made.steps) + 2
@@ -65,7 +65,7 @@ def _fold(lead: str, reason: str, room: int) -> list[str]:
 
 
 def config(args: Args) -> int:
-    """Print the file as it is understood: one `key = value` a line, or one JSON document."""
+    """Print the interpreted file: `key = value` lines, or a JSON document."""
     from devbox.envfile import schema
     from devbox.envfile.load import load
 
@@ -83,7 +83,7 @@ def config(args: Args) -> int:
 
 
 def format_settings(values: Mapping[str, object], origins: Mapping[str, str]) -> list[str]:
-    """`dev.packages = ["less"]` lines; where origins are known, each with the place that says so."""
+    """Return lines such as `dev.packages = ["less"]`, with their origins if given."""
     lines = _flatten(values)
     shown = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in lines]
     if not origins:
@@ -103,7 +103,7 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, 
 
 
 def _find_origin(key: str, origins: Mapping[str, str]) -> str:
-    """Where a value came from: its own line, else that of the table around it."""
+    """Return the origin of a value: its own line, else that of the surrounding table."""
     while key:
         if key in origins:
             return origins[key]
@@ -112,7 +112,7 @@ def _find_origin(key: str, origins: Mapping[str, str]) -> str:
 
 
 def why(args: Args) -> int:
-    """Print the verdicts about a subject: a line each, or one JSON document."""
+    """Print the verdicts about a subject: one line each, or a JSON document."""
     words = args.get_texts("subject")
     is_stage = words[:1] not in (("build",), ("image",), ("cells",))
     if words == ("build",):

@@ -1,4 +1,4 @@
-"""`promote` and `rollback`: releases on their way through the stages, and back."""
+"""`promote` and `rollback`: releases through stages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def promote(args: Args) -> int:
-    """Have a stage run a release; what it runs is the data."""
+    """Promote a release to a stage; print the running release (data)."""
     stage, release = _parse_words(args)
     project, by = _open_with_signer(args)
     with choose(args.get_text("progress")) as display:
@@ -43,7 +43,7 @@ def promote(args: Args) -> int:
 
 
 def rollback(args: Args) -> int:
-    """Have a stage run what it ran before; what it runs is the data."""
+    """Roll back a stage; print the running release (data)."""
     stage = args.get_text("stage")
     if not stage:
         raise UsageError("rollback wants a stage", remedy="devbox rollback production")
@@ -57,7 +57,7 @@ def rollback(args: Args) -> int:
 
 
 def _open_with_signer(args: Args, *, load: Callable[..., Spec] = load) -> tuple[Project, NamedSigner | None]:
-    """The project, and whose key signs the record of the move; its passphrase is asked for before anything moves."""
+    """Return the project and the signer of the record, with the passphrase prompt before any change."""
     project = open_from_args(args)
     return project, choose_promoter(project, load(project, fresh=True), args.get_text("key"), find_passphrase_prompt())
 

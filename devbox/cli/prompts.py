@@ -1,4 +1,4 @@
-"""Confirmations before something is destroyed: on a terminal by a question, elsewhere by a flag."""
+"""Confirmations before data is destroyed, by question on a terminal or by flag; passphrase prompts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _YES = ("y", "yes")
 
 
 def confirm(question: str, *, command: str) -> bool:
-    """Ask a yes/no question on the terminal for `command` ("key rm ann"); True if the answer is yes.
+    """Ask a yes/no question on the terminal for `command` ("key rm ann"); True for yes.
 
     UsageError without a terminal.
     """
@@ -27,9 +27,9 @@ def confirm(question: str, *, command: str) -> bool:
 
 
 def confirm_names(names: Iterable[str], given: Iterable[str], *, what: str, command: str) -> bool:
-    """Have each protected stage typed by name, unless `given` (`--confirm`) has it; False if another name is typed.
+    """Ask for the name of each protected stage unless `given` (`--confirm`) contains it; False for another name.
 
-    `what` says what is destroyed. UsageError without a terminal, and if `--confirm` names another stage.
+    `what` describes the data. UsageError without a terminal, and if `--confirm` names another stage.
     """
     names, given = tuple(dict.fromkeys(names)), tuple(given)
     missing = [name for name in names if name not in given]
@@ -60,12 +60,12 @@ def _prompt(prompt: str) -> str:
 
 
 def find_passphrase_prompt() -> PassphrasePrompt | None:
-    """What asks the person for a key's passphrase; None off a terminal."""
+    """Return the passphrase prompt; None without a terminal."""
     return _prompt_passphrase if os.isatty(0) and os.isatty(2) else None
 
 
 def prompt_new_passphrase(name: str) -> str:
-    """A passphrase for a new key, asked for twice. UsageError where both differ, or there is none."""
+    """Prompt for a new passphrase twice. UsageError if both differ, or if it is empty."""
     first = _prompt_passphrase(name)
     if not first:
         raise UsageError("a passphrase has at least one character", remedy=f"devbox key create {name} --no-passphrase")

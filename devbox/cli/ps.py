@@ -1,4 +1,4 @@
-"""`ps`, `logs`, `open`: what runs, what it says, where it answers. Light: the state file and the log files."""
+"""`ps`, `logs`, `open`: state, logs and addresses of containers. Light: reads the state file and log files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME_COLORS = ("cyan", "yellow", "green", "magenta", "blue")
 
 
 def ps(args: Args) -> int:
-    """List containers: a table for a person, one document with --json."""
+    """List containers as a table, or as one document with --json."""
     from devbox.cli import ps_rows
 
     place = locate(args)
@@ -58,7 +58,7 @@ def _format_empty(place: ProjectLocation) -> str:
 
 
 def _select_containers(args: Args, place: ProjectLocation, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The containers that a person named; in a stage, the name of a process means all its replicas."""
+    """Return the named containers; in a stage, the name of a process selects all its replicas."""
     names = args.get_texts("names")
     if not place.stage:
         return names
@@ -68,7 +68,7 @@ def _select_containers(args: Args, place: ProjectLocation, known: tuple[str, ...
 
 
 def logs(args: Args) -> int:
-    """Print log lines, those of several containers with their names in front."""
+    """Print log lines, prefixed by name for several containers."""
     if args.get_flag("build"):
         return show_bake_logs(args)
     from devbox.isolation import logs as files
@@ -96,7 +96,7 @@ def logs(args: Args) -> int:
 
 
 def open_url(args: Args) -> int:
-    """Print where a container answers; on a desktop, show it in the browser."""
+    """Print the address of a container; on a desktop, open it in the browser."""
     from devbox.cli import ps_rows
 
     place = locate(args)
@@ -119,7 +119,7 @@ def open_url(args: Args) -> int:
 
 
 def _show_in_browser(url: str) -> None:
-    """Hand a URL to the desktop, where there is one."""
+    """Open a URL on the desktop, if there is one."""
     from devbox.errors import HostError
     from devbox.host import environ, process
 
@@ -132,7 +132,7 @@ def _show_in_browser(url: str) -> None:
 
 
 def _list_logged(place: ProjectLocation) -> tuple[str, ...]:
-    """The containers that have a log, running or not."""
+    """Return the containers with a log, running or not."""
     try:
         entries = os.listdir(os.path.dirname(place.paths.log(place.id, "any")))
     except FileNotFoundError:
@@ -141,7 +141,7 @@ def _list_logged(place: ProjectLocation) -> tuple[str, ...]:
 
 
 def _list_running(place: ProjectLocation) -> tuple[str, ...]:
-    """The containers of the state file: one that wrote nothing yet may be followed as well."""
+    """Return the containers of the state file, which includes those without output yet."""
     from devbox.cli import ps_rows
 
     return tuple(str(row["name"]) for row in ps_rows.read(place))
@@ -160,7 +160,7 @@ def _tint(name: str, at: int, width: int, *, color: bool) -> str:
 
 
 def show_bake_logs(args: Args) -> int:
-    """Print the logs that are kept, each below a line that says what the step did."""
+    """Print the stored build logs, each below its step."""
     if args.get_flag("follow") or args.get_flag("timestamps"):
         raise UsageError(
             "--build shows what was printed, without times; `up` shows what is", remedy="devbox logs --build"
@@ -196,7 +196,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def show_table(rows: Iterable[Mapping[str, object]], *, stream: TextIO) -> None:
-    """Print the containers, a reason below those that have one."""
+    """Print the containers, each with its reason below, if any."""
     found = list(rows)
     now = dt.datetime.now(dt.UTC)
     cells = [_format_cells(row, now) for row in found]
@@ -213,7 +213,7 @@ def show_table(rows: Iterable[Mapping[str, object]], *, stream: TextIO) -> None:
 
 
 def format_age(started_at: str, now: dt.datetime) -> str:
-    """How long ago, in the largest unit that fits: `42 s`, `5 min`, `3 h`, `2 d`."""
+    """Format an age in the largest unit: `42 s`, `5 min`, `3 h`, `2 d`."""
     seconds = max(int((now - dt.datetime.fromisoformat(started_at)).total_seconds()), 0)
     for size, unit in _UNITS:
         if seconds >= size:
@@ -232,7 +232,7 @@ def _format_cells(row: Mapping[str, object], now: dt.datetime) -> tuple[str, str
 
 
 def _format_state(row: Mapping[str, object]) -> str:
-    """`running, healthy` · `exited 1` · `restarting, 3 restarts` · `waiting, last run exited 1` of a scheduled job."""
+    """Format `running, healthy` · `exited 1` · `restarting, 3 restarts` · `waiting, last run exited 1` (scheduled)."""
     parts = [str(row["state"])]
     if row["state"] == "created":
         parts = ["waiting", *([f"last run exited {row['exit_code']}"] if row["exit_code"] is not None else [])]

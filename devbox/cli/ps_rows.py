@@ -1,4 +1,4 @@
-"""What runs, as `ps` tells it: read from the supervisor's state file, in the published shape. Light."""
+"""Rows of `ps`, read from the supervisor's state file in the public format. Light."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def read(place: ProjectLocation) -> list[dict[str, object]]:
-    """The containers of an instance; none after `down`."""
+    """Return the containers of an instance; none after `down`."""
     _, found = state.read_state(place.paths, place.id)
     return [_to_row(container) for container in found.containers] if found else []
 
 
 def to_json(rows: Iterable[dict[str, object]]) -> str:
-    """`ps --json`."""
+    """Return the output of `ps --json`."""
     return json.dumps(list(rows)) + "\n"
 
 
 def _to_row(container: state.ContainerState) -> dict[str, object]:
-    """The keys that `ps --json` promises; everything else of the state file is devbox's own."""
+    """Return the public keys of `ps --json`; others of the state file are internal."""
     return {
         "name": container.name,
         "role": container.role,

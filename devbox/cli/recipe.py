@@ -1,4 +1,4 @@
-"""`recipe ls` and `recipe show`: what images and services can be made from."""
+"""`recipe ls` and `recipe show`: available recipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INDENT = 2
 
 
 def ls(args: Args) -> int:
-    """Every recipe in a line; one of the project that can't be read says why."""
+    """Print every recipe on one line; an unreadable one of the project with its error."""
     root = _find_root(args)
     found = [_summarize(name, root) for name in recipes.list_names(root)]
     if args.get_flag("json"):
@@ -33,7 +33,7 @@ def ls(args: Args) -> int:
 
 
 def show(args: Args) -> int:
-    """All about one recipe."""
+    """Print one recipe."""
     name = args.get_text("name")
     if not name:
         raise UsageError("recipe show wants the name of a recipe", remedy="devbox recipe ls")
@@ -48,7 +48,7 @@ def show(args: Args) -> int:
 
 
 def format_page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
-    """A recipe for a person, in lines of at most `width` columns where there is one."""
+    """Format a recipe, in lines of at most `width` columns if given."""
     inner = max(width - _INDENT, 0)
     yield f"{found.name}: {found.description}"
     yield f"  {_describe_origin(found)}"
@@ -65,7 +65,7 @@ def format_page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
 
 
 def _find_root(args: Args) -> str:
-    """The project's root; outside of projects, where only the recipes of devbox are known, none."""
+    """Return the project root; "" outside of projects, where only shipped recipes are available."""
     try:
         return project.find(args.get_text("directory") or ".", file=args.get_text("file") or None)[0]
     except UsageError:
@@ -99,7 +99,7 @@ def _describe_row(row: dict[str, object]) -> str:
 
 
 def _shorten_versions(versions: object) -> str:
-    """`16 … 26` where all of them are too long for a column."""
+    """Shorten long version lists to `16 … 26`."""
     names = [str(version) for version in versions] if isinstance(versions, list) else []
     text = " ".join(names)
     return text if len(text) <= _WIDEST else f"{names[0]} … {names[-1]}"

@@ -1,4 +1,4 @@
-"""The reference of recipes, from their files: `python -m devbox.cli.recipe_manual > docs/reference/recipes.md`."""
+"""Generator of the recipe reference: `python -m devbox.cli.recipe_manual > docs/reference/recipes.md`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A recipe is used by `recipe = "NAME"`, its parameters are set by `with`:
 
 
 def render_manual() -> str:
-    """The whole page."""
+    """Return the whole page."""
     found = [recipes.describe_recipe(name, "") for name in sorted(recipes.list_shipped())]
     parts = [_HEAD, "| Recipe | What it is | Versions |", "|---|---|---|"]
     parts += [f"| [{each.name}](#{each.name}) | {each.description} | {', '.join(each.versions)} |" for each in found]

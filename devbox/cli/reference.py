@@ -1,4 +1,4 @@
-"""The command line's reference, written from the table: `python -m devbox.cli.reference > docs/reference/cli.md`."""
+"""Generator of the command line reference: `python -m devbox.cli.reference > docs/reference/cli.md`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Through `exec`, `run`, `shell` and `tool` any other code is the program's own.
 
 
 def render_manual() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [_HEAD, *_render_options(GLOBALS), "", "## Commands"]
     for command in list_commands().values():
         parts += _render_command(command)

@@ -1,4 +1,4 @@
-"""`completion`: the script that teaches a shell to complete devbox. It asks `devbox __complete` at every Tab."""
+"""`completion` and `hook`: scripts for shells. The completion calls `devbox __complete` at every Tab."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def show(args: Args, scripts: Mapping[str, str], *, command: str) -> int:
-    """Print the script of the shell that the command line names. UsageError where there is none for it."""
+    """Print the script of the named shell. UsageError for an unsupported one."""
     shell = args.get_text("shell")
     if shell not in scripts:
         wrong = f"there is no {command} for {shell}" if shell else f"{command} wants the name of a shell"
@@ -78,7 +78,7 @@ SCRIPTS = dict(zip(SHELLS, (_BASH, _ZSH, _FISH), strict=True))
 
 
 def completion(args: Args) -> int:
-    """Print the script of a shell."""
+    """Print the completion script of a shell."""
     return show(args, SCRIPTS, command="completion")
 
 
@@ -148,5 +148,5 @@ HOOK_SCRIPTS = dict(zip(SHELLS, (_BASH_HOOK, _ZSH_HOOK, _FISH_HOOK), strict=True
 
 
 def hook(args: Args) -> int:
-    """Print the script of a shell."""
+    """Print the hook script of a shell."""
     return show(args, HOOK_SCRIPTS, command="hook")

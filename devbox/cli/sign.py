@@ -1,4 +1,4 @@
-"""`approve`, `verify`, `release sign`, `release revoke`: what is said about releases, by whom, and whether it is so."""
+"""`approve`, `verify`, `release sign`, `release revoke`: signed statements about releases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SIGNS = {"ok": ("✓", "green"), "unknown": ("·", "dim"), "failed": ("✗", "r
 
 
 def approve(args: Args) -> int:
-    """Let a release into a stage; the digest of what says so is the data."""
+    """Approve a release for a stage; print the digest of the approval (data)."""
     words = args.get_texts("words")
     if len(words) not in (1, 2):
         raise UsageError("approve expects a stage and optionally a release", remedy="devbox approve production")
@@ -81,7 +81,7 @@ def sign(args: Args) -> int:
 
 
 def revoke(args: Args) -> int:
-    """Let a release go nowhere any more; the digest of what says so is the data."""
+    """Revoke a release; print the digest of the revocation (data)."""
     if not args.get_text("release"):
         raise UsageError("release revoke wants a release", remedy="devbox release ls")
     project = open_from_args(args)
@@ -105,7 +105,7 @@ def revoke(args: Args) -> int:
 
 
 def verify(args: Args) -> int:
-    """Print all that is attached to an image; 1 where it is not signed by a key that counts, or something is wrong."""
+    """Print all attachments of an image; exit 1 without a valid signature, or if anything is invalid."""
     paths = get_default_paths()
     ring, release = _load_keys_and_release(args)
     if args.get_texts("key"):
@@ -122,7 +122,7 @@ def verify(args: Args) -> int:
 
 
 def _load_keys_and_release(args: Args) -> tuple[Keyring | None, Release | None]:
-    """The keys that the project's file names, and the release that is meant; neither without a project."""
+    """Return the keys of the project's file and the selected release; None without a project."""
     try:
         project = open_from_args(args)
     except UsageError:
@@ -133,7 +133,7 @@ def _load_keys_and_release(args: Args) -> tuple[Keyring | None, Release | None]:
 
 
 def _find_release(project: Project, name: str) -> Release | None:
-    """The release of a name, the newest for ""; None where the name is an image's."""
+    """Return a release by name, the newest for ""; None if the name is not a release."""
     releases = Releases(project.paths, project.id)
     if not name:
         return releases.find("")

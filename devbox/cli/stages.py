@@ -1,4 +1,4 @@
-"""What `--stage` means: the containers of a stage, by name or by process; its drift; taking it down."""
+"""`--stage`: containers of a stage by name or process, drift, and removal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from devbox.commands.table.options import Args
 
 _MAIN = "web"
-_BASELINE = "-baseline"  # as in plan.staging, which `exec` and `ps` do not load
+_BASELINE = "-baseline"  # as in deploy.stage_containers, which `exec` and `ps` do not load
 
 
 def find_replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """The containers that a name means: that one, or those of a process, as NAME-NUMBER-DIGITS or NAME-DIGITS.
+    """Return the container of this name, or those of a process, as NAME-NUMBER-DIGITS or NAME-DIGITS.
 
-    Those of a baseline have one word more.
+    Those of a baseline have another suffix.
     """
     known = tuple(known)
     if name in known:
@@ -29,7 +29,7 @@ def find_replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_known(args: Args) -> None:
-    """Raise UsageError unless a stage of which nothing was found is in the file, with containers of its own."""
+    """Raise UsageError unless a stage without containers is in the file and has its own environment."""
     from devbox.deploy.stage_file import find_stage, load_with_fallback
 
     stage = find_stage(load_with_fallback(open_from_args(args)), args.get_text("stage"))
@@ -41,7 +41,7 @@ def check_known(args: Args) -> None:
 
 
 def find_container(args: Args, place: ProjectLocation, name: str) -> str:
-    """The running container to go into: the first replica of a process, that of the release where none is named."""
+    """Return the running container to enter: the first replica of a process, by default of the release."""
     from devbox.cli import ps_rows
 
     running = {str(row["name"]): row for row in ps_rows.read(place) if row["pid"]}
@@ -56,7 +56,7 @@ def find_container(args: Args, place: ProjectLocation, name: str) -> str:
 
 
 def print_drift(args: Args) -> int:
-    """Tell what runs that was not deployed; the exit code that says whether there is such a thing."""
+    """Print containers that were not deployed; return exit code 1 if there are any."""
     from devbox.deploy.targets.local import LocalTarget
 
     found = LocalTarget(open_from_args(args), args.get_text("stage")).find_drift()
@@ -66,7 +66,7 @@ def print_drift(args: Args) -> int:
 
 
 def down(args: Args, stage: str) -> int:
-    """Stop all of a stage; with `-v` also remove its data, its releases' way back and its address, once confirmed."""
+    """Stop a stage; with `-v` also remove its data, rollback targets and address, after confirmation."""
     from devbox.cli.display.select import choose
     from devbox.cli.prompts import find_passphrase_prompt
     from devbox.commands import gray_releases
@@ -94,7 +94,7 @@ def down(args: Args, stage: str) -> int:
 
 
 def _is_confirmed(args: Args, stage: str, *, protected: bool) -> bool:
-    """True if the user agrees to lose the stage's data; a protected stage has to be named."""
+    """True if the user agrees to lose the stage's data; a protected stage must be named."""
     what, command = f"the data of {stage}", f"down -v --stage {stage}"
     if protected:
         return prompts.confirm_names((stage,), args.get_texts("confirm"), what=what, command=command)

@@ -1,4 +1,4 @@
-"""`run TASK`: what a task needs with its name before each line, itself on the caller's own streams."""
+"""`run TASK`: output of needs is prefixed by name, the task itself has the caller's stdio."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _COLORS = ("cyan", "yellow", "green", "magenta", "blue")
 
 
 def run(args: Args, name: str, *, start: Callable[[], None], execute: Callable[[tuple[str, ...]], int]) -> int:
-    """Run a task; its exit code, or that of the first it needs that fails. `start` brings dev up."""
+    """Run a task; return its exit code, or that of its first failed need. `start` brings dev up."""
     project = open_from_args(args)
     known = load(project).tasks
     plans.find_task(name, known, env_file=project.env_file)
     start()
-    # Lines of several tasks are no place for a live display.
+    # A live display would conflict with the lines of several tasks.
     kind = args.get_text("progress")
     with choose(kind if kind in ("json", "quiet") else "plain") as display:
         return tasks.run(
@@ -42,7 +42,7 @@ def run(args: Args, name: str, *, start: Callable[[], None], execute: Callable[[
 
 
 class _PrefixWriter:
-    """Writes lines of several tasks as they come, each whole, with its task's name before it."""
+    """Writer of lines of several tasks, each prefixed by its task's name."""
 
     def __init__(self, names: list[str]) -> None:
         width = max(map(len, names), default=0)
@@ -54,6 +54,6 @@ class _PrefixWriter:
         self._lock = threading.Lock()
 
     def write_line(self, name: str, text: str) -> None:
-        """One line."""
+        """Write one line."""
         with self._lock:
             terminal.print_line(f"{self._fronts[name]} | {text}", stream=sys.stdout)

@@ -1,4 +1,4 @@
-"""What the person's terminal can show. Standard library only."""
+"""Capabilities of the user's terminal. Standard library only."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _COLORS = {
 
 
 def is_interactive() -> bool:
-    """Whether a program may get a terminal of its own: both ends of this process are one."""
+    """True if a program may get a terminal: stdin and stdout are one."""
     return os.isatty(0) and os.isatty(1)
 
 
 def find_shell_terminal(*, wanted: bool) -> int | None:
-    """The terminal's descriptor for `--shell-on-fail`; None where it was not asked for. UsageError off a terminal."""
+    """Return the terminal's descriptor for `--shell-on-fail`; None unless wanted. UsageError without a terminal."""
     if not wanted:
         return None
     if is_interactive():
@@ -43,17 +43,17 @@ def find_shell_terminal(*, wanted: bool) -> int | None:
 
 
 def find_prompt_terminal(*, progress: str) -> int | None:
-    """The terminal's descriptor, for programs that may ask the person; None off one, and where a program reads."""
+    """Return the terminal's descriptor for prompts; None without a terminal or for JSON progress."""
     return 0 if os.isatty(0) and os.isatty(2) and progress != "json" else None
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether lines can be redrawn there: a terminal that moves its cursor, and no CI log."""
+    """True if lines can be redrawn: a terminal with cursor movement, not a CI log."""
     return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("CI")
 
 
 def has_color(stream: TextIO) -> bool:
-    """Whether to colour. NO_COLOR wins over FORCE_COLOR, both over what the stream is."""
+    """True if output is colored. NO_COLOR overrides FORCE_COLOR; both override the stream's type."""
     if environ.get("NO_COLOR"):
         return False
     if environ.get("FORCE_COLOR"):
@@ -62,14 +62,14 @@ def has_color(stream: TextIO) -> bool:
 
 
 def has_unicode(stream: TextIO) -> bool:
-    """Whether more than ASCII can be written there. An explicit C locale counts as 'no', though Python could."""
+    """True if the stream supports Unicode. An explicit C locale counts as no, although Python could write UTF-8."""
     locale = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG")
     encoding = (stream.encoding or "").lower()
     return encoding.startswith("utf") and (not locale or "utf" in locale.lower())
 
 
 def get_width(stream: TextIO) -> int:
-    """Columns of the terminal behind a stream."""
+    """Return the columns of the terminal behind a stream."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH
     except (OSError, ValueError):
@@ -77,19 +77,19 @@ def get_width(stream: TextIO) -> int:
 
 
 def paint(text: str, color: str, *, when: bool) -> str:
-    """Text in a colour, when wanted."""
+    """Return the text in a color, if enabled."""
     return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if when and color else text
 
 
 def to_ascii(text: str) -> str:
-    """devbox's own signs for a terminal without UTF-8; anything else that it can't show becomes `?`."""
+    """Replace devbox's own symbols for a terminal without UTF-8; other unsupported characters become `?`."""
     for sign, plain in (("✓", "ok"), ("✗", "!!"), ("→", "->"), ("—", "-"), ("·", "-"), ("…", "...")):
         text = text.replace(sign, plain)
     return text.encode("ascii", "replace").decode()
 
 
 def print_line(text: str, *, stream: TextIO | None = None) -> None:
-    """One whole line for the person, on stderr unless told, in one write."""
+    """Print one whole line in one write, by default on stderr."""
     out = stream or sys.stderr
     out.write(f"{text if has_unicode(out) else to_ascii(text)}\n")
     out.flush()

@@ -1,4 +1,4 @@
-"""`test`: the cells of the matrix, watched by a display; what came of them, or a shell in one."""
+"""`test`: cells of the matrix with a display and reports, or a shell in a cell."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from devbox.model.matrix import CellResult, MatrixRun
     from devbox.project import Project
 
-_TAIL = 20  # lines of each failed cell
+_TAIL = 20  # lines per failed cell
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """The files that a person asked for, by their absolute paths; "" where no coverage is wanted."""
+    """Requested report files, as absolute paths; "" without coverage."""
 
     reports: tuple[str, ...] = ()
     coverage: str = ""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Everything that is going to be written; a directory ends with a slash."""
+        """All paths to be written; directories end with a slash."""
         return (*self.reports, *([f"{self.coverage}/"] if self.coverage else ()))
 
 
 def parse_report_request(args: Args) -> ReportRequest:
-    """What is to be written. What can't be is refused before anything runs."""
+    """Return the requested reports. Invalid ones are refused before the tests run."""
     start = os.path.abspath(args.get_text("directory") or ".")
     reports, coverage = args.get_texts("report"), args.get_text("coverage")
     if reports:
@@ -55,7 +55,7 @@ def parse_report_request(args: Args) -> ReportRequest:
 
 
 def show(args: Args, run: MatrixRun, asked: ReportRequest, *, root: str) -> int:
-    """Print and write all that was asked for of the project at `root`; the exit code of the run."""
+    """Print and write the requested reports of the project at `root`; return the exit code of the run."""
     if args.get_text("progress") not in ("quiet", "json"):
         _print_tails(run)
         terminal.print_line("")
@@ -92,7 +92,7 @@ def _write(asked: ReportRequest, run: MatrixRun, root: str) -> None:
 
 
 def _print_tails(run: MatrixRun) -> None:
-    """The last lines of what did not pass."""
+    """Print the last lines of failed cells."""
     shown, more = matrix_plain.select_tails(run)
     color = terminal.has_color(sys.stderr)
     for result in shown:
@@ -112,7 +112,7 @@ def _format_headline(result: CellResult) -> str:
 
 
 def _print_hints(args: Args, run: MatrixRun) -> None:
-    """What a person does about red cells, or about none that was meant, at a terminal."""
+    """Print hints for failed cells, or for an empty selection."""
     if args.get_text("progress") in ("quiet", "json"):
         return
     if not run.interrupted and all(result.state == "skipped" for result in run.cells):
@@ -126,7 +126,7 @@ def _print_hints(args: Args, run: MatrixRun) -> None:
 
 
 def test(args: Args) -> int:
-    """Run what has to run, and show what came of all; or list the cells; or open a shell in one."""
+    """Run outdated cells and report all results; or list the cells; or open a shell in one."""
     if args.get_text("shell"):
         return shell(args)
     if args.after is not None:
@@ -156,7 +156,7 @@ def test(args: Args) -> int:
 
 
 def _choose_signer(args: Args, project: Project) -> NamedSigner | None:
-    """Whose key signs what the tests say about a release; its passphrase is asked for before they run."""
+    """Return the signer of the tests' evidence, with the passphrase prompt before they run."""
     from devbox.cli.prompts import find_passphrase_prompt
     from devbox.commands import signing
     from devbox.project import load
@@ -165,7 +165,7 @@ def _choose_signer(args: Args, project: Project) -> NamedSigner | None:
 
 
 def _parse_jobs(text: str) -> int:
-    """How many cells at once; 0 where devbox decides."""
+    """Return the number of parallel cells; 0 for automatic."""
     if text in ("", "auto"):
         return 0
     if not text.isdigit() or int(text) < 1:
@@ -191,7 +191,7 @@ def _list(args: Args, found: list[CellDecision]) -> int:
 
 
 def shell(args: Args) -> int:
-    """Bring the cell up, go in, and take it down again; its data stay. The exit code of what ran there."""
+    """Bring the cell up, run the command and remove the cell except for its data; return the exit code."""
     return exec.separate_exit_codes(_shell, args)
 
 

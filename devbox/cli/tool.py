@@ -1,4 +1,4 @@
-"""`tool`: a program of the file on the caller's own streams. Light while its container is warm."""
+"""`tool` and `debug`: programs with the caller's stdio. Light while the tool's container is warm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def tool(args: Args) -> int:
-    """Run a tool; its exit code."""
+    """Run a tool; return its exit code."""
     if args.get_flag("shims"):
         return _print_shims(args)
     return separate_exit_codes(_run_tool, args)
@@ -42,7 +42,7 @@ def _run_tool(args: Args) -> int:
 
 
 def _find_warm_call(place: ProjectLocation, name: str) -> noop.ToolCall | None:
-    """How the tool is called, when it is up as the file has it, and so is what it needs."""
+    """Return the tool's call if the tool and its needs are up as in the file."""
     call = noop.read_tool_call(place.paths.tool_call(place.id, name))
     if call is None:
         return None
@@ -62,7 +62,7 @@ def _make_ready(args: Args, name: str) -> noop.ToolCall:
 
 
 def _translate_directory(place: ProjectLocation, workspace: str, directory: str) -> str:
-    """A directory of the project as the container has it; the workspace itself for one outside."""
+    """Translate a project directory to its path in the container; the workspace for one outside."""
     here = os.path.realpath(directory)
     if here.startswith(f"{place.root}/"):
         return f"{workspace}{here[len(place.root) :]}"
@@ -90,7 +90,7 @@ def _list_known(args: Args) -> str:
 
 
 def debug(args: Args) -> int:
-    """Look into a container; the exit code of what looks."""
+    """Debug a container; return the exit code of the debug command."""
     return separate_exit_codes(_debug, args)
 
 

@@ -1,4 +1,4 @@
-"""`trust`: what the file wants of this machine beside containers, shown and allowed, once until it changes."""
+"""`trust`: shows and allows the file's host access beyond containers, once until it changes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 def trust(args: Args) -> int:
-    """Allow what the file wants (printed as data), or only show it, or take the permission back."""
+    """Allow the host access of the file (data), show it, or revoke the permission."""
     if args.get_flag("show") and args.get_flag("revoke"):
         raise UsageError("--show and --revoke exclude each other", remedy="devbox trust --show")
     if args.get_flag("revoke"):
-        place = locate(args)  # works with a broken file
+        place = locate(args)  # works with an invalid file
         gone = TrustRecord(place.paths, place.id).revoke()
         print_line("· no longer allowed" if gone else "· nothing was allowed")
         return 0
@@ -90,12 +90,12 @@ def _describe_access(access: HostAccess) -> str:
 
 
 def _format_target(access: HostAccess) -> str:
-    """Where a file lies that is not written as its own full path."""
+    """Format a file's target, if it differs from the reference."""
     return f" ({access.path})" if access.path not in ("", access.reference.partition(":")[2]) else ""
 
 
 def _to_access(grant: Grant) -> HostAccess:
-    """A grant in the form in which `trust --json` lists what is allowed."""
+    """Convert a grant to the form of `trust --json`."""
     from devbox.model.spec import HostAccess
 
     return HostAccess(container=grant.subject, variable=grant.kind, reference=grant.value, where=grant.where)

@@ -1,4 +1,4 @@
-"""`up`, `down`, `stop`, `restart`: the verbs of flow, watched by a display."""
+"""`up`, `down`, `stop`, `restart`, `lock`: verbs of flow with a display."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def up(args: Args) -> int:
-    """Bring the project up, then print its addresses (data) and what to try next; with --watch, stay."""
+    """Bring the project up, then print its addresses (data) and next steps; with --watch, stay."""
     if args.get_flag("watch"):
         return _up_and_watch(args)
     return _up(args)
@@ -32,7 +32,7 @@ def _up_and_watch(args: Args) -> int:
     from devbox.commands import watch
 
     names = args.get_texts("names") or None
-    watch.list_watches(open_from_args(args), names)  # says at once when there is nothing to stay for
+    watch.list_watches(open_from_args(args), names)  # fails early if there is nothing to watch
     _up(args)
     try:
         with choose(args.get_text("progress")) as display:
@@ -67,7 +67,7 @@ def _up(args: Args) -> int:
 
 
 def down(args: Args) -> int:
-    """Stop and remove everything; the volumes too, when asked."""
+    """Stop and remove everything; with -v, the volumes as well."""
     if stage := args.get_text("stage"):
         from devbox.cli import stages
 
@@ -94,13 +94,13 @@ def restart(args: Args) -> int:
 
 
 def _choose_shell(outcome: flow.PlanResult) -> str:
-    """The container whose shell a person may want."""
+    """Return the container suggested for a shell."""
     containers = outcome.resolved.containers
     return "dev" if "dev" in containers else next(iter(containers), "")
 
 
 def _list_addresses(outcome: flow.PlanResult) -> list[str]:
-    """`dev  http://127.0.0.1:8000` for every published port; `dev  8000 → http://…` if the host has another number."""
+    """Return `dev  http://127.0.0.1:8000` per published port; `dev  8000 → http://…` if the host port differs."""
     pairs = []
     for name, ports in outcome.observed.ports.items():
         role = outcome.resolved.containers[name].role
@@ -121,7 +121,7 @@ def _print_if_noop(args: Args, made: Plan, sentence: str) -> None:
 
 
 def lock(args: Args) -> int:
-    """Renew the lock, all or what is named, and print the difference (data); or check that it is complete."""
+    """Renew the lockfile, all or by name, and print the changes (data); or check its completeness."""
     names = args.get_texts("upgrade") or None
     if args.get_flag("check"):
         if names:

@@ -1,4 +1,4 @@
-"""The verb `approve`: a person lets a release into a stage."""
+"""Implementation of `approve`, and selection of the release for a stage."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from devbox.records.releases import FEWEST_DIGITS, Releases
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseSelection:
-    """The release that is meant, and all that is known. `lacking`: stages of which not all is known, and why.
+    """The selected release and the known history. `lacking`: stages with incomplete records, with the reason.
 
-    `observed`: stage → release → seconds for which another machine saw it healthy. `due`: stages whose records this
-    machine should sign again. `is_guess`: no name was given, and nothing is known to have been in the stage before.
+    `observed`: stage → release → seconds observed healthy by another host. `due`: stages whose records this host should
+    sign again. `is_guess`: no name was given, and no release is known to have been in the stage before.
     """
 
     release: Release
@@ -49,10 +49,10 @@ class ReleaseSelection:
 
 
 def select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
-    """The release that is meant, and all that is known: here, and elsewhere as far as registries tell.
+    """Select a release, with its history here and in the registries.
 
-    Without a name, it is the one on its way into the stage, else what the stage before runs, else the newest. Into the
-    first stage that is one that was built here: no other one has been proven by a stage.
+    Without a name: the release in progress to the stage, else that of the previous stage, else the newest. For the
+    first stage, only a release built here: others are unproven by a stage.
     """
     elsewhere, ledger = RemoteHistory(opened, resolved, stage, sink), Ledger(opened.paths, opened.id)
     elsewhere.learn_stages()
@@ -77,7 +77,7 @@ def select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink)
 
 
 def find_named(opened: Project, resolved: Spec, name: str, sink: Sink) -> Release:
-    """The release of an id or its first digits; one that only other machines have is learned from repositories."""
+    """Return a release by ID or leading digits; one known only to other hosts is fetched from repositories."""
     if not resolved.stages:
         return Releases(opened.paths, opened.id).find(name)
     last = max(resolved.stages.values(), key=lambda stage: stage.order)
@@ -87,9 +87,9 @@ def find_named(opened: Project, resolved: Spec, name: str, sink: Sink) -> Releas
 def list_covered_parts(
     opened: Project, resolved: Spec, deployment: Deployment, *, home: Stage | None = None
 ) -> dict[str, str]:
-    """Return the parts of a deployment that an approval covers, by the file and the keys as they are now.
+    """Return the parts of a deployment covered by an approval, from the current file and keys.
 
-    `home`: the stage in whose environment it runs, if it is not as in the file.
+    `home`: stage of the environment, if it differs from the file.
     """
     order = sorted(resolved.stages.values(), key=lambda stage: stage.order)
     keys = keyring.list_identities(opened.root, builders=resolved.builders, approvers=resolved.approvers)
@@ -103,7 +103,7 @@ def list_covered_parts(
 
 
 def _find_entry(name: str, history: History) -> LedgerEntry | None:
-    """Return an entry about the only release of the ledger whose id begins so."""
+    """Return an entry of the ledger's only release whose ID starts with the digits."""
     digits = name.removeprefix("sha256:")
     found = [entry for entry in history.entries if entry.release.removeprefix("sha256:").startswith(digits)]
     with_image = [entry for entry in found if _get_image(entry)]
@@ -112,12 +112,12 @@ def _find_entry(name: str, history: History) -> LedgerEntry | None:
 
 
 def _get_image(entry: LedgerEntry) -> str:
-    """The image of the release that an entry is about; "" if it does not say."""
+    """Return the image of an entry's release; "" if the entry has none."""
     return str(entry.body.get("image") or entry.body.get("digest") or "")
 
 
 def _find_next(stage: Stage, resolved: Spec, history: History) -> LedgerEntry | None:
-    """The entry of the release that goes on, or goes next."""
+    """Return the entry of the release in progress or next in line."""
     before = admission.find_previous(stage, resolved.stages)
     return history.find_pending(stage.name) or (history.find_latest(before.name) if before else None)
 
@@ -127,9 +127,9 @@ WEEK = 7 * 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalResult:
-    """An approval that was given. `evidence`: the digest of the manifest that carries it.
+    """A new approval. `evidence`: digest of the manifest that carries it.
 
-    `differences`: from what the stage runs, a line each.
+    `differences`: from the stage's current deployment, one line each.
     """
 
     release: Release
@@ -150,9 +150,9 @@ def approve(
     seconds: float = WEEK,
     comment: str = "",
 ) -> ApprovalResult:
-    """Approve a release for a stage, deployed as the file says now. The approval is attached to the release's image.
+    """Approve a release for a stage, deployed as in the current file; attach the approval to its image.
 
-    Without a name, it is the release that `promote` would take. How it differs from what the stage runs is a note each.
+    Without a name, selects as `promote` does. Differences from the current deployment are notes.
     """
     stage = find_stage(resolved, stage_name)
     selected = _select(opened, resolved, stage, name, sink)
@@ -202,7 +202,7 @@ def approve(
 
 
 def _select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
-    """Return the release that is meant. UsageError where anybody who can write below DEVBOX_HOME could have made it."""
+    """Select the release. UsageError if write access to DEVBOX_HOME would suffice to forge the selection."""
     found = select(opened, resolved, stage, name, sink)
     if found.is_guess:
         raise UsageError(
@@ -215,7 +215,7 @@ def _select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink
 def _describe_differences(
     opened: Project, resolved: Spec, stage: Stage, parts: dict[str, str], history: History
 ) -> Iterator[str]:
-    """What is approved, held against what the stage runs, a line each."""
+    """Describe the differences between the approved and the current deployment, one line each."""
     running, environment = _find_deployed(stage.name, history), _find_deployed(stage.environment, history)
     stands = history.find_latest(stage.name)
     if running is None and stands is not None:
@@ -226,7 +226,7 @@ def _describe_differences(
         return
     if environment is None:
         before = list_covered_parts(opened, resolved, running)
-    else:  # of a stage that shifts traffic in another: what that one runs meets visitors, as it was deployed there
+    else:  # of a stage that shifts traffic in another: clients use the release deployed in that one
         before = list_covered_parts(
             opened, resolved, replace(running, release=environment.release), home=environment.stage
         )
@@ -238,13 +238,13 @@ def _describe_differences(
 
 
 def _find_deployed(name: str, history: History) -> Deployment | None:
-    """Return what this machine deployed last to a stage, if anything."""
+    """Return this host's last deployment to a stage, if any."""
     current = history.find_current(name)
     return plan.load_deployment(current, history) if current else None
 
 
 def _list_approvers(resolved: Spec, stage: Stage) -> list[str]:
-    """Whose approval the gates of a stage count; all approvers where no gate asks for one."""
+    """Return the approvers accepted by a stage's gates; all approvers if no gate requires approvals."""
     gates = [gate for gate in stage.gates if isinstance(gate, ApprovalGate)]
     named = [name for gate in gates for name in gate.people]
     if not gates or any(not gate.people for gate in gates):

@@ -1,4 +1,4 @@
-"""Verbs that end in images nobody has to be up for: a release, and what `devbox install` takes its files from."""
+"""Implementation of `build`, and of image builds for `devbox install`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IMAGE = "image"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What `devbox build` did, and the release that came of it."""
+    """Result of `devbox build`: the plan and the release."""
 
     plan: Plan
     release: Release
@@ -40,9 +40,9 @@ class BuildResult:
 
 
 def build(opened: Project, sink: Sink, *, locked: bool = False, by: NamedSigner | None = None) -> BuildResult:
-    """Make the release of the file as it is: `[build]`, then `[image]`. The same inputs give the same release.
+    """Build the release of the current file: `[build]`, then `[image]`. Equal inputs give an equal release.
 
-    `by`: who signs it, and says from what it was built.
+    `by`: signer of the release and its provenance.
     """
     started = dt.datetime.now(dt.UTC)
     PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
@@ -81,9 +81,9 @@ def make(
     always: bool = False,
     locked: bool = False,
 ) -> tuple[Plan, Spec]:
-    """Bake images of the file, after the build whose output they copy (`always`: also where they copy none).
+    """Build images, after the build whose output they copy (`always`: also without a copy).
 
-    The instance is held. What was not up before is not up afterwards.
+    The caller holds the instance lock. An instance that was down is down afterwards.
     """
     resolved = pin(opened, resolved, locked=False)
     now = outputs.read_inputs(resolved.build, resolved, opened.store) if resolved.build else None
@@ -107,13 +107,13 @@ def make(
 
 
 def _has_copies(resolved: Spec, images: tuple[str, ...]) -> bool:
-    """Whether any of the images copies what `[build]` puts out, or stands on one that does."""
+    """True if an image or one of its bases copies the output of `[build]`."""
     chains = (key_image(name, resolved.images).chain for name in images)
     return any(outputs.is_about_output(link.step for link in chain) for chain in chains)
 
 
 def _record_build(opened: Project, resolved: Spec, images: tuple[str, ...]) -> None:
-    """Keep what was made from what, for the next time's reasons, and so that it is not collected."""
+    """Record the inputs and images, for later reasons and against garbage collection."""
     records = opened.records
     if resolved.build is not None:
         inputs = outputs.read_inputs(resolved.build, resolved, opened.store)
@@ -126,7 +126,7 @@ def _record_build(opened: Project, resolved: Spec, images: tuple[str, ...]) -> N
 
 
 def find_baked(opened: Project, resolved: Spec, name: str) -> BakedImage:
-    """An image of the file that was made just now."""
+    """Return an image of the file that was just built."""
     found = opened.store.find(key_image(name, resolved.images).key)
     if found is None:
         raise BakeFailed(f"the image of [{name}] is gone from the store", remedy="devbox build makes it again")
@@ -134,7 +134,7 @@ def find_baked(opened: Project, resolved: Spec, name: str) -> BakedImage:
 
 
 def explain_build(opened: Project) -> tuple[Verdict, ...]:
-    """What changed about `[build]` since it ran last."""
+    """Return the changes of `[build]` since its last run."""
     resolved = pin(opened, load(opened), locked=False)
     if resolved.build is None:
         raise UsageError(f"{opened.env_file} has no [build]", remedy="devbox why image NAME")
@@ -144,17 +144,17 @@ def explain_build(opened: Project) -> tuple[Verdict, ...]:
 
 
 def list_releases(opened: Project) -> list[Release]:
-    """The releases of the project on this machine, the newest first."""
+    """Return the releases of the project on this host, newest first."""
     return Releases(opened.paths, opened.id).list_releases()
 
 
 def find_release(opened: Project, name: str) -> Release:
-    """The release of an id or its first digits; the newest for ""."""
+    """Return a release by ID or leading digits; the newest for ""."""
     return Releases(opened.paths, opened.id).find(name)
 
 
 def _compute_source(opened: Project, resolved: Spec) -> str:
-    """The revision of the project's files."""
+    """Return the revision of the project's files."""
     lock = lockfile.get_path("", opened.env_file).lstrip("/")
     files = outputs.read_inputs(resolved.build, resolved, opened.store).files if resolved.build else {}
     return compute_revision(opened.root, files, but=(lock,))
@@ -162,7 +162,7 @@ def _compute_source(opened: Project, resolved: Spec) -> str:
 
 @contextlib.contextmanager
 def _remove_afterwards(opened: Project, resolved: Spec, *, standing: bool) -> Iterator[None]:
-    """Take the build's container away afterwards, whatever happened; and everything, where nothing was up before."""
+    """Remove the build container in any case; remove everything if nothing ran before."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Snapshots of a project's data: saved and put back while nothing writes to it."""
+"""Snapshots and volumes of a project; data is copied while nothing writes to it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+@-]{0,99}")
 
 
 def save_snapshot(opened: Project, name: str, sink: Sink, *, only: tuple[str, ...] = ()) -> Snapshot:
-    """Save the volumes of all containers, or of those in `only`, under a name ("": that of git's branch).
+    """Save the volumes of all containers, or of those in `only`, under a name ("": the git branch).
 
-    Containers that use them are stopped for as long as the copy takes, and started again.
+    Containers that use the volumes are stopped during the copy.
     """
     with lock_instance(opened, sink):
         name = _resolve_name(opened, name)
@@ -32,7 +32,7 @@ def save_snapshot(opened: Project, name: str, sink: Sink, *, only: tuple[str, ..
 
 
 def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
-    """Put the volumes back as they were saved; what they hold now is lost. Who uses them is stopped meanwhile."""
+    """Restore the volumes of a snapshot; current data is lost. Users of the volumes are stopped meanwhile."""
     with lock_instance(opened, sink):
         name = _resolve_name(opened, name)
         resolved = load_trusted(opened)
@@ -45,7 +45,7 @@ def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
 
 
 def list_snapshots(opened: Project) -> tuple[Snapshot, ...]:
-    """What was saved, the oldest first."""
+    """Return the snapshots, oldest first."""
     return opened.engine.open_snapshots(build_instance(opened, "")).list_all()
 
 
@@ -70,7 +70,7 @@ def _run_quiesced(
     observed: Observed,
     sink: Sink,
 ) -> Snapshot:
-    """Save or restore while nothing uses the volumes; what was stopped for it is started again, whatever came of it."""
+    """Save or restore while nothing uses the volumes; always restart the stopped containers."""
     made = takedown.plan_snapshot(op, name, volumes, resolved.containers, observed)
     stopped = tuple(step.resource for step in made.steps if step.op == "stop")
     before = replace(observed, volumes=volumes)
@@ -101,7 +101,7 @@ def _resolve_name(opened: Project, name: str) -> str:
 
 
 def _select_volumes(resolved: Spec, observed: Observed, only: tuple[str, ...]) -> tuple[str, ...]:
-    """The volumes that are meant and are there."""
+    """Return the existing volumes of the selection."""
     owned = {name: takedown.list_mounted(spec) for name, spec in resolved.containers.items()}
     there = set(observed.volumes)
     for name in only:
@@ -122,9 +122,9 @@ def _make_unknown_error(name: str, known: dict[str, Snapshot]) -> UsageError:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeSummary:
-    """A volume on this machine. `size`: bytes of its files, as `du` counts them; `containers` of the project mount it.
+    """A volume on this host. `size`: bytes of its files, as in `du`; `containers`: those of the project that mount it.
 
-    `in_use`: one of them is there now.
+    `in_use`: one of these containers exists now.
     """
 
     name: str
@@ -134,7 +134,7 @@ class VolumeSummary:
 
 
 def list_volumes(opened: Project) -> tuple[VolumeSummary, ...]:
-    """The volumes of the project, by name."""
+    """Return the volumes of the project, by name."""
     here = build_instance(opened, "")
     standing = opened.engine.observe(here).containers
     specs = opened.records.read_last_applied().specs
@@ -147,7 +147,7 @@ def list_volumes(opened: Project) -> tuple[VolumeSummary, ...]:
 
 
 def remove_volumes(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
-    """Remove volumes with all that they hold: all of those that are named, or none."""
+    """Remove all named volumes, or none."""
     with lock_instance(opened, sink):
         known = {each.name: each for each in list_volumes(opened)}
         for name in names:

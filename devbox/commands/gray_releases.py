@@ -1,4 +1,4 @@
-"""Verbs about a gray release that is under way, from any terminal: hold, resume, abort, and how it goes."""
+"""Commands for a gray release in progress: hold, resume, abort, report."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from devbox.promotion.history import History
 from devbox.records.ledger import Ledger
 
 HOLD, RESUME, ABORT = "hold", "resume", "abort"
-_PATIENCE = {HOLD: 20.0, RESUME: 20.0, ABORT: 180.0}  # seconds until who controls it must have done it
+_PATIENCE = {HOLD: 20.0, RESUME: 20.0, ABORT: 180.0}  # seconds for the controller to comply
 _DONE = {HOLD: "held", RESUME: "resumed", ABORT: "taken back"}
-_REPLACED = 10.0  # seconds after which a request that is gone was not taken, but replaced by another one
+_REPLACED = 10.0  # seconds after which a missing request was replaced by another one rather than taken
 _PAUSE = 0.1
 
 
 def find_last(opened: Project, stage: str = "") -> GrayRelease:
-    """The gray release under way, or the last there was; of a stage, where one is named."""
+    """Return the gray release in progress, or the last one; optionally of a stage."""
     found = [trial for environment in _list_targets(opened, stage) if (trial := environment.trials.read())]
     if not found:
         raise UsageError("there was no gray release yet", remedy="devbox promote gray")
@@ -42,13 +42,13 @@ def find_last(opened: Project, stage: str = "") -> GrayRelease:
 
 
 def find_running(opened: Project, release: str) -> GrayRelease | None:
-    """The gray release that a release is on trial in just now."""
+    """Return the gray release in progress of a release."""
     trials = (environment.active_release for environment in _list_targets(opened, ""))
     return next((trial for trial in trials if trial is not None and trial.release == release), None)
 
 
 def find_control_state(opened: Project, trial: GrayRelease) -> tuple[bool, str]:
-    """Whether somebody controls a gray release just now, and where Prometheus finds what is counted of it."""
+    """Return whether a gray release has a controller, and the URL of its metrics."""
     environment = next((each for each in _list_targets(opened, "") if trial.stage in each.stages), None)
     if environment is None:
         return False, ""
@@ -65,7 +65,7 @@ def request_action(opened: Project, sink: Sink, *, what: str, stage: str = "") -
             if what == ABORT:
                 return _abort(opened, environment, before, sink, by=wish.by)
             if seen := environment.steer(wish):
-                environment.trials.consume_request(before)  # not to be done again by the next one
+                environment.trials.consume_request(before)  # not to be repeated by the next controller
                 sink(Note(text=f"nobody controls it just now; devbox promote {before.stage} goes on with it"))
                 return seen
         environment.trials.request(wish)
@@ -74,9 +74,9 @@ def request_action(opened: Project, sink: Sink, *, what: str, stage: str = "") -
 
 
 def abort_for_rollback(opened: Project, sink: Sink, *, stage: str) -> bool:
-    """Before a rollback: a promotion to the stage that shifts visitors just now is told to go back, and has ended.
+    """Abort an active gray release to the stage before a rollback, and wait for its end.
 
-    False where there is none. Denied where it may not go back.
+    False if there is none. Denied if it cannot be rolled back.
     """
     for environment in _list_targets(opened, stage):
         trial, ledger = environment.active_release, Ledger(opened.paths, opened.id)
@@ -96,7 +96,7 @@ def abort_for_rollback(opened: Project, sink: Sink, *, stage: str) -> bool:
 
 
 def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
-    """Take back what is on trial, unless it is the release of this name; nothing where nothing is."""
+    """Roll back the gray release in progress, if any, unless it is of this release."""
     for environment in _list_targets(opened, stage):
         trial = environment.active_release
         if trial is not None and not (
@@ -107,13 +107,13 @@ def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
 
 
 def wait_for_turn(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
-    """Wait until nobody moves another release there; one that is held for its promotion is not waited for."""
+    """Wait until no other release is in progress, except one that is held for its promotion."""
     shown = ""
     for environment in _list_targets(opened, stage):
         while _is_busy(opened, environment):
             trial = environment.active_release
             if trial is not None and release and _strip_algorithm(trial.release).startswith(_strip_algorithm(release)):
-                break  # the same: whoever controls it goes on
+                break  # the same release: its controller continues
             if trial is not None and (text := describe_wait(trial, stage=stage, release=release)) != shown:
                 sink(Note(text=text))
                 shown = text
@@ -121,7 +121,7 @@ def wait_for_turn(opened: Project, sink: Sink, *, stage: str, release: str) -> N
 
 
 def describe_wait(trial: GrayRelease, *, stage: str, release: str = "") -> str:
-    """Return what a promotion to a stage waits for while a gray release is under way, and what ends the wait."""
+    """Describe what a promotion to a stage waits for during a gray release, and what ends the wait."""
     name, rollout = trial.deployment.release.short_id, trial.rollout
     if rollout.phase == NEEDS_HUMAN:
         waits = f"needs a decision ({rollout.reason}); continue it: devbox release resume"
@@ -134,7 +134,7 @@ def describe_wait(trial: GrayRelease, *, stage: str, release: str = "") -> str:
 
 
 def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -> None:
-    """Promote in a process of its own; returns when visitors are shifted, or it has ended well."""
+    """Promote in a background process; return once traffic shifts, or the process has succeeded."""
     environment = next(iter(_list_targets(opened, stage)), None)
     if environment is None:
         raise UsageError(f"{stage} shifts nobody, so nothing of it goes on behind", remedy=f"devbox promote {stage}")
@@ -155,7 +155,7 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
 
 
 def _is_busy(opened: Project, environment: GrayTarget) -> bool:
-    """Whether a living process moves something there, whatever phase it is in."""
+    """True if a living process holds the stage or controls its gray release."""
     held = Ledger(opened.paths, opened.id).find_holder(environment.home)
     return bool(held) or environment.trials.find_controller() is not None
 
@@ -185,7 +185,7 @@ def _find_running(opened: Project, stage: str, sink: Sink) -> tuple[GrayTarget, 
 def _await_done(
     opened: Project, environment: GrayTarget, before: GrayRelease, wish: OperatorRequest, *, deadline: float
 ) -> GrayRelease | None:
-    """What it came to when who controls it has done what was asked. None if who did has ended."""
+    """Wait for the controller to comply; return the state. None if the controller has exited."""
     trials, taken = environment.trials, math.inf
     while time.monotonic() < deadline:
         now = trials.read() or before
@@ -212,16 +212,16 @@ def _await_done(
 
 
 def _is_done(now: GrayRelease, before: GrayRelease, what: str) -> bool:
-    """True if a gray release is as requested, or nothing can come of the request any more."""
+    """True if a gray release is as requested, or the request cannot have an effect any more."""
     held, waits = now.rollout.held, now.rollout.phase == NEEDS_HUMAN
     if {HOLD: held, RESUME: not held and not waits, ABORT: now.is_over}[what] or now.is_over:
         return True
-    # It may not be taken back; the reason says why.
+    # It cannot be rolled back; the reason says why.
     return what == ABORT and waits and now.rollout.reason != before.rollout.reason
 
 
 def _abort(opened: Project, environment: GrayTarget, before: GrayRelease, sink: Sink, *, by: str) -> GrayRelease:
-    """Take it back in this process, and end the promotion that somebody was killed in."""
+    """Roll back in this process, and end the interrupted promotion."""
     ledger = Ledger(opened.paths, opened.id)
     with ledger.acquire(environment.home, purpose="abort a gray release") as lease:
         over = environment.abort(sink, by=by, began=before.began)
@@ -239,7 +239,7 @@ def _strip_algorithm(release: str) -> str:
 
 
 def record_down(opened: Project, stage: str, sink: Sink, *, ask: PassphrasePrompt | None) -> None:
-    """Enter that a stage was stopped, if a release was promoted to it; have its repository know, by a key at hand.
+    """Record that a stage with a release was stopped; publish the record if a key is available.
 
     A key that cannot be used is a note: the stage is down.
     """

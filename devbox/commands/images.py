@@ -1,4 +1,4 @@
-"""Verbs about the images of a file: what the lock fixes, why one is made anew, which there are."""
+"""Commands about the images of a file: lockfile, reasons for rebuilds, logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from devbox.project import Project, apply, check_grants, load, lock_instance, pi
 def lock(
     opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, terminal: int | None = None
 ) -> list[str]:
-    """Bake by what there is now, and write it into the lock: all, or what `names` call. What changed, a line each."""
+    """Build with current versions and write the lockfile, for all images or `names`. Returns one line per change."""
     from devbox.execute import locks
 
     with lock_instance(opened, sink):
@@ -38,7 +38,7 @@ def lock(
 
 
 def explain_image(opened: Project, name: str) -> tuple[Verdict, ...]:
-    """What changed about an image of the file since it was baked last. `name` as in the file: `py`, `base.py`, `db`."""
+    """Return the changes of an image since its last build. `name` as in the file: `py`, `base.py`, `db`."""
     resolved = outputs.apply_current_output(pin(opened, load(opened), locked=False), opened.store)
     full = next((image for image in resolved.images if name in (image, image.partition(".")[2])), None)
     if full is None:
@@ -52,7 +52,7 @@ def explain_image(opened: Project, name: str) -> tuple[Verdict, ...]:
 
 
 def read_bake_logs(opened: Project, names: tuple[str, ...]) -> dict[str, str]:
-    """The kept logs of the steps of images, by what each did: of containers and bases of the file, or of all."""
+    """Return the stored build logs of images, by step; `names`: containers and bases of the file (default: all)."""
     resolved = pin(opened, load(opened), locked=False)
     of_containers = {name: spec.image for name, spec in resolved.containers.items()}
     known = {name.partition(".")[2] or name: name for name in resolved.images} | of_containers
@@ -70,7 +70,7 @@ def read_bake_logs(opened: Project, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def check_lock(opened: Project) -> None:
-    """NotLocked where the lock does not hold all that the file wants."""
+    """Raise NotLocked if the lockfile is incomplete."""
     from devbox.execute.locks import Locks
 
     resolved = _add_cell_images(opened, load(opened))
@@ -78,7 +78,7 @@ def check_lock(opened: Project) -> None:
 
 
 def _add_cell_images(opened: Project, resolved: Spec) -> Spec:
-    """The file with the images of all cells of its test matrix, by the lock."""
+    """Add the images of all matrix cells, by the lockfile."""
     if resolved.tests is None or not resolved.tests.matrix.has_variants:
         return resolved
     from devbox.matrix import bake, cells
@@ -88,13 +88,13 @@ def _add_cell_images(opened: Project, resolved: Spec) -> Spec:
 
 
 def list_wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
-    """The images of the file, by its lock and by what earlier bakes took. Whoever asks may be of another project."""
+    """Return the pinned images of the file. The caller may belong to another project."""
     resolved = outputs.apply_current_output(pin(opened, load(opened, keep=False), locked=False), opened.store)
     return tuple(key_image(name, resolved.images) for name in resolved.images)
 
 
 def find_wanted_output(opened: Project) -> str:
-    """The key of what `[build]` puts out of the inputs as they are now; "" where the file has no such table."""
+    """Return the key of the current `[build]` output; "" without that table."""
     resolved = pin(opened, load(opened, keep=False), locked=False)
     return (
         release.compute_build_key(outputs.read_inputs(resolved.build, resolved, opened.store)) if resolved.build else ""
@@ -102,7 +102,7 @@ def find_wanted_output(opened: Project) -> str:
 
 
 def find_baked_image(opened: Project, name: str) -> BakedImage | None:
-    """The image of the table `name` ("dev", "service.db") as the store has it; None when the file has no such table."""
+    """Return the image of a table ("dev", "service.db") from the store; None if the file has no such table."""
     resolved = outputs.apply_current_output(load(opened), opened.store)
     if name not in resolved.images:
         return None

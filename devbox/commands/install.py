@@ -1,4 +1,4 @@
-"""Verbs about files of images on this machine: put them there, take them away, say how they are."""
+"""Implementation of `install`: put files of images on the host, remove them, report their state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class InstallResult:
-    """What happened to the files of one install. `image` is a digest."""
+    """Result of one install. `image` is a digest."""
 
     name: str
     image: str
@@ -37,7 +37,7 @@ class InstallResult:
 
 @dataclass(frozen=True)
 class InstallStatus:
-    """One install: `state` is "installed", "changed" or "absent"; its files, each with a state of its own."""
+    """State of one install: "installed", "changed" or "absent", with the state of each file."""
 
     name: str
     state: str
@@ -47,7 +47,7 @@ class InstallStatus:
 
 @dataclass(frozen=True)
 class _PreparedInstall:
-    """An install whose files were taken out of its image and compared with the host."""
+    """An install whose files are extracted and compared with the host."""
 
     placement: Placement
     sources: dict[str, str]
@@ -58,9 +58,9 @@ class _PreparedInstall:
 def install(
     opened: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False, set_id: bool = False
 ) -> list[InstallResult]:
-    """Put the files of the named installs (else all) onto the host; what an earlier version had more goes.
+    """Install files of the named installs (default: all) on the host; remove outdated ones.
 
-    Nothing is touched where one file is in the way of another's. `set_id`: set-uid bits stay, for root alone.
+    Nothing is changed if any file conflicts. `set_id`: keep set-user-ID bits, for root only.
     """
     if set_id and os.geteuid() != 0:
         raise UsageError("only root may keep set-uid bits", remedy="sudo devbox install --set-id, or without it")
@@ -83,7 +83,7 @@ def install(
 
 
 def uninstall(opened: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False) -> list[InstallResult]:
-    """Take away what was installed: of these names, also of tables that the file no longer has, else all of it."""
+    """Uninstall the named installs, including those no longer in the file (default: all)."""
     with lock_instance(opened, sink), _lock_records(opened, sink) as records:
         known = {each.name: each for each in records.list_manifests() if each.instance == opened.id}
         for name in names:
@@ -99,12 +99,12 @@ def uninstall(opened: Project, sink: Sink, *, names: tuple[str, ...], force: boo
 
 
 def list_installs(opened: Project, sink: Sink) -> list[InstallStatus]:
-    """Every install of the file, and what of others is still there."""
+    """Return the installs of the file, and installed ones no longer in the file."""
     with _lock_records(opened, sink) as records:
         known = {each.name: each for each in records.list_manifests() if each.instance == opened.id}
     try:
         names = tuple(load(opened).installs)
-    except DevboxError as error:  # what is installed can be told with a broken file, too
+    except DevboxError as error:  # reported even with an invalid file
         sink(Note(text=error.sentence))
         names = ()
     return [_read_status(name, known.get(name)) for name in dict.fromkeys((*names, *known))]
@@ -120,7 +120,7 @@ def _read_status(name: str, manifest: Manifest | None) -> InstallStatus:
 
 @contextlib.contextmanager
 def _lock_records(opened: Project, sink: Sink) -> Iterator[InstalledRecords]:
-    """What is installed, of all projects, held against others; what a killed devbox had begun is put in order first."""
+    """Lock the records of all projects; first recover an interrupted install."""
     records = InstalledRecords(opened.paths)
     with files.lock_file(records.lock):
         if installing.recover(records):
@@ -130,7 +130,7 @@ def _lock_records(opened: Project, sink: Sink) -> Iterator[InstalledRecords]:
 
 @contextlib.contextmanager
 def _extract(opened: Project, each: Install, image: BakedImage) -> Iterator[str]:
-    """Copies of the install's files, by number."""
+    """Yield a directory with copies of the install's files, by number."""
     with contextlib.ExitStack() as stack:
         try:
             copies = stack.enter_context(opened.store.extract(image, tuple(each.files.values())))
@@ -141,7 +141,7 @@ def _extract(opened: Project, each: Install, image: BakedImage) -> Iterator[str]
 
 
 def _require_trust(opened: Project, wanted: tuple[HostAccess, ...]) -> None:
-    """NotTrusted where the user has not allowed exactly this."""
+    """Raise NotTrusted unless the user has allowed exactly this."""
     if not TrustRecord(opened.paths, opened.id).covers_install(wanted):
         raise NotTrusted(
             f"{wanted[0].container} puts {wanted[0].variable} onto this machine, which you have not allowed yet",
@@ -156,7 +156,7 @@ def _make_manifest(opened: Project, name: str, image: str, found: tuple[Installe
 
 
 def _prepare(after: Manifest, sources: dict[str, str], records: InstalledRecords, *, force: bool) -> _PreparedInstall:
-    """Compare what is to be with what is."""
+    """Compare the desired files with the host."""
     before = records.find(after.instance, after.name)
     others = [each for each in records.list_manifests() if (each.instance, each.name) != (after.instance, after.name)]
     owners = {file.path: each.label for each in others for file in each.files}
@@ -168,7 +168,7 @@ def _prepare(after: Manifest, sources: dict[str, str], records: InstalledRecords
 
 
 def _refuse(prepared: list[_PreparedInstall]) -> None:
-    """InstallConflict where something is in the way, also of each other."""
+    """Raise InstallConflict for conflicts, also among the installs."""
     found = [conflict for each in prepared for conflict in each.placement.conflicts]
     taken: dict[str, str] = {}
     for each in prepared:
@@ -199,7 +199,7 @@ def _apply(prepared: _PreparedInstall, records: InstalledRecords) -> InstallResu
 
 
 def _read_umask() -> int:
-    """The caller's."""
+    """Return the caller's umask."""
     umask = os.umask(0o077)
     os.umask(umask)
     return umask

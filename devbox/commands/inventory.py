@@ -1,9 +1,8 @@
-"""The images of all projects of a DEVBOX_HOME together: who needs what, how much it takes, what nobody needs.
+"""Images of all projects of a DEVBOX_HOME: users, disk usage and garbage.
 
-A project needs what its file wants by its lock, with what its Dockerfiles begin with and what `[build]` puts out; what
-it was last made from, its newest releases, and what of it runs.
-A stage needs the releases that it runs or could go back to. An image that was pulled or imported by name stays until
-`image rm`.
+A project needs the images of its file by the lockfile, with the bases of Dockerfiles and the output of `[build]`; its
+last applied images, its newest releases, and images of running containers. A stage needs its current and previous
+releases. Images pulled or imported by name stay until `image rm`.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from devbox.records.installed import NamedImages
 from devbox.records.instance import InstanceRecords
 from devbox.records.releases import Releases
 
-BY_NAME = "pulled by name"  # in the place of a project
-RELEASES_KEPT = 10  # of each project: the newest
+BY_NAME = "pulled by name"  # instead of a project
+RELEASES_KEPT = 10  # newest releases per project
 
 
 @dataclass(frozen=True)
 class Share:
-    """Bytes on the disk that a project's images take: in all, and what no other project needs."""
+    """Disk usage of a project's images in bytes: total, and exclusive to the project."""
 
     project: str
     total: int
@@ -46,7 +45,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Usage:
-    """Who takes what of the store. `unused`: what `image gc` would free; `build_cache`: buildah's, for Dockerfiles."""
+    """Disk usage of the store. `unused`: bytes freed by `image gc`; `build_cache`: buildah's, for Dockerfiles."""
 
     shares: tuple[Share, ...]
     shared: int
@@ -57,13 +56,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The projects that are still there, each with what it needs; and what could not be found out."""
+    """Existing projects with their required images, and notes about failures."""
 
-    roots: dict[str, Roots] = field(default_factory=dict)  # by the project's directory
+    roots: dict[str, Roots] = field(default_factory=dict)  # by project directory
     notes: tuple[str, ...] = ()
 
     def merge_roots(self) -> Roots:
-        """What any of them needs."""
+        """Return the union of all requirements."""
         together = Roots()
         for each in self.roots.values():
             together |= each
@@ -71,7 +70,7 @@ class Inventory:
 
 
 def collect_inventory(paths: Paths) -> Inventory:
-    """Ask every project."""
+    """Collect the requirements of every project."""
     roots: dict[str, Roots] = {}
     notes: list[str] = []
     roots[BY_NAME] = Roots(digests=frozenset(NamedImages(paths).read_images().values()))
@@ -89,7 +88,7 @@ def collect_inventory(paths: Paths) -> Inventory:
 
 
 def find_users(paths: Paths) -> dict[str, list[str]]:
-    """The projects that need an image, by the digest of the image."""
+    """Map image digests to the projects that need them."""
     records, found = StepCache(paths).read_records(), dict[str, list[str]]()
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     for name, roots in collect_inventory(paths).roots.items():
@@ -99,7 +98,7 @@ def find_users(paths: Paths) -> dict[str, list[str]]:
 
 
 def collect_garbage(paths: Paths, on_note: Callable[[str], None], *, dry_run: bool = False) -> gc.Garbage:
-    """Remove what no project needs, or only say what that is."""
+    """Remove what no project needs; with `dry_run`, only return it."""
 
     def roots() -> Roots:
         found = collect_inventory(paths)
@@ -113,7 +112,7 @@ def collect_garbage(paths: Paths, on_note: Callable[[str], None], *, dry_run: bo
 
 
 def measure_usage(paths: Paths) -> Usage:
-    """Measure the store."""
+    """Measure the disk usage of the store."""
     oci, records = Layout(paths.oci, lock=paths.lock("oci-index")), StepCache(paths).read_records()
     sizes = {("blob", digest): measure_tree(oci.get_blob_path(digest)) for digest in oci.list_digests()}
     for diff_id in snapshots.list_snapshots(paths):
@@ -143,34 +142,34 @@ def _list_pieces(needed: ReachableData) -> set[tuple[str, str]]:
 
 
 def _find_wanted(one: KnownInstance, notes: list[str]) -> Roots:
-    """What the file wants as it is now, by its lock."""
+    """Return the requirements of the current file, by its lockfile."""
     if not one.root:
         return Roots()
     try:
         opened = open_project(one.root, file=one.env_file)
         output = find_wanted_output(opened)
         return _collect_keys(list_wanted_images(opened)) | Roots(keys=frozenset({output} if output else ()))
-    except (DevboxError, OSError, ValueError) as error:  # one project's files never stop what is done for all
+    except (DevboxError, OSError, ValueError) as error:  # one project's files must never stop the others
         sentence = error.sentence if isinstance(error, DevboxError) else str(error)
         notes.append(f"{one.label}: only what it was last made from is kept, since {sentence}")
         return Roots()
 
 
 def _find_last_applied(paths: Paths, instance: str) -> Roots:
-    """What the project was last made from."""
+    """Return the requirements of the last applied spec."""
     return _collect_keys(InstanceRecords(paths, instance).read_last_applied().images.values())
 
 
 def _find_released(paths: Paths, instance: str) -> Roots:
-    """The images of the newest releases."""
+    """Return the images of the newest releases."""
     kept = Releases(paths, instance).list_releases()[:RELEASES_KEPT]
     return Roots(digests=frozenset(release.image for release in kept))
 
 
 def _find_deployed(paths: Paths, one: KnownInstance) -> Roots:
-    """The images of every release that a stage runs or could go back to. What can't be read stops everything.
+    """Return the images of a stage's current and previous releases. Unreadable records are errors.
 
-    HostError for a stage in a home that this host keeps nothing about: what it runs is not known here.
+    HostError for a stage of a home unknown to this host: its releases are not known here.
     """
     record = DeployedRecord(paths, one.id)
     if one.stage and not record.exists and not HostFiles(paths).is_known:
@@ -182,7 +181,7 @@ def _find_deployed(paths: Paths, one: KnownInstance) -> Roots:
 
 
 def _find_running(paths: Paths, instance: str) -> Roots:
-    """What containers run on, also those of a project whose directory is gone. What can't be read stops everything."""
+    """Return the images of running containers, also of removed projects. Unreadable state is an error."""
     _, now = state.observe_state(paths, instance)
     rows = now.containers if now else ()
     return Roots(frozenset(row.image_key for row in rows), frozenset(row.digest for row in rows))

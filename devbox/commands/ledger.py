@@ -1,4 +1,4 @@
-"""The verb `release refresh`: confirm what is known of stages, so that new machines believe it."""
+"""Implementation of `release refresh` and `release rebuild`: records of stages, confirmed for new hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from devbox.records.observations import ConfirmedRecord
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedChain:
-    """What one machine published about a stage: its newest record."""
+    """Chain published by one host about a stage: its newest record."""
 
     stage: str
     writer: str
@@ -29,7 +29,7 @@ class PublishedChain:
 
 @dataclass(frozen=True, kw_only=True)
 class RefreshResult:
-    """What other machines published, and stages of which not all is known, with the reason. `by`: whose key signed."""
+    """Chains of other hosts, and stages with incomplete records, with the reason. `by`: signing key."""
 
     chains: tuple[PublishedChain, ...]
     lacking: dict[str, str]
@@ -39,10 +39,10 @@ class RefreshResult:
 def refresh(
     opened: Project, sink: Sink, *, key: str, ask: PassphrasePrompt | None, accept: bool = False
 ) -> RefreshResult:
-    """Learn what other machines did with all stages, and sign again what this one knows.
+    """Fetch other hosts' records of all stages, and sign this host's again.
 
-    `accept`: believe what this machine reads for the first time, however long ago it was confirmed. Without a key of
-    the file, nothing is signed.
+    `accept`: accept records read for the first time, regardless of their age. Without a key of the file, nothing is
+    signed.
     """
     resolved = load(opened, fresh=True)
     stages = [stage for stage in resolved.stages.values() if stage.repository]
@@ -72,22 +72,22 @@ def refresh(
 
 @dataclass(frozen=True, kw_only=True)
 class RebuildResult:
-    """A ledger that was begun again. `aside`: the path of the old one, "" for none; `learned`: entries from records."""
+    """A rebuilt ledger. `aside`: path of the old one, "" for none; `learned`: entries from records."""
 
     aside: str
     learned: int
 
 
 def rebuild(opened: Project, sink: Sink) -> RebuildResult:
-    """Put the ledger aside, and enter what signed records tell of each stage.
+    """Move the ledger aside, and rebuild it from the signed records of stages.
 
-    What only the old ledger told is lost: a gate that depends on it is pending. What stages run is not touched.
+    Facts only in the old ledger are lost: gates that depend on them are pending. Running stages are not affected.
     """
     resolved = load(opened, fresh=True)
     if not resolved.stages:
         raise UsageError("the file has no stages, so there is no ledger", remedy="devbox release ls")
     ledger = Ledger(opened.paths, opened.id)
-    ConfirmedRecord(opened.paths, opened.id).forget()  # first: killed here, it still has the ledger that it relied on
+    ConfirmedRecord(opened.paths, opened.id).forget()  # first: after a kill here, the old ledger still exists
     aside = ledger.rebuild({"reason": "devbox release rebuild"})
     StageChains(opened, resolved, sink).learn()
     learned = [entry for entry in ledger.read_entries() if stage_records.read_origin(entry)]

@@ -1,4 +1,4 @@
-"""What a command looked at, stamped: as long as the stamps hold, the next one need not look."""
+"""Stamps of the inputs of a no-op command: while they match, the next run can skip the observation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PATTERN = frozenset("*?[")
 
 
 def stamp_env_file(opened: Project, *, settled: bool = False) -> tuple[str, ...] | None:
-    """The env file and all that it was made from, as they were when they were read; None where that is not known.
+    """Return the stamps of the env file and its inputs, from before they were read; None if unknown.
 
-    `settled`: and where one of them was written only just now.
+    `settled`: also None if one of them was written just now.
     """
     for directory in (opened.paths.project(opened.id), opened.paths.instance_runtime(opened.id)):
         if sources := spec_cache.read_sources(directory):
             paths, variables = sources
-            # Before the check: what changes from now on is another stamp.
+            # Before the check: later changes result in another stamp.
             stamped = (*noop.stamp_files(paths), *noop.stamp_variables(variables))
             if settled and not noop.are_settled(paths):
                 return None
@@ -35,7 +35,7 @@ def stamp_env_file(opened: Project, *, settled: bool = False) -> tuple[str, ...]
 
 
 def record_noop(opened: Project, found: flow.PlanResult, told: NoopRecord) -> None:
-    """Let the next `up` tell this without a look, if all that this one looked at can be stamped."""
+    """Record a no-op for the next `up`, if all observed inputs can be stamped."""
     beside = _list_observed_files(opened, found.resolved)
     if beside is None or found.resolved.unlocked or found.observed.notes or not noop.are_settled(beside):
         return
@@ -52,12 +52,12 @@ def record_noop(opened: Project, found: flow.PlanResult, told: NoopRecord) -> No
         *noop.stamp_processes(processes),
     )
     file = stamp_env_file(opened, settled=True)
-    if file is not None and not flow.plan(opened).plan:  # all of it was stamped before this look
+    if file is not None and not flow.plan(opened).plan:  # all stamps precede this observation
         told.write(opened.paths.noop_record(opened.id), (*file, *seen))
 
 
 def _list_observed_files(opened: Project, resolved: Spec) -> tuple[str, ...] | None:
-    """The files that an `up` looks at beside the env file's own; None where they are not a handful of known ones."""
+    """Return the files observed by `up` besides the env file's inputs; None unless they are few and known."""
     root = opened.root
     steps = [step for image in resolved.images.values() for step in image.steps]
     tarballs = [f"{root}/{step.path}" for step in steps if isinstance(step, FromTarball)]

@@ -1,4 +1,4 @@
-"""Verbs that move releases through stages: promote, rollback, and what the ledger and the gates say about it."""
+"""Implementation of `promote` and `rollback`, with the ledger and the judgment of gates."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from devbox.records.ledger import Ledger
 from devbox.records.observations import StageHealthRecord
 from devbox.records.trust import TrustRecord
 
-_URGENT = 10.0  # seconds that a rollback waits to learn what was revoked elsewhere
+_URGENT = 10.0  # seconds that a rollback waits for revocations of other hosts
 
 TargetSelector = Callable[[Project, Spec, Stage], StageTarget]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionResult:
-    """What came of a promotion or a rollback. `entry`: by which the stage runs it; `changed`: it is a new one."""
+    """Result of a promotion or rollback. `entry`: of the stage's release; `changed`: the entry is new."""
 
     deployment: Deployment
     entry: LedgerEntry
@@ -57,7 +57,7 @@ class PromotionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionContext:
-    """A stage of an opened project, and what is known about it."""
+    """A stage of an open project with its ledger."""
 
     opened: Project
     resolved: Spec
@@ -71,12 +71,12 @@ class PromotionContext:
 
     @property
     def policy(self) -> str:
-        """Digest of what gates depend on: the stage and the keys of the file."""
+        """Digest of the inputs of gates: the stage and the keys of the file."""
         builders, approvers = self.resolved.builders, self.resolved.approvers
         return keyring.compute_stage_policy(self.stage, self.opened.root, builders=builders, approvers=approvers)
 
     def judge_release(self, selected: ReleaseSelection) -> tuple[Verdict, ...]:
-        """What admission and the gates say about a release; pending what depends on records that are not known."""
+        """Return the verdicts of admission and gates; pending if they depend on missing records."""
         release, history = selected.release, selected.history
         context = GateContext(
             release=release,
@@ -96,12 +96,12 @@ class PromotionContext:
             tests=functools.cache(lambda but: ReleaseTests(self.opened).compute_identity(but)),
         )
         admitted = admission.admit(release, self.stage, self.resolved.stages, history)
-        known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and at the image
+        known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and attached to the image
         judged = (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
         return admission.mark_incomplete(judged, self.stage, self.resolved.stages, selected.lacking)
 
     def _read_observed(self, selected: ReleaseSelection, stage: str, release: str) -> SoakObservation:
-        """For how long a stage was seen healthy with a release: here, or by the signed word of another machine."""
+        """Return the observed health of a stage with a release: here, or in signed records of another host."""
         watched, history = StageHealthRecord(self.opened.paths, self.opened.id), selected.history
         run = history.find_local_run(stage, release) if history.is_run_valid(stage, release) else None
         elsewhere = selected.observed.get(stage, {}).get(release, 0.0)
@@ -111,19 +111,19 @@ class PromotionContext:
         return SoakObservation(seconds=seconds, healthy=watched.is_healthy(stage, run.hash))
 
     def record_healthy(self, release: Release) -> None:
-        """Enter that the stage was seen healthy just now: from here its drift monitor counts on."""
+        """Record that the stage is healthy now, from where its drift monitor continues."""
         run = self.read_history().find_local_run(self.stage.name, release.id)
         if run is not None:
             StageHealthRecord(self.opened.paths, self.opened.id).record_health(self.stage.name, run.hash, healthy=True)
 
     def select_release(self, name: str, sink: Sink) -> ReleaseSelection:
-        """The release that is meant, and all that is known."""
+        """Select a release, with its history."""
         return select(self.opened, self.resolved, self.stage, name, sink)
 
     def catch_up(self, sink: Sink, *, within: float = retry.ANSWER) -> None:
-        """Learn what other machines did with the stage; with any, if it has no repository. For at most some seconds.
+        """Fetch other hosts' records of the stage, or of all if it has no repository, within some seconds.
 
-        So a rollback that is entered next comes after it. What cannot be learned is a note: nothing waits for it.
+        A rollback is then ordered after them. Failures are notes and do not delay the rollback.
         """
         notes: list[Event] = []
         only = self.stage.name if self.stage.repository else ""
@@ -138,7 +138,7 @@ class PromotionContext:
             sink(note)
 
     def make_copier(self, sink: Sink) -> Copier:
-        """What brings images to where the stage has them."""
+        """Return the copier of images to the stage's repository."""
         before = [stage.repository for stage in self.resolved.stages.values() if stage.order < self.stage.order]
         return Copier(self.opened.paths, [*before, self.stage.repository], sink)
 
@@ -152,9 +152,9 @@ def promote(
     environments: TargetSelector = select_target,
     by: NamedSigner | None = None,
 ) -> PromotionResult:
-    """Have a stage run a release, which must be let in. What was interrupted before is gone on with, or given up.
+    """Promote a release to a stage if its gates pass; an interrupted promotion is continued or ended.
 
-    `by`: who signs the record of it.
+    `by`: signer of the record.
     """
     scene = _open_context(opened, stage, acts=True)
     stage_file.remember(opened, scene.resolved)
@@ -200,8 +200,8 @@ def rollback(
     environments: TargetSelector = select_target,
     by: NamedSigner | None = None,
 ) -> PromotionResult:
-    """Have a stage run what it ran before, image and config together. No gate has a say."""
-    scene = _open_context(opened, stage, acts=False, sink=sink)  # it was allowed to what it goes back to
+    """Roll back a stage to its previous release, image and config, without gates."""
+    scene = _open_context(opened, stage, acts=False, sink=sink)  # access of the previous release has been allowed
     adopt(scene.ledger, sink)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.acquire(scene.stage.environment, purpose=f"roll back {stage}") as lease:
@@ -230,7 +230,7 @@ def rollback(
         sink(Note(text=f"back to {planned.wanted.release.short_id}"))
         move = PromotionAttempt(planned, scene.ledger, lease, means, sink)
         entry = move.run(policy=scene.policy, verdicts=())
-        kept = replace(planned.wanted.stage, repository=scene.stage.repository)  # the stage may have got it since
+        kept = replace(planned.wanted.stage, repository=scene.stage.repository)  # a newer repository is possible
         copier.mark(replace(planned.wanted, stage=kept))
         recorder.publish(planned.wanted.release.image)
         return PromotionResult(
@@ -239,7 +239,7 @@ def rollback(
 
 
 def read_current(opened: Project, *, stage: str, environments: TargetSelector = select_target) -> PromotionResult:
-    """What a stage runs after a promotion to it was taken back."""
+    """Return the current release of a stage after an aborted promotion."""
     scene = _open_context(opened, stage, acts=False, sink=_ignore_event)
     history = scene.read_history()
     entry = history.find_current(stage)
@@ -251,7 +251,7 @@ def read_current(opened: Project, *, stage: str, environments: TargetSelector = 
 
 
 def explain_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | None = None) -> tuple[Verdict, ...]:
-    """What would be said to a promotion just now; nothing is changed. `sink` is given notes."""
+    """Return the verdicts about a promotion without changes. `sink` receives notes."""
     sink = sink or _ignore_event
     scene = _open_context(opened, stage, acts=False)
     adopt(scene.ledger, sink)
@@ -270,7 +270,7 @@ def explain_stage(opened: Project, *, stage: str, release: str = "", sink: Sink 
 
 
 def _describe_standing(selected: ReleaseSelection, stage: str) -> str:
-    """Return how a release stands to a stage, as the end of a sentence."""
+    """Describe the state of a release in a stage, as the end of a sentence."""
     moving, current = selected.history.find_pending(stage), selected.history.find_current(stage)
     if moving is not None and moving.release == selected.release.id:
         return f", which is on its way into {stage}; devbox promote {stage} goes on with it"
@@ -280,7 +280,7 @@ def _describe_standing(selected: ReleaseSelection, stage: str) -> str:
 
 
 def read_log(opened: Project, sink: Sink | None = None) -> tuple[LedgerEntry, ...]:
-    """The ledger of the project, the oldest entry first."""
+    """Return the ledger of the project, oldest entry first."""
     ledger = Ledger(opened.paths, opened.id)
     entries = ledger.read_entries()
     adopt(ledger, sink or _ignore_event)
@@ -288,13 +288,13 @@ def read_log(opened: Project, sink: Sink | None = None) -> tuple[LedgerEntry, ..
 
 
 def adopt(ledger: Ledger, sink: Sink) -> None:
-    """Report that entries of an earlier version were authenticated, once."""
+    """Authenticate entries of an earlier version once, with a note."""
     if number := ledger.adopt():
         sink(Note(text=f"{number} entries of the ledger come from an earlier version: authenticated now, once"))
 
 
 def list_states(opened: Project) -> Mapping[str, Mapping[str, str]]:
-    """Release → stage → what it is there: running, unsupervised, stopped, passed, failed, moving, rolled-back."""
+    """Map release → stage → state: running, unsupervised, stopped, passed, failed, moving, rolled-back."""
     history = History(read_log(opened))
     told = state_table.compute_states(history)
     for stages in told.values():
@@ -305,12 +305,12 @@ def list_states(opened: Project) -> Mapping[str, Mapping[str, str]]:
 
 
 def list_revoked(opened: Project) -> frozenset[str]:
-    """Return the releases that go into no stage any more."""
+    """Return the revoked releases."""
     return frozenset(entry.release for entry in read_log(opened) if entry.kind == REVOKED)
 
 
 def _read_running_state(opened: Project, stage: str, history: History) -> str:
-    """Whether what a stage is to run runs there, and is supervised; no file has to be read for that."""
+    """Return whether a stage's release runs and is supervised, from the runtime alone."""
     current = history.find_current(stage)
     deployment = plan.load_deployment(current, history) if current else None
     view = LocalTarget(opened, deployment.stage.environment).read_view() if deployment else None
@@ -320,9 +320,9 @@ def _read_running_state(opened: Project, stage: str, history: History) -> str:
 
 
 def _open_context(opened: Project, name: str, *, acts: bool, sink: Sink | None = None) -> PromotionContext:
-    """The stage of that name; `acts`: something is to happen there, which must be possible and allowed.
+    """Open the context of a stage; `acts`: check that changes are supported and allowed.
 
-    Without `sink` the file must be valid; with it, a broken file is replaced by that of the last promotion.
+    Without `sink` the file must be valid; with it, an invalid file is replaced by that of the last promotion.
     """
     resolved = stage_file.load_with_fallback(opened, sink, fresh=True) if sink else load(opened, fresh=True)
     stage = find_stage(resolved, name)
@@ -361,9 +361,9 @@ def _check_possible(stage: Stage) -> None:
 
 
 def _report_unchanged(wanted: Deployment, history: History, environment: StageTarget) -> PromotionResult:
-    """What came of a promotion that had nothing to do."""
+    """Return the result of a no-op promotion."""
     entry = history.find_current(wanted.stage.name)
-    assert entry is not None and entry.kind == APPLIED  # noqa: S101, PT018 - what `to_promote` found
+    assert entry is not None and entry.kind == APPLIED  # noqa: S101, PT018 - ensured by `plan_promotion`
     return PromotionResult(deployment=wanted, entry=entry, changed=False, address=environment.observe().address)
 
 

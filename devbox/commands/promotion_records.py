@@ -1,4 +1,4 @@
-"""Signed records of moves: they travel with the image, and reveal a ledger that lost entries which they name."""
+"""Signed records of promotions: attached to the image, they reveal a ledger without the entries they name."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _REMEDY = "compare it with a copy of it: nothing is promoted on its word"
 
 
 def choose_promoter(opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
-    """Who signs the record of a move: the key of that name, else the one of this machine that is a builder's.
+    """Return the signer of a record: the named key, else this host's builder key.
 
-    Where it has none of those, the one that is an approver's.
+    Without one, this host's approver key.
     """
     known = read_keyring(opened, resolved)
     for those in (known.builders, known.approvers):
@@ -41,7 +41,7 @@ def choose_promoter(opened: Project, resolved: Spec, key: str, ask: PassphrasePr
 
 
 class PromotionRecorder:
-    """Writes the records of one project's moves into one stage, and reads what was recorded before."""
+    """Recorder of one project's promotions to one stage; also reads earlier records."""
 
     def __init__(self, opened: Project, resolved: Spec, stage: Stage, by: NamedSigner | None, sink: Sink) -> None:
         self._opened = opened
@@ -52,7 +52,7 @@ class PromotionRecorder:
         self._ledger = Ledger(opened.paths, opened.id)
 
     def gather(self, image: str) -> None:
-        """Have what was said about an image on other machines, as far as repositories of stages know it."""
+        """Fetch attachments of an image by other hosts from the repositories of stages."""
         for stage in self._resolved.stages.values():
             if attachments.open_store(self._opened.paths).has_blob(image):
                 with self._defer_errors("what others said", stage):
@@ -75,7 +75,7 @@ class PromotionRecorder:
         return {"record": evidence, "signed_by": self._by.name}
 
     def publish(self, image: str) -> None:
-        """Have the stage's repository know what is attached to the image now, and the head of the ledger, signed."""
+        """Push the image's attachments and the signed head of the ledger to the stage's repository."""
         signer = self._by.signer if self._by else None
         StageChains(self._opened, self._resolved, self._sink).publish([self._stage], signer)
         if self._by is None or not self._stage.repository:
@@ -94,12 +94,12 @@ class PromotionRecorder:
             )
 
     def confirm(self, stages: Sequence[Stage]) -> None:
-        """Have the chains of these stages signed again, if there is a key."""
+        """Sign the chains of these stages again, if there is a key."""
         if self._by is not None:
             StageChains(self._opened, self._resolved, self._sink).publish(stages, self._by.signer)
 
     def check(self, entries: Sequence[LedgerEntry], image: str) -> None:
-        """LedgerDamaged where an entry is not there that was recorded at the image or published by a known key."""
+        """Raise LedgerDamaged if an entry recorded at the image or published by a known key is missing."""
         keys = read_keyring(self._opened, self._resolved).known_keys
         if not entries or not keys:
             return
@@ -110,7 +110,7 @@ class PromotionRecorder:
 
     @contextlib.contextmanager
     def _defer_errors(self, what: str, stage: Stage) -> Iterator[None]:
-        """What a registry does not take or give now, it does with the next move: the stage runs what it runs."""
+        """Turn registry errors into notes: the next promotion retries."""
         try:
             yield
         except RegistryError as error:
@@ -119,7 +119,7 @@ class PromotionRecorder:
     def _read_published(self, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
         for stage in self._resolved.stages.values():
             raw = None
-            with contextlib.suppress(RegistryError):  # what rests on its records is pending
+            with contextlib.suppress(RegistryError):  # dependent checks are pending
                 raw = (
                     artifacts.fetch_artifact(envelopes.BUNDLE_TYPE, self._make_reference(stage))
                     if stage.repository
@@ -129,19 +129,19 @@ class PromotionRecorder:
                 continue
             try:
                 yield f"the head published at {stage.repository}", stage_chain.verify_head(raw, keys).hash
-            except SigningError as error:  # as after a key was replaced; it could as well have been deleted
+            except SigningError as error:  # e.g. a replaced key; an attacker could also delete it
                 self._sink(
                     Note(text=f"{self._make_reference(stage).familiar_name} will be signed again: {error.sentence}")
                 )
 
     def _list_named_entries(self, image: str, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
-        """The entries before the records of this ledger."""
+        """Yield the entries named by records of this ledger."""
         for each, said in verify.list_signed(self._list_findings(image, keys), statements.PROMOTION):
             if said.predicate.get("ledger") == self._read_ledger_id():
                 yield f"the record {each.evidence}", documents.read_text(said.predicate, "previous")
 
     def _find_recorded(self, image: str, wanted: Promotion, key: PublicKey) -> str:
-        """The evidence of an attempt that was recorded before its process was killed; "" for none."""
+        """Return the evidence of an attempt recorded before a kill; "" for none."""
         found = verify.list_signed(self._list_findings(image, {key.fingerprint: key}), statements.PROMOTION)
         return next((each.evidence for each, said in found if said.predicate == wanted.to_predicate()), "")
 
@@ -154,7 +154,7 @@ class PromotionRecorder:
         return reference.parse(stage.repository)._replace(tag=tag, digest="")
 
     def _read_ledger_id(self) -> str:
-        """What tells this ledger from those of other machines: its first entry."""
+        """Return the identity of this ledger: its first entry."""
         entries = self._ledger.read_entries()
         return entries[0].hash if entries else ""
 

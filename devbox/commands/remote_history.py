@@ -1,6 +1,6 @@
-"""What other machines did with releases: found in the repositories of stages, believed where a key of the file signed.
+"""Releases and records of other hosts, from the repositories of stages, accepted if signed by a key of the file.
 
-So several machines promote one project, and one that did not build can run what others built.
+Several hosts can promote one project, and a host can run releases built by others.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from devbox.records.releases import Releases
 
 
 class RemoteHistory:
-    """What this machine has to learn before a release goes to a stage. `lacking`: stage → what could not be learned.
+    """Knowledge required before a promotion. `lacking`: stage → what could not be fetched.
 
-    `observed`: stage → release → seconds for which another machine saw it healthy. `due`: stages whose records this
-    machine should sign again.
+    `observed`: stage → release → seconds observed healthy by another host. `due`: stages whose records this host should
+    sign again.
     """
 
     def __init__(self, opened: Project, resolved: Spec, stage: Stage, sink: Sink) -> None:
@@ -48,14 +48,14 @@ class RemoteHistory:
         self.due: list[Stage] = []
 
     def learn_stages(self) -> None:
-        """Enter what other machines did with any stage."""
+        """Fetch other hosts' records of all stages."""
         chains = StageChains(self._opened, self._resolved, self._sink)
         self.lacking, self.observed, self.due = chains.learn(), chains.observed, chains.due
 
     def find_image(self, name: str) -> str:
-        """The image of a release that the stage before has and this machine may not; "" where none is known.
+        """Return an image of the previous stage's repository for a release unknown to this host; "" for none.
 
-        For "", it is the one that the repository of the stage before calls current: no proof that it runs there.
+        For "", the image tagged current: no proof that it runs there.
         """
         if self._before is None or not self._before.repository or self.is_known(name):
             return ""
@@ -67,7 +67,7 @@ class RemoteHistory:
             return ""
 
     def learn(self, image: str) -> None:
-        """Have the image, what is attached to it anywhere, and in the ledger what known keys say against it."""
+        """Pull an image with all attachments, and add valid revocations to the ledger."""
         if not image or image in self._learned:
             return
         self._learned.add(image)
@@ -78,9 +78,9 @@ class RemoteHistory:
         self._adopt(image)
 
     def _pull(self, image: str) -> None:
-        """Pull an image from the first repository that has it: of the stage before, earlier stages, then later ones.
+        """Pull an image from the first repository that has it: previous stage, earlier stages, later ones.
 
-        Raises RegistryError if a registry cannot be reached, or no repository has the image.
+        Raises RegistryError if a registry cannot be reached or no repository has the image.
         """
         last = self._before.order if self._before else self._stage.order
         order = sorted(self._resolved.stages.values(), key=lambda stage: (stage.order > last, -stage.order))
@@ -100,13 +100,13 @@ class RemoteHistory:
             raise copying.build_missing_error(", ".join(places), image)
 
     def is_known(self, name: str) -> bool:
-        """True if this machine has a release whose id begins so."""
+        """True if this host has a release whose ID starts with these digits."""
         digits = name.removeprefix("sha256:")
         every = (release.id.removeprefix("sha256:") for release in self._releases.list_releases())
         return bool(name) and any(each.startswith(digits) for each in every)
 
     def _adopt(self, image: str) -> None:
-        """Keep the releases that the image is, and enter what is signed against them and not in the ledger yet."""
+        """Store the releases attached to an image, and add new signed revocations to the ledger."""
         for release in target.list_attached_releases(image, attachments.open_store(self._opened.paths)):
             if not self.is_known(release.id):
                 self._releases.add(release, is_built=False)
@@ -124,7 +124,7 @@ class RemoteHistory:
                 self._ledger.append(TESTED, release=name, body={**body, "key": each.by, "by": keys.get_name(each.by)})
 
     def _enter_revocation(self, image: str, found: AttachmentFinding, said: Mapping[str, Any], *, by: str) -> None:
-        """Enter a revocation that no chain has because its command was killed; this machine publishes it."""
+        """Record a revocation missing from all chains, as its command was killed; this host publishes it."""
         body = {"evidence": found.evidence, "image": image, "by": by, "reason": str(said.get("reason", ""))}
         clock = stage_records.compute_next_clock(self._ledger.read_entries())
         self._ledger.append(REVOKED, release=str(said.get("release", "")), body={**body, "clock": clock})

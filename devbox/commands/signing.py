@@ -1,4 +1,4 @@
-"""Verbs about what is said of a release, signed: who built it and from what, that it is good, that it is not."""
+"""Signed statements about a release: signatures, provenance, revocations."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 
 KEY = "DEVBOX_KEY"
-PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
+PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - name of a variable
 _PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint
 
 PassphrasePrompt = Callable[[str], str]
 
 
 def choose_key(paths: Paths, name: str, *, fitting: Collection[str] = ()) -> Key | None:
-    """The key of a name; for "", the one that fits (by fingerprint), or the only one there is; None where none does.
+    """Return the named key; for "", the matching key (by fingerprint) or the only one; None if none matches.
 
-    DEVBOX_KEY chooses among several, and is no key that would not have been taken without it: who approves by his
-    own key does not sign builds with it. Raises UsageError where there is a choice.
+    DEVBOX_KEY selects among several, but adds no key: an approver's key does not sign builds. Raises UsageError if the
+    choice is ambiguous.
     """
     store = KeyStore(paths)
     if name:
@@ -58,12 +58,12 @@ def choose_key(paths: Paths, name: str, *, fitting: Collection[str] = ()) -> Key
 
 
 def open_signer(paths: Paths, key: Key, ask: PassphrasePrompt | None) -> Signer:
-    """What signs with a key, opened. `ask` asks the person at the terminal. Raises SigningError."""
+    """Open the signer of a key. `ask` prompts on the terminal. Raises SigningError."""
     return KeyStore(paths).open_signer(key, lambda key: read_passphrase(key.name, ask))
 
 
 def read_passphrase(name: str, ask: PassphrasePrompt | None) -> str:
-    """The passphrase of a key: DEVBOX_KEY_PASSPHRASE, itself or as `file:PATH` or `cmd:COMMAND`, else as asked for."""
+    """Return a key's passphrase: DEVBOX_KEY_PASSPHRASE (literal, `file:PATH` or `cmd:COMMAND`), else by prompt."""
     given = environ.get(PASSPHRASE)
     kind, _, place = given.partition(":")
     if kind == "file":
@@ -104,7 +104,7 @@ def _read_from_command(command: str) -> str:
 
 @dataclass(frozen=True)
 class NamedSigner:
-    """A key that signs, by the name that the file gives it; its own on this machine where the file has none."""
+    """A signer with its name in the file; if the file does not have the key, its local name."""
 
     name: str
     signer: Signer
@@ -112,19 +112,19 @@ class NamedSigner:
 
 @dataclass(frozen=True, kw_only=True)
 class SigningResult:
-    """What was signed now, in a person's words; nothing where it had been. `by`: whose key."""
+    """New signatures, described for the user; empty if all existed. `by`: name of the key."""
 
     by: str
     what: tuple[str, ...]
 
 
 def read_keyring(opened: Project, resolved: Spec) -> Keyring:
-    """The keys that the file names."""
+    """Return the keys of the file."""
     return keyring.read(opened.root, builders=resolved.builders, approvers=resolved.approvers)
 
 
 def choose_builder(opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
-    """Who signs what is built: the key of that name, else the one key of this machine that is in [builders]."""
+    """Return the signer of builds: the named key, else this host's only key in [builders]."""
     builders = read_keyring(opened, resolved).builders.values()
     return choose_signer(opened, resolved, key, ask, fitting={each.fingerprint for each in builders})
 
@@ -132,7 +132,7 @@ def choose_builder(opened: Project, resolved: Spec, key: str, ask: PassphrasePro
 def choose_signer(
     opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, fitting: Collection[str]
 ) -> NamedSigner | None:
-    """The key of that name, else the one key of this machine that fits (by fingerprint), opened; None for none."""
+    """Open the named key, else this host's only matching key (by fingerprint); None for none."""
     if not key and not fitting:
         return None
     found, known = choose_key(opened.paths, key, fitting=fitting), read_keyring(opened, resolved)
@@ -146,7 +146,7 @@ def choose_signer(
 def sign_built(
     opened: Project, resolved: Spec, release: Release, by: NamedSigner, *, started: dt.datetime
 ) -> SigningResult:
-    """Say of a release that was built just now who did so, from what, and what is in it. What was said stays said."""
+    """Sign a new release: signature, provenance and SBOM. Existing statements stay."""
     name, paths = resolved.instance.name, opened.paths
     mine = {by.signer.public.fingerprint: by.signer.public}
     found = verify.list_findings(release.image, attachments.open_store(paths), mine)
@@ -168,7 +168,7 @@ def sign_built(
 def sign(
     opened: Project, resolved: Spec, name: str, sink: Sink, *, key: str, ask: PassphrasePrompt | None
 ) -> tuple[Release, SigningResult]:
-    """Sign the image of a release, as somebody who did not build it."""
+    """Sign the image of a release without having built it."""
     release = Releases(opened.paths, opened.id).find(name)
     by = require_signer(opened, resolved, key, ask)
     done = verify.sign_image(release.image, by.signer, name=resolved.instance.name, paths=opened.paths)
@@ -179,7 +179,7 @@ def sign(
 def revoke(
     opened: Project, resolved: Spec, name: str, sink: Sink, *, reason: str, key: str, ask: PassphrasePrompt | None
 ) -> tuple[Release, str]:
-    """Say that a release must enter no stage any more; the digest of what says so."""
+    """Revoke a release for all stages; return the digest of the revocation."""
     release = Releases(opened.paths, opened.id).find(name)
     by = require_signer(opened, resolved, key, ask)
     known = read_keyring(opened, resolved).known_keys
@@ -199,7 +199,7 @@ def revoke(
     for stage in resolved.stages.values():
         try:
             copying.send(release.image, [stage], sink, paths=opened.paths)
-        except RegistryError as error:  # those that answer have to know of it
+        except RegistryError as error:  # the registries that respond must get it
             sink(Note(text=f"{stage.repository} does not know of it yet: {error.sentence}"))
     StageChains(opened, resolved, sink).publish(resolved.stages.values(), by.signer)
     return release, evidence
@@ -208,7 +208,7 @@ def revoke(
 def require_signer(
     opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, among: Collection[str] = ()
 ) -> NamedSigner:
-    """Who signs: the key of that name, else the one key of this machine that the file (or `among`) knows."""
+    """Return the signer: the named key, else this host's only key known to the file (or in `among`)."""
     found = choose_signer(opened, resolved, key, ask, fitting=among or read_keyring(opened, resolved).known_keys)
     if found is None:
         raise UsageError(
@@ -222,7 +222,7 @@ def _format_name(known: Keyring, key: crypto.PublicKey, otherwise: str) -> str:
 
 
 def _list_stated_releases(found: list[verify.AttachmentFinding]) -> set[str]:
-    """The releases of which something was said already."""
+    """Return the releases with a provenance."""
     return {
         statements.read_provenance(said.predicate).release
         for _, said in verify.list_signed(found, statements.PROVENANCE)
@@ -232,7 +232,7 @@ def _list_stated_releases(found: list[verify.AttachmentFinding]) -> set[str]:
 def _make_provenance(
     opened: Project, resolved: Spec, release: Release, builder: str, started: dt.datetime
 ) -> Provenance:
-    """What went into a release, as it is now: the instance is held, and has just been built."""
+    """Return the provenance of a release that was just built under the instance lock."""
     place = lockfile.get_path(opened.root, opened.env_file)
     lock = lockfile.read(place)
     made_of = {f"recipe {name}": digest for name, digest in resolved.recipes.items()}
@@ -259,6 +259,6 @@ def _make_provenance(
 
 
 def _compute_digest(content: str) -> str:
-    """The digest of an input: of a file, or of what a link leads to."""
+    """Return the digest of an input: of a file, or of a link's target."""
     kind, _, value = content.partition(":")
     return ids.compute_sha256(os.fsencode(value)) if kind == "link" else value

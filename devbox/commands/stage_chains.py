@@ -1,4 +1,4 @@
-"""The chains of stages at their registries: what this machine did is published, what others did is learned first."""
+"""Chains of stages in registries: publishes this host's records after fetching those of others."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from devbox.records.ledger import Ledger
 from devbox.records.observations import NEW, ConfirmedRecord, StageConfirmation, StageHealthRecord
 
 _TAG = "devbox-stage."
-_MOST = 100  # machines that act on one stage
-_OBSERVED = 10  # runs of which the observed time is published
-_TRIES = 3  # another process of this machine may publish at the same time
+_MOST = 100  # hosts per stage
+_OBSERVED = 10  # recent runs whose observed time is published
+_TRIES = 3  # another process of this host may publish concurrently
 
 
 class StageChains:
-    """The records of all stages of a project, here and at their repositories."""
+    """Records of all stages of a project, local and in repositories."""
 
     def __init__(self, opened: Project, resolved: Spec, sink: Sink) -> None:
         self._opened = opened
@@ -40,16 +40,15 @@ class StageChains:
         self._ledger = Ledger(opened.paths, opened.id)
         self._confirmed = ConfirmedRecord(opened.paths, opened.id)
         self._now = dt.datetime.now(dt.UTC)
-        self.observed: dict[str, dict[str, float]] = {}  # stage → release → seconds that another machine saw it healthy
-        self.due: list[Stage] = []  # what this machine published of these was signed long ago
-        self.found: dict[str, tuple[StageDocument, ...]] = {}  # stage → what other machines published
+        self.observed: dict[str, dict[str, float]] = {}  # stage → release → seconds observed healthy by another host
+        self.due: list[Stage] = []  # stages whose published records are old
+        self.found: dict[str, tuple[StageDocument, ...]] = {}  # stage → documents of other hosts
 
     def learn(self, *, accept: bool = False, only: str = "") -> dict[str, str]:
-        """Enter what other machines did with any stage. Return the stages of which not all is known: name → why.
+        """Add other hosts' records of all stages to the ledger. Return stages with incomplete records: name → why.
 
-        `only`: with this stage; "" for all stages. `accept`: a user says that nothing newer is missing in stages that
-        this machine reads for the first time.
-        LedgerDamaged if a repository knows more of what this machine did than its ledger.
+        `only`: a single stage; "" for all. `accept`: the user confirms that stages read for the first time are up to
+        date. LedgerDamaged if a repository has records of this host that its ledger does not have.
         """
         keys = self._read_keyring().known_keys
         lacking: dict[str, str] = {}
@@ -65,10 +64,10 @@ class StageChains:
         return lacking
 
     def publish(self, stages: Iterable[Stage], signer: Signer | None, *, confirm: bool = False) -> None:
-        """Have the repositories of stages know what this machine did, signed; what they refuse now, they get later.
+        """Publish this host's signed records to the repositories of stages; refused ones are retried later.
 
-        Without a key nothing is published, which is reported if the file names keys. `confirm`: also what it knows of
-        stages with which it did nothing.
+        Without a key, nothing is published, which is noted if the file has keys. `confirm`: also for stages without own
+        records.
         """
         for stage in stages:
             if stage.repository and (
@@ -120,17 +119,17 @@ class StageChains:
         return stage_records.list_own_records(self._ledger.read_entries(), stage.name)
 
     def _read_confirmation(self, stage: Stage) -> StageConfirmation:
-        """How far this machine relies on what it knows. A stage whose chains an earlier version read is known."""
+        """Return this host's confirmation of a stage; records of an earlier version count as read."""
         found = self._confirmed.read().get(stage.name)
         has_read = bool(stage_records.list_known_records(self._ledger.read_entries(), stage.name))
         return found or (StageConfirmation(joined="") if has_read else StageConfirmation())
 
     def _learn(self, stage: Stage, keys: Mapping[str, PublicKey], *, accept: bool) -> str:
-        """Enter what is new about one stage; what is not known of it, "" for nothing."""
+        """Add new records of one stage; return what is missing, or ""."""
         entries = self._ledger.read_entries()
         own, known = stage_records.name_writer(entries), stage_records.list_known_records(entries, stage.name)
         documents, problems = self._read(stage, keys, own=own)
-        own = own or stage_records.name_writer(self._ledger.read_entries())  # another process may have begun the ledger
+        own = own or stage_records.name_writer(self._ledger.read_entries())  # another process may have created it
         mine = documents.pop(own, None)
         if mine is not None:
             self._check_own(mine, stage)
@@ -145,7 +144,7 @@ class StageChains:
                 problems.append(f"{lost} (if its machine is gone for good: devbox release rebuild)")
         for each in documents.values():
             problems += self._find_unknown(each, documents, own, stage)
-        if reading.joined == NEW:  # until all is entered, whenever this process is killed
+        if reading.joined == NEW:  # until all records are added, even after a kill
             self._confirmed.write(stage.name, reading)
         self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
         self._observe(stage, documents)
@@ -154,7 +153,7 @@ class StageChains:
         return "; ".join(problems)
 
     def _observe(self, stage: Stage, documents: Mapping[str, StageDocument]) -> None:
-        """Keep for how long other machines saw releases healthy: in runs that were not rolled back since."""
+        """Store other hosts' observed health of releases, for runs without a later rollback."""
         history, found = History(self._ledger.read_entries()), self.observed.setdefault(stage.name, {})
         for writer, each in documents.items():
             for release, seconds in each.observed.items():
@@ -162,9 +161,9 @@ class StageChains:
                     found[release] = max(float(seconds), found.get(release, 0.0))
 
     def _is_due(self, mine: StageDocument | None, stage: Stage) -> bool:
-        """True if what this machine published is old, or lacks records: a registry refused them, or devbox was killed.
+        """True if this host's publication is old or incomplete: it was refused or devbox was killed.
 
-        None: it published nothing.
+        None: nothing was published.
         """
         records = self._list_records(stage)
         lacks = mine is None or _get_last_number(mine.records) < _get_last_number(records)
@@ -173,10 +172,10 @@ class StageChains:
     def _read(
         self, stage: Stage, keys: Mapping[str, PublicKey], *, own: str
     ) -> tuple[dict[str, StageDocument], list[str]]:
-        """The documents about a stage by their writers, and what cannot be believed.
+        """Return the valid documents about a stage by writer, and problems.
 
-        This machine's own (`own`) counts as missing then, as after its key was replaced: its ledger has all of it, and
-        the next publication signs it again.
+        An invalid document of this host (`own`) counts as missing, for example after a key replacement: the ledger has
+        all of it, and the next publication signs it again.
         """
         named = reference.parse(stage.repository)
         repository = RegistryRepository(RegistryConnection(credentials.get_origin(named.host)), named)
@@ -202,7 +201,7 @@ class StageChains:
         return found, problems
 
     def _check_own(self, published: StageDocument, stage: Stage) -> None:
-        """LedgerDamaged if this machine has published what its ledger does not have."""
+        """Raise LedgerDamaged if a published record of this host is missing in its ledger."""
         have = {record.number: record.hash for record in self._list_records(stage)}
         for record in published.records[-1:]:
             if have.get(record.number) != record.hash:
@@ -214,7 +213,7 @@ class StageChains:
     def _find_unknown(
         self, document: StageDocument, documents: Mapping[str, StageDocument], own: str, stage: Stage
     ) -> Iterable[str]:
-        """What a machine knew of others that is not there."""
+        """Yield missing records that a host has known of others."""
         counts = {writer: _get_last_number(each.records) for writer, each in documents.items()}
         counts[own] = _get_last_number(self._list_records(stage))
         for writer, number in document.knows.items():
@@ -222,9 +221,9 @@ class StageChains:
                 yield f"{document.writer} knew {number} records of {writer}, of which {counts.get(writer, 0)} are there"
 
     def _enter(self, stage: Stage, documents: Mapping[str, StageDocument], known: Mapping[str, int]) -> None:
-        """Add the new records to the ledger, in their order.
+        """Add new records to the ledger, in order.
 
-        A revocation is in the chain of every stage, and is entered for each: by that, this machine knows them whole.
+        A revocation is in the chain of every stage and is added for each, which completes the chain.
         """
         people = self._read_keyring()
         fresh = [
@@ -256,6 +255,6 @@ def _get_last_number(records: tuple[StageRecord, ...]) -> int:
 
 
 def _has_record(document: StageDocument, number: int, hashed: str) -> bool:
-    """True if a document has this record, or is so long that it begins after it."""
+    """True if a document contains this record, or starts after it."""
     found = {record.number: record.hash for record in document.records}
     return found.get(number) == hashed or (bool(found) and number < min(found))

@@ -1,4 +1,4 @@
-"""Verbs that run tasks of the file in dev: what a task needs side by side, each only where something changed."""
+"""Task runner in dev: needs run in parallel, up-to-date tasks are skipped."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from devbox.records.tests import TaskRecord
 DEV = "dev"
 
 LineSink = Callable[[str, str], None]
-"""Takes a line of output: the task's name, the text. Called from any thread."""
+"""Receives a line of output: task name and text. Called from any thread."""
 Execute = Callable[[tuple[str, ...]], int]
-"""Runs a command in dev on the caller's own streams; its exit code."""
+"""Runs a command in dev with the caller's stdio; returns its exit code."""
 
 
 def run(
@@ -33,10 +33,10 @@ def run(
     arguments: tuple[str, ...] = (),
     force: bool = False,
 ) -> int:
-    """Run a task after those it needs; the exit code of the first that fails. dev is up.
+    """Run a task after its needs; return the exit code of the first failure. dev is up.
 
-    What it needs runs side by side, its output line by line to `line`; itself it has the caller's streams. A task whose
-    inputs are as at its last success, and whose outputs are there, is passed over unless `force` or it has arguments.
+    Needs run in parallel with line-wise output to `line`; the task itself has the caller's stdio. Up-to-date tasks with
+    all outputs are skipped unless `force`, or if the task has arguments.
     """
     session = _TaskSession(opened, load(opened), line, force=force)
     task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
@@ -56,7 +56,7 @@ def run(
 
 
 def run_captured(opened: Project, name: str, sink: Sink, *, line: LineSink) -> str:
-    """Run a task after those it needs, all with their output to `line`; what came of it. CommandFailed at a failure."""
+    """Run a task after its needs with output to `line`; return a short result. CommandFailed on a failure."""
     session = _TaskSession(opened, load(opened), line, force=False)
     task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
     if session.run_needs(name, sink):
@@ -78,7 +78,7 @@ class _TaskSession:
         self._code = 0
 
     def run_needs(self, name: str, sink: Sink) -> int:
-        """Everything that a task needs; the exit code of the first that fails, else 0. Ctrl-C ends all of them."""
+        """Run all needs of a task; return the exit code of the first failure, else 0. Ctrl-C ends all of them."""
         made = tasks.plan_needs(name, self.resolved.tasks)
         if not made:
             return 0
@@ -93,7 +93,7 @@ class _TaskSession:
         return self._code
 
     def run(self, task: Task) -> str:
-        """Run one, where it has to; what came of it in a few words."""
+        """Run a task unless it is up to date; return a short result."""
         now = self.read_inputs(task)
         if not self.find_reason(task, now):
             return _format_unchanged(now)
@@ -116,23 +116,23 @@ class _TaskSession:
         return "done"
 
     def read_inputs(self, task: Task) -> TaskDone:
-        """What it would run with."""
+        """Return the task's current inputs."""
         found = globs.compute_digests(self._opened.root, task.inputs)
         return TaskDone(commands=ids.compute_key(codec.dump(task.commands)), image=self._image, files=found)
 
     def find_reason(self, task: Task, now: TaskDone) -> str:
-        """Why it has to run; "" where it has not."""
+        """Return why the task has to run; "" if it is up to date."""
         if self._force:
             return "--force"
         return tasks.explain_run(task, self._record.read_last(task.name), now, lacking=self._list_missing_outputs(task))
 
     def record_success(self, task: Task, done: TaskDone) -> None:
-        """It succeeded."""
+        """Record the success of a task."""
         if task.inputs:
             self._record.record_success(task.name, done)
 
     def _list_missing_outputs(self, task: Task) -> tuple[str, ...]:
-        """Outputs that nothing in the project fits."""
+        """Return output patterns without a match."""
         root = self._opened.root
         return tuple(pattern for pattern in task.outputs if not globs.matches(root, pattern))
 

@@ -1,4 +1,4 @@
-"""`devbox test`: every cell of the matrix that has to run, in a world of its own; what came of all of them."""
+"""Implementation of `test`: runs the outdated cells of the matrix, each isolated, and merges the results."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from devbox.records.projects import PlaceRecord
 from devbox.records.releases import Releases
 from devbox.records.tests import MatrixRecords
 
-NEWEST = "release"  # how the newest release is called
+NEWEST = "release"  # name of the newest release
 
 
 def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *, by: NamedSigner | None) -> MatrixRun:
-    """Run what has to run. The result has every cell of the file, in its order.
+    """Run the outdated cells. The result has every cell of the file, in file order.
 
-    `by`: who signs what the tests say about a release.
+    `by`: signer of the tests' evidence about a release.
     """
     began, now = time.monotonic(), dt.datetime.now(dt.UTC)
     release = _find_release(opened, asked.against) if asked.against else None
@@ -44,7 +44,7 @@ def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *
     records.record_written(writes)
     keeper = None
     if release:
-        # what reads the env file is loaded where it is read
+        # modules that read the env file are loaded on demand
 
         keeper = EvidenceRecorder(opened, release, writes)
         asked = replace(asked, proven=keeper.list_proven())
@@ -63,7 +63,7 @@ def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *
     )
     try:
         records.record_run(run)
-    except OSError as error:  # what came of it is known all the same
+    except OSError as error:  # the results are known nevertheless
         sink(Note(text=f"the run could not be written down: {error.strerror}"))
     if keeper:
         keeper.record(run, by, sink)
@@ -71,14 +71,14 @@ def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *
 
 
 def list_cells(opened: Project, asked: MatrixRequest, sink: Sink) -> list[CellDecision]:
-    """The cells, and what `test` would do with each."""
+    """Return the cells and the decisions of `test`."""
     records = MatrixRecords(opened.paths, opened.id)
     seen = schedule.read_known(opened, records) or _read_matrix(opened, records)
     return schedule.decide(seen, records, _drop_last_failed(seen, records, asked, sink))
 
 
 def explain_cells(opened: Project, names: tuple[str, ...]) -> tuple[Verdict, ...]:
-    """Why each cell would run or not; of all, or of those that are named."""
+    """Explain why cells would run or not (default: all cells)."""
     records = MatrixRecords(opened.paths, opened.id)
     seen = schedule.read_known(opened, records) or _read_matrix(opened, records)
     known = [cell.name for cell in seen.known.cells]
@@ -93,20 +93,20 @@ def explain_cells(opened: Project, names: tuple[str, ...]) -> tuple[Verdict, ...
 
 
 def _find_within(root: str, paths: Iterable[str]) -> list[str]:
-    """Those of the paths that lie in the project, relative to it."""
+    """Return the paths inside the project, relative to it."""
     found = ((safe_files.find_relative_path(root, path), "/" if path.endswith("/") else "") for path in paths)
     return [f"{inner}{slash}" for inner, slash in found if inner]
 
 
 def _find_release(opened: Project, name: str) -> Release:
-    """The release that is meant; "release" is the newest."""
+    """Return the release; "release" is the newest."""
     return Releases(opened.paths, opened.id).find("" if name == NEWEST else name)
 
 
 def _open_session(
     opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink, board: MatrixSink
 ) -> Session:
-    """Without reading the file, where nothing has to run."""
+    """Open a session without reading the file if no cell has to run."""
     seen = schedule.read_known(opened, records, release=asked.against)
     if seen is not None and not asked.locked:
         asked = _drop_last_failed(seen, records, asked, sink)
@@ -123,7 +123,7 @@ def _open_session(
 def _drop_last_failed(
     seen: MatrixObservation, records: MatrixRecords, asked: MatrixRequest, sink: Sink
 ) -> MatrixRequest:
-    """Where nothing failed, what failed last is no choice."""
+    """Drop `--last-failed` if no cell failed."""
     if not asked.last_failed or schedule.has_failed(seen, records):
         return asked
     sink(Note(text="no cell failed last time: all that changed are run"))
@@ -138,14 +138,14 @@ def _read_matrix(opened: Project, records: MatrixRecords) -> MatrixObservation:
     return schedule.record_cells(opened, records, wanted, sources)
 
 
-_PASSED = ("passed", "cached")  # in an entry, `cached` stands for what passed by an earlier entry
+_PASSED = ("passed", "cached")  # in an entry, `cached` means passed by an earlier entry
 
 
 class EvidenceRecorder:
-    """The evidence of one run against one release."""
+    """Recorder of a run's evidence about a release."""
 
     def __init__(self, opened: Project, release: Release, written: Iterable[str]) -> None:
-        """Look at the tests before they run. Raises EnvFileError, and UsageError for a file without [test].
+        """Read the tests before they run. Raises EnvFileError, and UsageError for a file without [test].
 
         HostError if the releases belong to another project.
         """
@@ -158,7 +158,7 @@ class EvidenceRecorder:
         self._ledger = Ledger(opened.paths, opened.id)
 
     def list_proven(self) -> frozenset[str]:
-        """The cells of which the ledger says that they passed in this image, by these very tests."""
+        """Return the cells that passed in this image with these tests, by the ledger."""
         found: dict[str, bool] = {}
         for entry in self._ledger.read_entries():
             is_own = entry.kind == TESTED and "seen" not in entry.body
@@ -168,7 +168,7 @@ class EvidenceRecorder:
         return frozenset(name for name, passed in found.items() if passed)
 
     def record(self, run: MatrixRun, by: NamedSigner | None, sink: Sink) -> None:
-        """Enter what the run said, signed if a key is at hand; nothing if the tests changed while they ran."""
+        """Record the result, signed if a key is available; nothing if the tests changed during the run."""
         if ReleaseTests(self._opened).compute_identity(self._but) != self._before:
             sink(Note(text="files of the tests changed while they ran: this run is no evidence"))
             return
@@ -188,7 +188,7 @@ class EvidenceRecorder:
         self._ledger.append(TESTED, release=self._release.id, body=body)
 
     def _sign(self, said: TestEvidence, by: NamedSigner, sink: Sink) -> str:
-        """Attach the builder's word to the image; the digest of the manifest that carries it."""
+        """Attach the builder's statement to the image; return the digest of its manifest."""
         resolved, paths = load(self._opened, fresh=True), self._opened.paths
         made = verify.attach_statement(
             said.digest, statements.TESTS, codec.dump(said), by.signer, name=resolved.instance.name, paths=paths

@@ -1,4 +1,4 @@
-"""A cell brought up for a person to look around in, as its last failure left it, or as it begins."""
+"""Implementation of `test --shell`: a cell as its last failure left it, or a new one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DisplayFactory = Callable[[], AbstractContextManager[Sink]]
 
 @contextmanager
 def bring_up_cell(opened: Project, name: str, display: DisplayFactory) -> Iterator[tuple[str, str]]:
-    """The cell's instance and the container of its tests: up as long as this lasts, then as it was before."""
+    """Yield instance and container of a cell, which is restored to its previous state afterwards."""
     records = MatrixRecords(opened.paths, opened.id)
     with files.lock_file(records.lock, wait=False) as mine:
         if not mine:
@@ -47,7 +47,7 @@ def bring_up_cell(opened: Project, name: str, display: DisplayFactory) -> Iterat
 
 
 def _find_cell(every: tuple[Cell, ...], wanted: str) -> str:
-    """The cell of this name, or the only one that an expression means."""
+    """Return the cell of this name, or the only match of an expression."""
     names = [cell.name for cell in every]
     if wanted in names:
         return wanted
@@ -68,7 +68,7 @@ def _prepare_run(
     guardian: CellReaper,
     sink: Sink,
 ) -> CellRun:
-    """The cell as the file has it now, its images baked."""
+    """Return the current cell with its images built."""
     with lock_instance(opened, sink):
         wanted, sources = cells.read(opened, *known)
         seen = schedule.record_cells(opened, records, wanted, sources)
@@ -77,7 +77,7 @@ def _prepare_run(
             raise BakeFailed(f"the cell {name} has no image: {lacking[name]}", remedy=f"devbox test --shell {name}")
 
     def ignore(_event: MatrixEvent) -> None:
-        """Of what a cell tells, the steps are shown."""
+        """Only steps are shown."""
 
     around = RunContext(
         records=records,
@@ -106,7 +106,7 @@ def _bring_up(
 
 
 def _restore_cell(opened: Project, records: MatrixRecords, instance: str, before: str) -> None:
-    """What was kept standing stands; the data of a failed cell stay; of a new one nothing does."""
+    """Restore a cell: a kept one stays up, a failed one keeps its data, a new one is removed."""
     if before == FAILED:
         take_down(opened.paths, instance, data=True)
     elif before != KEPT:

@@ -1,4 +1,4 @@
-"""Verbs about tools: made ready on use, and called by the commands they put on PATH."""
+"""Implementation of `tool` and `debug`: tools are started on demand and called by shims."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from devbox.records.noop import ToolCall
 
 
 def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
-    """Start what a tool called `name` needs, and its container; how it is called. The next call finds it warm."""
+    """Start the container of tool `name` and its needs; return the call. The container stays warm."""
     container = tasks.find_tool(load(opened), name).container
     resolved = flow.up(opened, sink, names=(container,), wait=False).resolved
     tool = tasks.find_tool(resolved, name)
@@ -45,7 +45,7 @@ def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
 
 
 def write_shims(opened: Project) -> tuple[str, tuple[str, ...]]:
-    """The directory of the project's shims, and the commands in it: all that the file has now."""
+    """Update the project's shims; return their directory and names."""
     resolved = load(opened)
     directory = opened.paths.shims(opened.id)
     hooks.refresh_shims(directory, resolved.instance, tasks.list_shims(resolved.tools))
@@ -68,9 +68,9 @@ def _make_call(resolved: Spec, tool: Tool, name: str, image: ImageConfig) -> Too
 def debug(
     opened: Project, target: str, wanted: DebugRequest, sink: Sink, *, env: Mapping[str, str], tty: bool = False
 ) -> int:
-    """Run a one-shot container that shares the namespaces of `target`, whose files lie below /proc/1/root; its code.
+    """Run a one-shot container in the namespaces of `target` (files: /proc/1/root); return its exit code.
 
-    CannotRun where the target does not run.
+    CannotRun if the target is not running.
     """
     from devbox.execute.actions import build_request
     from devbox.execute.terminal import SecretResolver
@@ -98,7 +98,7 @@ def debug(
 
 
 def _add_image(opened: Project, resolved: Spec, wanted: DebugRequest) -> tuple[Spec, str]:
-    """The file, and the image that debugs in it: one of its own, or one beside it, of the same base as the lock has."""
+    """Add the debug image, of the file or with the base of the lockfile; return its name."""
     from devbox.envfile import recipes
     from devbox.execute.locks import Locks
 

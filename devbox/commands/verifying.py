@@ -1,4 +1,4 @@
-"""The verb `verify`: all that is attached to an image, believed or not, and whether its bytes are what they were."""
+"""Implementation of `verify`: attachments of an image, valid or not, and the integrity of its blobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORT = 12
 
 @dataclass(frozen=True, kw_only=True)
 class ImageVerification:
-    """What was found. `faults`: of the image's own blobs, which were hashed again."""
+    """Result of a verification. `faults`: damaged blobs of the image."""
 
     image: str
     blobs: int
@@ -31,23 +31,23 @@ class ImageVerification:
 
     @property
     def is_signed(self) -> bool:
-        """Whether one of the keys signed it."""
+        """True if signed by one of the keys."""
         return any(each.verdict == "ok" and each.what == statements.SIGNATURE for each in self.findings)
 
     @property
     def is_revoked(self) -> bool:
-        """Whether one of the keys took it back."""
+        """True if revoked by one of the keys."""
         return any(each.verdict == "ok" and each.what == statements.REVOCATION for each in self.findings)
 
     @property
     def is_good(self) -> bool:
-        """Signed, not taken back, nothing damaged, and nothing attached that is not what it says."""
+        """True if signed, not revoked, undamaged, and without invalid attachments."""
         failed = any(each.verdict == "failed" for each in self.findings)
         return self.is_signed and not (self.is_revoked or self.faults or failed)
 
 
 def verify_image(digest: str, keys: Mapping[str, PublicKey], *, paths: Paths) -> ImageVerification:
-    """Verify an image of the store by these keys, by fingerprint. What it lacks of other platforms is no fault."""
+    """Verify an image of the store with these keys, by fingerprint. Missing platforms are not faults."""
     oci = attachments.open_store(paths)
     top = attachments.find_subject(digest, oci)
     count, faults = blobs.check_image(top, oci)
@@ -60,12 +60,12 @@ def verify_image(digest: str, keys: Mapping[str, PublicKey], *, paths: Paths) ->
 
 
 def _rank_finding(finding: AttachmentFinding) -> int:
-    """Where it stands in a list: signatures first, what devbox does not know last; else as it was attached."""
+    """Return the list position: signatures first, unknown kinds last; otherwise in order of attachment."""
     return _ORDER.index(finding.what) if finding.what in _ORDER else len(_ORDER)
 
 
 def format_finding(finding: AttachmentFinding) -> str:
-    """What it says, in a few words."""
+    """Describe a finding briefly."""
     if finding.reason:
         return finding.reason
     if finding.what == statements.SIGNATURE:

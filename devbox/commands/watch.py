@@ -1,4 +1,4 @@
-"""The verb that stays: what `[[….watch]]` asks for, whenever files change. A mistake in between ends nothing."""
+"""Implementation of `up --watch`: applies the `watch` rules on file changes. Errors do not end it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from devbox.project import Project, build_instance, load, lock_instance
 
 
 def list_watches(opened: Project, names: tuple[str, ...] | None = None) -> tuple[Watch, ...]:
-    """What the file watches, for these containers or all; UsageError where that is nothing."""
+    """Return the watch rules of these containers (default: all); UsageError if there are none."""
     resolved = load(opened)
     chosen = order.select_containers(resolved, names)
     found = tuple(watch for watch in resolved.watches if watch.container in chosen)
@@ -30,7 +30,7 @@ def list_watches(opened: Project, names: tuple[str, ...] | None = None) -> tuple
 
 
 def watch(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> None:
-    """React to changed files until Ctrl-C (KeyboardInterrupt). A changed env file is read again."""
+    """React to file changes until Ctrl-C (KeyboardInterrupt). A changed env file is reloaded."""
     watches = list_watches(opened, names)
     while True:
         places = watching.list_places(watches)
@@ -48,7 +48,7 @@ def _await_changes(opened: Project, places: tuple[str, ...]) -> Iterator[frozens
 
 
 def _reload_watches(opened: Project, sink: Sink, names: tuple[str, ...] | None) -> tuple[Watch, ...]:
-    """What the file watches now; nothing where it can't be read, as in the middle of an edit."""
+    """Return the current watch rules; () for an invalid file, for example during an edit."""
     try:
         found = list_watches(opened, names)
     except DevboxError as error:
@@ -72,11 +72,11 @@ def _react(opened: Project, sink: Sink, watches: tuple[Watch, ...], changed: fro
 
 
 def _build_actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], str]]:
-    """What each reaction does."""
+    """Return the action of each reaction."""
 
     def restart(step: Step) -> str:
         with lock_instance(opened, _ignore_event):
-            opened.engine.rerun(build_instance(opened, ""), step.resource)  # whatever the file says just now
+            opened.engine.rerun(build_instance(opened, ""), step.resource)  # regardless of the current file
         return "restarted"
 
     def signal(step: Step) -> str:
@@ -98,7 +98,7 @@ def _build_actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], st
 
 
 def _ignore_event(_: Event) -> None:
-    """The reaction is shown as one step; what it consists of is not."""
+    """Ignore an event: the reaction is shown as one step."""
 
 
 def _filter_notes(sink: Sink) -> Sink:

@@ -1,7 +1,7 @@
-"""The dev container for tools that know Dev Containers: `[dev]` as devcontainer.json, for Docker or Podman. Pure.
+"""Conversion of `[dev]` to devcontainer.json, for tools that use Dev Containers with Docker or Podman. Pure.
 
-The image is the one that devbox bakes, handed to the engine before the container is made. What only devbox does is left
-out, and said.
+The image is built by devbox and loaded into the engine before the container is created. Features that only devbox
+supports are omitted and reported.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from devbox.model.container import Isolation, Limits, Secret
 from devbox.roles.dev import DevTable
 from devbox.roles.fields import CommandItem
 
-_HERE = "${localWorkspaceFolder}"  # the project on the machine of the editor
+_HERE = "${localWorkspaceFolder}"  # project directory on the editor's host
 
 
 def build_document(env: EnvFile) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The document, and a sentence for each thing of `[dev]` that it lacks. EnvFileError where there is no `[dev]`."""
+    """Return the document, and one sentence per omitted feature. EnvFileError without `[dev]`."""
     table = env.document.dev
     if table is None:
         raise EnvFileError(
@@ -51,7 +51,7 @@ def build_document(env: EnvFile) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _build_image(table: DevTable, project: str) -> dict[str, Any]:
-    """An image of a registry as it is; any other as devbox bakes it."""
+    """Return a registry's unmodified image, or the image built by devbox."""
     as_it_is = not (table.packages or table.run)
     if table.image and as_it_is:
         return {"image": table.image}
@@ -71,7 +71,7 @@ def _list_mounts(table: DevTable, project: str) -> Iterator[str]:
 
 
 def _map_caller_secrets(secrets: Mapping[str, Secret]) -> dict[str, str]:
-    """Secrets that are variables and come from the caller's; their values are written nowhere."""
+    """Return secrets that are variables of the caller; their values are not written."""
     named = {name: secret.reference.partition(":")[2] for name, secret in secrets.items() if _is_portable(secret)}
     return {variable: f"${{localEnv:{name}}}" for variable, name in named.items()}
 
@@ -81,7 +81,7 @@ def _is_portable(secret: Secret) -> bool:
 
 
 def _format_command(command: CommandItem) -> str:
-    """A command as one part of a shell's line."""
+    """Format a command as one part of a shell command line."""
     return f"( {command} )" if isinstance(command, str) else shlex.join(command)
 
 

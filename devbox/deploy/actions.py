@@ -1,4 +1,4 @@
-"""The ops of a rollout: start containers of a release by digest, verify what they run, change the router."""
+"""Actions of a rollout: start a release's containers by digest, verify their images, change the router."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from devbox.model.traffic import Side
 
 
 class RolloutActions:
-    """The ops of one rollout. Services and the router are started as those of any instance: by `base`."""
+    """Actions of one rollout. Services and the router are started by `base`, as in any instance."""
 
     def __init__(
         self,
@@ -39,11 +39,10 @@ class RolloutActions:
         drain: float,
         verify: float = 0.0,
     ) -> None:
-        """`replicas`: of the release that comes, and of a baseline.
+        """`replicas`: those of the new release and of a baseline.
 
-        `drain`: seconds that connections may go on at containers that get no more requests.
-
-        `verify`: seconds that the release is observed when it has the traffic.
+        `drain`: seconds that open connections may last on containers without new requests.
+        `verify`: seconds to observe the release once it has the traffic.
         """
         self._base = base
         self._resolved = resolved
@@ -57,17 +56,17 @@ class RolloutActions:
         self._seconds = verify
         services = [spec.name for spec in replicas.specs.values() if spec.kind != "job"]
         self._verification = Verification(engine=engine, instance=resolved.instance, router=router, names=services)
-        self._before: Side | None = None  # of what ran until now
+        self._before: Side | None = None  # of the previous release
 
     def build_table(self) -> Mapping[str, Action]:
-        """Which function does which op."""
+        """Return the action of each op."""
         own = {"start": self.start, "admit": self.admit, "switch": self.switch, "drain": self.drain}
         own["verify"] = self.verify
         later = {"finish": self.finish, "retire": self.retire, "remove": self.remove, "reload": self.reload}
         return {**self._base.build_table(), **own, **later}
 
     def start(self, step: Step) -> str:
-        """Start a container, wait until it is ready, and see what it runs; a job runs to its end."""
+        """Start a container, wait until it is ready and verify its image; run a job to completion."""
         spec = self._specs.get(step.resource)
         if spec is None:
             return self._base.start(step)
@@ -91,7 +90,7 @@ class RolloutActions:
         return f"{'running' if ready.health == 'none' else ready.health}, proven"
 
     def admit(self, step: Step) -> str:
-        """Add a container to the router's servers, after checking what it runs."""
+        """Add a container to the router's servers after verifying its image."""
         side, _, name = step.resource.partition("/")
         spec = self._specs[name]
         self._check_image(spec.name)
@@ -99,11 +98,11 @@ class RolloutActions:
         address = self._engine.observe(self._resolved.instance).addresses[spec.name]
         server = Server(name=spec.name, address=address, port=served.target, check=served.check)
 
-        def admitted(state: RouterState) -> RouterState:
+        def admit(state: RouterState) -> RouterState:
             return state.remove_servers(frozenset({spec.name})).add_servers(served.process, side, (server,))
 
         self._record_old_traffic()
-        self._router.change(admitted)
+        self._router.change(admit)
         return f"serves at {address}:{served.target}"
 
     def switch(self, step: Step) -> str:
@@ -114,32 +113,32 @@ class RolloutActions:
         return f"all traffic is on {step.resource}"
 
     def verify(self, step: Step) -> str:
-        """Observe the release for a while; VerifyFailed if it is not well."""
-        self._record_old_traffic()  # a promotion that was killed after the switch: what the old replicas have answered
+        """Observe the release for a while; VerifyFailed if it is unhealthy."""
+        self._record_old_traffic()  # a promotion killed after the switch: traffic of the old replicas
         requests = self._verification.run(
             self._seconds, before=self._before or Side(), on_text=self._make_reporter(step)
         )
         return f"well, {requests} requests" if requests else "well by its health checks; there were no requests"
 
     def _record_old_traffic(self) -> None:
-        """Keep what the old release answered until now: its servers may be gone when the new one is compared."""
+        """Keep the counts of the old release: its servers may be gone when the new release is compared."""
         if self._seconds and self._before is None:
             self._before = self._verification.read_traffic()
 
     def drain(self, step: Step) -> str:
-        """Send a container no more requests; those that are short end."""
+        """Stop sending requests to a container; wait for short requests."""
         left = self._router.drain(step.resource, self._make_reporter(step))
         return f"{_format_connections(left)} go{'es' * (left == 1)} on" if left else "nothing under way"
 
     def finish(self, step: Step) -> str:
-        """Let long connections of a container end, as long as the stage allows, and count those that are cut."""
+        """Wait for long connections of a container up to the stage's limit; count those that are cut."""
         if cut := self._router.finish(step.resource, seconds=self._drain, on_text=self._make_reporter(step)):
             self._sink(Note(text=f"{step.resource}: cut {_format_connections(cut)}, open after {self._drain:g} s"))
             return f"cut {_format_connections(cut)}"
         return "nothing under way"
 
     def retire(self, step: Step) -> str:
-        """Stop a container that has no connections any more; one that has is stopped later, by `remove`."""
+        """Stop a container without open connections; otherwise leave it to `remove`."""
         if left := self._router.count_open(step.resource):
             return f"kept for {_format_connections(left)}"
         return self.remove(step)
@@ -156,13 +155,13 @@ class RolloutActions:
         return show
 
     def reload(self, step: Step) -> str:
-        """Have the router read its files again."""
+        """Make the router reload its files."""
         instance = self._resolved.instance
         self._router.reload(lambda: self._engine.signal(instance, step.resource, "USR2"))
         return "has read its files"
 
     def remove(self, step: Step) -> str:
-        """Stop a container by its own signal, and forget it."""
+        """Stop a container by its stop signal and remove it."""
         if step.resource not in self._engine.observe(self._resolved.instance).containers:
             return "gone already"
         self._router.settle(step.resource)
@@ -170,14 +169,14 @@ class RolloutActions:
         return "stopped"
 
     def _check_image(self, name: str) -> None:
-        """Take a container out of the router if it does not run what it should; raise EngineError."""
+        """Raise EngineError and take a container out of the router if it does not run its image."""
         if fault := self._find_fault(name):
             if name in self._router.state.list_container_names():
                 self._router.shut_out(name)
             raise EngineError(f"{fault}: it gets no traffic", remedy="devbox image verify; then promote again")
 
     def _find_fault(self, name: str) -> str:
-        """What is wrong with what a container runs; "" for nothing."""
+        """Return what is wrong with a container's image; "" if nothing."""
         wanted = self._digests[name]
         try:
             found = self._engine.verify_image(self._resolved.instance, name)
@@ -187,7 +186,7 @@ class RolloutActions:
         return "" if found == wanted else f"{name} runs {other}, not {wanted}"
 
     def _matches(self, seen: ObservedContainer, wanted: StartRequest) -> bool:
-        """Whether a container is what would be started; a job has ended, and is not asked what it ran."""
+        """True if a container matches the request; a finished job's image is not verified."""
         same = (seen.spec_key, seen.image_key) == (wanted.spec_key, wanted.image.key)
         return same and (seen.state != "running" or wanted.spec.kind == "job" or not self._find_fault(seen.name))
 

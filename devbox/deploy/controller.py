@@ -1,6 +1,6 @@
-"""The controller of a gray release: observe, decide, record, tell the router; once a second, until the release ends.
+"""Controller of a gray release: observe, decide, record, update the router; once a second, until the end.
 
-If it is killed, the next one continues from the record. The share has not risen meanwhile: a raised share is only lent.
+If it is killed, the next one resumes from the record; a raised share is only leased, so that it has not risen since.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from devbox.gray.state import WARM, GrayState
 from devbox.model.stage import Counts
 from devbox.model.traffic import HISTORY, Batch, Second, Side
 
-TICK = 1.0  # seconds between two looks
-PATIENCE = 60.0  # seconds that a router which crashed may take to come back
+TICK = 1.0  # seconds between observations
+PATIENCE = 60.0  # seconds until a crashed router must be back
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouterStats:
-    """The router and its servers at one moment. `began`: since when it counts; `threshold`: the canary's buckets.
+    """State of the router and its servers. `began`: start of its counters; `threshold`: buckets of the canary.
 
-    `canary_replicas`, `stable_replicas`: the servers of each side that may get requests, over all judged processes.
+    `canary_replicas`, `stable_replicas`: servers of each side that may get requests, over all judged processes.
     `baseline`: None without fresh replicas of stable.
     """
 
@@ -43,14 +43,14 @@ class RouterStats:
     tripped: bool = False
     canary_replicas: int = 1
     stable_replicas: int = 1
-    counts: Counts | None = None  # lost requests of the stage, by cause
+    counts: Counts | None = None  # lost requests of the stage by cause
     baseline: Side | None = None
     baseline_replicas: int = 0
     baseline_healthy: bool = False
     baseline_tripped: bool = False
 
     def count_since(self, earlier: RouterStats) -> Batch:
-        """Return what was counted after an earlier sight; all of it if the router was started again since."""
+        """Return the counts since an earlier observation; all of them if the router was restarted."""
         if self.began != earlier.began:
             return Batch(canary=self.canary, stable=self.stable, baseline=self.baseline)
         return Batch(
@@ -61,35 +61,34 @@ class RouterStats:
 
 
 class TrafficBackend(Protocol):
-    """Where a gray release happens."""
+    """Interface to the traffic of a gray release."""
 
     def read_stats(self) -> RouterStats:
-        """Observe once. RouterAway if the router does not answer."""
+        """Observe once. RouterUnavailable if the router does not respond."""
 
     def read_seconds(self, *, after: int) -> tuple[Second, ...]:
-        """The complete seconds later than `after` (since the epoch), oldest first, by replica.
+        """Return the complete seconds after `after` (since the epoch), oldest first, by replica.
 
-        Empty where the router does not count by second, as one that an earlier devbox started does not.
+        Empty if a router started by an earlier devbox does not count by second.
         """
 
     def lease_share(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
-        """Send so many buckets to the canary, for a while; without a renewal, `safe` ones, which is also kept on disk.
+        """Lease `threshold` buckets to the canary; without a renewal, `safe` applies, which is also stored on disk.
 
-        `generation`: in which the first failure of each client is counted, and the first response slower than `slow`
-        microseconds, one of TIMES; 0 where there is none, as before the release and after it. Called at every look: it
-        renews.
+        `generation`: period in which each client's first failure, and first response slower than `slow` microseconds
+        (one of TIMES), is counted; 0 outside of a release. Called at every observation, as a renewal.
         """
 
     def reopen(self, *, baseline: bool = False) -> None:
-        """Let requests go again to a canary that the router has shut out, or to a baseline."""
+        """Let requests reach a canary or baseline that the router has shut out."""
 
 
 @dataclass(kw_only=True)
 class Controller:
-    """One gray release under way. `on_look` sees every look, `on_change` every phase and step that it came to.
+    """One gray release in progress. `on_look` gets every observation, `on_change` every new phase and step.
 
-    `readings`: what metrics from outside said since this was asked last. `until`: phases in which the work of this
-    controller is done. `on_away` is called once when the router is away: nothing is decided until it is back.
+    `readings`: external metrics since the last call. `until`: phases that end this controller. `on_away` is called once
+    when the router does not respond; decisions wait for its return.
     """
 
     trials: GrayStore
@@ -103,12 +102,12 @@ class Controller:
     pause: Callable[[float], None] = time.sleep
     on_away: Callable[[], None] = lambda: None
     tick: float = TICK
-    wish: OperatorRequest | None = None  # with which it begins
+    wish: OperatorRequest | None = None  # initial request
     _last: RouterStats | None = field(default=None, init=False)
     _away: float | None = field(default=None, init=False)
 
     def run(self, trial: GrayRelease) -> GrayRelease:
-        """Control it until one of these phases is reached; return the result."""
+        """Control the release until one of the phases `until`; return the result."""
         while trial.rollout.phase not in self.until or self.wish is not None:
             sight = self._read_stats()
             trial = self._observe(trial, sight) if sight else trial
@@ -117,7 +116,7 @@ class Controller:
         return trial
 
     def _read_stats(self) -> RouterStats | None:
-        """None where the router is away; RouterAway where it is for too long."""
+        """Return None while the router does not respond; RouterUnavailable after PATIENCE."""
         try:
             sight = self.ground.read_stats()
         except RouterUnavailable:
@@ -162,7 +161,7 @@ class Controller:
         return seen
 
     def _read_seconds(self, trial: GrayRelease, now: float) -> tuple[Second, ...]:
-        """Return the seconds that the release does not have yet; none if the router is away: the next look has them."""
+        """Return new seconds; none while the router is away: the next observation has them."""
         known = trial.rollout.compared
         with contextlib.suppress(RouterUnavailable):
             until = min(known.until if known else 0, int(now))  # the clock may have been set back
@@ -170,9 +169,9 @@ class Controller:
         return ()
 
     def _apply(self, before: GrayRelease, after: GrayRelease, sight: RouterStats) -> None:
-        """Write the record, then tell the router: after a crash, the record may be ahead of the router, never behind.
+        """Write the record, then update the router: after a crash, the record is never behind the router.
 
-        A new share begins a new batch. If the router is away, the next look lends.
+        A new share starts a new batch. If the router is away, the next observation renews the lease.
         """
         changed = _read_position(before.rollout) != _read_position(after.rollout)
         goal = compute_traffic(after.rollout, after.policy)
@@ -197,5 +196,5 @@ def _read_position(rollout: GrayState) -> tuple[str, int, bool]:
 
 
 def allow_completion(trial: GrayRelease) -> GrayRelease:
-    """Return the gray release so that it goes to 100 % without another promotion: the one it waited for has come."""
+    """Allow the gray release to reach 100 % without another promotion: the awaited promotion has started."""
     return replace(trial, policy=replace(trial.policy, completes=True))

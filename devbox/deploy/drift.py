@@ -1,4 +1,4 @@
-"""Whether what runs in a stage is what was deployed there, by what the runtime reports. What is not gets no traffic."""
+"""Drift: running containers of a stage that differ from its deployments. They get no traffic."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from devbox.model.spec import Instance
 from devbox.model.stage import Deployment
 from devbox.records.deployed import DeployedRecord, StageDeployments
 
-_MOMENT = 0.3  # seconds between two looks: a container that ends or comes just now may be neither
+_MOMENT = 0.3  # seconds between two observations: containers may start or stop in between
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """A running container that is not what was deployed. `since`: when it was started.
+    """A running container that was not deployed. `since`: its start time.
 
-    `found`: what it is proven to run, "" for what no digest stands for; `wanted` "": it is of no release deployed here.
-    `doubt`: why nothing can be said of it; then it is left alone.
+    `found`: its verified digest, "" without one; `wanted`: "" if it belongs to no release deployed here. `doubt`: why
+    the container cannot be verified; it is left alone.
     """
 
     container: str
@@ -34,7 +34,7 @@ class Drift:
 
     @property
     def sentence(self) -> str:
-        """In a person's words."""
+        """Description for the user."""
         if self.doubt:
             return self.doubt
         if not self.wanted:
@@ -45,7 +45,7 @@ class Drift:
 
 
 def find(instance: Instance, engine: Engine, record: DeployedRecord) -> tuple[Drift, ...]:
-    """All there is; what was seen only once is none."""
+    """Return all drift that is seen twice in a row."""
     first = tuple(_detect_drift(instance, engine, record.read()))
     if not first:
         return ()
@@ -54,7 +54,7 @@ def find(instance: Instance, engine: Engine, record: DeployedRecord) -> tuple[Dr
 
 
 def shut_out(found: Iterable[Drift], router: Router) -> frozenset[str]:
-    """Let none of these serve any more; who did. For whoever holds the stage's instance."""
+    """Take drifted containers out of the router; return their names. Requires the instance lock."""
     names = router.state.list_container_names() & {each.container for each in found if not each.doubt}
     for name in names:
         router.shut_out(name)
@@ -76,16 +76,16 @@ def _detect_drift(instance: Instance, engine: Engine, known: StageDeployments) -
 
 
 def _list_replicas(view: InstanceView) -> Iterator[tuple[str, str]]:
-    """The running containers of releases, each with the digits of its deployment."""
+    """Yield the running containers of releases with the digits of their deployment."""
     for name, seen in view.containers.items():
         if seen.state == "running" and (digits := stage_containers.parse_mark(seen.image)):
             yield name, digits
 
 
 def is_healthy(instance: Instance, engine: Engine, wanted: Deployment) -> bool:
-    """True if all replicas run the deployment's very image and are healthy, and the router as well.
+    """True if the router and all replicas are healthy, and the replicas run the deployment's image.
 
-    `wanted` comes from the ledger: what the stage's own record says is not asked.
+    `wanted` comes from the ledger: the stage's own record is not trusted.
     """
     view = engine.observe(instance)
     mine = [seen for name, seen in view.containers.items() if stage_containers.is_among(wanted, {name})]

@@ -1,8 +1,8 @@
-"""The guard of a stage: as long as something runs there, it is looked at, and what was not deployed gets no traffic.
+"""Drift monitor of a stage: checks running containers and removes undeployed ones from the traffic.
 
-`python -m devbox.deploy.drift_monitor HOME RUNTIME INSTANCE PROJECT STAGE [CONFIG [GENERATION]]`, kept by the
-supervisor of the stage's instance. It removes nothing: the ledger and `devbox ps --stage` report what was found, and
-the next promotion repairs it. A supervisor that an earlier version started leaves CONFIG or GENERATION out.
+`python -m devbox.deploy.drift_monitor HOME RUNTIME INSTANCE PROJECT STAGE [CONFIG [GENERATION]]`, run by the supervisor
+of the stage's instance; supervisors of earlier versions omit CONFIG or GENERATION. It removes no container: the ledger
+and `devbox ps --stage` report drift, and the next promotion repairs it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from devbox.records.deployed import DeployedRecord
 from devbox.records.ledger import Ledger
 from devbox.records.observations import StageHealthRecord
 
-PAUSE = 5.0  # seconds between two looks
-_GENERATION = "3"  # another one reads other files: the next deployment replaces a drift monitor that runs with it
+PAUSE = 5.0  # seconds between checks
+_GENERATION = "3"  # format of the files read: the next deployment replaces a drift monitor of another generation
 
 
 class DriftMonitor:
-    """Of one stage's instance."""
+    """Drift monitor of one stage's instance."""
 
     def __init__(self, paths: Paths, *, instance: str, project: str, stage: str) -> None:
         self._paths = paths
@@ -48,11 +48,11 @@ class DriftMonitor:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is something to look at."""
+        """True if the instance runs."""
         return self._engine.observe(self._instance).standing
 
     def check(self) -> tuple[Drift, ...]:
-        """What has drifted, shut out and recorded; nothing where somebody deploys, who proves what he lets in."""
+        """Shut out and record drift; return (), also while a deployment runs, which verifies its own containers."""
         if not drift.find(self._instance, self._engine, self._record):
             return ()
         with files.lock_file(self._paths.lock(self._instance.id), wait=False) as mine:
@@ -64,11 +64,11 @@ class DriftMonitor:
         return found
 
     def record_counts(self) -> None:
-        """Keep what the router has counted: of one that is killed, only what came since is unknown."""
+        """Record the router's counters, so that a kill loses only the counts since then."""
         self._router.read_counts()
 
     def record_observations(self) -> None:
-        """Enter whether what the ledger says of the stage runs here, healthy and without drift: soaks count that."""
+        """Record, for soak gates, whether the stage's release runs here, healthy and without drift."""
         history = self._read_history()
         found = (
             (name, wanted, history.find_local_run(name, wanted.release.id))
@@ -81,14 +81,14 @@ class DriftMonitor:
             self._watched.record_health(name, run, healthy=healthy)
 
     def _read_history(self) -> History:
-        """The history, read again when there is a new entry."""
+        """Return the history; read again only after a new entry."""
         head = self._ledger.read_remembered_hash()
         if self._known[0] != head:
             self._known = (head, History(self._ledger.read_entries()))
         return self._known[1]
 
     def _list_deployments(self, history: History) -> Iterator[tuple[str, Deployment]]:
-        """What stages that act in this environment run, by the ledger; as the environment's own stage would have it."""
+        """Yield the deployments, from the ledger, of all stages in this environment, with its own stage's settings."""
         current = history.find_current(self._stage)
         home = plan.load_deployment(current, history) if current else None
         for name in dict.fromkeys(entry.stage for entry in history.list_entries(APPLIED)):
@@ -98,7 +98,7 @@ class DriftMonitor:
                 yield name, replace(wanted, stage=home.stage) if home and name != self._stage else wanted
 
     def _record_drift(self, found: tuple[Drift, ...]) -> None:
-        """Each is in the ledger once."""
+        """Add each drift to the ledger once."""
         if not found:
             return
         known = [
@@ -112,13 +112,13 @@ class DriftMonitor:
 
 
 def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:
-    """How it is started: neither PYTHON* variables nor files that lie around change what runs."""
+    """Return the command line; PYTHON* variables and files in the working directory have no effect."""
     module = ("-E", "-s", "-P", "-m", "devbox.deploy.drift_monitor")
     return (sys.executable, *module, paths.home, paths.runtime, instance, project, stage, paths.config, _GENERATION)
 
 
 def main() -> int:
-    """Look until nothing is left to look at."""
+    """Check until the instance has stopped."""
     home, runtime, instance, project, stage, *config = sys.argv[1:7]
     guard, said = DriftMonitor(Paths(home, runtime, *config), instance=instance, project=project, stage=stage), ""
     while True:
@@ -128,7 +128,7 @@ def main() -> int:
             guard.check()
             guard.record_observations()
             guard.record_counts()
-        except (DevboxError, OSError) as error:  # the next look may find what this one lacked
+        except (DevboxError, OSError) as error:  # the next check may succeed
             text = error.render() if isinstance(error, DevboxError) else str(error)
             if text != said:
                 sys.stderr.write(f"{text}\n")

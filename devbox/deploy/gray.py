@@ -1,7 +1,6 @@
-"""A gray release inside a stage's environment: warmed beside what runs, shifted to step by step, kept or taken back.
+"""Gray release in a stage's environment: warm up, shift traffic step by step, then keep or roll back.
 
-Implements `promotion.environment.Environment` for a stage whose strategy is gray, and for the one in whose environment
-another shifts traffic. Every verb that was killed is simply called again.
+Implements `promotion.target.StageTarget` for the stage and its home. All operations can be repeated after a kill.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from devbox.promotion.target import StageTarget
 from devbox.records.deployed import StageDeployments
 from devbox.records.ledger import Ledger
 
-GRAY = "gray"  # the kind of strategy, and of what is entered into the ledger on the way
+GRAY = "gray"  # kind of the strategy and of its ledger entries
 ENDS = (HOLD, STABLE, ABORTED)
 
 
 class GrayTarget:
-    """`stage` is promoted to; `home` is the stage whose environment that is, the same where it shifts by itself.
+    """`stage` is promoted to; `home` owns the environment, and may be the same stage.
 
-    `through`: the stage that shifts in it.
+    `through`: the stage that shifts traffic in the environment.
     """
 
     def __init__(
@@ -58,33 +57,33 @@ class GrayTarget:
         self._record = inner.record
         self.trials = GrayStore(inner.paths, inner.id)
         self._went_back = False
-        self._nobody: Deployment | None = None  # let in where nobody is to be shifted
+        self._nobody: Deployment | None = None  # accepted without shifting traffic
 
     @property
     def home(self) -> str:
-        """The stage in whose environment it happens."""
+        """Stage that owns the environment."""
         return self._home.name
 
     @property
     def stages(self) -> tuple[str, str]:
-        """By which names a person may call it."""
+        """Names accepted from the user."""
         return self._stage.name, self._home.name
 
     @property
     def metrics(self) -> str:
-        """Where Prometheus finds it; "" where nothing runs."""
+        """Address for Prometheus; "" if nothing runs."""
         return self._inner.metrics
 
     @property
     def active_release(self) -> GrayRelease | None:
-        """The gray release that has not come to an end."""
+        """The gray release in progress, if any."""
         trial = self.trials.read()
         return trial if trial is not None and not trial.is_over else None
 
-    # What promotion asks.
+    # The `StageTarget` interface.
 
     def observe(self) -> StageObserved:
-        """See `Environment`. A gray stage has the release that passed all its steps, else what its home runs."""
+        """See `StageTarget`. A gray stage has the release that passed all steps; without one, its home's release."""
         seen, known = self._inner.observe(), self._record.read()
         trial = self.active_release
         if self._nobody is not None:
@@ -103,12 +102,12 @@ class GrayTarget:
         )
 
     def _is_healthy(self, trial: GrayRelease) -> bool:
-        """Whether the canary answers; a router that is just being started again is waited for."""
+        """True if the canary responds; waits for a restarting router."""
         return self._router.runtime.repeat(lambda: self._build_backend(trial).read_stats().canary_healthy)
 
     def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
-        """See `Environment`. Returns when all steps are passed, or all is done; TakenBack where it was not to be."""
-        if self._went_back:  # what ran before runs
+        """See `StageTarget`. Return when all steps are passed or the release is complete; RolledBack if it failed."""
+        if self._went_back:  # the previous release runs
             return
         self._settle(sink, about=wanted.release.id)
         goal = wanted if self._stage is self._home else replace(wanted, stage=self._home)
@@ -127,14 +126,14 @@ class GrayTarget:
         self._run_release(trial or self._begin_release(goal), sink)
 
     def retire(self) -> None:
-        """See `Environment`. Of a gray stage, only what is on trial goes."""
+        """See `StageTarget`. A gray stage removes only the canary."""
         if self._stage is self._home:
             self._inner.retire()
         elif self.active_release is not None:
             self.abort(lambda _event: None, by="devbox")
 
     def abort(self, sink: Sink, *, by: str, began: float = 0.0) -> GrayRelease:
-        """Take it back, whoever controlled it before; what it came to. `began`: of the trial that is meant; 0: any."""
+        """Roll back a release of any controller; return the result. `began`: of the intended release; 0: any."""
         trial = self.active_release
         if trial is None or began not in (0.0, trial.began):
             raise UsageError(f"no gray release is under way in {self._home.name}", remedy="devbox release log")
@@ -143,9 +142,9 @@ class GrayTarget:
         return over
 
     def steer(self, wish: OperatorRequest) -> GrayRelease | None:
-        """Hold it or let it go on, where nobody controls it just now; None where somebody does.
+        """Hold or resume a release without a controller; None if a controller runs.
 
-        None as well where the trial is not the one that is meant.
+        None also if another release is meant.
         """
         with self.trials.lock_controller() as mine:
             trial = self.active_release
@@ -161,9 +160,9 @@ class GrayTarget:
     def _deploy_without_gray(
         self, goal: Deployment, known: StageDeployments, trial: GrayRelease | None, sink: Sink, *, again: bool
     ) -> bool:
-        """Return True if no gray release is needed: no stable release, or the goal ran here. The home deploys it then.
+        """Return True if no gray release is needed: no stable release, or the goal ran here; the home deploys it.
 
-        `again`: it is promoted after a rollback.
+        `again`: promotion after a rollback.
         """
         own = self._stage is self._home
         if trial is not None:
@@ -184,26 +183,26 @@ class GrayTarget:
         return False
 
     def _read_record(self, sink: Sink) -> StageDeployments:
-        """What the environment runs and ran. If its record is gone, the ledger has the release that runs."""
+        """Return the deployments of the environment; restore a lost record's running release from the ledger."""
         known, history = self._record.read(), History(self._ledger.read_entries())
         entry = history.find_running(self._home.name) if known.running is None else None
         if entry is not None and (lost := plan.load_deployment(entry, history)) is not None:
-            self._record.write(replace(known, running=lost))  # its jobs are done
+            self._record.write(replace(known, running=lost))  # its jobs have completed
             self._inner.deploy(lost, sink)
         return self._record.read()
 
     def _has_run(self, goal: Deployment, known: StageDeployments) -> bool:
-        """Whether the environment runs it or ran it; where its own record is gone, the ledger knows."""
+        """True if the environment runs or ran the goal, by its record or the ledger."""
         history = History(self._ledger.read_entries())
         applied = history.list_entries(APPLIED, release=goal.release.id, stage=self._home.name)
         return known.has_run(goal) or any(entry.body.get("config") == goal.config_digest for entry in applied)
 
     def _was_rolled_back(self, goal: Deployment) -> bool:
-        """True if the environment went back from the release, here or on another machine, and did not get it since."""
+        """True if the environment rolled back from the release, on any host, and did not get it again since."""
         return History(self._ledger.read_entries()).find_rollback(self._home.name, goal.release.id) is not None
 
     def _begin_release(self, goal: Deployment) -> GrayRelease:
-        """A new trial, written before anything is done about it. What was said about another one is forgotten."""
+        """Record a new gray release before any action. Pending requests about another one are dropped."""
         self.trials.consume_request()
         own = self._stage is self._home
         rules = policy.build_policy(self._stage.strategy, completes=own)
@@ -221,7 +220,7 @@ class GrayTarget:
         return trial
 
     def _run_release(self, trial: GrayRelease, sink: Sink) -> None:
-        """From wherever it stands to the end of this promotion."""
+        """Continue from the recorded phase to the end of this promotion."""
         wish = None
         if trial.rollout.phase == WARM:
             self._warm(trial, sink)
@@ -235,7 +234,7 @@ class GrayTarget:
         self._settle(sink, about=trial.release)
 
     def _warm(self, trial: GrayRelease, sink: Sink) -> None:
-        """The release up beside what runs, and known to the router as being on trial."""
+        """Start the release next to the running one, and register it with the router as the canary."""
 
         def on_trial(state: RouterState) -> RouterState:
             return replace(state, canary=trial.side, share=get_full_share(get_other_side(trial.side)))
@@ -268,7 +267,7 @@ class GrayTarget:
                 return self._build_controller(sink, trial, wish, measures).run(trial)
 
     def _abort_stopped(self, trial: GrayRelease) -> GrayRelease:
-        """A trial whose environment was stopped, as by a reboot: nobody is on the new release any more."""
+        """End a release whose environment was stopped, for example by a reboot: no client uses the canary."""
         gone = trial.rollout.enter(ABORTED, "its environment was stopped meanwhile")
         over = trial.add_observation(gone, Batch(canary=Side(), stable=Side()), now=time.time(), threshold=0)
         self.trials.write(over)
@@ -315,11 +314,11 @@ class GrayTarget:
         )
 
     def _append_entry(self, trial: GrayRelease) -> None:
-        """The ledger has every phase and step, with the counts at that moment."""
+        """Add the phase or step to the ledger, with its counts."""
         self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=trial.build_entry())
 
     def _append_missed_entry(self, trial: GrayRelease) -> None:
-        """Enter what a controller kept and was killed before it had entered."""
+        """Add the entry of a controller that was killed before it could."""
         mine = (
             each for each in reversed(self._ledger.read_entries()) if each.kind == GRAY and each.stage == trial.stage
         )
@@ -330,9 +329,9 @@ class GrayTarget:
             self._append_entry(trial)
 
     def _settle(self, sink: Sink, *, about: str) -> None:
-        """What is over is made so: all traffic on one side for good, the other one gone.
+        """Finish a completed release: all traffic on one side, the other side removed.
 
-        TakenBack where it failed, and this release was wanted.
+        RolledBack if the release `about` failed.
         """
         trial = self.trials.read()
         if trial is None or not trial.is_over or trial.settled:
@@ -355,13 +354,13 @@ class GrayTarget:
                 remedy="devbox release report shows how it went",
             )
 
-    # What a stage says of its home.
+    # The view of a stage on its home.
 
     def _set_own_stage(self, deployment: Deployment) -> Deployment:
         return replace(deployment, stage=self._stage)
 
     def _convert_observed(self, seen: StageObserved, known: StageDeployments) -> StageObserved:
-        """What the home runs, as this stage would have it; whatever else is there is on trial."""
+        """Return the home's release with this stage's config; any other release is the canary."""
         having = next((each for each in known.all_deployments if each.release.id == seen.release), None)
         if having is None:
             return seen
@@ -370,23 +369,23 @@ class GrayTarget:
 
 
 def _check_not_held(trial: GrayRelease, stage: str) -> None:
-    """Who holds a release that waits for its promotion does not want it completed."""
+    """Raise UsageError if the release is held: it must not be completed."""
     if trial.rollout.phase == HOLD and trial.rollout.held:
         raise UsageError(f"{trial.release} is held, so {stage} does not get it", remedy="devbox release resume")
 
 
 def _select_digests(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:
-    """Those of the containers of a deployment."""
+    """Return the digests of a deployment's containers."""
     mine = f"-{stage_containers.compute_mark(deployment)}"
     return {name: digest for name, digest in digests.items() if name.endswith(mine)}
 
 
 def select_target(opened: Project, resolved: Spec, stage: Stage) -> StageTarget:
-    """A stage's environment on this machine; one in which traffic is shifted where a stage of the file wants that."""
+    """Return the local target of a stage; a GrayTarget if a stage of the file shifts traffic in the environment."""
     home = resolved.stages[stage.environment]
     shifting = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
     through = next((each.name for each in shifting if each.environment == stage.environment), "")
-    # Two releases serve there side by side at times; so they do when one goes back.
+    # Two releases serve in parallel at times, also during a rollback.
     strategy = BLUE_GREEN if through and home.strategy.kind == RECREATE else home.strategy.kind
     inner = LocalTarget(opened, home.name, allowed=resolved.allowed, strategy=strategy, drain=home.drain)
     if not through:

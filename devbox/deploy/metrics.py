@@ -1,6 +1,6 @@
-"""Asks the metrics from outside, each in a thread of its own, while a gray release is controlled.
+"""Poller of external metrics during a gray release, one thread per metric.
 
-Whatever hangs there keeps nobody from taking a bad release back: the controller only takes what is there.
+A hanging metric never delays a rollback: the controller only consumes available readings.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from devbox.model.frozen import dataclass
 from devbox.model.spec import HostAccess
 from devbox.model.stage import Deployment, ExternalMetric, Stage
 
-_MOST = 1_000_000  # bytes of an answer: a number is far shorter
-_SHOWN_COMPLAINT = 200  # characters of a complaint
+_MOST = 1_000_000  # bytes of an answer: more than any number needs
+_SHOWN_COMPLAINT = 200  # characters of an error message
 
 
 class MetricUnavailable(Exception):
-    """There is no such number, and why in a few words."""
+    """A missing metric value, with a short reason."""
 
 
 def query_prometheus(query: str, *, url: str, authorization: str = "", timeout: float) -> float:
-    """The value of a query just now. Raises NoNumber."""
+    """Return the current value of a query. Raises MetricUnavailable."""
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.parse import urlencode
@@ -56,7 +56,7 @@ def query_prometheus(query: str, *, url: str, authorization: str = "", timeout: 
 
 
 def parse_answer(answer: bytes) -> float:
-    """The number in an answer. Raises NoNumber where it has none, or several."""
+    """Return the number in an answer. Raises MetricUnavailable if there is none or several."""
     try:
         plain = jsontext.loads(answer)
         if plain["status"] != "success":
@@ -90,7 +90,7 @@ def _read_complaint(error: IO[bytes]) -> str:
 
 
 def _build_opener() -> Any:
-    """Follows nobody elsewhere: the header that it carries is for one server alone."""
+    """Return an opener without redirects: its authorization header is for one server only."""
     from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
 
     from devbox.host import host_settings
@@ -102,16 +102,15 @@ def _build_opener() -> Any:
     return build_opener(_Stays, HTTPSHandler(context=host_settings.create_tls_context()))
 
 
-_SHOWN = 200  # characters of what a command printed last
+_SHOWN = 200  # characters of a command's last output
 _SHELL = ("/bin/sh", "-c")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricContext:
-    """Where they are asked: in the project's directory, with the stage's variables. What was not allowed is not asked.
+    """Context of external metrics: project directory and stage variables. References that are not allowed are skipped.
 
-    `names`: variables that say what is on trial; queries may name them, too. `fetch`: the values of secrets, or
-    DevboxError.
+    `names`: variables about the canary, also usable in queries. `fetch`: returns secret values or raises DevboxError.
     """
 
     root: str
@@ -123,7 +122,7 @@ class MetricContext:
 
 
 class MetricPoller:
-    """The metrics from outside while this is entered; when it is left, what still runs is killed."""
+    """Context manager that polls external metrics; on exit, running commands are killed."""
 
     def __init__(self, metrics: Iterable[ExternalMetric], place: MetricContext) -> None:
         self._place = place
@@ -147,7 +146,7 @@ class MetricPoller:
             thread.join(timeout=1)
 
     def consume_readings(self) -> tuple[MetricReading, ...]:
-        """What was answered since this was asked last."""
+        """Return the readings since the last call."""
         found = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -193,7 +192,7 @@ class MetricPoller:
         return judge_output(metric, done.code, printed, complained, began=began)
 
     def _fetch_secrets(self) -> dict[str, str]:
-        """Those of the stage, fetched once."""
+        """Return the stage's secrets, fetched once."""
         with self._fetching:
             if self._fetched is None:
                 self._fetched = self._place.fetch(self._place.secrets)
@@ -209,7 +208,7 @@ class MetricPoller:
 def judge_output(
     metric: ExternalMetric, code: int | None, printed: str, complained: str, *, began: float
 ) -> MetricReading:
-    """What a command answered, by how it ended and the last line it printed."""
+    """Return a command's reading from its exit status and last output line."""
     shown = _format_command(metric)
     if code is None:
         return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` gave no answer in {metric.timeout:g} s")
@@ -227,18 +226,18 @@ def judge_output(
 
 
 def _format_command(metric: ExternalMetric) -> str:
-    """Its command as the user wrote it."""
+    """Format a command as in the env file."""
     return metric.command[-1] if metric.command[: len(_SHELL)] == _SHELL else shlex.join(metric.command)
 
 
 def _find_last_line(text: bytes) -> str:
-    """The last line."""
+    """Return the last line."""
     return to_one_line(text.decode(errors="replace").strip().rpartition("\n")[2])
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricScope:
-    """The project, and what its stages may have of this machine."""
+    """The project and the host access of its stages."""
 
     root: str
     allowed: tuple[HostAccess, ...]
@@ -246,7 +245,7 @@ class MetricScope:
     def build_context(
         self, trial: GrayRelease, *, stage: Stage, home: Stage, address: str, stable: Deployment | None
     ) -> MetricContext:
-        """For a release that `stage` has on trial in the environment of `home`, beside `stable`."""
+        """Return the context for a canary of `stage` in the environment of `home`, next to `stable`."""
         outside = {name: at for every in home.external.values() for name, at in every.items()}
 
         def fetch(wanted: Mapping[str, Secret]) -> dict[str, str]:

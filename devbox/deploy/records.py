@@ -1,4 +1,4 @@
-"""The file in which a stage's tally of lost requests is kept. Any process that looks at the router updates it."""
+"""Stored tally of a stage's lost requests. Any process that reads the router's counters updates it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ TALLY_FORMAT = 1
 
 
 class TallyRecord:
-    """Of one stage's instance."""
+    """Tally record of one stage's instance."""
 
     def __init__(self, paths: Paths, instance: str, *, router: str) -> None:
-        """`router`: the name of the router's container."""
+        """`router`: name of the router's container."""
         self._path = paths.tally(instance)
         self._files = HostFiles(paths)
         self._connections = paths.connections(instance, router)
         self._log = paths.log(instance, router)
 
     def read(self) -> LossTally | None:
-        """What is known; None of a stage in which no router was looked at, or whose file is damaged."""
+        """Return the tally; None before the first reading or if the file is damaged."""
         text = self._files.read(self._path)
         try:
             plain = jsontext.loads(text) if text else None
@@ -44,15 +44,15 @@ class TallyRecord:
             return None
 
     def read_counts(self) -> Counts | None:
-        """Its totals."""
+        """Return the totals."""
         found = self.read()
         return found.sum_counts() if found else None
 
     def record_reading(self, read: Callable[[], CounterReading | None]) -> Counts | None:
-        """Have the router read, and keep that; the totals with it.
+        """Record a reading of the router; return the totals.
 
-        One process reads at a time: counts that are kept after later ones would look like those of another router.
-        Nothing is kept where there is nothing to read, or the router ended meanwhile.
+        One process reads at a time: counts recorded out of order would look like another router's. A failed reading, or
+        one during which the router ended, is not recorded.
         """
         with self._acquire_lock():
             before, now = self._read_accepted(), time.time()
@@ -65,9 +65,9 @@ class TallyRecord:
             return self.read_counts()
 
     def _add_logged(self, known: LossTally, *, but: str) -> LossTally:
-        """Add the counts in the log of routers that ended since the last reading; `but`: the router that runs now.
+        """Add the logged counts of routers that ended since the last reading; `but`: the running router.
 
-        A router with lines before that reading was counted then; after a reload, it runs until its connections end.
+        A router with lines before that reading is counted; after a reload, it runs until its connections end.
         """
         try:
             lines, then = logs.read_stamped_lines(self._log), logs.format_timestamp(known.at)
@@ -79,24 +79,24 @@ class TallyRecord:
         return known.add_logged({started: counts for started, counts in since.items() if started not in counted})
 
     def _read_accepted(self) -> AcceptedConnections | None:
-        """The kernel's count, as the supervisor writes it down; None of a router that has its own sockets."""
+        """Return the kernel's count written by the supervisor; None for a router with its own sockets."""
         try:
             return codec.load(AcceptedConnections, jsontext.loads(files.read_text(self._connections) or "null"))
         except ValueError:
             return None
 
     def add(self, cause: str, count: int) -> None:
-        """Keep losses that the router does not count."""
+        """Add losses that the router does not count."""
         if count:
             self._update(lambda tally: tally.add(cause, count))
 
     def settle(self, container: str) -> None:
-        """Keep that a container without connections is about to be removed."""
+        """Record that a container without connections is about to be removed."""
         if self.read() is not None:
             self._update(lambda tally: tally.settle(container))
 
     def close(self) -> None:
-        """Keep that the router was stopped in order."""
+        """Record a clean stop of the router."""
         if self.read() is not None:
             self._update(LossTally.close)
 
@@ -121,7 +121,7 @@ _MOMENT = 0.5  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorRequest:
-    """What a user requested: "hold", "resume", "abort" or "complete". `began`: of the trial; 0 for any."""
+    """Request of an operator: "hold", "resume", "abort" or "complete". `began`: of the release; 0 for any."""
 
     what: str
     by: str
@@ -129,7 +129,7 @@ class OperatorRequest:
 
 
 class GrayStore:
-    """The gray release of one environment: the one under way, or the last that was."""
+    """The current or last gray release of one environment."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._file = f"{paths.gray_release(instance)}/trial.json"
@@ -139,7 +139,7 @@ class GrayStore:
         self.log = paths.promotion_log(instance)
 
     def read(self) -> GrayRelease | None:
-        """Read it; None if there is none, or if another version wrote it. DevboxError if it is damaged."""
+        """Return the release; None if there is none or in another format. DevboxError if the file is damaged."""
         text = self._files.read(self._file)
         try:
             plain = jsontext.loads(text) if text else {}
@@ -148,34 +148,34 @@ class GrayStore:
             raise DevboxError(f"{self._file} is damaged", remedy=f"remove it: rm {self._file}") from None
 
     def write(self, trial: GrayRelease) -> None:
-        """Write it, readable by its owner only: it has references to secrets."""
+        """Write the release, readable only by its owner: it contains references to secrets."""
         self._files.write(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(trial)}))
 
     def begin_log(self) -> contextlib.AbstractContextManager[int]:
-        """Open the log of a detached promotion, emptied, through no link; a descriptor."""
+        """Open and truncate the log of a detached promotion without following links; yields a descriptor."""
         return self._files.open_writer(self.log)
 
     def request(self, wish: OperatorRequest) -> None:
-        """Leave a request for the controller's next look. It replaces one that was not taken yet, but no abort."""
+        """Leave a request for the controller's next observation. It replaces a pending one, except an abort."""
         with self._files.lock(f"{self._wish}.lock"):
             before = self.read_pending()
             if before is None or (before.what, before.began) != ("abort", wish.began):
                 self._files.write(self._wish, json.dumps(codec.dump(wish)))
 
     def read_pending(self) -> OperatorRequest | None:
-        """The request that was not taken yet, if any."""
+        """Return the pending request, if any."""
         with contextlib.suppress(ValueError, TypeError):
             return codec.load(OperatorRequest, jsontext.loads(files.read_text(self._wish) or ""))
         return None
 
     def consume_request(self, trial: GrayRelease | None = None) -> OperatorRequest | None:
-        """Take the pending request, if any. None if it is about another trial than this one.
+        """Take the pending request, if any; None if it is about another release.
 
-        Only a promotion completes a gray release, in its own process: no file does.
+        Only a promotion completes a gray release, in its own process, never by a file.
         """
         taken = f"{self._wish}.taken"
         try:
-            os.rename(self._wish, taken)  # later requests are for the next look
+            os.rename(self._wish, taken)  # later requests are for the next observation
         except FileNotFoundError:
             return None
         with contextlib.suppress(ValueError, TypeError):
@@ -186,7 +186,7 @@ class GrayStore:
 
     @contextlib.contextmanager
     def lock_controller(self) -> Iterator[bool]:
-        """Hold the lock of its controller; False if another process does. `controller` holds it for a moment, too."""
+        """Hold the controller lock; yields False if another process does. `find_controller` holds it briefly."""
         deadline = time.monotonic() + _MOMENT
         while True:
             with self._files.lock(self._lock, wait=False) as mine:
@@ -196,7 +196,7 @@ class GrayStore:
             time.sleep(_MOMENT / 20)
 
     def find_controller(self) -> int | None:
-        """Return the process that controls it; None without one."""
+        """Return the pid of the controller, or None."""
         if not os.path.exists(self._lock):
             return None
         with files.lock_file(self._lock, shared=True, wait=False) as is_free:

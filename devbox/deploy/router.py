@@ -1,7 +1,6 @@
-"""The router of a stage: its files on disk and the HAProxy that runs, kept the same, and changed without a reload.
+"""Router of a stage: its files and the running HAProxy, kept in sync and changed without a reload.
 
-On disk stands what is safe: who is new is there before he is asked, who has traffic is there as long as he has it. A
-router that crashes starts from that.
+The files are safe to start from: new servers are listed before they get traffic, servers with traffic stay listed.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from devbox.model.stage import Counts
 from devbox.records.deployed import DeployedRecord
 
 _PAUSE = 0.05
-_TO_ANSWER = 30.0  # a router that is just being started
-SHORT = 10.0  # a connection that is older is a long one: a download, a WebSocket, a stream of events
+_TO_ANSWER = 30.0  # for a starting router
+SHORT = 10.0  # connections older than this are long ones: downloads, WebSockets, event streams
 _TO_DELETE = 10.0
 _TO_RELOAD = 3.0
 _KEY_BYTES = 32
@@ -42,11 +41,11 @@ OnText = Callable[[str], None]
 
 
 class Router:
-    """Writers hold the stage's lock; its steps may come from several threads."""
+    """Router of one stage. Writers hold the stage's lock; steps may run in several threads."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self.files = RouterFiles(paths, instance)
-        self.directory = self.files.directory  # of the one that is started next
+        self.directory = self.files.directory  # of the next router to start
         self.runtime = Runtime(lambda: self.files.active_directory)
         self._paths, self._instance = paths, instance
         self._record = DeployedRecord(paths, instance)
@@ -55,14 +54,11 @@ class Router:
 
     @property
     def state(self) -> RouterState:
-        """What it is to do, as it stands on disk."""
+        """Desired state, as stored on disk."""
         return self._record.read().router
 
     def prepare(self, served: Iterable[ServedProcess], known: StickyKey | None) -> bool:
-        """Have its files there, with a front for each of these; whether a running one has to read them anew.
-
-        `known`: how visitors are known again, where that matters.
-        """
+        """Write the files for these processes and sticky key; return whether a running router has to reload."""
         self.files.prepare()
         before = self.state
         after = replace(before, fronts=_build_frontends(before, served), cohort=_build_cohort(before, known))
@@ -70,21 +66,21 @@ class Router:
         return _compute_shape(before) != _compute_shape(after) or self._needs_reload(after)
 
     def _needs_reload(self, state: RouterState) -> bool:
-        """Whether the running one has not read that it is to have a backend, as after a kill before it could."""
+        """True if the running router is missing a backend, for example after a kill before its reload."""
         try:
             rows = counters.parse_stats(self.runtime.query(counters.ASK_STAT))
         except EngineError:
-            return False  # it reads its files when it starts
+            return False  # the files are read at its start
         return not state.list_servers().keys() <= {row["pxname"] for row in rows}
 
     def store_share(self, share: int) -> None:
-        """Have this share on disk, from which a router that crashes starts; the running one is not told."""
+        """Store the share for the next start; the running router is not changed."""
         with self._changing:
             if self.state.share != share:
                 self._write(replace(self.state, share=share))
 
     def publish_metrics(self, text: str, *, keep: bool) -> None:
-        """Have it tell Prometheus this of a gray release; `keep`: after a crash, too. One that is deaf is let be."""
+        """Publish the metrics of a gray release; `keep`: for a restarted router, too. Failures are ignored."""
         if keep:
             self.files.write_file(metrics.ROLLOUT, metrics.render_rollout_map(text))
         with contextlib.suppress(EngineError):
@@ -93,12 +89,12 @@ class Router:
                 self.runtime.execute(command)
 
     def change_stored(self, how: Callable[[RouterState], RouterState]) -> None:
-        """Have on disk what `how` makes of it, where none runs that could be told."""
+        """Change the stored state without a running router."""
         with self._changing:
             self._write(how(self.state))
 
     def forget(self, standing: Collection[str]) -> None:
-        """Drop who is no longer there at all, as after a reboot: others may have their addresses by now."""
+        """Drop servers that no longer exist, for example after a reboot: their addresses may be reused."""
         state = self.state
         gone = state.list_container_names().difference(standing)
         if gone:
@@ -109,12 +105,12 @@ class Router:
             self._record.write(replace(deployed, draining=kept))
 
     def reload(self, signal: Callable[[], None]) -> None:
-        """Have it read its files; a few requests may be lost, so that is for when there are other fronts."""
+        """Reload the files, only for new frontends: a few requests may be lost."""
         with self._changing:
             self.runtime.repeat(lambda: self._reload(signal))
 
     def _reload(self, signal: Callable[[], None]) -> None:
-        """HAProxy drops a signal that comes before its master, which starts after the worker, is there to handle it."""
+        """Repeat the signal: HAProxy drops one that arrives before its master, started after the worker, handles it."""
         before = self._identify_worker()
         self.read_counts()
         deadline, again = time.monotonic() + _TO_ANSWER, 0.0
@@ -127,15 +123,15 @@ class Router:
             time.sleep(_PAUSE)
 
     def change(self, how: Callable[[RouterState], RouterState]) -> None:
-        """Have it do what `how` makes of what it is to do now."""
+        """Converge the router to `how` of its current state."""
         with self._changing:
             before = self.state
             self.converge(how(before))
 
     def converge(self, wanted: RouterState) -> None:
-        """Have it do exactly this: who is new first, then the traffic, then who goes. Killed anywhere, do it again.
+        """Converge the router: new servers, then traffic, then removals. Idempotent.
 
-        A router that is killed meanwhile is waited for. Requests under way go on where they are; see `drain`, `finish`.
+        Waits for a killed router. Open requests continue; see `drain` and `finish`.
         """
         with self._changing:
             self.runtime.repeat(lambda: self._converge(wanted))
@@ -153,7 +149,7 @@ class Router:
         self._remove_superfluous(wanted)
 
     def reset_counts(self, side: str) -> None:
-        """Forget what was counted of a side that serves nobody: a release that failed there is not the next one's."""
+        """Reset the counters of a side without traffic, for the next release."""
         self.runtime.repeat(lambda: self._reset_counts(side))
 
     def _reset_counts(self, side: str) -> None:
@@ -163,15 +159,15 @@ class Router:
             key = front.get_backend_name(side)
             while f"key={key} " in self.runtime.query(counters.ASK):
                 self.runtime.query(f"clear table {SIDES} key {key}")
-                if time.monotonic() > deadline:  # it keeps one for as long as a request is under way there
+                if time.monotonic() > deadline:  # HAProxy keeps an entry while a request is open there
                     raise EngineError(f"the router does not forget what it counted of {key}", remedy="try again")
                 time.sleep(_PAUSE)
-        self.read_counts()  # the log lines before this reading have the counts before the reset
+        self.read_counts()  # log lines before this reading have the counts before the reset
 
     def read_counts(self) -> Counts | None:
-        """Read what the running router has counted, and keep it; the totals of this stage's routers until now.
+        """Record the counters of the running router; return the totals of this stage's routers so far.
 
-        None where none was ever read. A router that does not answer, or whose files an older devbox made, adds nothing.
+        None before any reading. A router that does not respond, or has files of an older devbox, adds nothing.
         """
         if not self.files.is_attached:
             return self._tally.read_counts()
@@ -185,7 +181,7 @@ class Router:
             return None
 
     def _list_processes(self) -> dict[str, str]:
-        """By container, which process is its first one; "" while it has none, whether that is written down or not."""
+        """Return the identity of each container's first process; "" while it has none."""
         now = state.read_state_file(self._paths, self._instance)
         rows = now.containers if now else ()
         return {
@@ -194,13 +190,13 @@ class Router:
         }
 
     def prepare_stop(self) -> None:
-        """Keep what it has counted, before it is stopped in order."""
+        """Record the counters before a clean stop."""
         self.read_counts()
         self._tally.close()
 
     @contextlib.contextmanager
     def poll_counts(self) -> Iterator[None]:
-        """Read its counters continually inside the block, so that a kill leaves few requests uncounted."""
+        """Read the counters periodically, so that a kill leaves few requests uncounted."""
         over = threading.Event()
 
         def read() -> None:
@@ -217,13 +213,13 @@ class Router:
             thread.join()
 
     def read_runtime(self) -> RouterRuntime:
-        """What the running router does now."""
+        """Return the state of the running router."""
         return converge.parse_runtime(self.runtime.query(converge.ASK_SERVERS), self.runtime.query(converge.ASK_SHARE))
 
     def drain(self, name: str, on_text: OnText) -> int:
-        """Send a container no more requests, and wait until the short ones are answered; how many connections are left.
+        """Stop sending requests to a container and wait for short ones; return the number of open connections.
 
-        Since when is kept: what remains of the time to drain is known to the next command as well.
+        The start is recorded, so that later commands know the remaining drain time.
         """
         self.change(lambda state: state.remove_servers(frozenset({name})))
         deadline = time.monotonic() + SHORT
@@ -233,9 +229,9 @@ class Router:
         return left
 
     def finish(self, name: str, *, seconds: float, on_text: OnText) -> int:
-        """Wait until the connections of a draining container end, until so long after its drain began.
+        """Wait for the connections of a draining container until `seconds` after the start of its drain.
 
-        How many were still open then: they are cut, and counted as lost.
+        Returns the connections still open then; they are cut and counted as lost.
         """
         since = min(self._record.read().draining.get(name, _read_boot_clock()), _read_boot_clock())
         deadline = time.monotonic() + max(0.0, since + seconds - _read_boot_clock())
@@ -257,17 +253,17 @@ class Router:
             self._delete(place)
 
     def settle(self, name: str) -> None:
-        """Count what a container cut that was killed just now. It has no connections, and is about to be removed."""
+        """Count the cuts of a container that was just killed, has no connections and is about to be removed."""
         self.read_counts()
         self._tally.settle(name)
 
     def shut_out(self, name: str) -> None:
-        """Have a container serve no more; what is under way there ends soon, or is cut."""
+        """Stop routing to a container; open requests end soon or are cut."""
         self.drain(name, lambda _text: None)
         self.finish(name, seconds=0.0, on_text=lambda _text: None)
 
     def count_open(self, name: str) -> int:
-        """How many requests and long connections a container has that gets no new ones."""
+        """Count the requests and long connections of a draining container."""
         if name not in self._record.read().draining:
             return 0
         return self.runtime.repeat(lambda: self._count_active(self._find_places(name)))
@@ -276,12 +272,12 @@ class Router:
         return converge.count_active(self.runtime.query(counters.ASK_STAT), places) if places else 0
 
     def _find_places(self, name: str) -> frozenset[str]:
-        """Its servers in the running router: itself, and the copies of it that stand in for others."""
+        """Return the servers of a container in the running router, its backup copies included."""
         mine = {name, f"{RESCUE}{name}", f"{PANIC}{name}"}
         return frozenset(place for place in _list_places(self.read_runtime()) if place.partition("/")[2] in mine)
 
     def _remove_superfluous(self, wanted: RouterState) -> None:
-        """Send what is superfluous no more requests; what has none under way is deleted."""
+        """Drain superfluous servers; delete those without open requests."""
         going = converge.find_superfluous(wanted, self.read_runtime())
         for place in going:
             self.runtime.execute(f"set server {place} state drain")
@@ -290,12 +286,12 @@ class Router:
         for place in going:
             if not converge.count_active(stat, frozenset({place})):
                 self.runtime.execute(f"set server {place} state maint")
-                with contextlib.suppress(EngineError):  # it just got its last request
+                with contextlib.suppress(EngineError):  # a last request just arrived
                     self.runtime.execute(f"del server {place}")
                     self._forget_check(place)
 
     def _delete(self, place: str) -> None:
-        """HAProxy keeps a server until its last connection is closed: those that took too long are cut."""
+        """Delete a server, which HAProxy keeps until its last connection is closed; late connections are cut."""
         deadline = time.monotonic() + _TO_DELETE
         while True:
             try:
@@ -322,7 +318,7 @@ class Router:
         return next((line for line in lines if line.startswith("Pid:")), "")
 
     def _write(self, state: RouterState) -> None:
-        """The record last: what it says is then in the files as well."""
+        """Write the record last, so that the files are never behind it."""
         self.files.write(state)
         self._write_record(state)
 
@@ -336,12 +332,12 @@ class Router:
 
 
 def _read_boot_clock() -> float:
-    """Seconds since this boot, unaffected by changes of the system time; no container is older."""
+    """Return seconds since boot, unaffected by changes of the system time; no container is older."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _merge_servers(before: RouterState, after: RouterState) -> RouterState:
-    """Everybody of both."""
+    """Return the state `after` plus the servers of `before`."""
     both = after
     for front in before.fronts:
         for side in GROUPS:
@@ -353,9 +349,9 @@ def _merge_servers(before: RouterState, after: RouterState) -> RouterState:
 
 
 def _build_frontends(before: RouterState, served: Iterable[ServedProcess]) -> tuple[Frontend, ...]:
-    """The fronts of what is served; those of what was stay as long as somebody is behind them.
+    """Return the frontends of served processes; former ones stay while they have servers.
 
-    A process of another name at a port that was served takes over who serves there, until its own replicas come.
+    A renamed process on a served port keeps that port's servers until its own replicas start.
     """
     served = tuple(served)
     named = {front.process: front for front in before.fronts}
@@ -368,7 +364,7 @@ def _build_frontends(before: RouterState, served: Iterable[ServedProcess]) -> tu
         for each in served
     ]
     paths = {each.process: each.check for each in served}
-    # One that has no path is asked for none, and its backend is one for both releases.
+    # A frontend without a path is not checked; its backend is shared by both releases.
     fronts = [
         replace(front, asks=bool(paths[front.process]) and all(each.check for each in _list_servers(front)))
         for front in fronts
@@ -387,9 +383,9 @@ def _compute_shape(state: RouterState) -> tuple[object, ...]:
 
 
 def _build_cohort(before: RouterState, known: StickyKey | None) -> Cohort | None:
-    """The key stays for good: with another one, every visitor would be a new one.
+    """Return the cohort. The key is permanent: a new one would turn every client into a new client.
 
-    So do the backends of a baseline: without servers they get no requests, and taking them away would be a reload.
+    So are the baseline's backends: empty ones get no requests, and removing them requires a reload.
     """
     if known is None:
         return None

@@ -1,7 +1,7 @@
-"""The files of a stage's router: its configuration, and the socket of its runtime API.
+"""Files of a stage's router: its configuration and the runtime API socket.
 
-They lie in the configuration directory: a process that could write them would lead clients elsewhere, shift all of them
-to a release on trial, or tell the judge other numbers.
+They are in the configuration directory: a process with write access could redirect clients, shift all of them to a
+canary or falsify the counters.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ EARLIER = (
 
 
 class RouterFiles:
-    """Those of one stage's instance. Writers hold the instance's lock.
+    """Files of one stage's router. Writers hold the instance lock.
 
-    A router that an earlier version started has its files below the home until it is replaced, and is supplied there.
+    A router started by an earlier version uses files below DEVBOX_HOME until it is replaced; both places are updated.
     """
 
     def __init__(self, paths: Paths, instance: str) -> None:
-        self.directory = paths.router(instance)  # of the router that is started next
+        self.directory = paths.router(instance)  # of the next router to start
         self._files = HostFiles(paths)
         self._home = paths.home
         self._earlier = self._files.get_legacy_path(self.directory)
@@ -43,12 +43,12 @@ class RouterFiles:
 
     @property
     def active_directory(self) -> str:
-        """The directory of the router that runs."""
+        """Directory of the running router."""
         return self._earlier if self.is_earlier else self.directory
 
     @property
     def is_earlier(self) -> bool:
-        """True if the running router was started by an earlier version, as its supervisor has written it down."""
+        """True if the running router was started by an earlier version, by its launch file."""
         if not os.path.lexists(self._earlier):
             return False
         try:
@@ -59,11 +59,11 @@ class RouterFiles:
 
     @property
     def is_attached(self) -> bool:
-        """True if the running router has its socket there; not if the directory was removed while it ran."""
+        """True if the running router's socket exists; False if its directory was removed meanwhile."""
         return os.path.lexists(f"{self.active_directory}/{config.SOCKET}")
 
     def build_container(self, wanted: Deployment, seen: ObservedContainer | None) -> ContainerSpec:
-        """Its container; as the running one is, if an earlier version started it and nothing else has it replaced."""
+        """Return the router's container; unchanged for a router of an earlier version that needs no replacement."""
         if seen is not None and seen.state == "running" and self.is_earlier:
             earlier = stage_containers.build_router(wanted, directory=self.active_directory, mount="scratch")
             if seen.spec_key == identity.compute_spec_key(earlier):
@@ -71,21 +71,21 @@ class RouterFiles:
         return stage_containers.build_router(wanted, directory=self.directory)
 
     def recognize(self, observed: Observed) -> Observed:
-        """What was observed; a running router whose directory was removed counts as another one, to be replaced."""
+        """Mark a running router as outdated if its directory was removed, so that it is replaced."""
         seen = observed.containers.get(ROUTER)
         if seen is None or seen.state != "running" or self.is_attached:
             return observed
         return replace(observed, containers={**observed.containers, ROUTER: replace(seen, spec_key="")})
 
     def prepare(self) -> None:
-        """Have what a router reads at its start, the configuration aside; remove what no running one uses any more."""
+        """Create the files that a router reads at its start, except the configuration; remove unused ones."""
         if not os.path.exists(f"{self.directory}/{metrics.ROLLOUT}"):
             self.write_file(metrics.ROLLOUT, metrics.render_rollout_map(""))
         if os.path.lexists(self._earlier) and not self.is_earlier:
             self._remove_earlier()
 
     def write(self, state: RouterState) -> None:
-        """Write what a router that does this starts from."""
+        """Write the start files for a router state."""
         self.write_file(config.CONFIG, config.render_config(state))
         self.write_file(config.SHARE, config.render_share_map(state))
         self.write_file(config.CHECKS, config.render_checks_map(state))

@@ -1,4 +1,4 @@
-"""From a deployment to the containers that a stage runs: replicas and jobs of the release, and its router. Pure."""
+"""Containers of a stage, from its deployment: replicas and jobs of the release, and the router. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from devbox.model.router import ROUTER
 from devbox.model.stage import Deployment
 
 ROUTER_DIRECTORY = "/run/router"
-_RELEASE = "release."  # how the image of a release is called in an instance: and who it is of
-_PROCESS = "image.process."  # what the label of a process's containers begins with
-_BASELINE = "-baseline"  # behind the name of a container of stable that is as new as the canary's
+_RELEASE = "release."  # image name of a release in an instance: prefix before the deployment's digits
+_PROCESS = "image.process."  # label prefix of a process's containers
+_BASELINE = "-baseline"  # name suffix of stable's containers that are as new as the canary's
 _DIGITS = 8
-METRICS = 8404  # of the router: whether it lives, and what it counts
-_SPARE = 18000  # ports of the router for processes that share a number
+METRICS = 8404  # port of the router's liveness endpoint and metrics
+_SPARE = 18000  # router ports for processes with the same port number
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServedProcess:
-    """A process that the router leads to: by its own port on the router, at which port of a replica."""
+    """A process served by the router: router port and replica port."""
 
     process: str
     port: int
@@ -36,14 +36,14 @@ class ServedProcess:
 
 @dataclass(frozen=True, kw_only=True)
 class Replicas:
-    """Containers of releases, by name. `digests`: of their images; `served`: those that the router leads to."""
+    """Containers of releases by name. `digests`: of their images; `served`: those behind the router."""
 
     specs: dict[str, ContainerSpec] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     served: dict[str, ServedProcess] = field(default_factory=dict)
 
     def merge(self, other: Replicas) -> Replicas:
-        """Both, of which none has a name of the other's."""
+        """Return the union; the names are disjoint."""
         return Replicas(
             specs={**self.specs, **other.specs},
             digests={**self.digests, **other.digests},
@@ -52,34 +52,34 @@ class Replicas:
 
 
 def compute_mark(deployment: Deployment) -> str:
-    """The digits by which containers of a deployment are told from those of any other."""
+    """Return the digits in the names of a deployment's containers."""
     key = ids.compute_key([deployment.release.id, deployment.config_digest])
     return key.removeprefix("sha256:")[:_DIGITS]
 
 
 def format_image_name(digits: str) -> str:
-    """What `ps` shows as the image of a deployment's containers."""
+    """Return the image name of a deployment's containers, as shown by `ps`."""
     return f"{_RELEASE}{digits}"
 
 
 def parse_mark(image: str) -> str:
-    """The digits of the deployment whose container has an image of this name; "" of no deployment's."""
+    """Return the deployment digits of an image name; "" for other images."""
     return image.removeprefix(_RELEASE) if image.startswith(_RELEASE) else ""
 
 
 def is_among(deployment: Deployment, names: Iterable[str]) -> bool:
-    """Whether one of these containers is of the deployment."""
+    """True if one of these containers belongs to the deployment."""
     return any(name.endswith(f"-{compute_mark(deployment)}") for name in names)
 
 
 def is_job(deployment: Deployment | None, name: str) -> bool:
-    """Whether a container is a job of the deployment."""
+    """True if a container is a job of the deployment."""
     process = deployment.processes.get(name.rpartition("-")[0]) if deployment else None
     return process is not None and process.kind == "job"
 
 
 def find_address(ports: Iterable[BoundPort], *, metrics: bool = False) -> str:
-    """Where the router is reached by these ports of it: for visitors, or for its metrics; "" where it is not."""
+    """Return the router's URL for clients, or for its metrics; "" if the port is not published."""
     found = [port for port in ports if (port.container == METRICS) is metrics]
     return f"http://{found[0].address}:{found[0].host}" if found else ""
 
@@ -91,7 +91,7 @@ def build_replicas(
     exports: Mapping[str, Mapping[str, str]],
     baseline: Mapping[str, int] | None = None,
 ) -> Replicas:
-    """All containers of a deployment; parameters as for `release_containers`."""
+    """Return all containers of a deployment; parameters as in `build_release_containers`."""
     specs = build_release_containers(deployment, needs=needs, exports=exports, baseline=baseline)
     led_to = {each.process: each for each in list_served(deployment.processes)}
     process = {name: spec.label.removeprefix(_PROCESS) for name, spec in specs.items()}
@@ -105,9 +105,9 @@ def build_replicas(
 def build_baseline(
     stable: Deployment, canary: Deployment, *, needs: Mapping[str, str], exports: Mapping[str, Mapping[str, str]]
 ) -> Replicas:
-    """New replicas of stable, as many as the canary has, of the processes that the router leads to.
+    """Return new replicas of stable for the served processes, as many as the canary has.
 
-    A process that the canary does not have has as many as stable. Parameters as for `release_containers`, of stable.
+    A process missing in the canary keeps stable's number. Parameters of stable as in `build_release_containers`.
     """
     mine, others = stable.processes, canary.processes
     many = {each.process: others.get(each.process, mine[each.process]).replicas for each in list_served(mine)}
@@ -121,10 +121,10 @@ def build_release_containers(
     exports: Mapping[str, Mapping[str, str]],
     baseline: Mapping[str, int] | None = None,
 ) -> dict[str, ContainerSpec]:
-    """Every replica of every process, jobs first, by container name.
+    """Return every replica of every process by container name, jobs first.
 
-    `needs` → container, `exports`: what each gives. What is met from outside comes as a secret: where it is is known,
-    its value when the container starts. `baseline`: instead, so many replicas of these processes, as a baseline.
+    `needs` → container; `exports`: variables of each need. External needs are passed as secrets: references now, values
+    at start. `baseline`: instead of all, this number of replicas of these processes.
     """
     config, external = deployment.release.config, deployment.stage.external
     env: dict[str, str] = {}
@@ -175,13 +175,13 @@ def _build_container(deployment: Deployment, name: str, process: Process, number
 
 
 def _build_port_probe(process: Process) -> Health | None:
-    """A process that says nothing of its health is ready when it accepts connections, where it serves at all."""
+    """Return a TCP probe of the first port for a service without a health check."""
     ports = [port.container for port in process.ports if port.protocol == "tcp"]
     return Health(tcp=True, port=ports[0]) if ports and process.kind == "service" else None
 
 
 def list_served(processes: Mapping[str, Process]) -> tuple[ServedProcess, ...]:
-    """What the router leads to: services with TCP ports, each at its own first number where that is free."""
+    """Return the services with TCP ports, each on its own first port number if that is free."""
     found: list[ServedProcess] = []
     for name, process in processes.items():
         ports = [port.container for port in process.ports if port.protocol == "tcp"]
@@ -196,10 +196,10 @@ def list_served(processes: Mapping[str, Process]) -> tuple[ServedProcess, ...]:
 
 
 def build_router(deployment: Deployment, *, directory: str, mount: str = "control") -> ContainerSpec:
-    """The router, whose files lie in `directory`; `mount`: the kind of their mount.
+    """Return the router's container, with its files in `directory`; `mount`: kind of their mount.
 
-    Its host ports are those that `publish` fixes, else chosen once and kept; the last has the metrics.
-    Processes reach each other by the names of the processes, through it.
+    Host ports are those of `publish`, otherwise chosen once and kept; the last port has the metrics. Processes reach
+    each other through the router, by process name.
     """
     reached = list_served(deployment.processes)
     return ContainerSpec(
@@ -213,7 +213,7 @@ def build_router(deployment: Deployment, *, directory: str, mount: str = "contro
         aliases=tuple(each.process for each in reached),
         health=Health(http="/", port=METRICS),
         restart="always",
-        stop_signal="USR1",  # ends the requests under way first
+        stop_signal="USR1",  # waits for open requests
         where=deployment.stage.where,
     )
 
@@ -235,7 +235,7 @@ def _build_ports(deployment: Deployment, reached: Iterable[ServedProcess]) -> tu
 
 
 def add_reload(ground: Plan, *, again: bool) -> Plan:
-    """The ground, behind which a router that runs on reads its changed files."""
+    """Append a reload of a running router whose files changed."""
     if not again:
         return ground
     after = tuple(step.id for step in ground.steps)
@@ -244,5 +244,5 @@ def add_reload(ground: Plan, *, again: bool) -> Plan:
 
 
 def build_stub(name: str, image: str) -> ContainerSpec:
-    """A container of another release, of which nothing has to be known but that it is there."""
+    """Return a placeholder for an existing container of another release."""
     return ContainerSpec(name=name, label=name, role="image", image=image)

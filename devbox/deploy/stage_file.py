@@ -1,8 +1,8 @@
-"""What the env file says about stages, and the copy that rollback and abort use when the file is broken.
+"""Stages of the env file, and the copy that rollback and abort use if the file is invalid.
 
-The last promotion's view of the file is kept per project (`promoted.json`) and per stage (`backing.json`), in the
-configuration directory (`records/hostfiles.py`). A stage whose file reads variables from env files keeps its copy on
-tmpfs, since the values may be secret.
+The file as of the last promotion is kept per project (`promoted.json`) and per stage (`backing.json`), in the
+configuration directory (`records/host_files.py`). The copy of a stage with variables from env files, which may be
+secret, is on tmpfs.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class StageFile:
-    """The part of the env file that a deployment in a stage uses: its services, and how visitors are recognized."""
+    """Settings of the env file for deployments in a stage: services and the sticky-session key."""
 
     backing: stage_services.Backing
     known_by: StickyKey | None
 
 
 def remember(opened: Project, resolved: Spec) -> None:
-    """Keep what the file says about stages and keys, for `load_or_promoted`; no container's variables.
+    """Store the stages and keys of the file for `load_with_fallback`, without container variables.
 
-    And to which project the releases belong.
+    Also records the project that owns the releases.
     """
     PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
     kept = Spec(
@@ -62,10 +62,10 @@ def remember(opened: Project, resolved: Spec) -> None:
 
 
 def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Spec:
-    """Load the env file; if it is broken, what it said at the last promotion, with a note to `sink`.
+    """Load the env file; if it is invalid, as of the last promotion, with a note to `sink`.
 
-    `fresh`: not from the cache. EnvFileError if it is broken and nothing was promoted before. HostError if what was
-    promoted belongs to another project.
+    `fresh`: bypass the cache. EnvFileError if the file is invalid and nothing was promoted before. HostError if the
+    promoted state belongs to another project.
     """
     PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
     try:
@@ -80,7 +80,7 @@ def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool
 
 
 class StageFileReader:
-    """Reads the stage's part of the env file, or the copy of it that the last deployment left."""
+    """Reader of a stage's part of the env file, or of the copy stored by the last deployment."""
 
     def __init__(self, project: Project, place: Project, *, stage: str) -> None:
         """`place` is the stage's own instance of the project."""
@@ -92,7 +92,7 @@ class StageFileReader:
         self._files = HostFiles(place.paths)
 
     def read(self, wanted: Deployment, instance: Instance) -> StageFile:
-        """The services that a deployment needs, by the lock; from the copy if the file is broken or lacks one."""
+        """Return the locked services of a deployment; the stored copy if the file is invalid or misses one."""
         needs = [need for need in wanted.release.config.needs if need not in wanted.stage.external]
         try:
             env = read(self._project.root, file=self._project.env_file).select_stage(self._stage)
@@ -117,7 +117,7 @@ class StageFileReader:
         return StageFile(backing=replace(found, resolved=applied), known_by=known_by)
 
     def _store(self, found: StageFile, *, is_secret: bool) -> None:
-        """Add what was found to the copy: a release to be rolled back to may need a service that the file dropped."""
+        """Merge into the stored copy: a rollback may need a service that the file no longer has."""
         before = self._read_stored()
         merged = replace(found, backing=_merge_backing(before.backing, found.backing)) if before else found
         if is_secret:
@@ -135,7 +135,7 @@ class StageFileReader:
 def _filter_backing(
     backing: stage_services.Backing, needs: Iterable[str], instance: Instance
 ) -> stage_services.Backing:
-    """The part of a kept backing that these needs ask for."""
+    """Return the part of a stored backing required by these needs."""
     needs = tuple(needs)
     known = backing.resolved.containers
     names = order.add_needs([backing.containers[need] for need in needs], known)
@@ -152,7 +152,7 @@ def _filter_backing(
 
 
 def _merge_backing(before: stage_services.Backing, now: stage_services.Backing) -> stage_services.Backing:
-    """Both, the newer entry of each name."""
+    """Return the union, newer entries first."""
     old, new = before.resolved, now.resolved
     return stage_services.Backing(
         resolved=replace(
@@ -171,7 +171,7 @@ def _locate_stored(opened: Project) -> str:
 
 
 def _parse_stored(kind: type[T], text: str | None) -> T | None:
-    """A kept copy; None if there is none, or one that this version cannot read."""
+    """Parse a stored copy; None if it is missing or in an unknown format."""
     try:
         plain: Mapping[str, object] = jsontext.loads(text or "{}")
         return codec.load(kind, plain["kept"]) if plain.get("format") == FORMAT else None
@@ -184,7 +184,7 @@ def _serialize(value: Spec | StageFile) -> str:
 
 
 def find_stage(resolved: Spec, name: str) -> Stage:
-    """A stage of the file by its name. UsageError where it has none of that name."""
+    """Return a stage of the file by name. UsageError if it does not exist."""
     if name in resolved.stages:
         return resolved.stages[name]
     known = ", ".join(resolved.stages)

@@ -1,9 +1,9 @@
-"""How one release takes over from another: the strategies, each as an order of the same few steps. Pure.
+"""Rollout strategies, each as a sequence of the same steps. Pure.
 
-`start` a container of the release and prove what it runs; `admit` it to the router; `switch` the router to a side;
-`drain` a container: it gets nothing new, and short requests end; `finish`: long ones end, or are cut when the
-time to drain is over; `remove` it; `retire`: remove it already if it has no long connections. Whatever a killed rollout
-left standing is taken for what it is: steps whose work is done are not in the plan.
+`start` a container and verify its image; `admit` it to the router; `switch` the router to a side; `drain` a container:
+no new requests, short ones end; `finish`: long connections end or are cut after the drain time; `remove` it; `retire`:
+remove it early if it has no long connections. Resources left by a killed rollout are reused: completed steps are not
+planned.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from devbox.plan import identity, ports
 VERIFIED = "traffic"
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
 _FRESH = "of the baseline: a new replica of what runs, for the canary to be compared with"
-VERIFYING = (ROLLING, BLUE_GREEN)  # strategies by which a release is observed unless the file says otherwise
+VERIFYING = (ROLLING, BLUE_GREEN)  # strategies whose releases are observed by default
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutInputs:
-    """What is to run and what there is. `specs`: of the release that comes; `served`: its processes behind the router.
+    """Inputs of a rollout. `specs`: of the new release; `served`: its processes behind the router.
 
-    `kept`: containers that are none of a release's business, services and the router. `draining`: those that get no
-    requests any more and may have connections yet. `baseline`: those of `specs` that are new replicas of what runs.
+    `kept`: services and the router. `draining`: containers without new requests that may still have connections.
+    `baseline`: new replicas of stable among `specs`.
     """
 
     specs: Mapping[str, ContainerSpec]
@@ -42,33 +42,33 @@ class RolloutInputs:
 
     @property
     def jobs(self) -> tuple[str, ...]:
-        """What runs to its end first."""
+        """Jobs, which run to completion first."""
         return tuple(name for name, spec in self.specs.items() if spec.kind == "job")
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services of the release that comes."""
+        """Services of the new release."""
         return tuple(name for name, spec in self.specs.items() if spec.kind != "job" and name not in self.baseline)
 
     @property
     def others(self) -> tuple[str, ...]:
-        """What is to go."""
+        """Containers to remove."""
         return tuple(name for name in self.standing if name not in self.specs and name not in self.kept)
 
     def is_served(self, name: str) -> bool:
-        """Whether the router leads to a container."""
+        """True if the router serves a container."""
         return find_process(self.specs[name]) in self.served
 
 
 def find_process(spec: ContainerSpec) -> str:
-    """The process of which a container is a replica."""
+    """Return the process of a replica."""
     return spec.label.rpartition(".")[2]
 
 
 def plan(rollout: RolloutInputs, *, strategy: str, after: Plan, jobs: bool = True, verify: float = 0.0) -> Plan:
-    """The whole way, behind what comes before. `jobs`: not where one goes back to what ran already.
+    """Plan a complete rollout, after the steps `after`. `jobs`: False for a rollback.
 
-    `verify`: seconds for which the release is observed before what ran until now goes, as far as it is still there.
+    `verify`: seconds to observe the release before the previous one is removed, if it still runs.
     """
     steps = _PlanBuilder(rollout, before=tuple(step.id for step in after.steps))
     if jobs:
@@ -87,7 +87,7 @@ def plan(rollout: RolloutInputs, *, strategy: str, after: Plan, jobs: bool = Tru
 
 
 def warm(rollout: RolloutInputs, *, after: Plan, jobs: bool = True) -> Plan:
-    """Have all of the release ready on the side that serves nobody, and no further."""
+    """Plan to start the release on the idle side, without traffic."""
     steps = _PlanBuilder(rollout, before=tuple(step.id for step in after.steps))
     if jobs:
         steps.run_jobs()
@@ -102,7 +102,7 @@ def _assemble_plan(rollout: RolloutInputs, after: Plan, steps: _PlanBuilder) -> 
 
 
 def retire(names: Iterable[str], rollout: RolloutInputs) -> Plan:
-    """Let these containers go."""
+    """Plan the removal of these containers."""
     steps = _PlanBuilder(rollout, before=())
     steps.drain_and_remove(tuple(names))
     return Plan(steps=tuple(steps.all))
@@ -110,21 +110,21 @@ def retire(names: Iterable[str], rollout: RolloutInputs) -> Plan:
 
 @dataclass
 class _PlanBuilder:
-    """Steps one after the other; `ready` says behind which step a container can be relied on."""
+    """Builder of sequential steps; `before` are the predecessors of the next one."""
 
     rollout: RolloutInputs
     before: tuple[str, ...]
     all: list[Step] = field(default_factory=list)
 
     def add(self, op: str, resource: str, reason: str) -> None:
-        """One more, behind all there are."""
+        """Append a step after all others."""
         step = Step(op=op, resource=resource, reason=reason, after=self.before)
         if step.id not in {each.id for each in self.all}:
             self.all.append(step)
             self.before = (step.id,)
 
     def add_parallel(self, op: str, names: Iterable[str], reason: str) -> None:
-        """The same for several, all at once."""
+        """Append parallel steps."""
         self._append_parallel(Step(op=op, resource=name, reason=reason) for name in names)
 
     def _append_parallel(self, steps: Iterable[Step]) -> None:
@@ -133,20 +133,20 @@ class _PlanBuilder:
         self.before = tuple(step.id for step in steps) or self.before
 
     def run_jobs(self) -> None:
-        """Each to its end, which must be good."""
+        """Append all jobs, each of which must succeed."""
         for name in self.rollout.jobs:
             if not _is_done(self.rollout, name):
                 self.add("start", name, "runs before the services")
 
     def start(self, names: Iterable[str]) -> None:
-        """Have these ready, and the baseline at the same time."""
+        """Append the starts of these and of the baseline, in parallel."""
         baseline = tuple(name for name in self.rollout.specs if name in self.rollout.baseline)
         reasons = dict.fromkeys(names, "of the release that comes") | dict.fromkeys(baseline, _FRESH)
         missing = {name: reason for name, reason in reasons.items() if not _is_running(self.rollout, name)}
         self._append_parallel(Step(op="start", resource=name, reason=why) for name, why in missing.items())
 
     def admit(self, names: Iterable[str], side: str) -> None:
-        """Have these serve on a side."""
+        """Append the admission of these on a side."""
         absent = [
             name
             for name in names
@@ -155,7 +155,7 @@ class _PlanBuilder:
         self.add_parallel("admit", [f"{side}/{name}" for name in absent], "ready, and proven to be what it should be")
 
     def drain_and_remove(self, names: Iterable[str]) -> None:
-        """Drain these and take them away."""
+        """Append the drain and removal of these."""
         there = {step.id for step in self.all}
         gone = [name for name in names if f"remove {name}" not in there]
         serving = self.drain(gone)
@@ -163,7 +163,7 @@ class _PlanBuilder:
         self.add_parallel("remove", gone, "no longer of the release")
 
     def drain(self, names: Iterable[str]) -> list[str]:
-        """Send these no more requests; those of them that may have connections."""
+        """Append drains of these; return those that may still have connections."""
         names, there = list(names), {step.id for step in self.all}
         serving = self.rollout.router.list_container_names()
         missing = [name for name in names if name in serving and f"drain {name}" not in there]
@@ -172,7 +172,7 @@ class _PlanBuilder:
 
 
 def _recreate(steps: _PlanBuilder) -> None:
-    """The old goes before the new comes: never both, and nobody serves between."""
+    """Remove the old release before the new one starts: never both, with downtime in between."""
     rollout = steps.rollout
     _settle(steps)
     steps.drain_and_remove(rollout.others)
@@ -181,7 +181,7 @@ def _recreate(steps: _PlanBuilder) -> None:
 
 
 def _roll(steps: _PlanBuilder) -> None:
-    """One comes, then one goes, on the side that serves."""
+    """Replace replicas one at a time on the live side."""
     rollout = steps.rollout
     _settle(steps)
     going = {process: _find_old_replicas(rollout, process) for process in map(find_process, rollout.specs.values())}
@@ -195,7 +195,7 @@ def _roll(steps: _PlanBuilder) -> None:
 
 
 def _warm(steps: _PlanBuilder) -> None:
-    """All of the new on the side that serves nobody, unless it serves already."""
+    """Start the new release on the idle side, unless it serves already."""
     rollout = steps.rollout
     _settle(steps)
     idle = rollout.router.idle_side
@@ -208,7 +208,7 @@ def _warm(steps: _PlanBuilder) -> None:
 
 
 def _switch_traffic(steps: _PlanBuilder) -> None:
-    """All traffic at once."""
+    """Switch all traffic at once."""
     rollout = steps.rollout
     if _is_serving(rollout, rollout.router.live_side):
         steps.start(rollout.services)
@@ -218,19 +218,19 @@ def _switch_traffic(steps: _PlanBuilder) -> None:
 
 
 def _settle(steps: _PlanBuilder) -> None:
-    """Traffic that was shared between two sides goes where most of it is."""
+    """Move split traffic to the side with most of it."""
     router = steps.rollout.router
     if router.share != get_full_share(router.live_side):
         steps.add("switch", router.live_side, "a release that was being brought in is given up")
 
 
 def _is_serving(rollout: RolloutInputs, side: str) -> bool:
-    """Whether the release has that side: one of its containers is there."""
+    """True if a container of the release is on the side."""
     return any(name in rollout.router.list_container_names(side) for name in rollout.services)
 
 
 def _find_old_replicas(rollout: RolloutInputs, process: str) -> list[str]:
-    """Other releases' replicas of a process, by their names: NAME-NUMBER-DIGITS."""
+    """Return other releases' replicas of a process, named NAME-NUMBER-DIGITS."""
     return [
         name
         for name in rollout.others

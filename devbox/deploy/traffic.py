@@ -1,4 +1,4 @@
-"""Where a gray release happens on this machine: the stage's router, and the containers of both sides behind it."""
+"""Traffic backend of a gray release on this host: the stage's router and the containers of both sides."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from devbox.model.router import GREEN, WHOLE, get_other_side, is_backup
 from devbox.model.stage import Counts
 from devbox.model.traffic import BASELINE, CANARY, STABLE, Second, Side
 
-_SETTLED = 0.2  # seconds after which no response of a second is still being counted
+_SETTLED = 0.2  # seconds after which all responses of a second are counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouterBackend:
-    """`canary`: the side on trial; `processes`: whose traffic is judged, all where empty.
+    """`canary`: its side; `processes`: those whose traffic is judged, all if empty.
 
-    `keep`: has this share on disk, from which a router that crashes starts. `restarts`: of the canary's containers,
-    since they came. `baseline`: whether fresh replicas of stable are there to be compared with.
+    `keep`: stores the share for a restarted router. `restarts`: counts restarts of the canary's containers. `baseline`:
+    whether there are fresh replicas of stable.
     """
 
     runtime: Runtime
@@ -36,14 +36,14 @@ class RouterBackend:
     restarts: Callable[[], int]
     baseline: bool = False
     clock: Callable[[], float] = time.time
-    counts: Callable[[], Counts | None] = lambda: None  # lost requests of the stage until now
-    before: dict[str, tuple[int, int]] = field(default_factory=dict)  # by side, what no server answered until now
+    counts: Callable[[], Counts | None] = lambda: None  # lost requests of the stage so far
+    before: dict[str, tuple[int, int]] = field(default_factory=dict)  # by side, requests without a response so far
 
     def read_stats(self) -> RouterStats:
-        """See `controller.Ground`."""
+        """See `TrafficBackend`."""
         began = self._identify_router()
         sight = self._read_stats(began)
-        if self._identify_router() != began:  # the answers are of two, or none is whole
+        if self._identify_router() != began:  # answers of two routers, or incomplete ones
             raise RouterUnavailable("the router began anew just now", remedy="try again")
         return sight
 
@@ -73,7 +73,7 @@ class RouterBackend:
         )
 
     def read_seconds(self, *, after: int) -> tuple[Second, ...]:
-        """See `controller.Ground`. A second is complete when it has been over for a moment."""
+        """See `TrafficBackend`. A second is complete shortly after its end."""
         seen, last = self._read_runtime(), int(self.clock() - _SETTLED) - 1
         limited = seen.more.get(SLOW, "0") != "0"
         rows = by_second.read(self.runtime.query(by_second.render_query(after=max(after, 0))))
@@ -96,14 +96,14 @@ class RouterBackend:
         return tuple(sorted(found, key=lambda second: (second.at, second.side, second.replica)))
 
     def _is_current(self, row: by_second.ReplicaSecond, seen: RouterRuntime) -> bool:
-        """Whether it is a replica that serves now: an earlier canary of this side is not this one."""
+        """True if the replica serves now, as opposed to an earlier canary on this side."""
         side = row.key.rpartition(".")[2]
         if side == BASELINE and not self.baseline:
             return False
         return self._is_mine(row.key, side) and row.replica in seen.servers.get(row.key, {})
 
     def _read_unserved(self, at: int) -> list[Second]:
-        """What came since this was asked last, as of the last second: the first time is where counting begins."""
+        """Return the unserved requests since the last call, dated to the last second; none at the first call."""
         found, now = [], counters.read_unserved(self.runtime.query(counters.ASK))
         for side in (self.canary, get_other_side(self.canary), *((BASELINE,) if self.baseline else ())):
             mine = [counts for key, counts in now.items() if self._is_mine(key, side)]
@@ -134,7 +134,7 @@ class RouterBackend:
         return {self.canary: CANARY, BASELINE: BASELINE}.get(side, STABLE)
 
     def lease_share(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
-        """See `controller.Ground`."""
+        """See `TrafficBackend`."""
         now = int(self.clock())
         share, fallback = self._convert_threshold(threshold), self._convert_threshold(safe)
         self.keep(fallback)
@@ -145,7 +145,7 @@ class RouterBackend:
             self.runtime.execute(command)
 
     def reopen(self, *, baseline: bool = False) -> None:
-        """See `controller.Ground`."""
+        """See `TrafficBackend`."""
         for key in self._find_tripped(self.runtime.query(counters.ASK), BASELINE if baseline else self.canary):
             self.runtime.execute(counters.render_reopen(key))
 
@@ -153,14 +153,14 @@ class RouterBackend:
         return any(self._find_tripped(table, side))
 
     def _find_tripped(self, table: str, side: str) -> list[str]:
-        """The keys of a side that the router has shut out."""
+        """Return the keys of a side that the router has shut out."""
         return [key for key in counters.find_shut_out(table) if self._is_mine(key, side)]
 
     def _read_runtime(self) -> RouterRuntime:
         return converge.parse_runtime(self.runtime.query(converge.ASK_SERVERS), self.runtime.query(converge.ASK_SHARE))
 
     def _convert_threshold(self, share: int) -> int:
-        """Buckets of the canary ↔ buckets of green: the one and the other way."""
+        """Convert between buckets of the canary and of green, in both directions."""
         return share if self.canary == GREEN else WHOLE - share
 
     def _is_mine(self, key: str, side: str) -> bool:
@@ -171,7 +171,7 @@ class RouterBackend:
         return sum((found for key, found in sides.items() if self._is_mine(key, side)), Side())
 
     def _is_up(self, seen: RouterRuntime, side: str) -> bool:
-        """Whether every process that is served on a side has somebody there who answers."""
+        """True if every process of a side has a healthy server."""
         backends = [
             [server.up for name, server in servers.items() if not is_backup(name)]
             for backend, servers in seen.servers.items()
@@ -180,7 +180,7 @@ class RouterBackend:
         return bool(backends) and all(any(servers) for servers in backends)
 
     def _count_replicas(self, seen: RouterRuntime, side: str) -> int:
-        """Servers of a side that may get requests; all there are, where none may."""
+        """Count the servers of a side that may get requests; all servers if none may."""
         servers = [
             server.up
             for backend, named in seen.servers.items()
@@ -191,7 +191,7 @@ class RouterBackend:
         return sum(servers) or len(servers)
 
     def _identify_router(self) -> str:
-        """Which HAProxy it is: another one counts from 0."""
+        """Return the identity of the HAProxy process; a new one counts from 0."""
         return counters.identify_router(self.runtime.query("show info"))
 
 

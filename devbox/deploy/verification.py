@@ -1,4 +1,4 @@
-"""A release is observed for a while after it got the traffic: health checks, restarts, failed requests."""
+"""Verification of a release after it got the traffic: health checks, restarts, failed requests."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from devbox.model.spec import Instance
 from devbox.model.stage import Stage
 from devbox.model.traffic import Side
 
-DEFAULT = 10.0  # seconds: a check of the router that begins to fail is known after at most 5
-RESTARTS = 2  # of one container meanwhile, from which on a release is not well
-FAILURES = 2  # times that a container stops serving without a restart, from which on a release is not well
-RECOVERY = 30.0  # seconds that a container may take to serve again after it has crashed
-MARGIN = 0.05  # so much higher may the share of failed requests be than before
-LEAST = 20  # requests of the new release, before their share says anything
-_NOTICED = 5.0  # seconds after which the router has taken out a server that does not serve
-_ENDING = 2.0  # seconds until a supervisor has seen that a container ended, and that it is to be started again
+DEFAULT = 10.0  # seconds: a router check that starts to fail is noticed after at most 5
+RESTARTS = 2  # of one container; with this many, the release is unhealthy
+FAILURES = 2  # times that a container stops serving without a restart; with this many, the release is unhealthy
+RECOVERY = 30.0  # seconds for a crashed container to serve again
+MARGIN = 0.05  # allowed increase of the rate of failed requests
+LEAST = 20  # minimum requests of the new release for a judgment
+_NOTICED = 5.0  # seconds until the router has taken out a failing server
+_ENDING = 2.0  # seconds until a supervisor has noticed an exit and scheduled the restart
 _CERTAIN = 3.0  # standard deviations
 _KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 _PAUSE = 0.5
-# What a container is like at a look: it serves; its health check fails; it has ended, and is not started again; it is
-# being started, again or for the first time since its supervisor was killed; it is well, but the router's check fails.
+# Condition of a container: it serves; its health check fails; it has exited without a restart; it is starting, also
+# after its supervisor was killed; it is healthy, but the router's check fails.
 WELL, UNHEALTHY, ENDED, COMING, UNREACHED = "well", "unhealthy", "ended", "coming", "unreached"
 
 
 def find_duration(stage: Stage, strategy: str) -> float:
-    """For how long a release of a stage is observed."""
+    """Return the observation time of a stage's release in seconds."""
     usual = DEFAULT if strategy in VERIFYING else 0.0
     return usual if stage.verify is None else stage.verify
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealthSample:
-    """One look at a release. `conditions`: of its containers, WELL and so on; `restarts`: of those that are there.
+    """One observation of a release. `conditions`: of its containers, see WELL; `restarts`: of existing ones.
 
-    `traffic`: what they have answered since the start of `router`, which tells one HAProxy from another.
+    `traffic`: their responses since the start of `router`, the identity of the HAProxy process.
     """
 
     conditions: Mapping[str, str]
@@ -54,23 +54,23 @@ class HealthSample:
 
 
 class Observation:
-    """What the looks at a release have shown until now. `at`: seconds of one clock that is never set."""
+    """Accumulated observations of a release. `at`: seconds of a monotonic clock."""
 
     def __init__(self, first: HealthSample, *, at: float, before: Side) -> None:
-        """`before`: what the old release has answered."""
+        """`before`: responses of the old release."""
         self._last, self._before = first, before
-        self._new = Side()  # since the first look, whichever router counted it
+        self._new = Side()  # since the first observation, over all routers
         self._replicas = {
             name: _Replica(restarts=first.restarts.get(name, 0), began=at) for name in sorted(first.conditions)
         }
 
     @property
     def requests(self) -> int:
-        """How many requests the release has answered since the first look."""
+        """Requests answered by the release since the first observation."""
         return self._new.requests
 
     def update(self, now: HealthSample, *, at: float) -> str:
-        """Add a look; why the release is not well, "" if it is."""
+        """Add an observation; return why the release is unhealthy, or ""."""
         is_same = now.router == self._last.router
         self._new += now.traffic.subtract(self._last.traffic) if is_same else now.traffic
         self._last = now
@@ -82,9 +82,9 @@ class Observation:
         return _find_excess_errors(self._new, self._before)
 
     def compute_remaining(self, until: float, *, at: float) -> float:
-        """For how many more seconds it is to be observed, if it was to be until then; 0: it is over.
+        """Return the remaining seconds until `until`; 0 at the end.
 
-        It does not end while a container does not serve, or was started so recently that its failure may not show yet.
+        Extended while a container does not serve or started so recently that a failure may not show yet.
         """
         is_down = any(condition != WELL for condition in self._last.conditions.values())
         ends = max((until, *(replica.shows_at for replica in self._replicas.values())))
@@ -92,18 +92,18 @@ class Observation:
 
 
 class _Replica:
-    """A container of the release. `shows_at`: when the router will have found that it does not serve, if so."""
+    """A container of the release. `shows_at`: when the router will have noticed that it does not serve."""
 
     def __init__(self, *, restarts: int, began: float) -> None:
-        """`began`: since when it may be on its way to serve."""
+        """`began`: start time of the container's startup."""
         self._restarts, self._began = restarts, began
         self._crashes = self._failures = 0
-        self._reached = False  # the router has found that it serves since it began
+        self._reached = False  # the router's check has passed since it began
         self._failing, self._ended_at = False, math.inf
         self.shows_at = -math.inf
 
     def update(self, condition: str, restarts: int | None, *, at: float) -> str:
-        """Add a look; why it is not well, "" if it is."""
+        """Add an observation; return why the container is unhealthy, or ""."""
         if restarts is not None and restarts > self._restarts:
             self._crashes += restarts - self._restarts
             self._restarts, self._began, self.shows_at, self._reached = restarts, at, at + _NOTICED, False
@@ -115,7 +115,7 @@ class _Replica:
         if self._failing:
             return self._count_failure(again=again)
         self._ended_at = min(self._ended_at, at) if condition == ENDED else math.inf
-        if condition == ENDED:  # one that is to be started again is so for a moment
+        if condition == ENDED:  # a state before every restart, too
             return "has ended" if at >= self._ended_at + _ENDING else ""
         if condition == WELL:
             self._reached = self._reached or at >= self.shows_at
@@ -123,7 +123,7 @@ class _Replica:
         return f"did not serve within {RECOVERY:g} s of its start" if at > self._began + RECOVERY else ""
 
     def mark_unreached(self, at: float) -> None:
-        """Forget that the router reaches it, as when that was started again."""
+        """Reset the router's check after a restart of the router."""
         if self._reached:
             self._reached, self._began = False, at
 
@@ -135,7 +135,7 @@ class _Replica:
 
 
 def _find_excess_errors(new: Side, old: Side) -> str:
-    """More failed requests than before, by more than MARGIN and beyond chance; without an old release, by itself."""
+    """Report failed requests above the old rate by MARGIN and beyond chance; without an old release, its rate is 0."""
     if new.requests < LEAST:
         return ""
     share = new.errors / new.requests
@@ -149,7 +149,7 @@ def _find_excess_errors(new: Side, old: Side) -> str:
 
 
 class Verification:
-    """Of one release in a stage, whose services are `names`."""
+    """Verification of one release, whose services are `names`."""
 
     def __init__(self, *, engine: Engine, instance: Instance, router: Router, names: Collection[str]) -> None:
         self._engine = engine
@@ -158,13 +158,13 @@ class Verification:
         self._names = frozenset(names)
 
     def read_traffic(self) -> Side:
-        """What all other servers have answered since they serve."""
+        """Return the responses of all other servers so far."""
         return self._router.runtime.repeat(lambda: count_responses(self._query_counts()[1], self._names, mine=False))
 
     def run(self, seconds: float, *, before: Side, on_text: Callable[[str], None]) -> int:
-        """Look at it again and again; VerifyFailed as soon as it is not well, or if it is down at the end.
+        """Observe repeatedly; VerifyFailed once the release is unhealthy, or if it is down at the end.
 
-        Return the number of requests that it has answered meanwhile.
+        Returns the number of its requests in that time.
         """
         until = time.monotonic() + seconds
         observation = Observation(self._observe(), at=time.monotonic(), before=before)
@@ -182,7 +182,7 @@ class Verification:
             time.sleep(_PAUSE)
 
     def _observe(self) -> HealthSample:
-        """RouterAway if the router does not come back."""
+        """Observe once. RouterUnavailable if the router does not come back."""
         return self._router.runtime.repeat(self._sample)
 
     def _sample(self) -> HealthSample:
@@ -202,12 +202,12 @@ class Verification:
         )
 
     def _query_counts(self) -> tuple[str, str]:
-        """Which router it is and its statistics, in one answer."""
+        """Return the router's identity and statistics, from one answer."""
         return counters.split_counts(self._router.runtime.query(counters.ASK_COUNTS))
 
 
 def _classify(seen: ObservedContainer | None) -> str:
-    """As the runtime finds it."""
+    """Classify a container by its runtime state."""
     if seen is None or seen.state in ("exited", "dead", "stopping", "created"):
         return ENDED
     if seen.state != "running" or seen.health == "starting":
@@ -216,7 +216,7 @@ def _classify(seen: ObservedContainer | None) -> str:
 
 
 def count_responses(stat: str, names: Collection[str], *, mine: bool) -> Side:
-    """Responses of the servers of these names, or of all others, from HAProxy's statistics."""
+    """Count the responses of the named servers, or of all others, from HAProxy's statistics."""
     requests = failed = 0
     for row in counters.parse_stats(stat):
         if row["svname"] in ("FRONTEND", "BACKEND") or row["pxname"].startswith(counters.OWN):

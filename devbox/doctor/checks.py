@@ -1,4 +1,4 @@
-"""What an examination finds, and what it looks at."""
+"""Results and context of doctor checks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing looked at. `sentence` says how it is, `remedy` is the command that mends it ("" where all is well).
+    """Result of one check. `sentence` describes the state, `remedy` is the command that fixes it ("" if OK).
 
-    A problem keeps devbox from working; a warning is something it works around or without.
+    A problem prevents devbox from working; a warning is worked around or tolerated.
     """
 
     check: str
@@ -26,7 +26,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What is examined: a DEVBOX_HOME, the project around the caller where there is one, the network unless offline."""
+    """Subject of the checks: a DEVBOX_HOME, the caller's project, if any, and the network unless offline."""
 
     paths: Paths
     project: tuple[str, str] | None = None  # root, env file
@@ -34,12 +34,12 @@ class CheckContext:
 
     @property
     def is_rootless(self) -> bool:
-        """Whether an ordinary user asks."""
+        """True for an unprivileged user."""
         return os.geteuid() != 0
 
     @property
     def nearest_existing(self) -> str:
-        """DEVBOX_HOME, or the nearest directory above it that is there already."""
+        """DEVBOX_HOME, or its nearest existing parent."""
         path = self.paths.home
         while not os.path.isdir(path):
             path = os.path.dirname(path)
@@ -47,7 +47,7 @@ class CheckContext:
 
 
 def convert_error(check: str, error: DevboxError, *, state: str = PROBLEM) -> CheckResult:
-    """An error that a command would meet, as a finding."""
+    """Convert an error that a command would raise."""
     place = f"{error.where}: " if error.where else ""
     reason = f" ({error.details.strip().splitlines()[-1]})" if error.details.strip() else ""
     return CheckResult(check, state, f"{place}{error.sentence}{reason}", error.remedy)

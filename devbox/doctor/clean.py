@@ -1,6 +1,6 @@
-"""Removing what devbox left on this machine: all of it, or what belongs to nobody any more.
+"""Removal of devbox's data on the host: everything, or orphaned data.
 
-Only what devbox is known to make is touched: a DEVBOX_HOME that points into somebody's home keeps everything else.
+Only known files of devbox are removed: a DEVBOX_HOME set to a user's home directory keeps all other files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from devbox.records.instance import InstanceRecords
 
 @dataclass(frozen=True)
 class CleanupItem:
-    """Something that is to go: what it is, where it lies, how many bytes it takes."""
+    """Something to remove: description, paths and size in bytes."""
 
     what: str
     paths: tuple[str, ...]
@@ -43,7 +43,7 @@ class CleanupItem:
 
 
 def list_everything(paths: Paths) -> list[CleanupItem]:
-    """All that `clean` would remove."""
+    """Return everything that `clean` would remove."""
     instances = list_instances(paths)
     parents = {
         os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"), paths.volume_snapshots("any"))
@@ -64,7 +64,7 @@ def list_everything(paths: Paths) -> list[CleanupItem]:
 
 
 def clean(paths: Paths) -> None:
-    """Stop and remove everything. DevboxError when another devbox is at work."""
+    """Stop and remove everything. DevboxError if another devbox is running."""
     for instance in list_instances(paths):
         _remove_instance(paths, instance)
     _uninstall(paths)
@@ -74,12 +74,12 @@ def clean(paths: Paths) -> None:
     _remove(paths.runtime)
     host_files.forget(paths)
     for directory in (paths.home, os.path.dirname(paths.runtime)):
-        with contextlib.suppress(OSError):  # it holds something that is not devbox's, or another DEVBOX_HOME's
+        with contextlib.suppress(OSError):  # contains foreign files, or those of another DEVBOX_HOME
             os.rmdir(directory)
 
 
 def list_orphans(paths: Paths) -> list[CleanupItem]:
-    """All that `prune` would remove."""
+    """Return everything that `prune` would remove."""
     instances = list_instances(paths)
     gone = [_make_instance_item(paths, instance) for instance in find_removable(paths, instances)]
     unused = [
@@ -97,7 +97,7 @@ def list_orphans(paths: Paths) -> list[CleanupItem]:
 
 
 def prune(paths: Paths) -> None:
-    """Remove what belongs to projects and branches that are no longer there, and what killed bakes left."""
+    """Remove data of missing projects and deleted branches, and remains of killed builds."""
     instances = list_instances(paths)
     for instance in find_removable(paths, instances):
         _remove_instance(paths, instance)
@@ -110,18 +110,18 @@ def prune(paths: Paths) -> None:
 
 
 def list_kept_reasons(paths: Paths) -> list[str]:
-    """Why `prune` keeps stages whose env file is missing, a sentence each."""
+    """Return why `prune` keeps stages whose env file is missing, one sentence each."""
     return [f"kept: {each.kept_reason}" for each in list_instances(paths) if each.is_gone and each.is_deployed(paths)]
 
 
 def list_protected(paths: Paths) -> list[KnownInstance]:
-    """The deployed stages that only a command naming them may destroy."""
+    """Return the deployed stages that only a command with their name may destroy."""
     deployed = [each for each in list_instances(paths) if each.is_deployed(paths)]
     return [each for each in deployed if InstanceRecords(paths, each.id).is_protected()]
 
 
 def _uninstall(paths: Paths) -> None:
-    """Take away what was installed on the host."""
+    """Remove the files installed on the host."""
     records = InstalledRecords(paths)
     if records.list_manifests() or records.is_interrupted:
         with files.lock_file(records.lock):
@@ -159,13 +159,13 @@ def _remove_instance(paths: Paths, instance: KnownInstance) -> None:
 
 
 def _make_instance_stub(instance: KnownInstance) -> Instance:
-    """What an engine has to know of it."""
+    """Return the fields of an instance required by engines."""
     return Instance(id=instance.id, name=instance.id, root=instance.root, env_file=instance.env_file, owner=0, group=0)
 
 
 @contextlib.contextmanager
 def _lock_instance(paths: Paths, instance: KnownInstance) -> Iterator[None]:
-    """The instance's lock; nobody is pulled the ground from under the feet."""
+    """Hold the instance lock; DevboxError if another devbox holds it."""
     path = paths.lock(instance.id)
     with files.lock_file(path, wait=False) as mine:
         if not mine:

@@ -1,4 +1,4 @@
-"""The examination: every check, in the order a person reads the answers."""
+"""All checks, in output order."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ CHECKS: tuple[Callable[[CheckContext], Iterator[CheckResult]], ...] = (
 
 
 def examine(ground: CheckContext) -> Iterator[CheckResult]:
-    """Everything that is found. A check that stumbles is a finding, and the others go on."""
+    """Run all checks. A check that fails is reported as a problem, and the others continue."""
     for check in CHECKS:
         name = check.__name__.replace("_", " ")
         try:
             yield from check(ground)
         except DevboxError as error:
             yield CheckResult(name, PROBLEM, error.sentence, error.remedy)
-        except Exception as error:  # noqa: BLE001 - whoever asks a doctor has trouble enough
+        except Exception as error:  # noqa: BLE001 - a crashing check must not end the examination
             yield CheckResult(name, PROBLEM, f"this check failed: {error}", "DEVBOX_DEBUG=1 devbox up shows where")

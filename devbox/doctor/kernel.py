@@ -1,4 +1,4 @@
-"""What the kernel allows this user: tried in forked children, which take everything they make along."""
+"""Kernel features available to this user, tried in forked children, which clean up on exit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from devbox.isolation.types import IdMap, Range
 
 _OLDEST = (5, 19)  # root: overlays of id-mapped layers
 _OLDEST_ROOTLESS = (5, 11)  # overlays in user namespaces
-# Settings that close user namespaces to ordinary users: the file, the value that closes, the one that opens.
+# Settings that deny user namespaces to unprivileged users: file, denying value, allowing value.
 _GATES = (
     ("user/max_user_namespaces", "0", "15000"),
     ("kernel/unprivileged_userns_clone", "0", "1"),
@@ -29,7 +29,7 @@ _LOCAL = "move it to a local file system (ext4, xfs, btrfs), or run devbox as an
 
 
 def check_version(ground: CheckContext) -> Iterator[CheckResult]:
-    """New enough for the mount calls that isolation makes."""
+    """Check for the mount calls used by isolation."""
     release = os.uname().release
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
     oldest = _OLDEST_ROOTLESS if ground.is_rootless else _OLDEST
@@ -45,7 +45,7 @@ def check_version(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_user_namespaces(ground: CheckContext) -> Iterator[CheckResult]:
-    """Every instance has a user namespace of its own, in which it may mount."""
+    """Check user namespaces with mounts, used by every instance."""
     try:
         forks.run_in_child(lambda: _become_root_of_trial(rootless=ground.is_rootless))
     except DevboxError as error:
@@ -59,9 +59,9 @@ def check_user_namespaces(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_overlay(ground: CheckContext) -> Iterator[CheckResult]:
-    """Containers are layers with a writable top, on the file system of DEVBOX_HOME."""
+    """Check overlays, used for layers and the writable layer, on the file system of DEVBOX_HOME."""
     if not os.access(ground.nearest_existing, os.W_OK):
-        return  # said by the check of DEVBOX_HOME
+        return  # reported by the check of DEVBOX_HOME
     try:
         with _create_scratch_dir(ground.nearest_existing) as place:
             forks.run_in_child(lambda: _mount_overlay(place, rootless=ground.is_rootless))
@@ -75,7 +75,7 @@ def check_overlay(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_idmapped_mounts(ground: CheckContext) -> Iterator[CheckResult]:
-    """Root gives containers a range of ids of their own; layers and the project are shown to it in them."""
+    """Check id-mapped mounts, used by root to give containers their own ID range."""
     if ground.is_rootless:
         return
     for path in (ground.nearest_existing, ground.project[0] if ground.project else ""):
@@ -84,7 +84,7 @@ def check_idmapped_mounts(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_seccomp(_ground: CheckContext) -> Iterator[CheckResult]:
-    """The filter of system calls."""
+    """Check seccomp filters."""
     if os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
         yield CheckResult("seccomp", OK, "available")
     else:
@@ -94,7 +94,7 @@ def check_seccomp(_ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_tun(_ground: CheckContext) -> Iterator[CheckResult]:
-    """pasta, the way of containers to the network, opens /dev/net/tun."""
+    """Check /dev/net/tun, used by pasta for the network of containers."""
     try:
         egress.require_tun()
     except HostError as error:
@@ -104,11 +104,11 @@ def check_tun(_ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_bridge_filter(ground: CheckContext) -> Iterator[CheckResult]:
-    """No container passes for another: the bridge between them lets nobody use another's address."""
+    """Check bridge filters, which prevent containers from using another container's address."""
     try:
         nft = programs.find("nft")
     except HostError:
-        return  # said by the check of programs
+        return  # reported by the check of programs
     try:
         forks.run_in_child(lambda: _filter_bridge(nft, rootless=ground.is_rootless))
     except DevboxError as error:
@@ -119,7 +119,7 @@ def check_bridge_filter(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_control_groups(ground: CheckContext) -> Iterator[CheckResult]:
-    """Limits (memory, cpus, pids) are enforced by them."""
+    """Check cgroups, which enforce limits (memory, cpus, pids)."""
     kind = cgroups.detect()
     if kind != "none":
         yield CheckResult("control groups", OK, f"{kind}: limits are enforced")
@@ -132,7 +132,7 @@ def check_control_groups(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def _become_root_of_trial(*, rootless: bool) -> None:
-    """A user namespace of this process's own in which it is root, and may mount: some systems grant only the first."""
+    """Enter a user namespace as root and try a mount: some systems allow only the former."""
     own = (os.geteuid(), os.getegid())
     syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
     if rootless:
@@ -162,7 +162,7 @@ def _mount_overlay(place: str, *, rootless: bool) -> None:
 
 @contextlib.contextmanager
 def _create_scratch_dir(directory: str) -> Iterator[str]:
-    """A directory for one overlay, gone afterwards."""
+    """Yield a temporary directory for one overlay."""
     place = tempfile.mkdtemp(prefix=".devbox-doctor-", dir=directory)
     try:
         for name in ("lower", "upper", "work"):
@@ -170,7 +170,7 @@ def _create_scratch_dir(directory: str) -> Iterator[str]:
         yield place
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(f"{place}/work/work")  # overlayfs makes it, closed to everybody
+            os.rmdir(f"{place}/work/work")  # created by overlayfs without any permissions
         shutil.rmtree(place)
 
 

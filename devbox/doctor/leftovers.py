@@ -1,4 +1,4 @@
-"""What is left of projects: supervisors that were killed, directories that are gone, work that was broken off."""
+"""Leftovers of projects: dead supervisors, missing directories, interrupted work."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from devbox.records.projects import PlaceRecord
 
 
 def find_abandoned_volumes(paths: Paths, instance: str, root: str) -> tuple[str, ...]:
-    """Those volumes of the instance in `root` whose branch is gone from there; none where git does not tell."""
+    """Return the volumes of branches deleted in `root`; empty if git does not list branches."""
     own = [name for name in volume_dirs.list_volumes(paths, instance) if branches.strip_branch(name) != name]
     known = layout.list_branches(root) if own and root else None
     if not known:
         return ()
     try:
         last = InstanceRecords(paths, instance).read_last_applied().specs.values()
-    except DevboxError:  # what it uses is not known
+    except DevboxError:  # the used volumes are unknown
         return ()
     used = {mount.source for spec in last for mount in spec.mounts}
     kept = {branches.name_volume(branches.strip_branch(name), branch) for name in own for branch in known}
@@ -43,9 +43,9 @@ _LISTED = 3
 
 @dataclass(frozen=True)
 class KnownInstance:
-    """An instance of which this DEVBOX_HOME or the runtime directory knows. `root` is "" where it is not recorded.
+    """An instance known to this DEVBOX_HOME or the runtime directory. `root` is "" if not recorded.
 
-    `stage`: it is where releases of the project run in that stage.
+    `stage`: stage of the project that runs in the instance.
     """
 
     id: str
@@ -55,17 +55,17 @@ class KnownInstance:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its env file was removed, or moved to another place."""
+        """True if its env file was removed or moved."""
         return bool(self.root) and not os.path.exists(f"{self.root}/{self.env_file}")
 
     def is_project(self, paths: Paths) -> bool:
-        """Whether it is where people work: no stage, no cell of the tests. What is not known to be one may be."""
+        """True unless the instance is a stage or a test cell; an unknown instance may be a project."""
         return not self.root or self.id == identify(paths, self.root, self.env_file)
 
     def is_deployed(self, paths: Paths) -> bool:
-        """True if it is a stage to which a release was deployed: only a command that names it may remove it.
+        """True for a stage with a deployed release: only a command with its name may remove the stage.
 
-        A stage with data was deployed, also if the record of it was lost. So was any that this host knows nothing of.
+        A stage with data was deployed, even if its record was lost; so was any stage unknown to this host.
         """
         if DeployedRecord(paths, self.id).exists:
             return True
@@ -73,32 +73,32 @@ class KnownInstance:
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """Name for the user."""
         return f"{self.root} ({self.stage})" if self.stage else self.root or f"instance {self.id}"
 
     @property
     def kept_reason(self) -> str:
-        """Why a stage without its env file is kept."""
+        """Reason to keep a stage without its env file."""
         return f"{self.stage} of {self.root} runs or ran a release, but {self.root}/{self.env_file} is missing"
 
     @property
     def up_command(self) -> str:
-        """The command that brings it up again."""
+        """Command that brings it up again."""
         return f"devbox -C {self.root or 'DIR'} {f'promote {self.stage}' if self.stage else 'up'}"
 
     @property
     def down_command(self) -> str:
-        """The command that takes it down."""
+        """Command that stops it."""
         return f"devbox -C {self.root or 'DIR'} down{f' --stage {self.stage}' if self.stage else ''}"
 
     def list_directories(self, paths: Paths) -> tuple[str, ...]:
-        """Everything that is kept of it alone."""
+        """Return all directories used only by this instance."""
         kept = paths.project(self.id), paths.host_project(self.id)
         return *kept, paths.volumes(self.id), paths.volume_snapshots(self.id), paths.instance_runtime(self.id)
 
 
 def list_instances(paths: Paths) -> list[KnownInstance]:
-    """Every instance that left something here."""
+    """Return every instance with data on this host."""
     ids: set[str] = set()
     for directory in (paths.projects, paths.data, paths.runtime, os.path.dirname(paths.host_project("any"))):
         if os.path.isdir(directory):
@@ -107,7 +107,7 @@ def list_instances(paths: Paths) -> list[KnownInstance]:
 
 
 def find_deployment_owners(instances: Iterable[KnownInstance], paths: Paths) -> frozenset[str]:
-    """The ids of the instances that `doctor --prune` must keep: deployed stages, and the projects they belong to."""
+    """Return the instance IDs that `doctor --prune` must keep: deployed stages and their projects."""
     deployed = [each for each in instances if each.is_deployed(paths)]
     return frozenset(
         {each.id for each in deployed} | {identify(paths, each.root, each.env_file) for each in deployed if each.root}
@@ -115,9 +115,9 @@ def find_deployment_owners(instances: Iterable[KnownInstance], paths: Paths) -> 
 
 
 def find_removable(paths: Paths, instances: list[KnownInstance]) -> list[KnownInstance]:
-    """The instances whose env file is missing, without deployed ones and those whose directory is known elsewhere.
+    """Return the instances without env file, except deployed ones and those whose directory moved.
 
-    Where releases of an instance belong is known to this host, whatever a file below DEVBOX_HOME says of its place.
+    The owner of an instance's releases is known to the host, independent of files below DEVBOX_HOME.
     """
     owners = find_deployment_owners(instances, paths)
     gone = (each for each in instances if each.is_gone and each.id not in owners)
@@ -129,7 +129,7 @@ def find_removable(paths: Paths, instances: list[KnownInstance]) -> list[KnownIn
 
 
 def list_running_names(paths: Paths, instance: str) -> list[str]:
-    """The containers of an instance that run now, supervised or not; none where that is not known."""
+    """Return the running containers of an instance, supervised or not; empty if unknown."""
     try:
         _, now = state.observe_state(paths, instance)
     except EngineError:
@@ -141,19 +141,19 @@ def _read_place(paths: Paths, key: str) -> tuple[str, str, str]:
     records = InstanceRecords(paths, key)
     try:
         return *records.read_place(), records.read_stage()
-    except DevboxError:  # damaged, or a newer devbox's: its place is not known
+    except DevboxError:  # damaged, or written by a newer devbox: unknown location
         return "", "", ""
 
 
 def find_unused_volumes(paths: Paths, instance: KnownInstance) -> tuple[str, ...]:
-    """The volumes of git branches that are gone. None of a stage: its data belongs to no branch."""
+    """Return the volumes of deleted branches. None for a stage: its data belongs to no branch."""
     if instance.is_gone or instance.stage:
         return ()
     return find_abandoned_volumes(paths, instance.id, instance.root)
 
 
 def check_leftovers(ground: CheckContext) -> Iterator[CheckResult]:
-    """Nothing of this needs mending at once; it is what `down`, `up` or `--prune` would put in order."""
+    """Report leftovers as warnings; `down`, `up` or `--prune` handle them."""
     instances = list_instances(ground.paths)
     findings = [
         *(finding for instance in instances for finding in _check_dead_supervisor(ground.paths, instance)),
@@ -167,7 +167,7 @@ def check_leftovers(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def _check_dead_supervisor(paths: Paths, instance: KnownInstance) -> Iterator[CheckResult]:
-    """An instance whose supervisor is dead, although nobody took it down."""
+    """Report an instance with a dead supervisor that was not stopped by `down`."""
     if not os.path.isdir(paths.instance_runtime(instance.id)) or instance.is_gone:
         return
     if state.observe_state(paths, instance.id)[0]:
@@ -190,7 +190,7 @@ def _report_gone(paths: Paths, instances: list[KnownInstance]) -> Iterator[Check
 
 
 def _check_moved(paths: Paths, instance: KnownInstance) -> Iterator[CheckResult]:
-    """An instance whose directory is elsewhere now; its containers run on."""
+    """Report an instance whose directory moved while its containers run."""
     if instance.is_gone and not instance.stage and (place := storage.find_moved_directory(paths, instance.id)):
         names = ", ".join(list_running_names(paths, instance.id))
         yield CheckResult(

@@ -1,4 +1,4 @@
-"""Where packages come from, and what of this machine's settings goes along into containers."""
+"""Package mirrors, and host settings passed to containers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from devbox.isolation.network.bridge import find_free_subnet, get_subnet_gateway
 
 _PATIENCE = 3.0  # seconds for all mirrors together
 _SUITES = {"debian": "trixie", "ubuntu": "noble"}
-_STATES = {"debian": PROBLEM, "ubuntu": WARNING}  # every default is Debian's; only some versions are Ubuntu's
-_OFF = 300.0  # seconds a clock may be off before signatures seem old, or not valid yet
+_STATES = {"debian": PROBLEM, "ubuntu": WARNING}  # all defaults are Debian's; only some versions are Ubuntu's
+_OFF = 300.0  # allowed clock offset in seconds, before signatures appear expired or not yet valid
 
 
 @dataclass
 class _MirrorAnswer:
-    """What a mirror said: the offset of its clock, or why there was none."""
+    """Answer of a mirror: its clock offset, or the failure."""
 
     offset: float | None = None
     failure: str = ""
 
 
 def check_mirrors(ground: CheckContext) -> Iterator[CheckResult]:
-    """The package mirrors answer, and agree with this machine on the time."""
+    """Check that the package mirrors respond and agree with the host's clock."""
     if ground.offline:
         return
     answers = {distribution: _MirrorAnswer(failure=f"no answer in {_PATIENCE:.0f} s") for distribution in _SUITES}
@@ -49,7 +49,7 @@ def check_mirrors(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_host_settings(_ground: CheckContext) -> Iterator[CheckResult]:
-    """The authorities and the proxy of this machine, as bakes and dev get them."""
+    """Report the host's CA certificates and proxy, as passed to builds and dev."""
     try:
         taken = host_settings.collect_settings(get_subnet_gateway(find_free_subnet()))
     except HostError as error:
@@ -67,7 +67,7 @@ def check_host_settings(_ground: CheckContext) -> Iterator[CheckResult]:
 
 def _check_proxy(name: str, inside: str, on_host: str) -> CheckResult:
     place = urlsplit(inside if "//" in inside else f"//{inside}")
-    shown = inside if name == "no_proxy" else f"{place.hostname}:{place.port or ''}".rstrip(":")  # no password
+    shown = inside if name == "no_proxy" else f"{place.hostname}:{place.port or ''}".rstrip(":")  # without the password
     own = name != "no_proxy" and inside != on_host
     return CheckResult(
         "proxy", OK, f"carried into bakes and dev: {name}={shown}{', which is this machine' if own else ''}"
@@ -75,7 +75,7 @@ def _check_proxy(name: str, inside: str, on_host: str) -> CheckResult:
 
 
 def _query_mirror(distribution: str, answer: _MirrorAnswer) -> None:
-    """Ask a mirror for the head of its newest list."""
+    """Send a HEAD request for a mirror's newest index."""
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 

@@ -1,4 +1,4 @@
-"""The project's file, and who holds the host ports it fixes."""
+"""The project's file, and the holders of its fixed host ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from devbox.records.projects import find_port_holder
 
 
 def check_project(ground: CheckContext) -> Iterator[CheckResult]:
-    """The env file is understood, and every port it fixes is free or its own."""
+    """Check that the env file is valid, and that its fixed ports are free or its own."""
     if ground.project is None:
         yield CheckResult("project", OK, "no devbox.toml here")
         return
@@ -50,7 +50,7 @@ def _check_ports(ground: CheckContext, instance: str, spec: ContainerSpec) -> It
 
 
 def _resolve(paths: Paths, root: str, file: str) -> Spec:
-    """The file as it wants things, without writing anything anywhere: credentials are left blank."""
+    """Return the spec of the file without writing anything; credentials are blank."""
     from devbox.envfile.expand import list_credentials, resolve
     from devbox.envfile.load import load
 

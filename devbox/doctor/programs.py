@@ -1,4 +1,4 @@
-"""The programs devbox starts, and the keys it checks distributions with."""
+"""Required programs, and keyrings that verify distributions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOTLESS = ("newuidmap", "newgidmap")
 
 
 def check_programs(ground: CheckContext) -> Iterator[CheckResult]:
-    """Each program by name, with the package that brings it."""
+    """Check each program; the remedy is its package."""
     for name in (*_ALWAYS, *(_ROOTLESS if ground.is_rootless else ())):
         try:
             path = find(name)
@@ -33,7 +33,7 @@ def check_programs(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_optional(_ground: CheckContext) -> Iterator[CheckResult]:
-    """The programs that only some env files need."""
+    """Check the programs needed by some env files only."""
     for name, why in _SOMETIMES.items():
         try:
             yield CheckResult(name, OK, find(name))
@@ -42,7 +42,7 @@ def check_optional(_ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_oci_runtime(_ground: CheckContext) -> Iterator[CheckResult]:
-    """The OCI runtime that is used: crun, runc, or what $DEVBOX_RUNTIME names."""
+    """Check the OCI runtime: crun, runc, or $DEVBOX_RUNTIME."""
     try:
         path = namespaces.check_runtime()
     except HostError as error:
@@ -52,7 +52,7 @@ def check_oci_runtime(_ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_keyrings(_ground: CheckContext) -> Iterator[CheckResult]:
-    """Bases are made from signed packages: most from Debian's, some from Ubuntu's."""
+    """Check the keyrings for signed packages: Debian for most base systems, Ubuntu for some."""
     for distribution, state in (("debian", PROBLEM), ("ubuntu", WARNING)):
         try:
             yield CheckResult("package keys", OK, f"{distribution}: {bootstrap.require_keyring(distribution)}")

@@ -1,4 +1,4 @@
-"""Where devbox keeps things: DEVBOX_HOME, its disk, and runtime state in memory; and whose ids it may use there."""
+"""Storage: DEVBOX_HOME, its disk, runtime state in memory, and subordinate IDs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEWEST_FILES = 50_000  # of one image with its layers
 
 
 def check_home(ground: CheckContext) -> Iterator[CheckResult]:
-    """DEVBOX_HOME can be written, and is the caller's own."""
+    """Check that DEVBOX_HOME is writable and owned by the caller."""
     path, standing = ground.paths.home, ground.nearest_existing
     elsewhere = "export DEVBOX_HOME=DIR to keep it elsewhere"
     if blocking := _find_obstacle(path):
@@ -38,7 +38,7 @@ def check_home(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_host_key(ground: CheckContext) -> Iterator[CheckResult]:
-    """The key that authenticates the history of releases is private; nothing where no release was promoted yet."""
+    """Check that the key of the release history is private; no result before the first promotion."""
     key = HostKey(ground.paths)
     try:
         key.check()
@@ -50,14 +50,14 @@ def check_host_key(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def _find_obstacle(path: str) -> str:
-    """What stands in the way of a directory: itself or the nearest thing above it, where that is a file."""
+    """Return the path or nearest parent if that is not a directory; "" otherwise."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return "" if os.path.isdir(path) else path
 
 
 def check_disk(ground: CheckContext) -> Iterator[CheckResult]:
-    """Room for images: one takes half a gigabyte and more, in tens of thousands of files."""
+    """Check the disk space for images: one takes half a gigabyte or more, in tens of thousands of files."""
     facts = os.statvfs(ground.nearest_existing)
     free = facts.f_bavail * facts.f_frsize
     sentence = f"{format_size(free)} free below {ground.nearest_existing}"
@@ -75,7 +75,7 @@ def check_disk(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_runtime_state(ground: CheckContext) -> Iterator[CheckResult]:
-    """What a boot forgets, secrets among it, lies in memory."""
+    """Check that runtime state, including secrets, is in memory."""
     path = ground.paths.runtime
     standing = path
     while not os.path.isdir(standing):
@@ -89,7 +89,7 @@ def check_runtime_state(ground: CheckContext) -> Iterator[CheckResult]:
 
 
 def check_subordinate_ids(ground: CheckContext) -> Iterator[CheckResult]:
-    """An ordinary user's containers use the user's ranges of /etc/subuid and /etc/subgid."""
+    """Check the user's ranges in /etc/subuid and /etc/subgid, used by rootless containers."""
     if not ground.is_rootless:
         return
     try:
@@ -104,7 +104,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class _MountInfo(NamedTuple):
-    """A line of mountinfo: the device, the directory of its file system that is mounted, and where."""
+    """A line of mountinfo: device, mounted directory in its file system, and mount point."""
 
     device: str
     root: str
@@ -112,7 +112,7 @@ class _MountInfo(NamedTuple):
 
 
 def find_moved_directory(paths: Paths, instance: str) -> str:
-    """The directory's present path; "" if nothing runs, the directory was removed, or its identity is not recorded."""
+    """Return the new path of a moved directory; "" if nothing runs, or it was removed, or its identity is unknown."""
     with contextlib.suppress(DevboxError, OSError):
         records = InstanceRecords(paths, instance)
         wanted, before = records.read_directory(), records.read_place()[0]
@@ -128,7 +128,7 @@ def find_moved_directory(paths: Paths, instance: str) -> str:
 
 
 def _translate_path(inner: _MountInfo, outer: _MountInfo) -> str:
-    """The host's path of what a container has mounted, below one of the host's mounts; "" if it is not there."""
+    """Return the host path of a container's mount, below one of the host's mounts; "" if there is none."""
     above = outer.root.rstrip("/")
     if inner.device != outer.device or not f"{inner.root}/".startswith(f"{above}/"):
         return ""

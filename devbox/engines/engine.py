@@ -1,8 +1,8 @@
-"""What an engine is asked to do. About ten verbs; an implementer needs nothing beside this file.
+"""The engine interface. An implementer needs no other module.
 
-An engine runs the containers of instances. It decides nothing: the plan says what to start, replace, stop and remove.
-Every verb may raise `EngineError`; a verb that finds its work already done returns quietly. Verbs of one instance are
-called by one process at a time (flow holds the instance's lock); `observe`, `exec` and `logs` may run beside them.
+An engine runs the containers of instances. Planning decides which containers to start, replace, stop and remove. Every
+method may raise `EngineError`; a method whose work is already done is a no-op. Methods of one instance are called by
+one process at a time (flow holds the instance's lock); `observe`, `exec` and `read_logs` may run in parallel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from devbox.model.spec import Instance
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What an engine can do beyond the verbs; plans and messages ask here instead of asking who it is."""
+    """Optional features of an engine; plans and messages check these instead of the engine's name."""
 
     rootless: bool
     limits: bool
@@ -29,7 +29,7 @@ class Capabilities:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptWritableLayer:
-    """A writable top that outlived its container (`keep_top`): which image it grew on, which setup ran in it."""
+    """A writable layer that outlived its container (`keep_top`), with the keys of its image and setup."""
 
     image_key: str
     setup_key: str | None = None
@@ -37,12 +37,12 @@ class KeptWritableLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceView:
-    """One look at an instance. `containers` by name, also stopped ones; `notes` are sentences for a person.
+    """Observed state of an instance. `containers` by name, including stopped ones; `notes` are messages for users.
 
-    `standing`: something of it is on this machine beside its data, if only what a killed supervisor left; `teardown`
-    takes it away. `names` and `published` say what the standing network was made for (empty without one); `tops` are
-    the kept writable tops by container name, whether their container stands or not. `adoptable`: its supervisor was
-    killed, and the next one takes over what there is. `addresses`: IPv4 of the names in the instance's network.
+    `standing`: the host has resources of the instance besides its data, possibly leftovers of a killed supervisor;
+    `tear_down` removes them. `names` and `published` describe the existing network (empty without one); `tops` are the
+    kept writable layers by container name, with or without a container. `adoptable`: its supervisor was killed, and the
+    next one will adopt the instance. `addresses`: IPv4 addresses of the names in the instance's network.
     """
 
     supervised: bool
@@ -59,12 +59,12 @@ class InstanceView:
 
 @dataclass(frozen=True, kw_only=True)
 class StartRequest:
-    """A container to start: its spec, its image, its identity, its host ports, its environment with credentials.
+    """A container to start: its spec, image, identity, host ports, and environment with credentials.
 
-    `files`: texts by their paths in the container, kept in memory only; what is `hidden` stands in no log.
-    A one-shot may join the container `joins`: it shares that one's processes, sockets and IPC, and may trace it.
-    `beside` has the images that the spec mounts, by the mounts' sources. `listens`: TCP ports at which connections wait
-    for it while it is started again; it inherits the listening sockets.
+    `files`: texts by container path, kept in memory only; values in `hidden` are masked in logs. A one-shot may join
+    the container `joins`: it shares its processes, sockets and IPC, and may trace it. `beside` has the images that the
+    spec mounts, by the mounts' sources. `listens`: TCP ports at which connections wait during a restart; the container
+    inherits the listening sockets.
     """
 
     spec: ContainerSpec
@@ -81,7 +81,7 @@ class StartRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class LogLine:
-    """One line a container wrote. `at` is RFC 3339 UTC with microseconds."""
+    """One line of container output. `at` is RFC 3339 UTC with microseconds."""
 
     container: str
     at: str
@@ -89,102 +89,102 @@ class LogLine:
 
 
 class VolumeSnapshots(Protocol):
-    """The saved copies of one instance's volumes. No container may run that mounts what is saved or restored."""
+    """The snapshots of one instance's volumes. Containers that mount an affected volume must not run."""
 
     def list_all(self) -> tuple[Snapshot, ...]:
-        """What there is, the oldest first."""
+        """Return the snapshots, oldest first."""
 
     def save(self, name: str, volumes: tuple[str, ...]) -> Snapshot:
-        """Copy these volumes; what had the name before is replaced, and stays until the new copy is whole."""
+        """Copy these volumes; an existing snapshot of the name is replaced once the new copy is complete."""
 
     def restore(self, name: str) -> Snapshot:
-        """Put the copies in the places of the volumes; others are left alone. EngineError where there is no such."""
+        """Replace the saved volumes by their copies; leave others alone. EngineError if the snapshot does not exist."""
 
     def measure_volumes(self) -> dict[str, int]:
-        """The volumes there are, and the bytes that each takes on the disk, as far as this user may look."""
+        """Return the disk usage of each volume in bytes, as far as this user may read it."""
 
     def copy_volume(self, volume: str, name: str) -> int:
-        """Make a volume called `name` that holds what `volume` does, whole or not at all; its bytes."""
+        """Create the volume `name` as a copy of `volume`, atomically; return its size in bytes."""
 
     def remove_volume(self, volume: str) -> None:
-        """Remove a volume, which no container has mounted."""
+        """Remove a volume that no container has mounted."""
 
     def delete(self, name: str) -> None:
-        """Remove it. EngineError where there is no such."""
+        """Remove a snapshot; raise EngineError if it does not exist."""
 
 
 class Engine(Protocol):
-    """Runs the containers of one machine."""
+    """Runs the containers of one host."""
 
     name: str
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do on this host for this user."""
+        """The engine's features on this host for this user."""
 
     def check_network(self) -> None:
-        """HostError when this user can't give containers a network here: asked before anything is baked for them."""
+        """Raise HostError if this user cannot have container networks; checked before images are built."""
 
     def observe(self, instance: Instance) -> InstanceView:
-        """Look once. Starts nothing, repairs nothing, takes no lock."""
+        """Observe the instance once, without starting, repairing or locking anything."""
 
     def ensure_network(
         self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
     ) -> tuple[str, ...]:
-        """Give the instance its network: every container of `names` an address, every published port its way in.
+        """Create the instance network: an address for each container of `names`, a forward for each published port.
 
-        Called before the first start, and again when the set of ports or names changed. A host port that is taken is
-        an EngineError naming it. Returns warnings for the user: the network works all the same.
+        Called before the first start, and again when ports or names have changed. Raises EngineError naming a host port
+        that is taken. Returns warnings for the user; the network works nevertheless.
         """
 
     def start(self, instance: Instance, request: StartRequest) -> None:
-        """Start a container (its volumes are made on first use). Returns when its process runs, not when ready.
+        """Start a container or job, creating its volumes if needed. Return once its process runs, not once ready.
 
-        A job is started the same way. A container of that name must not be running; an exited one is replaced. A
-        kept top that grew on another image (`image.key`) is discarded, one of the same image is used again. Where
-        the spec has a `setup`, the supervised command is held back until `setup_done`.
+        No container of that name may be running; an exited one is replaced. A kept writable layer is reused if its
+        image (`image.key`) is the same, else discarded. If the spec has a `setup`, the supervised command starts only
+        after `complete_setup`.
         """
 
     def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
-        """Wait until a service is healthy (or runs, where it has no health) or a job has exited.
+        """Wait until a service is healthy (or runs, without a health check) or a job has exited.
 
-        Raises NotReady with the container's last log lines when it is dead, exited or out of its start period.
+        Raises NotReady with the container's last log lines if it is dead, exited or past its start period.
         """
 
     def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
-        """Record in the container's top that its setup ran with these inputs, and (re)start its supervised command."""
+        """Record a completed setup with these inputs in the writable layer; (re)start the supervised command."""
 
     def verify_image(self, instance: Instance, name: str) -> str:
-        """The digest of the image that a container really runs; "" where it does not run, or on anything else.
+        """Return the digest of the image that a container really runs; "" if it is not running or runs anything else.
 
-        What it was asked to run does not count. The manifests behind the digest are hashed anew, and the layers that
-        they name are compared with those that the running container was given. EngineError where the store does not
-        have those manifests whole, so that nothing can be said.
+        Independent of the requested image: the manifests of the digest are hashed again, and their layers are compared
+        with those given to the running container. EngineError if the store does not have the complete manifests, so
+        that verification is impossible.
         """
 
     def set_sidecar(self, instance: Instance, argv: tuple[str, ...]) -> None:
-        """Have this program of the machine run as long as something of the instance does; nothing for ().
+        """Run a host process for the lifetime of the instance; `()` stops it.
 
-        One that ends is started anew, also after the end of whoever looks after the instance. It goes with `teardown`.
+        It is restarted when it exits, even after the instance's supervisor has died. `tear_down` stops it.
         """
 
     def rerun(self, instance: Instance, name: str) -> None:
-        """Run what a container runs anew: its supervised command, while it stands; else itself, as it was started.
+        """Restart a container's workload: its supervised command while the container runs, else the container itself.
 
-        Its writable top stays. Returns when the process runs, not when ready.
+        Its writable layer stays. Returns once the process runs, not once ready.
         """
 
     def relabel(self, instance: Instance, name: str, *, image_key: str) -> None:
-        """Record that a running container and its kept top are of the image with this key, whose digest is the same."""
+        """Record another image key for a running container and its kept writable layer; the digest is the same."""
 
     def signal(self, instance: Instance, name: str, signal: str) -> None:
-        """Send a signal ("HUP") to what a running container runs: its supervised command, else its main process."""
+        """Send a signal ("HUP") to a running container's supervised command, or to its main process."""
 
     def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
-        """Send the container's stop signal, wait up to its timeout, then kill. It stays in `observe` as exited."""
+        """Send the container's stop signal, wait up to its timeout, then kill. `observe` still lists it, as exited."""
 
     def remove(self, instance: Instance, name: str, *, keep_top: bool = False) -> None:
-        """Stop and forget a container; its writable top goes too unless `keep_top`."""
+        """Stop and remove a container, with its writable layer unless `keep_top`."""
 
     def exec(
         self,
@@ -196,27 +196,27 @@ class Engine(Protocol):
         env: Mapping[str, str],
         on_line: Callable[[str], None] | None = None,
     ) -> int:
-        """Run a command in a running container; its exit code (126/127 told apart).
+        """Run a command in a running container; return its exit code (126 and 127 as in a shell).
 
-        It has this process's own streams; with `on_line`, no input, and its output goes line by line to the callback.
+        The command uses this process's streams; with `on_line`, it has no input and its output lines go there.
         """
 
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
-        """Run a one-shot container on this process's own streams, on the instance network; gone when it returns."""
+        """Run a one-shot container on this process's own streams, on the instance network, and remove it."""
 
     def read_logs(
         self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None
     ) -> Iterator[LogLine]:
-        """Log lines of containers in the order they were written. `tail`: only the last N of each."""
+        """Yield the containers' log lines in order of time. `tail`: only the last N of each container."""
 
     def count_oom_kills(self, instance: Instance, name: str) -> int:
-        """How many processes of a standing container the kernel killed for want of memory; 0 where nobody counts."""
+        """Return the number of OOM-killed processes of a running container; 0 if not counted."""
 
     def open_snapshots(self, instance: Instance, *, kept_by: str = "") -> VolumeSnapshots:
-        """The snapshots of an instance, which outlive `teardown`; of its volumes, but `kept_by` another one."""
+        """Return the snapshots of an instance's volumes, stored for `kept_by` if given; they outlive `tear_down`."""
 
     def tear_down(self, instance: Instance, *, volumes: bool) -> None:
-        """Stop everything of the instance, remaining strays included, and leave nothing of it running or mounted.
+        """Stop and unmount everything of the instance, including orphans.
 
-        With `volumes`: its volumes, kept tops, generated credentials and logs go too.
+        With `volumes`, also remove its volumes, kept writable layers, generated credentials and logs.
         """

@@ -1,4 +1,4 @@
-"""Which engine runs the containers."""
+"""Selection of the engine."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from devbox.images.image_store import ImageStore
 
 
 def select_engine(paths: Paths) -> Engine:
-    """The engine of this user on this machine: the embedded one."""
+    """Return this user's engine on this host: the native one."""
     return NativeEngine(paths, ImageStore(paths).list_lowers)

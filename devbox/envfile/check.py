@@ -1,4 +1,4 @@
-"""What a schema can't see: whether the tables of the file fit together. Pure; every check gives problems."""
+"""Checks beyond the schema: whether the tables of the file fit together. Pure; every check yields problems."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from devbox.roles.service import ServiceTable
 
 
 def check_stages(document: Document) -> Iterator[Problem]:
-    """Every stage, and the routes of glue."""
+    """Check every stage, and the routes of glue."""
     for name in document.stage:
         if name not in document.stages:
             yield _report_missing(("stage", name), f"[stage.{name}] is in no order of stages", name, document.stages)
@@ -104,7 +104,7 @@ NAMED_TABLES = ("base", "tool", "install", "service", "glue", "stage", "tasks")
 
 
 def check_table_names(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Names of tables that could be no host name or directory. Looks at raw data: it comes before the schema."""
+    """Check table names for use as host and directory names. Operates on raw data, before the schema."""
     for table in NAMED_TABLES:
         for name in data[table] if isinstance(data.get(table), dict) else ():
             try:
@@ -114,7 +114,7 @@ def check_table_names(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check(document: Document, recipes: Mapping[str, Recipe]) -> list[Problem]:
-    """Everything that does not fit together."""
+    """Return all inconsistencies."""
     return [
         *_check_sources(document),
         *_check_needs(document),
@@ -166,14 +166,14 @@ def _check_needs(document: Document) -> Iterator[Problem]:
 
 
 def _check_unlasting(document: Document, key: Key, name: str, need: str) -> Iterator[Problem]:
-    """What runs at its times alone is nothing to rely on."""
+    """Report a need of a container that only runs on a schedule."""
     table = document.list_tables()[need]
     if isinstance(table, GlueTable) and table.schedule:
         yield Problem(key=key, sentence=f"[{name}] needs {need}, which runs at its times only: {table.schedule}")
 
 
 def _find_cycles(graph: Mapping[str, list[str]], key: str, verb: str) -> Iterator[Problem]:
-    """One problem per cycle, at its first member in the file."""
+    """Yield one problem per cycle, at its first member in the file."""
     done: set[str] = set()
     for start in graph:
         path: list[str] = []
@@ -199,7 +199,7 @@ def _find_cycle(node: str, graph: Mapping[str, list[str]], path: list[str], done
 
 
 def _check_exports(document: Document, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
-    """Renames of what is not exported, and two needs that bring one variable."""
+    """Report renames of unknown exports, and needs that export the same variable."""
     known = names.list_needable(document)
     tables = document.list_tables()
     for name, table in tables.items():
@@ -246,7 +246,7 @@ def _check_mount_points(document: Document) -> Iterator[Problem]:
 
 
 def _check_ports(document: Document) -> Iterator[Problem]:
-    """Two containers on one fixed host port, and ports without a network."""
+    """Report duplicate host ports, and ports without a network."""
     taken_by: dict[tuple[str, int | None, str], str] = {}
     for name, table in document.list_tables().items():
         ports: Iterable[Port] = table.ports if isinstance(table, LongRunningParts) else ()
@@ -263,7 +263,7 @@ def _check_ports(document: Document) -> Iterator[Problem]:
 
 
 def _check_probes(document: Document) -> Iterator[Problem]:
-    """Probes that can't be asked."""
+    """Report probes that cannot work."""
     for name, table in document.list_tables().items():
         if not isinstance(table, LongRunningParts) or table.health is None:
             continue
@@ -275,7 +275,7 @@ def _check_probes(document: Document) -> Iterator[Problem]:
 
 
 def _check_copies(document: Document) -> Iterator[Problem]:
-    """Copies into the release image of what no build puts out."""
+    """Report copies into the release image that are not part of the build output."""
     if document.image is None or not document.image.copy_:
         return
     key = ("image", "copy")
@@ -290,7 +290,7 @@ def _check_copies(document: Document) -> Iterator[Problem]:
 
 
 def _check_matrix(document: Document) -> Iterator[Problem]:
-    """Axes that no variable is called as: the cells would all be the same."""
+    """Report axes without a variable of that name: all cells would be equal."""
     table = document.test.matrix if document.test else None
     if table is None:
         return

@@ -1,4 +1,4 @@
-"""The whole env file as one frozen model."""
+"""Schema of the whole env file, as a frozen model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REQUIRES = re.compile(r"\s*(>=|==|<|)\s*(\d+(?:\.\d+)*)\s*")
 
 
 def parse_project_name(value: Any) -> str:
-    """A project's name: part of file names, host names and image names."""
+    """Name of a project: part of file names, host names and image names."""
     name = parse_text(value)
     if not _PROJECT.fullmatch(name) or ".." in name:
         raise ValueError(
@@ -48,70 +48,70 @@ _STRING = {"type": "string"}
 
 
 class ProjectTable(Model):
-    """Schema of `[project]`. The name defaults to the directory's."""
+    """Schema of `[project]`. The name defaults to that of the directory."""
 
     name: Annotated[str, *build_annotations(parse_project_name, _STRING)] | None = None
-    """The project's name; the directory's when left out."""
+    """Project name (default: name of the directory)."""
     requires: Annotated[str, *build_annotations(parse_requires, _STRING)] | None = None
-    """The versions of devbox this file was written for; any other refuses it."""
+    """Required devbox versions; other versions refuse the file."""
     description: Text = ""
-    """One line about the project."""
+    """One-line description of the project."""
 
 
 class HooksTable(Model):
-    """Schema of `[hooks]`: commands on this machine, in the project directory, once `devbox trust` has allowed them."""
+    """Schema of `[hooks]`. Commands on the host, run in the project directory, once allowed by `devbox trust`."""
 
     created: Command | None = None
-    """After the first `up` of the instance, and after `down -v` again: when everything is ready."""
+    """Run after the first `up` of the instance, and the first after `down -v`, once everything is ready."""
     started: Command | None = None
-    """After each `up` or `restart` that started a container: when everything is ready, `created` before it."""
+    """Run after each `up` or `restart` that started a container, once everything is ready and after `created`."""
 
 
 class Document(Model):
-    """devbox.toml, its local override merged and its variables filled."""
+    """The env file with its local override merged and its variables substituted."""
 
     stages: Texts = DEFAULT_ORDER
-    """The order in which a release passes its stages."""
+    """Stages of a release, in order."""
     project: ProjectTable = Field(default_factory=ProjectTable)
-    """The project itself."""
+    """Project metadata."""
     vars: TextTable = {}
-    """The one source of `${name}` in strings; `$${name}` is literal, a shell's `$NAME` is left alone."""
+    """The only source of `${name}` in strings; `$${name}` is literal; a shell's `$NAME` is left unchanged."""
     base: dict[str, BaseTable] = {}
-    """Images that others of the file build on."""
+    """Shared base images."""
     dev: DevTable | None = None
-    """The container you work in."""
+    """Development container."""
     tasks: dict[str, TaskTable] = {}
-    """Named commands: `devbox run NAME`."""
+    """Named commands, run by `devbox run NAME`."""
     tool: dict[str, ToolTable] = {}
-    """Programs with an image of their own."""
+    """Programs with their own image."""
     test: TestTable | None = None
-    """The tests and the environments they must pass in."""
+    """Tests and their environments."""
     build: BuildTable | None = None
-    """The pinned toolchain."""
+    """Pinned build toolchain."""
     image: ImageTable | None = None
-    """The release image."""
+    """Release image."""
     install: dict[str, InstallTable] = {}
-    """Files out of an image onto the host."""
+    """Files to install from an image on the host."""
     service: dict[str, ServiceTable] = {}
-    """What dev and the tests lean on: databases, queues, jobs."""
+    """Services for dev and tests: databases, queues, jobs."""
     glue: dict[str, GlueTable] = {}
     """Infrastructure around the project."""
     stage: dict[str, StageTable] = {}
-    """The stages of a release."""
+    """Stages of a release."""
     approvers: TextTable = {}
-    """Who may approve a release: name → file of the public key."""
+    """Approvers of releases: name → public key file."""
     builders: TextTable = {}
-    """Who may build and sign a release: name → file of the public key."""
+    """Builders and signers of releases: name → public key file."""
     hooks: HooksTable = Field(default_factory=HooksTable)
-    """Commands on this machine around the containers."""
+    """Commands on the host, run around container starts."""
 
     def order(self) -> tuple[str, ...]:
-        """The stages in order: those of `stages` where it is written, else those of the usual ones with a table."""
+        """Return the stages in order: those of `stages` if set, else the default stages with a table."""
         written = "stages" in self.model_fields_set
         return self.stages if written else tuple(name for name in self.stages if name in self.stage)
 
     def list_tables(self) -> dict[str, Model]:
-        """Every container's table by its label ("dev", "service.db"), in the order of the catalog."""
+        """Return every container's table by label ("dev", "service.db"), in catalog order."""
         found: dict[str, Model] = {}
         for role in ROLES:
             value = getattr(self, role.name)
@@ -123,7 +123,7 @@ class Document(Model):
 
 
 def satisfies(requires: str, version: str) -> bool:
-    """Whether a version keeps to all bounds of `requires`."""
+    """True if a version satisfies all bounds of `requires`."""
     have = _parse_numbers(version)
     for part in requires.split(","):
         match = _REQUIRES.fullmatch(part)

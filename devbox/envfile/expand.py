@@ -1,4 +1,4 @@
-"""From a loaded file to what should be: images and containers by name. Pure."""
+"""Expansion of a loaded file into the desired state: images and containers by name. Pure."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Model, did_you_mean
 from devbox.roles.parts import ImageParts, LongRunningParts, RunParts
 
-# Roles whose images this version makes.
+# Roles whose images are supported.
 _MADE = ("base", "dev", "service", "glue", "tool", "test", "build", "image", "install")
-_STARTED = ("dev", "service", "glue")  # roles whose containers `up` starts
-_ON_USE = ("tool",)  # roles whose containers start when they are named
+_STARTED = ("dev", "service", "glue")  # roles whose containers are started by `up`
+_ON_USE = ("tool",)  # roles whose containers start on demand
 _LATER = {role.name: role.later for role in ROLES if role.later is not None}
 
 
 def list_credentials(env: EnvFile) -> tuple[str, ...]:
-    """The generated credentials the file's services ask for: ("db.password",)."""
+    """Return the generated credentials required by the file's services, as "db.password"."""
     container = names.name_containers(env.document)
     wanted = []
     for name, table in env.document.service.items():
@@ -44,7 +44,7 @@ def list_credentials(env: EnvFile) -> tuple[str, ...]:
 def resolve(
     env: EnvFile, *, instance: Instance, credentials: Mapping[str, str], profiles: tuple[str, ...] = ()
 ) -> Spec:
-    """The instance as the file wants it, with the containers of the given profiles (else those of DEVBOX_PROFILES)."""
+    """Return the spec of the instance, with the containers of the given profiles (default: DEVBOX_PROFILES)."""
     document = env.document
     expansion = Expansion(env, credentials)
     started = _list_active(document, profiles or env.profiles)
@@ -78,7 +78,7 @@ def resolve(
 
 
 def resolve_tests(env: EnvFile, *, instance: Instance, credentials: Mapping[str, str]) -> Spec:
-    """One cell: the tests and what they need. Nothing is published, nothing of the project changed."""
+    """Return the spec of one cell: tests and their needs, without published ports or project writes."""
     expansion = Expansion(env, credentials)
     tests, table = expansion.expand_tests(), env.document.test
     if tests is None or table is None:
@@ -102,7 +102,7 @@ def _isolate_cell(spec: ContainerSpec) -> ContainerSpec:
 
 
 class Expansion:
-    """Expands each table once, whatever asks for it first."""
+    """Expansion of all tables, each once."""
 
     def __init__(self, env: EnvFile, credentials: Mapping[str, str]) -> None:
         self._tables = env.document.list_tables()
@@ -126,11 +126,11 @@ class Expansion:
                 exports[label] = service.exports(table, label, self._context)
 
     def list_offers(self, label: str) -> dict[str, str]:
-        """What a table gives to whoever needs it."""
+        """Return the exports of a table."""
         return dict(self._context.exports.get(label, {}))
 
     def list_exports(self) -> dict[str, dict[str, str]]:
-        """What each service gives, by container: to dev, under the names it has there; without a dev, all of it."""
+        """Return the exports of each service, by container, with dev's names; without dev, all exports."""
         table, context = self._tables.get(dev.LABEL), self._context
         if isinstance(table, dev.DevTable):
             needs = {context.containers[need]: renames for need, renames in table.needs.items()}
@@ -140,7 +140,7 @@ class Expansion:
         return {context.names[label]: variables for label, variables in given.items() if variables}
 
     def expand_image(self, label: str) -> ImageSpec:
-        """The image of a table."""
+        """Return the image of a table."""
         if label not in self._images:
             self._images[label] = self._expand_table_image(label)
         return self._images[label]
@@ -154,7 +154,7 @@ class Expansion:
         return self._expand_built_image(label, table)
 
     def _expand_built_image(self, label: str, table: Model) -> ImageSpec:
-        """The image of a table that `devbox build` or `devbox install` makes."""
+        """Return the image of a table built by `devbox build` or `devbox install`."""
         if isinstance(table, build.BuildTable):
             return build.image(table, self._context)
         if isinstance(table, release.ImageTable):
@@ -168,26 +168,26 @@ class Expansion:
         )
 
     def expand_build(self) -> Build | None:
-        """What `[build]` does."""
+        """Return the expanded `[build]`, if any."""
         table = self._tables.get(build.LABEL)
         return build.expand(table, self._context) if isinstance(table, build.BuildTable) else None
 
     def expand_tests(self) -> Tests | None:
-        """What `[test]` does."""
+        """Return the expanded `[test]`, if any."""
         table = self._tables.get(test.LABEL)
         if not isinstance(table, test.TestTable):
             return None
         return test.expand(table, self._context, setup=self._find_setup(table.from_))
 
     def _find_setup(self, name: str | None) -> Setup | None:
-        """What makes a container of the image of this name ready; only dev's has something."""
+        """Return the setup of an image's container; only dev has one."""
         table = self._tables.get(dev.LABEL)
         if isinstance(table, dev.DevTable) and name and self._context.images.get(name) == dev.LABEL:
             return dev.build_setup(table, self._context)
         return None
 
     def expand_installs(self, profiles: tuple[str, ...]) -> dict[str, Install]:
-        """What `[install.NAME]` puts onto the host, by name."""
+        """Return the expanded `[install.NAME]` tables by name."""
         tables = {label: table for label, table in self._tables.items() if isinstance(table, install.InstallTable)}
         found = [
             install.expand(table, label, self._context, asleep=not _is_in_profiles(table, profiles))
@@ -196,7 +196,7 @@ class Expansion:
         return {each.name: each for each in found}
 
     def expand_container(self, label: str) -> ContainerSpec:
-        """The container of a table."""
+        """Return the container of a table."""
         table = self._tables[label]
         if isinstance(table, dev.DevTable):
             return dev.expand(table, self._context)
@@ -211,7 +211,7 @@ class Expansion:
         )
 
     def _find_saved(self, table: glue.GlueTable, label: str) -> dict[str, str]:
-        """The volumes that `backup` means, a container's or one by its name, each with a container that has it."""
+        """Return the volumes named in `backup`, by container or volume name, each with a container that mounts it."""
         if not table.backup:
             return {}
         known = [self.expand_container(name) for name in self._tables if names.parse_role(name) in ("dev", "service")]
@@ -229,11 +229,11 @@ class Expansion:
         return found
 
     def is_made(self, label: str) -> bool:
-        """Whether this version can make the image of a table."""
+        """True if the image of a table is supported."""
         return not self.list_spare_images([label])[1]
 
     def expand_tools(self, labels: Iterable[str]) -> dict[str, Tool]:
-        """What the tools of the file run, by their names."""
+        """Return the tools of the file by name."""
         tables = {label: table for label in labels if isinstance(table := self._tables[label], tool.ToolTable)}
         programs = [tool.build_program(table, label, self._context) for label, table in tables.items()]
         taken: dict[str, str] = {}
@@ -248,7 +248,7 @@ class Expansion:
         return {program.name: program for program in programs}
 
     def list_spare_images(self, labels: Iterable[str]) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
-        """The images of tables that `up` does not start; a sentence for each that this version can't make."""
+        """Return the images of tables not started by `up`, and a sentence per unsupported image."""
         found: dict[str, ImageSpec] = {}
         not_yet: list[str] = []
         for label in labels:
@@ -259,7 +259,7 @@ class Expansion:
         return found, tuple(dict.fromkeys(not_yet))
 
     def list_images(self, labels: Iterable[str]) -> dict[str, ImageSpec]:
-        """The images of tables, each after its parent."""
+        """Return the images of tables, each after its parent."""
         found: dict[str, ImageSpec] = {}
         for label in labels:
             chain = [self.expand_image(label)]
@@ -270,7 +270,7 @@ class Expansion:
 
 
 def _expand_release(env: EnvFile) -> ReleaseConfig | None:
-    """What the release runs, everywhere and where a stage's vars make it something else."""
+    """Return the config of the release, with the processes of stages whose vars change them."""
     if env.document.image is None:
         return None
     made = release.build_config(env.document.image)
@@ -283,7 +283,7 @@ def _expand_release(env: EnvFile) -> ReleaseConfig | None:
 
 
 def _expand_hooks(env: EnvFile) -> dict[str, Hook]:
-    """The hooks of the file, in the order in which they run."""
+    """Return the hooks of the file, in execution order."""
     table = env.document.hooks
     return {
         name: Hook(name=name, command=command, argv=argv, where=env.locate(("hooks", name)))
@@ -294,7 +294,7 @@ def _expand_hooks(env: EnvFile) -> dict[str, Hook]:
 
 
 def _list_active(document: Document, profiles: tuple[str, ...]) -> list[str]:
-    """Labels of the containers `up` starts: those of the profiles, and what they need."""
+    """Return the labels of the containers started by `up`: those of the profiles and their needs."""
     tables = {label: table for label, table in document.list_tables().items() if names.parse_role(label) in _STARTED}
     known = {profile for table in document.list_tables().values() for profile in getattr(table, "profiles", ())}
     for profile in profiles:
@@ -304,12 +304,12 @@ def _list_active(document: Document, profiles: tuple[str, ...]) -> list[str]:
 
 
 def _list_on_demand(document: Document) -> list[str]:
-    """Labels of the containers that start on use."""
+    """Return the labels of on-demand containers."""
     return [label for label in document.list_tables() if names.parse_role(label) in _ON_USE]
 
 
 def add_needs(document: Document, labels: list[str]) -> list[str]:
-    """The labels and what they need, transitively, in the order of the file."""
+    """Return the labels and their needs, transitively, in file order."""
     by_name = names.list_needable(document)
     waiting = list(labels)
     active: set[str] = set()
@@ -327,7 +327,7 @@ def _list_reached(table: Model) -> tuple[str, ...]:
 
 
 def _find_sleeping(document: Document, active: Iterable[str]) -> dict[str, str]:
-    """The containers whose profiles are off, each with the first of them."""
+    """Return the containers of disabled profiles, each with its first profile."""
     name = names.name_containers(document)
     tables = document.list_tables().items()
     asleep = {label: table for label, table in tables if label not in active and names.parse_role(label) in _STARTED}
@@ -340,7 +340,7 @@ def _is_in_profiles(table: Model, profiles: tuple[str, ...]) -> bool:
 
 
 def _find_branched(document: Document, containers: Iterable[ContainerSpec]) -> dict[str, str]:
-    """The volumes of services whose data is each branch's own; which branch is checked out, is looked at later."""
+    """Return the volumes of services with data per branch; the current branch is determined later."""
     own = {f"service.{name}" for name, table in document.service.items() if table.data == "branch"}
     mounts = (mount for spec in containers if spec.label in own for mount in spec.mounts)
     return {mount.source: mount.source for mount in mounts if mount.kind == "volume"}
@@ -352,7 +352,7 @@ def _list_volumes(containers: Iterable[ContainerSpec]) -> tuple[Volume, ...]:
 
 
 def _expand_watches(document: Document, active: Iterable[str]) -> tuple[Watch, ...]:
-    """What happens to the containers when files change."""
+    """Return the watch rules of the containers."""
     name, tables = names.name_containers(document), document.list_tables()
     return tuple(
         Watch(container=name[label], paths=watch.paths, ignore=watch.ignore, do=watch.do)
@@ -363,7 +363,7 @@ def _expand_watches(document: Document, active: Iterable[str]) -> tuple[Watch, .
 
 
 def _list_unsupported(document: Document) -> tuple[str, ...]:
-    """One sentence for each table whose command this version lacks."""
+    """Return one sentence per table that this version does not support."""
     found = [(_LATER.get(names.parse_role(label)), label, table) for label, table in document.list_tables().items()]
     sentences = [later(label, table) for later, label, table in found if later is not None]
     return (

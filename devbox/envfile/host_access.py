@@ -1,4 +1,4 @@
-"""What a file wants of this machine beside containers, all of it: secrets from outside, and hooks."""
+"""Host access of a file beyond containers: external secrets and hooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHELL = ("/bin/sh", "-c")
 
 
 def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
-    """All that `devbox trust` is about, in the order of the file. Pure but for links of secrets."""
+    """Return all access subject to `devbox trust`, in file order. Pure except for links of secrets."""
     own = tuple(
         HostAccess(
             container=HOOKS,
@@ -30,7 +30,7 @@ def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
 
 
 def list_stage_access(resolved: Spec) -> tuple[HostAccess, ...]:
-    """What stages want of this machine: secrets from outside, and the commands of gates and metrics."""
+    """Return the host access of stages: external secrets, and commands of gates and metrics."""
     found: list[HostAccess] = []
     for stage in resolved.stages.values():
         label = f"stage.{stage.name}"
@@ -65,13 +65,13 @@ def _list_external(stage: Stage) -> dict[str, Secret]:
 
 
 def _list_headers(stage: Stage) -> dict[str, Secret]:
-    """What servers of metrics want to be shown."""
+    """Return the authorization headers of metric servers."""
     known = (each for each in stage.strategy.outside if each.authorization)
     return {f"{each.name}.authorization": Secret(reference=each.authorization) for each in known}
 
 
 def _list_process_secrets(resolved: Spec, stage: Stage) -> list[dict[str, Secret]]:
-    """The secrets of each process, without those for which the stage has others: names of two may be the same."""
+    """Return the secrets of each process without those overridden by the stage; names may repeat between processes."""
     processes = resolved.release.get_stage_processes(stage.environment) if resolved.release else {}
     return [
         {name: secret for name, secret in process.secrets.items() if name not in stage.secrets}
@@ -80,14 +80,14 @@ def _list_process_secrets(resolved: Spec, stage: Stage) -> list[dict[str, Secret
 
 
 def format_command(access: HostAccess) -> str:
-    """The command of a gate or a metric as it was written."""
+    """Return the command of a gate or metric as written."""
     text = access.reference.partition(":")[2]
     words = shlex.split(text)
     return words[-1] if tuple(words[:-1]) == _SHELL else text
 
 
 def describe_refusal(access: HostAccess) -> str:
-    """Why nothing is started: the sentence for a person."""
+    """Return the user message for refused access."""
     if access.container == HOOKS:
         command = access.reference.partition(":")[2]
         return (

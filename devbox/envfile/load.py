@@ -1,4 +1,4 @@
-"""Loading: read → override → fill in variables → validate → check. Everything that touches the disk happens here."""
+"""Loader: read → override → substitute variables → validate → check. All disk access is here."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Origins = dict[Key, str]
 
 
 def find_origins(source: TomlFile) -> Origins:
-    """Key → `file:line` of one file."""
+    """Map each key to the `file:line` in one file."""
     return {key: f"{source.name}:{line}" for key, line in source.lines.items()}
 
 
 def merge(base: TomlFile, local: TomlFile) -> tuple[dict[str, Any], Origins]:
-    """The merged value, and where each part of it comes from."""
+    """Return the merged value, and the origin of each part."""
     origins = find_origins(base)
     data = _merge_tables(base.data, local.data, (), local, origins)
     return data, origins
@@ -74,7 +74,7 @@ def _append(old: Any, added: Any, key: Key, local: TomlFile, origins: Origins) -
 
 
 def _replace_origins(source_key: Key, key: Key, local: TomlFile, origins: Origins) -> None:
-    """What the local file says at `source_key` now stands at `key`; what stood there is gone."""
+    """Move the origins of `source_key` in the local file to `key`, replacing the previous ones."""
     for stale in [other for other in origins if other[: len(key)] == key]:
         del origins[stale]
     depth = len(source_key)
@@ -90,7 +90,7 @@ _QUOTED = re.compile(r"""(?P<mark>["'])(?P<text>.*)(?P=mark)\s*(?:\#.*)?""")
 
 
 def load_dotenv(path: str, *, name: str, within: str = "") -> dict[str, str]:
-    """The variables of an env file, which must lie `within`. Empty lines and lines with `#` in front say nothing."""
+    """Load the variables of an env file below `within`. Empty lines and lines that start with `#` are ignored."""
     variables: dict[str, str] = {}
     for number, line in enumerate(read_text(path, name=name, within=within).splitlines(), start=1):
         text = line.strip()
@@ -121,8 +121,8 @@ PROFILES = "DEVBOX_PROFILES"
 class EnvFile:
     """A loaded env file.
 
-    `inputs` are all files it was made from, also those whose appearing would change it; `variables` the environment
-    variables it depends on; `env_files` the variables of each env file by its path as written.
+    `inputs`: all files that affect it, including missing ones; `variables`: environment variables that affect it;
+    `env_files`: variables of each env file, by its path as written.
     """
 
     document: Document
@@ -136,19 +136,19 @@ class EnvFile:
     profiles: tuple[str, ...]
     inputs: tuple[str, ...]
     variables: tuple[str, ...]
-    staged: Mapping[str, EnvFile] = field(default_factory=dict)  # the file by the vars of each stage that has some
+    staged: Mapping[str, EnvFile] = field(default_factory=dict)  # the file by the vars of each stage that has vars
 
     def select_stage(self, name: str) -> EnvFile:
-        """The file as a stage has it: by its own vars."""
+        """Return the file by the vars of a stage."""
         return self.staged.get(name, self)
 
     def locate(self, key: Key) -> str:
-        """`file:line` of a key, or of the nearest table above it that is written."""
+        """Return the `file:line` of a key, or of its nearest written parent."""
         return make_locator(self.origins, self.file)(key)
 
 
 def load(start: str, *, file: str | None = None) -> EnvFile:
-    """The env file at or above `start`; anything wrong with it is one EnvFileError."""
+    """Load the env file at or above `start`; raise one EnvFileError for all problems."""
     root, name = project.find(start, file=file)
     data, origins, inputs = _read(root, name)
     where = make_locator(origins, name)
@@ -190,16 +190,16 @@ def _load(data: dict[str, Any], origins: Origins, *, root: str, name: str, input
 
 
 def load_each_cell(env: EnvFile, given: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, EnvFile]]:
-    """The loaded file by the vars of each cell of its test matrix, by the names of the cells."""
+    """Yield the file by the vars of each matrix cell, by cell name."""
     data, _, _ = _read(env.root, env.file)
     for name, own in given.items():
         yield name, _load_with_vars(env, data, own, about=f"the cell {name}") if own else env
 
 
 def _load_with_vars(env: EnvFile, data: dict[str, Any], own: Mapping[str, str], *, about: str) -> EnvFile:
-    """The file by other vars. Those were filled in already: nothing in them is a reference any more."""
+    """Load the file by other vars. Their values are already substituted, so that no reference remains in them."""
     own = {name: value.replace("${", "$${") for name, value in own.items()}
-    changed = {**data, "vars": {**own, **data.get("vars", {}), **own}}  # before what refers to them
+    changed = {**data, "vars": {**own, **data.get("vars", {}), **own}}  # before variables that refer to them
     try:
         return _load(changed, dict(env.origins), root=env.root, name=env.file, inputs=env.inputs)
     except EnvFileError as error:
@@ -209,7 +209,7 @@ def _load_with_vars(env: EnvFile, data: dict[str, Any], own: Mapping[str, str], 
 
 
 def make_locator(origins: Mapping[Key, str], file: str) -> Callable[[Key], str]:
-    """A function that gives `file:line` of a key, or of the nearest key above it."""
+    """Return a function that maps a key to the `file:line` of the key or its nearest parent."""
 
     def where(key: Key) -> str:
         while key and key not in origins:
@@ -220,7 +220,7 @@ def make_locator(origins: Mapping[Key, str], file: str) -> Callable[[Key], str]:
 
 
 def _read(root: str, name: str) -> tuple[dict[str, Any], Origins, tuple[str, str]]:
-    """The raw data with the local file merged in."""
+    """Read the raw data with the local file merged in."""
     path, local_path = os.path.join(root, name), os.path.join(root, project.LOCAL_FILE)
     source = read(path, name=name)
     inputs = (path, local_path)
@@ -232,7 +232,7 @@ def _read(root: str, name: str) -> tuple[dict[str, Any], Origins, tuple[str, str
 
 
 def _check_requires(data: Mapping[str, Any], where: Callable[[Key], str]) -> None:
-    """A file for another version is told so before anything of it is misunderstood."""
+    """Reject a file for another version before any other error."""
     table = data.get("project")
     requires = table.get("requires") if isinstance(table, dict) else None
     if requires is None:
@@ -267,7 +267,7 @@ def _validate(data: dict[str, Any], where: Callable[[Key], str]) -> Document:
 def _load_recipes(
     document: Document, root: str, where: Callable[[Key], str]
 ) -> tuple[dict[str, Recipe], tuple[str, ...]]:
-    """The recipes the file uses, and every place one was looked for."""
+    """Load the recipes used by the file; also return every path that was tried."""
     found: dict[str, Recipe] = {}
     looked: list[str] = []
     missing: list[Problem] = []
@@ -298,6 +298,6 @@ def _load_env_files(document: Document, root: str) -> dict[str, dict[str, str]]:
 
 
 def _derive_name(root: str) -> str:
-    """A project's name from its directory's."""
+    """Derive a project name from its directory."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", os.path.basename(root).lower())[:63].strip("-_")
     return plain or "project"

@@ -1,4 +1,4 @@
-"""How names written in the file find their tables."""
+"""Resolution of table names in the file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _ROLE = {role.name: role for role in ROLES}
 
 
 def parse_role(label: str) -> str:
-    """The role of a table's label."""
+    """Return the role of a label."""
     return label.partition(".")[0]
 
 
 def name_containers(document: Document) -> dict[str, str]:
-    """Label → container name: the last part, or the whole label where another role has claimed that."""
+    """Map labels to container names: the last part, or the whole label if another role uses that name."""
     names: dict[str, str] = {}
     for label in document.list_tables():
         short = label.rpartition(".")[2]
@@ -25,13 +25,13 @@ def name_containers(document: Document) -> dict[str, str]:
 
 
 def list_sources(document: Document) -> dict[str, str]:
-    """What may stand in `from` → label. A base's short name comes before that of any other role."""
+    """Map valid values of `from` to labels. A base's short name takes precedence."""
     labels = [label for label in document.list_tables() if _ROLE[parse_role(label)].source]
     return _index_by_name(sorted(labels, key=lambda label: parse_role(label) != "base"))
 
 
 def list_needable(document: Document) -> dict[str, str]:
-    """What may stand in `needs` → label."""
+    """Map valid values of `needs` to labels."""
     return _index_by_name([label for label in document.list_tables() if _ROLE[parse_role(label)].needed])
 
 

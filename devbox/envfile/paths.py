@@ -1,4 +1,4 @@
-"""Paths of the project that the file or a recipe names: each must be there, and lead nowhere else."""
+"""Checks of project paths in the file and in recipes: they must exist and not lead out of the project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from devbox.roles.recipes import Recipe
 
 
 def check_paths(document: Document, root: str) -> Iterator[Problem]:
-    """What is wrong with the env files and mounts of tables."""
+    """Check the env files and mounts of tables."""
     for label, table in document.list_tables().items():
         if not isinstance(table, RunParts):
             continue
@@ -27,7 +27,7 @@ def check_paths(document: Document, root: str) -> Iterator[Problem]:
 def check_recipe_paths(
     document: Document, known: Mapping[str, Recipe], root: str, where: Callable[[Key], str]
 ) -> Iterator[Problem]:
-    """What is wrong with the paths that a service's recipe mounts, unless the table mounts its own there."""
+    """Check the mounts of service recipes, unless the table mounts its own path there."""
     for name, table in document.service.items():
         recipe = known.get(table.recipe or "")
         if table.recipe is None or recipe is None:
@@ -43,7 +43,7 @@ def check_recipe_paths(
 
 
 def _find_fault(path: str, root: str) -> str:
-    """Why a path can't be mounted; empty where it can."""
+    """Return why a path cannot be mounted; "" if it can."""
     real = os.path.realpath(os.path.join(root, path))
     if not os.path.exists(real):
         return f"there is no {path} in the project"

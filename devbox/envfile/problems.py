@@ -1,4 +1,4 @@
-"""What is wrong with an env file, as sentences with `file:line`."""
+"""Problems of an env file, as sentences with `file:line`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong: the key it stands at, a sentence, and what to do (may be empty)."""
+    """A problem: key, sentence and remedy (may be empty)."""
 
     key: Key
     sentence: str
@@ -26,7 +26,7 @@ class Problem:
 
 
 def format_key(key: Key) -> str:
-    """A key for a person: `[service.db] ports`."""
+    """Format a key for the user: `[service.db] ports`."""
     names = [part for part in key if isinstance(part, str)]
     depth = 2 if names and names[0] in ("base", "tool", "service", "glue", "install", "stage") else 1
     if names[:2] == ["image", "process"]:
@@ -39,7 +39,7 @@ def format_key(key: Key) -> str:
 
 
 def raise_first(problems: Sequence[Problem], where: Callable[[Key], str]) -> None:
-    """Raise one EnvFileError for all problems, in the order of the file, the first few told; none: return."""
+    """Raise one EnvFileError that lists the first problems in file order; return if there are none."""
     if not problems:
         return
     first, *others = sorted(_deduplicate(problems), key=lambda problem: _parse_place(where(problem.key)))
@@ -58,7 +58,7 @@ def _parse_place(where: str) -> tuple[str, int]:
     return (file, int(line)) if line.isdigit() else (where, 0)
 
 
-# Another tool's key → devbox's key in the same table.
+# Key of another tool → devbox's key in the same table.
 _KEYS = {
     "environment": "env",
     "envs": "env",
@@ -103,7 +103,7 @@ _KEYS = {
     "envlist": "matrix",
     "env_list": "matrix",
 }
-# Another tool's key → where devbox has it, if that is not a key of the same table.
+# Key of another tool → hint, if devbox has no such key in the same table.
 _ELSEWHERE = {
     "version": '[project] requires = ">=0.1" is the least devbox; the file has no version',
     "services": "write one [service.NAME] for each service",
@@ -147,7 +147,7 @@ _ELSEWHERE = {
 }  # fmt: skip
 
 
-# The form of a key of devbox that other tools write as a list.
+# Form of devbox keys that other tools write as a list.
 _FORMS = {
     "volumes": 'volumes = { data = "/data" }; a directory: mounts = [{ source = "src", target = "/src" }]',
     "env": 'env = { NAME = "value" }',
@@ -157,12 +157,12 @@ _FORMS = {
 
 
 def suggest_form(name: str) -> str:
-    """`; write X` for a key whose value is not the table that devbox expects; "" for any other key."""
+    """Return `; write X` for a key that must be a table; "" for other keys."""
     return f"; write {_FORMS[name]}" if name in _FORMS else ""
 
 
 def suggest_term(name: str, known: Container[str]) -> str:
-    """`; devbox calls it X` for another tool's key in a table with the `known` keys; "" for any other key."""
+    """Return a hint for another tool's key in a table with the `known` keys; "" for other keys."""
     own = _KEYS.get(name, "")
     if own in known:
         return f"; devbox calls it `{own}`"
@@ -191,13 +191,13 @@ _FIXED = {
     "less_than": "must be less than {lt:g}",
     "less_than_equal": "must be at most {le:g}",
 }
-# Errors of validators that go on with the table's name as their subject.
+# Validator errors that continue a sentence about the key.
 _VERBS = ("has ", "says ", "needs ", "can't ", "names ", "must ", "is ", "contains ")
 _LISTED = 12
 
 
 def list_problems(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> list[Problem]:
-    """One problem per thing that is wrong; what merely follows from another is left out."""
+    """Return one problem per error; consequential errors are left out."""
     found = [(_locate_key(details["loc"], data), details) for details in error.errors(include_url=False)]
     return [_build_problem(key, details, model) for key, details in found]
 
@@ -231,7 +231,7 @@ def _describe_error(key: Key, details: ErrorDetails) -> str:
 
 
 def _name_key(key: Key) -> str:
-    """A key for a person, an item of a list by its number."""
+    """Format a key for the user, with the number of a list item."""
     number = key[-1] if key else ""
     return f"{format_key(key)} (number {number + 1})" if isinstance(number, int) else format_key(key)
 
@@ -252,12 +252,12 @@ def _report_unknown(key: Key, model: type[BaseModel]) -> Problem:
 
 
 def list_keys(model: type[BaseModel] | None) -> set[str]:
-    """The keys a table may have, as they are written."""
+    """Return the keys of a table, as written in the file."""
     return {info.alias or name for name, info in model.model_fields.items()} if model else set()
 
 
 def _find_model(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
-    """The schema of the table at `key`, found by walking the annotations."""
+    """Return the schema of the table at `key`, by its annotations."""
     candidates: list[Any] = [model]
     for part in key:
         candidates = [found for candidate in candidates for found in _list_inner(candidate, part)]
@@ -297,7 +297,7 @@ def _is_generic(annotation: Any, kinds: tuple[type, ...]) -> bool:
 
 
 def _locate_key(loc: tuple[int | str, ...], data: Any) -> Key:
-    """The part of pydantic's location that exists in the file: tags of unions and missing keys do not."""
+    """Return the part of a pydantic location that exists in the file, without union tags and missing keys."""
     key: Key = ()
     for part in loc:
         in_table = isinstance(data, dict) and part in data

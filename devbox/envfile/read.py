@@ -1,4 +1,4 @@
-"""From a file on disk to a TOML value with positions."""
+"""TOML reader with line numbers."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _TOKEN = re.compile(
 
 
 def index(text: str) -> Lines:
-    """Key path → line, counted from 1. Items of lists have their number as the last part of the path.
+    """Map key paths to lines, counted from 1. List items have their index as the last part of the path.
 
-    A table that only its children mention has the line of the first child.
+    A table mentioned only by its children has the line of the first child.
     """
     return _TomlScanner(text).scan()
 
 
 class _TomlScanner:
-    """One pass over the tokens, knowing at each place which key it is at."""
+    """Scanner that tracks the current key in one pass over the tokens."""
 
     def __init__(self, text: str) -> None:
         self.lines: Lines = {}
@@ -47,7 +47,7 @@ class _TomlScanner:
         self._advance()
 
     def scan(self) -> Lines:
-        """Statements until the end: headers and keys."""
+        """Scan all statements: headers and keys."""
         table: Key = ()
         while self._kind:
             if self._kind == "newline":
@@ -59,7 +59,7 @@ class _TomlScanner:
         return self.lines
 
     def _advance(self) -> None:
-        """The next token that is not space, keeping count of lines."""
+        """Advance to the next token other than space; count lines."""
         self._line += self._text.count("\n")
         for match in self._tokens:
             if match.lastgroup != "space":
@@ -85,7 +85,7 @@ class _TomlScanner:
         return path
 
     def _add_item_numbers(self, key: Key, *, including_itself: bool) -> Key:
-        """A header's path, with the number of the current item after each array of tables in it."""
+        """Return a header's path with the index of the current item after each array of tables."""
         path: Key = ()
         for depth, part in enumerate(key):
             path = (*path, part)
@@ -101,7 +101,7 @@ class _TomlScanner:
         self._scan_value(path)
 
     def _scan_key(self) -> Key:
-        """A dotted key, up to what follows it."""
+        """Scan a dotted key."""
         parts: list[str] = []
         while self._kind in ("bare", "string") or self._text == ".":
             if self._text != ".":
@@ -140,14 +140,14 @@ class _TomlScanner:
         self._advance()
 
     def _record(self, path: Key, line: int) -> None:
-        """Remember a path and the tables above it that have no line yet."""
+        """Record a path, and its parent tables without a line."""
         for depth in range(1, len(path)):
             self.lines.setdefault(path[:depth], line)
         self.lines.setdefault(path, line)
 
 
 def _unquote(text: str) -> str:
-    """A key without its quotes. Escapes are undone by the reader of TOML itself."""
+    """Unquote a key. Escapes are resolved by tomllib."""
     if text.startswith('"') and "\\" in text:
         import tomllib
 
@@ -156,9 +156,9 @@ def _unquote(text: str) -> str:
 
 
 LIMIT = 4 * 1024 * 1024
-DEEPEST = 64  # tables and lists in each other; an env file needs about six
+DEEPEST = 64  # nesting depth of tables and lists; an env file needs about six
 
-# Names of other tools' files.
+# File names of other tools.
 _FOREIGN = (
     ("*compose*.y*ml", "a Compose file"),
     ("*devcontainer.json", "a Dev Container file"),
@@ -173,7 +173,7 @@ _POSITION = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|e
 
 @dataclass(frozen=True, kw_only=True)
 class TomlFile:
-    """A TOML file as read. `name` is how messages call it."""
+    """A parsed TOML file. `name` is used in messages."""
 
     name: str
     data: dict[str, Any]
@@ -181,7 +181,7 @@ class TomlFile:
 
 
 def read(path: str, *, name: str, within: str = "", may_be_empty: bool = False) -> TomlFile:
-    """A TOML file that lies in a directory; whatever is wrong with it is one EnvFileError."""
+    """Read a TOML file; every error is an EnvFileError."""
     _refuse_foreign_format(name)
     text = read_text(path, name=name, within=within)
     if not text.strip() and not may_be_empty:
@@ -200,7 +200,7 @@ def read(path: str, *, name: str, within: str = "", may_be_empty: bool = False) 
 
 
 def read_text(path: str, *, name: str, within: str = "") -> str:
-    """A text file of at most LIMIT bytes `within` a directory, which no link to it leads out of; else in its own."""
+    """Read a text file of at most LIMIT bytes; links must not leave `within` (default: its own directory)."""
     root = within or os.path.dirname(path)
     try:
         raw = safe_files.read(root, os.path.relpath(path, root), limit=LIMIT)
@@ -222,7 +222,7 @@ def read_text(path: str, *, name: str, within: str = "") -> str:
 
 
 def _is_deep(data: dict[str, Any]) -> bool:
-    """Whether what is in each other goes deeper than those who walk through it do. Dotted keys make depth, too."""
+    """True if the data is nested deeper than recursive functions support. Dotted keys count, too."""
     row: list[Any] = [data]
     for _ in range(DEEPEST):
         row = [inner for each in row for inner in (each.values() if isinstance(each, dict) else each)]
@@ -235,7 +235,7 @@ def _build_depth_error(name: str) -> EnvFileError:
 
 
 def _refuse_foreign_format(name: str) -> None:
-    """EnvFileError if the name says that the file is another tool's."""
+    """Raise EnvFileError if the file name belongs to another tool."""
     if name.endswith(".toml"):
         return
     if tool := next((tool for pattern, tool in _FOREIGN if fnmatch.fnmatch(name.lower(), pattern)), ""):

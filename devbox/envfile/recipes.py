@@ -1,4 +1,4 @@
-"""Reading recipes: the project's own `recipes/NAME.toml` first, then those devbox ships."""
+"""Recipes: the project's own `recipes/NAME.toml` first, then those shipped with devbox."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from devbox.roles.tool import ToolTable
 
 
 def list_candidates(name: str, root: str) -> tuple[str, str]:
-    """Where a recipe is looked for, in order."""
+    """Return the paths tried for a recipe, in order."""
     return f"{root}/recipes/{name}.toml", f"{find_data_dir('recipes')}/{name}.toml"
 
 
 def find(name: str, root: str) -> str | None:
-    """The file of a recipe; None where there is no such recipe."""
+    """Return the file of a recipe, or None."""
     if "/" in name or name.startswith("."):
         return None
     own, shipped_ = list_candidates(name, root)
@@ -39,7 +39,7 @@ def find(name: str, root: str) -> str | None:
 
 
 def load(path: str) -> Recipe:
-    """A recipe's file, its head validated."""
+    """Load a recipe's file and validate its header."""
     name = f"recipes/{os.path.basename(path)}"
     source = read.read(path, name=name, within=_find_home(path))
 
@@ -57,19 +57,19 @@ def load(path: str) -> Recipe:
 
 
 def compute_digest(name: str, root: str) -> str:
-    """The digest of a recipe's file, which is there."""
+    """Return the digest of an existing recipe file."""
     path = find(name, root) or name
     text = read.read_text(path, name=f"recipes/{name}.toml", within=_find_home(path))
     return ids.compute_sha256(text.encode())
 
 
 def _find_home(path: str) -> str:
-    """The directory of all recipes of a project, or of devbox, is `recipes` in it."""
+    """Return the directory that contains `recipes`."""
     return os.path.dirname(os.path.dirname(path))
 
 
 def list_names(root: str) -> list[str]:
-    """The names of all recipes the project can use."""
+    """Return the names of all recipes available to the project."""
     own: list[str] = []
     with contextlib.suppress(OSError):
         own = safe_files.list_names(root, "recipes") if root else []
@@ -77,7 +77,7 @@ def list_names(root: str) -> list[str]:
 
 
 def list_shipped() -> set[str]:
-    """The names of the recipes that come with devbox."""
+    """Return the names of the recipes shipped with devbox."""
     return _strip_suffix(os.listdir(find_data_dir("recipes")))
 
 
@@ -93,7 +93,7 @@ def _find_line(key: Key, source: read.TomlFile) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterFacts:
-    """What a use may set. `default` is None where it must."""
+    """A recipe parameter. `default` is None if it is required."""
 
     name: str
     description: str
@@ -103,21 +103,21 @@ class ParameterFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceFacts:
-    """How it runs as a service of its own name. Credentials in `exports` are shown as their names."""
+    """Defaults of the recipe as a service of its own name. Credentials in `exports` are shown by name."""
 
     port: int
     command: tuple[str, ...]
     volumes: dict[str, str]
-    mounts: dict[str, str]  # path of the project → where it is seen
+    mounts: dict[str, str]  # project path → mount target
     health: str
     exports: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeFacts:
-    """A recipe. `own`: of the project; `shadows`: of the project, with the name of one that devbox ships.
+    """A recipe. `own`: of the project; `shadows`: of the project, and replaces a shipped one.
 
-    `versions` are the choices of its first parameter; `steps` one line for each layer, with the defaults.
+    `versions`: choices of the first parameter; `steps`: one line per layer, with default parameters.
     """
 
     name: str
@@ -133,7 +133,7 @@ class RecipeFacts:
 
 
 def describe_recipe(name: str, root: str) -> RecipeFacts:
-    """A recipe by its name, as the project in `root` sees it ("" outside of projects)."""
+    """Describe a recipe as seen by the project in `root` ("" outside of projects)."""
     path = find(name, root)
     if path is None:
         known = list_names(root)
@@ -160,7 +160,7 @@ def describe_recipe(name: str, root: str) -> RecipeFacts:
 
 
 def render_example(found: RecipeFacts) -> str:
-    """The tables to paste, with the first parameter written out."""
+    """Render an example to paste, with the first parameter."""
     head = f"service.{found.name}" if found.service else "dev"
     lines = [f"[{head}]", f'recipe = "{found.name}"']
     if found.parameters:
@@ -191,7 +191,7 @@ def _describe_service(part: ServicePart, use: RecipeUse) -> ServiceFacts:
 
 
 def _describe_health(table: HealthTable) -> str:
-    """What is asked, in words."""
+    """Describe a health check."""
     probe = table.to_health(default_port=0)
     if probe.http:
         return f"GET {probe.http} on port {probe.port} succeeds"
@@ -202,7 +202,7 @@ def _describe_health(table: HealthTable) -> str:
 
 
 def build_tool_image(name: str, table: Mapping[str, object], *, root: str) -> ImageSpec:
-    """The image of `table`, which is as `[tool.NAME]` would be written and has no `from`."""
+    """Return the image of `table`, in the form of `[tool.NAME]` without `from`."""
     checked = ToolTable.model_validate(dict(table))
     path = find(checked.recipe, root) if checked.recipe else None
     context = ExpansionContext(

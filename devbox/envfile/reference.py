@@ -1,6 +1,6 @@
-"""The reference of devbox.toml, written from its tables: `python -m devbox.envfile.reference`.
+"""Generator of the devbox.toml reference: `python -m devbox.envfile.reference`.
 
-Examples are the lines of devbox.toml.example, which a test loads.
+Examples are lines of devbox.toml.example, which a test loads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ beside the file (not committed) overrides by key; a list there replaces, `{ appe
 For completion and checks in an editor: [editors](../how-to/editors.md).
 """
 
-# Every section in order: a table, and how it is headed. Shared ones come before the roles that take them.
+# All sections in order, with titles. Shared tables precede the roles that include them.
 SECTIONS: dict[type[Model], str] = {
     Document: "The file",
     ProjectTable: "[project]",
@@ -75,12 +75,12 @@ SECTIONS: dict[type[Model], str] = {
     HooksTable: "[hooks]",
 }
 _SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")
-# A value of TOML that ends on its line: text, a list, an inline table, or a bare word.
+# A TOML value on one line: string, list, inline table or bare word.
 _VALUE = r"""(?:"(?:[^"\\]|\\.)*"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{(?:[^{}]|\{[^{}]*\})*\}|[\w.+-]+)"""
 
 
 def render_manual() -> str:
-    """The whole page."""
+    """Return the whole page."""
     examples = _Examples(_read_example_file())
     sections = [_render_section(table, title, examples) for table, title in SECTIONS.items()]
     return "\n".join([_HEAD, *("\n".join(section) for section in sections), *_render_kinds()]) + "\n"
@@ -129,14 +129,14 @@ def _read_example_file() -> str:
 
 
 class _Examples:
-    """Lines of the example file by the table and key they show."""
+    """Lines of the example file by table and key."""
 
     def __init__(self, text: str) -> None:
         self._lines = text.splitlines()
         self._index = read.index(text)
 
     def find(self, table: type[Model], key: str) -> str:
-        """What sets the key in such a table; "" where that spans several lines."""
+        """Return the example for a key of a table; "" if it spans several lines."""
         setting = re.compile(rf"(?<![\w-]){key}\s*=\s*{_VALUE}")
         places = (line for path, line in self._index.items() if path[-1] == key and table in _find_tables(path[:-1]))
         found = (setting.search(_strip_comment(self._lines[line - 1])) for line in places)
@@ -144,17 +144,17 @@ class _Examples:
 
 
 def _find_tables(path: Key) -> set[type[Model]]:
-    """The tables whose keys may stand at the place `path` of a file, with those they take keys from."""
+    """Return the tables whose keys are valid at `path`, with their parent tables."""
     found: list[type[Model]] = [Document]
     for part in path:
         inner = [info for table in found for name, info in table.model_fields.items() if (info.alias or name) == part]
-        if inner:  # else it is the name of a table, or the number of an item
+        if inner:  # otherwise a table name or item index
             found = [table for info in inner for table in schema.find_tables(info.annotation)]
     return {part for table in found for part in schema.list_table_parts(table)}
 
 
 def _strip_comment(line: str) -> str:
-    """The line without the comment at its end and the comma of a list's item."""
+    """Return the line without its comment and trailing comma."""
     match = re.match(r"""((?:[^#"']|"(?:[^"\\]|\\.)*"|'[^']*')*)""", line)
     return (match[1] if match else line).strip().rstrip(",")
 

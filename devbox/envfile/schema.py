@@ -1,4 +1,4 @@
-"""The file as devbox understands it, as plain values: `devbox config`, and the JSON Schema for editors."""
+"""Schema of the env file as plain data: `devbox config`, and the JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from devbox.roles import fields, glue, install, network, parts, release, test
 from devbox.roles.context import Key
 from devbox.roles.fields import Model
 
-# What each parser reads, in the words of the reference.
+# Name of each parser's values in the reference.
 KINDS: dict[Callable[..., Any], str] = {
     fields.parse_text: "string",
     fields.parse_strings: "list of strings",
@@ -62,14 +62,14 @@ KINDS: dict[Callable[..., Any], str] = {
 
 
 def describe_kind(info: FieldInfo, link: Callable[[type[Model]], str]) -> str:
-    """What may be written for a key. `link` leads to a table's section."""
+    """Return the kind of a key's value. `link` renders a link to a table's section."""
     return _describe_annotation(
         Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation, link
     )
 
 
 def describe_default(info: FieldInfo, kind: str) -> str:
-    """What counts where the key is left out; "" where that is nothing worth telling."""
+    """Return the default of a key; "" if there is none worth mentioning."""
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True, validated_data={})
@@ -105,7 +105,7 @@ def _pluralize(kind: str) -> str:
 
 
 def list_tables(table: type[Model]) -> list[type[Model]]:
-    """Every table that can stand in `table`, itself first, each once."""
+    """Return all tables reachable from `table`, itself first, each once."""
     found = [table]
     for each in found:
         for field in each.model_fields.values():
@@ -114,24 +114,24 @@ def list_tables(table: type[Model]) -> list[type[Model]]:
 
 
 def list_table_parts(table: type[Model]) -> list[type[Model]]:
-    """The tables that a table takes its keys from, itself last."""
+    """Return the tables that a table inherits keys from, itself last."""
     return [each for each in reversed(table.__mro__) if issubclass(each, Model) and each is not Model]
 
 
 def describe_keys(table: type[Model]) -> dict[str, str]:
-    """Key as written in the file → what it means, inherited keys included."""
+    """Return the description of each key, inherited keys included."""
     texts = {name: text for part in list_table_parts(table) for name, text in _read_texts(part).items()}
     return {info.alias or name: texts[name] for name, info in table.model_fields.items()}
 
 
 def list_own_keys(table: type[Model]) -> list[str]:
-    """The attributes that a table has by itself."""
+    """Return the attributes defined by a table itself."""
     return [name for name in inspect.get_annotations(table) if name in table.model_fields]
 
 
 @cache
 def _read_texts(table: type[Model]) -> dict[str, str]:
-    """The string below each attribute of the class."""
+    """Return the docstring below each attribute of the class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(table))).body[0]
     statements = body.body if isinstance(body, ast.ClassDef) else []
     found = {}
@@ -143,7 +143,7 @@ def _read_texts(table: type[Model]) -> dict[str, str]:
 
 
 def find_tables(annotation: Any) -> Iterator[type[Model]]:
-    """The tables that an annotation names."""
+    """Yield the tables in an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, Model):
         yield annotation
     for argument in get_args(annotation):
@@ -154,19 +154,19 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def describe(env: EnvFile) -> dict[str, Any]:
-    """What the file says, variables filled and the local file merged. Defaults are left out, but for the name."""
+    """Return the file's values with variables and local overrides applied, without defaults except the name."""
     values = env.document.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return {"project": {**values.pop("project", {}), "name": env.name}, **values}
 
 
 def list_origins(env: EnvFile) -> dict[str, str]:
-    """For every value of `describe`, by its dotted key, the `file:line` it comes from, or "default"."""
+    """Return the `file:line` or "default" of every value of `describe`, by dotted key."""
     found = {".".join(map(str, key)): env.locate(key) for key, _ in _list_leaves(describe(env), ())}
     return found if env.document.project.name else {**found, "project.name": "default"}
 
 
 def build_json_schema() -> dict[str, Any]:
-    """The JSON Schema of devbox.toml, every key with what it means."""
+    """Return the JSON Schema of devbox.toml, with a description of each key."""
     schema = {"$schema": SCHEMA_DIALECT, **Document.model_json_schema(by_alias=True), "title": "devbox.toml"}
     for table in list_tables(Document):
         place = schema if table is Document else schema["$defs"].get(table.__name__, {})
@@ -177,7 +177,7 @@ def build_json_schema() -> dict[str, Any]:
 
 
 def _find_alternative(place: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a table that may also be written as something shorter."""
+    """Return the keys of a table that also has a short form."""
     alternatives = [each["properties"] for each in place.get("anyOf", ()) if "properties" in each]
     return alternatives[0] if alternatives else {}
 

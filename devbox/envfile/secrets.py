@@ -1,4 +1,4 @@
-"""Fetching secrets when a container starts. Their values go nowhere but into its environment."""
+"""Resolution of secrets at container start. Values are passed only to the container's environment."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from devbox.host import environ, files, safe_files
 from devbox.model.container import ContainerSpec, Secret
 from devbox.model.spec import HostAccess
 
-_PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint, also off a terminal
-_TERMINALS = ("GPG_TTY", "SSH_TTY")  # variables by which a program would find one that it was not given
+_PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint even without a terminal
+_TERMINALS = ("GPG_TTY", "SSH_TTY")  # variables that would reveal a terminal to a program without one
 
 
 def list_host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[HostAccess, ...]:
-    """The secrets that reach beyond the project: commands on this machine, and files outside. Pure but for links."""
+    """Return the secrets that reach beyond the project: host commands and outside files. Pure except for links."""
     found = (list_outside(spec.secrets, label=spec.label, where=spec.where, root=root) for spec in containers)
     return tuple(access for each in found for access in each)
 
 
 def list_outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[HostAccess, ...]:
-    """Those of the secrets of one table that reach beyond the project."""
+    """Return the secrets of one table that reach beyond the project."""
     return tuple(
         HostAccess(container=label, variable=variable, reference=reference, where=where, path=path)
         for variable, secret in wanted.items()
@@ -30,7 +30,7 @@ def list_outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: 
 
 
 def may_prompt(secret: Secret) -> bool:
-    """Whether fetching it may ask a person something."""
+    """True if fetching the secret may prompt the user."""
     return secret.reference.startswith("cmd:")
 
 
@@ -42,10 +42,10 @@ def fetch(
     allowed: Iterable[HostAccess] = (),
     terminal: int | None = None,
 ) -> dict[str, str]:
-    """The values of "env:NAME", "file:PATH" and "cmd:COMMAND" (relative to the project); a missing one is an error.
+    """Return the values of "env:NAME", "file:PATH" and "cmd:COMMAND" (relative to the project).
 
-    `allowed` is what the user has allowed of what `host_access` lists; all else is NotTrusted. On a `terminal` (a
-    descriptor) commands may ask; without one they are told that there is none.
+    `allowed`: host access allowed by the user, see `list_host_access`; all else raises NotTrusted. A missing value is
+    an error. Commands may prompt on `terminal` (a descriptor); otherwise they get no terminal.
     """
     known = frozenset((access.reference, access.path) for access in allowed)
     found = {}
@@ -88,7 +88,7 @@ def _read_file(variable: str, reference: str, root: str, where: str, allowed: fr
 
 
 def _run_command(variable: str, command: str, root: str, where: str, terminal: int | None) -> str:
-    """What a command of the project prints on this machine; its own complaint goes into the error, its output never."""
+    """Return the output of a host command; an error includes its stderr, never its output."""
     from devbox.host import process
 
     env = environ.copy_environment()
@@ -119,7 +119,7 @@ def _run_command(variable: str, command: str, root: str, where: str, terminal: i
 
 
 def _build_not_allowed(variable: str, reference: str, where: str) -> NotTrusted:
-    """It was looked at when the command began, and became something else since."""
+    """Return the error for a file that was replaced since the command started."""
     return NotTrusted(
         f"the secret {variable} comes from outside the project ({reference}), which you have not allowed",
         where=where,
@@ -132,7 +132,7 @@ def _build_missing(variable: str, why: str, where: str, remedy: str) -> EngineEr
 
 
 def _find_outside(reference: str, root: str) -> str | None:
-    """The file outside the project that a reference leads to; "" for a command, None for all that needs no trust."""
+    """Return the outside file of a reference; "" for a command, None if no trust is required."""
     kind = reference.partition(":")[0]
     if kind != "file":
         return "" if kind == "cmd" else None

@@ -1,4 +1,4 @@
-"""What a stage has of the file: the services that a release needs there, and the image of its router."""
+"""Stage view of the file: the services that a release needs, and the router's image."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from devbox.roles.recipes import use
 ROUTER = "router"
 _ROUTER_RECIPE = "haproxy"
 _FRESH = "fresh"
-_GRAY = "gray"  # the kind of strategy
-_BACKING = ("service", "glue")  # roles that can stand behind a release
+_GRAY = "gray"  # kind of the strategy
+_BACKING = ("service", "glue")  # roles that can back a release
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backing:
-    """Services with what they need, and what each need that was asked for gives: variable → value."""
+    """Services with their needs, and the exports of each requested need: variable → value."""
 
     resolved: Spec
     containers: Mapping[str, str]  # need → container
-    exports: Mapping[str, Mapping[str, str]]  # need → what it gives
+    exports: Mapping[str, Mapping[str, str]]  # need → exported variables
 
 
 def resolve_backing(
     env: EnvFile, wanted: Iterable[str], *, instance: Instance, credentials: Mapping[str, str], where: str
 ) -> Backing:
-    """The services of these names, by the file as the stage has it. They publish nothing: stages stand side by side."""
+    """Return these services by the stage's file, without published ports, as stages run in parallel."""
     document, expansion = env.document, expand.Expansion(env, credentials)
     known, called = names.list_needable(document), names.name_containers(document)
     wanted = tuple(wanted)
@@ -65,9 +65,9 @@ def resolve_backing(
 
 
 def digest_services(env: EnvFile, needs: Iterable[str]) -> dict[str, str]:
-    """Return the digest of each service's table behind these needs, by label; equal on every machine.
+    """Return the digest of each service's table behind these needs, by label; equal on every host.
 
-    Their images, which the lock pins, and recipes of devbox's own are not part of it.
+    Images, which the lockfile pins, and shipped recipes are excluded.
     """
     document, known, tables = env.document, names.list_needable(env.document), env.document.list_tables()
     found: dict[str, str] = {}
@@ -81,21 +81,21 @@ def digest_services(env: EnvFile, needs: Iterable[str]) -> dict[str, str]:
 
 
 def list_release_images(env: EnvFile, credentials: Mapping[str, str]) -> dict[str, ImageSpec]:
-    """All images that the file's release is made from: its own, its bases, the toolchain of the build."""
+    """Return all images of the file's release: its own, its bases and the build toolchain."""
     expansion, document = expand.Expansion(env, credentials), env.document
     labels = [label for label in ("image", "build") if getattr(document, label) is not None]
     return expansion.list_images(labels)
 
 
 def build_router_image() -> ImageSpec:
-    """HAProxy as devbox ships it, whatever recipe of that name a project has."""
+    """Return the HAProxy image of devbox's own recipe, even if the project has one of that name."""
     recipe = recipes.load(f"{find_data_dir('recipes')}/{_ROUTER_RECIPE}.toml")
     steps, config = use(_ROUTER_RECIPE, recipe, {}, where="").render_image()
     return ImageSpec(name=ROUTER, parent=None, steps=steps, config=config, recipe=_ROUTER_RECIPE)
 
 
 def find_sticky_key(env: EnvFile, stage: str) -> StickyKey | None:
-    """How visitors of a stage are known again; None where no release is ever shifted to there."""
+    """Return the stage's sticky-session key, or None without a gray strategy."""
     for name in env.document.order():
         table = env.document.stage.get(name)
         if table is not None and table.strategy.kind == _GRAY and (table.into or name) == stage:

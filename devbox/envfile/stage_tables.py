@@ -1,4 +1,4 @@
-"""`[stage.NAME]`: where a release goes, what it must pass, how traffic moves to it."""
+"""Schema of `[stage.NAME]`: target, gates and strategy."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from devbox.roles.fields import (
 )
 from devbox.roles.network import Ports
 
-JUDGED = ("errors", "latency")  # by what the router counts
+JUDGED = ("errors", "latency")  # by the router's counts
 _OF_OUTSIDE = ("most", "least", "every", "timeout", "failures")
 _OF_PROMQL = ("url", "authorization")
 
 
 def parse_reference(value: Any) -> str:
-    """Where a value is that is fetched when it is needed: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
+    """Reference to a value fetched on use: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
     return parse_references({"authorization": value})["authorization"]
 
 
@@ -41,36 +41,36 @@ _REFERENCE = {"type": "string", "pattern": "^(env|file|cmd):"}
 
 
 class MetricTable(Model):
-    """One metric. `"errors"` and `"latency"` are what the router counts; a string is short for `{ name = … }`.
+    """A metric: `"errors"` and `"latency"` are counted by the router; a string is short for `{ name = … }`.
 
-    With `command` or `promql` it is a number from outside, held against `max` and `min`. While there is none, because
-    the command fails, runs too long, or the query finds nothing, the release stays at its step.
+    With `command` or `promql`, an external number, compared with `max` and `min`. Without a reading, as the command
+    fails, times out or the query finds nothing, the release stays at its step.
     """
 
     name: Text | None = None
-    """`errors`, `latency`, or what a metric from outside is called; `command` or `promql` when left out."""
+    """`errors`, `latency`, or the name of an external metric (default: `command` or `promql`)."""
     alpha: Annotated[Number, Field(gt=0, lt=1)] | None = None
-    """Its share of the chance of a false alarm; of `errors` and `latency`."""
+    """Share of the false alarm probability; only for `errors` and `latency`."""
     quantile: Annotated[Number, Field(gt=0, lt=1)] = 0.99
-    """Of stable's latency, above which a request counts as slow."""
+    """Quantile of stable's latency above which a request counts as slow."""
     command: Command | None = None
-    """A command on this machine. With `max` or `min`, its last line is the number; without, 0 is yes and 1 is no."""
+    """Command on the host. With `max` or `min`, its last line is the number; otherwise exit code 0 is yes, 1 is no."""
     promql: Text | None = None
-    """A query that gives Prometheus one number. `$DEVBOX_RELEASE` and the like are as for commands."""
+    """Prometheus query that returns one number. `$DEVBOX_RELEASE` etc. are available as for commands."""
     url: Text | None = None
-    """Of the Prometheus that is asked: `http://127.0.0.1:9090`."""
+    """URL of the Prometheus server, such as `http://127.0.0.1:9090`."""
     authorization: Annotated[str, *build_annotations(parse_reference, _REFERENCE)] | None = None
-    """Where the header is that Prometheus wants: `Bearer …` or `Basic …`."""
+    """Reference to the authorization header for Prometheus: `Bearer …` or `Basic …`."""
     most: Number | None = Field(default=None, alias="max")
-    """A number above it is bad."""
+    """Highest good value."""
     least: Number | None = Field(default=None, alias="min")
-    """A number below it is bad."""
+    """Lowest good value."""
     every: Annotated[Duration, Field(gt=0)] = 10.0
-    """How long after an answer it is asked again."""
+    """Interval between a reading and the next query."""
     timeout: Annotated[Duration, Field(gt=0)] = 10.0
-    """An answer that takes longer is none."""
+    """Timeout of a query."""
     failures: Annotated[Whole, Field(ge=1)] = 1
-    """So many bad answers in a row take the release back."""
+    """Number of consecutive bad readings that roll the release back."""
 
     @model_validator(mode="before")
     @classmethod
@@ -79,19 +79,19 @@ class MetricTable(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A table, or one of the names that need none."""
+        """Return a schema for a table or one of the built-in names."""
         schema = handler(core_schema)
         table = handler.resolve_ref_schema(schema)
         return {"anyOf": [{"type": "string", "enum": list(JUDGED)}, dict(table)]}
 
     @property
     def display_name(self) -> str:
-        """By which name a person is told of it."""
+        """Name of the metric in messages."""
         return self.name or ("command" if self.command else "promql")
 
     @property
     def is_external(self) -> bool:
-        """Whether the number comes from elsewhere than the router."""
+        """True for a metric that is not counted by the router."""
         return bool(self.command or self.promql)
 
     @model_validator(mode="after")
@@ -121,7 +121,7 @@ class MetricTable(Model):
             raise ValueError(f"{self.display_name} takes no {key}: that is for a query")
 
     def _find_given(self, *keys: tuple[str, ...]) -> str:
-        """The first of these keys that was written, by its name in the file."""
+        """Return the first of these keys that is set, by its name in the file."""
         for name in (name for group in keys for name in group):
             if name in self.model_fields_set:
                 return type(self).model_fields[name].alias or name
@@ -133,90 +133,90 @@ PERCENT = Field(gt=0, le=100)
 
 
 class GateTable(Model):
-    """What all gates have: how long their evidence counts."""
+    """Common keys of all gates."""
 
     expires: Duration | None = None
-    """How long the evidence counts."""
+    """Lifetime of the evidence."""
 
 
 class TestsGateTable(GateTable):
-    """The tests of this very digest passed: today's tests, in every cell of today's matrix."""
+    """Requires that the current tests passed against this digest, in every cell of the current matrix."""
 
     kind: Literal["tests"]
-    """Which gate."""
+    """Kind of the gate."""
 
 
 class SignatureGateTable(GateTable):
-    """The image is signed by one of `keys` (names in `[builders]` or `[approvers]`; none: any builder)."""
+    """Requires a signature of the image by one of `keys`."""
 
     kind: Literal["signature"]
-    """Which gate."""
+    """Kind of the gate."""
     keys: Texts = ()
-    """Names of `[builders]` or `[approvers]`; none: any builder."""
+    """Accepted keys, by name in `[builders]` or `[approvers]` (default: all builders)."""
 
 
 class ProvenanceGateTable(GateTable):
-    """The image says by whom and from what it was built, signed by who did."""
+    """Requires a signed provenance of the image: its builder and source."""
 
     kind: Literal["provenance"]
-    """Which gate."""
+    """Kind of the gate."""
     builders: Texts = ()
-    """Names of `[builders]` who may have built it; none: any of them."""
+    """Accepted builders, by name in `[builders]` (default: all)."""
 
 
 class SbomGateTable(GateTable):
-    """The image's bill of materials keeps to the policy."""
+    """Requires an SBOM without denied packages or licenses."""
 
     kind: Literal["sbom"]
-    """Which gate."""
+    """Kind of the gate."""
     deny: Texts = ()
-    """Packages that must not be in it: NAME, NAME@VERSION or a package URL, which names a version or any."""
+    """Denied packages: NAME, NAME@VERSION or a package URL, with or without a version."""
     deny_licenses: Texts = ()
-    """Licences that must not be in it, by their SPDX names."""
+    """Denied licenses, by SPDX name."""
     vulnerabilities: Text | None = None
-    """A file with a line for each package that must not be in it: an id such as CVE-2024-3094, and as in `deny`."""
+    """File of denied packages, one per line: an ID such as CVE-2024-3094, then a package as in `deny`."""
 
 
 class SoakGateTable(GateTable):
-    """The release ran in `stage`, and was seen healthy and without drift, for a while."""
+    """Requires that the release ran in `stage` for a time, observed healthy and without drift."""
 
     kind: Literal["soak"]
-    """Which gate."""
+    """Kind of the gate."""
     stage: Text
-    """Where the release must have been."""
+    """Stage in which the release must have run."""
     duration: Duration
-    """For how long it must have been seen healthy."""
+    """Time for which the release must have been observed healthy."""
 
 
 class ApprovalGateTable(GateTable):
-    """`count` people of `from` (all approvers by default) approved this very deployment."""
+    """Requires approvals of this deployment by `count` of the approvers in `from` (default: all)."""
 
     kind: Literal["approval"]
-    """Which gate."""
+    """Kind of the gate."""
     count: Annotated[Whole, Field(ge=1)] = 1
-    """How many must approve."""
+    """Number of required approvals."""
     from_: Texts = Field(default=(), alias="from")
-    """Who counts; all approvers when left out."""
+    """Accepted approvers, by name in `[approvers]` (default: all)."""
 
 
 class FreezeGateTable(GateTable):
-    """Closed in these windows ("Fri 16:00 - Mon 08:00") of an IANA time zone."""
+    """Blocks promotions during windows ("Fri 16:00 - Mon 08:00") of an IANA time zone."""
 
     kind: Literal["freeze"]
-    """Which gate."""
+    """Kind of the gate."""
     windows: Texts
-    """When it is closed."""
+    """Windows in which the gate is closed."""
     zone: Text = "UTC"
-    """The IANA time zone of the windows."""
+    """IANA time zone of the windows."""
 
 
 class CommandGateTable(GateTable):
-    """A command on the host that must end with 0."""
+    """Requires exit code 0 of a command on the host."""
 
     kind: Literal["command"]
-    """Which gate."""
+    """Kind of the gate."""
     run: Command
-    """The command on the host."""
+    """Command on the host."""
 
 
 AnyGate = Annotated[
@@ -236,7 +236,7 @@ _COHORT = "cookie(:[A-Za-z0-9_-]+)?|header:[A-Za-z0-9_-]+"
 
 
 def parse_cohort(value: Any) -> str:
-    """By what visitors are known again."""
+    """Key by which clients are recognized: `cookie`, `cookie:NAME` or `header:NAME`."""
     text = parse_text(value)
     if not re.fullmatch(_COHORT, text):
         raise ValueError(f'must be "cookie", "cookie:NAME" or "header:NAME", not {text!r}')
@@ -244,47 +244,47 @@ def parse_cohort(value: Any) -> str:
 
 
 class WarmupTable(Model):
-    """The first requests and seconds of each new process, whose response times are not judged; failures are."""
+    """Initial requests and seconds of each new process, whose response times are not judged; failures are."""
 
     requests: Whole = 20
-    """Requests of each process, at least."""
+    """Minimum number of requests per process."""
     seconds: Duration = 10.0
-    """Time from the first request of each process on, at least."""
+    """Minimum time since the first request of each process."""
 
 
 class StrategyTable(Model):
-    """`[stage.NAME.strategy]`. All but `kind` and `irreversible` is about gray: visitors are shifted step by step."""
+    """Schema of `[stage.NAME.strategy]`. All keys except `kind` and `irreversible` apply to gray releases."""
 
     kind: Literal["recreate", "rolling", "blue-green", "gray"] = "recreate"
-    """How the new release takes over."""
+    """Rollout strategy."""
     process: Text | None = None
-    """The process whose traffic is judged; all when left out."""
+    """Process whose traffic is judged (default: all)."""
     steps: tuple[Annotated[Number, PERCENT], ...] = (5.0, 20.0, 50.0)
-    """Percent of visitors, rising."""
+    """Increasing percentages of clients."""
     min_time: Duration = 60.0
-    """Time at each step, at least."""
+    """Minimum time per step."""
     min_requests: Whole = 50
-    """Requests of the new release at each step, at least."""
+    """Minimum number of requests to the new release per step."""
     timeout: Duration = 7200.0
-    """A step without a decision for so long asks for a person."""
+    """Time without a decision after which a step requires an operator."""
     bake: Duration = 300.0
-    """How long the old release stays warm when all visitors have left it."""
+    """Time for which the old release stays warm after all clients have left it."""
     margin: Annotated[Number, Field(gt=0)] = 0.02
-    """So much worse may the new release be, at most, in the share of failed (slow) requests, to go on."""
+    """Allowed increase of the rate of failed (slow) requests."""
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.01
-    """Chance of taking back an equal release, over all its steps."""
+    """Probability of rolling back an equally good release, over all its steps."""
     metrics: tuple[MetricTable, ...] = ()
-    """What is watched; errors where neither errors nor latency is named."""
+    """Watched metrics; `errors` is added unless errors or latency is listed."""
     cohort: Annotated[str, *build_annotations(parse_cohort, {"type": "string", "pattern": f"^({_COHORT})$"})] = "cookie"
-    """By what visitors stay where they are: `cookie`, `cookie:NAME`, or `header:NAME`, which names the visitor."""
+    """Key of sticky sessions: `cookie`, `cookie:NAME`, or `header:NAME`, a header that identifies the client."""
     rehearse: bool = False
-    """Go back once from the first step, to see that it works."""
+    """Rehearse a rollback at the first step."""
     irreversible: bool = False
-    """Stop instead of going back."""
+    """Pause instead of rolling back."""
     warmup: WarmupTable = WarmupTable()
-    """The first requests and seconds of each new process, whose response times are not judged."""
+    """Initial requests and seconds of each new process, whose response times are not judged."""
     baseline: Literal["stable", "fresh"] = "stable"
-    """What the new release is compared with: stable, or as many new replicas of stable as the new release has."""
+    """Control of the comparison: stable, or as many fresh replicas of stable as the new release has."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -303,7 +303,7 @@ class StrategyTable(Model):
 
 
 def parse_external(value: Any) -> dict[str, dict[str, str]]:
-    """Needs met from outside: name → variables, each from "env:…", "file:…" or "cmd:…"."""
+    """External needs: name → variables, each a reference "env:…", "file:…" or "cmd:…"."""
     if not isinstance(value, dict):
         raise ValueError(f"must be a table, not {describe_type(value)}")
     return {name: parse_references(variables) for name, variables in value.items()}
@@ -316,40 +316,40 @@ _EXTERNAL = {
 
 
 class StageTable(Model):
-    """Schema of `[stage.NAME]`. `into` shifts traffic inside another stage's environment."""
+    """Schema of `[stage.NAME]`. `into` shifts traffic in another stage's environment."""
 
     into: Text | None = None
-    """Another stage in whose environment this one shifts traffic."""
+    """Stage whose environment this stage uses to shift traffic."""
     target: Literal["local", "swarm", "kubernetes"] = "local"
-    """Where it runs."""
+    """Platform of the stage."""
     repository: Text | None = None
-    """Where its images are kept."""
+    """Repository of the stage's images."""
     publish: Ports = ()
-    """Its fixed address."""
+    """Fixed published ports."""
     verify: Duration | None = None
-    """How long a release is observed once it has the traffic; by default 10s if rolling or blue-green."""
+    """Time for which a release with the traffic is observed (default: 10s for rolling and blue-green)."""
     drain: Duration = 300.0
-    """How long requests and long connections of the old release may go on when the new one has the traffic."""
+    """Time for open requests and connections of the old release after the switch."""
     protected: bool = False
-    """Destroy it only by a command that names it; the last stage always is."""
+    """Require the name of the stage in destructive commands; always true for the last stage."""
     vars: TextTable = {}
-    """Variables of the file that are others here."""
+    """Variables of the file, overridden for this stage."""
     env: Environment = {}
-    """Variables of its processes."""
+    """Environment variables of the stage's processes."""
     secrets: Secrets = {}
-    """Variables fetched when they start."""
+    """Environment variables fetched at process start."""
     replicas: dict[str, Annotated[Whole, Field(ge=0)]] = {}
-    """How many of each process."""
+    """Number of replicas per process."""
     external: Annotated[dict[str, dict[str, str]], *build_annotations(parse_external, _EXTERNAL)] = {}
-    """Needs met from outside: name → variables."""
+    """External needs: name → variables."""
     gates: tuple[AnyGate, ...] = ()
-    """What a release must pass to get in."""
+    """Gates of the stage."""
     strategy: StrategyTable = Field(default_factory=StrategyTable)
-    """How traffic moves."""
+    """Rollout strategy of the stage."""
 
 
 def describe_unsupported(name: str, table: StageTable) -> str | None:
-    """What this version can't do with it yet."""
+    """Describe what this version does not support."""
     return (
         f"[stage.{name}] is not used yet: this version runs none on {table.target}" if table.target != "local" else None
     )

@@ -1,4 +1,4 @@
-"""From `[stage.NAME]` to the model of a stage. Pure."""
+"""Conversion of `[stage.NAME]` tables to the stage model. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GATES: dict[str, Callable[..., model.Gate]] = {
 
 
 def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.Stage:
-    """The stage of that name; one of the order without a table has all defaults."""
+    """Return the stage of that name; a stage of the order without a table has all defaults."""
     table = document.stage.get(name) or tables.StageTable()
     order = document.order()
     return model.Stage(

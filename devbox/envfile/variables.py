@@ -1,6 +1,6 @@
-"""`${name}` from `[vars]`, inside strings only. `$${name}` is literal; whatever else has a `$` is a shell's.
+"""Substitution of `${name}` from `[vars]` in strings. `$${name}` is literal; other `$` belong to shells.
 
-An axis of the test matrix that the file refers to is a variable, too: its first value, where `[vars]` has no other.
+An axis of the test matrix that the file references is a variable, too: its first value, unless `[vars]` has one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"(?P<literal>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_-]*)\
 
 
 def substitute(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
-    """The data with every reference outside `[vars]` filled, and the references that could not be."""
+    """Substitute all references outside `[vars]`; also return the unresolved ones."""
     problems: list[Problem] = []
     filled = {
         key: value if key == "vars" else _fill_all(value, (key,), variables, problems) for key, value in data.items()
@@ -26,7 +26,7 @@ def substitute(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[dict
 
 
 def find_axes(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Axis → its first value, of those that are no variable of `[vars]` and that something in the file refers to."""
+    """Return the referenced axes that are not in `[vars]`, with their first values."""
     test, table = data.get("test"), data.get("vars", {})
     matrix = test.get("matrix") if isinstance(test, dict) else None
     if not isinstance(matrix, dict) or not isinstance(table, dict):
@@ -38,7 +38,7 @@ def find_axes(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_axes(table: Any, axes: Mapping[str, Any]) -> Any:
-    """`[vars]` with the axes: before what may refer to them; those that refer to others themselves come last."""
+    """Add the axes to `[vars]`: first, or last if they reference other variables."""
     if not axes or not isinstance(table, dict | None):
         return table
     last = {name: value for name, value in axes.items() if isinstance(value, str) and "${" in value}
@@ -46,7 +46,7 @@ def add_axes(table: Any, axes: Mapping[str, Any]) -> Any:
 
 
 def _find_names(value: Any) -> Iterator[str]:
-    """The variables that are referred to."""
+    """Yield the referenced variables."""
     if isinstance(value, str) and "${" in value:
         yield from (match["name"] for match in _REFERENCE.finditer(value) if not match["literal"])
     elif isinstance(value, dict | list):
@@ -55,7 +55,7 @@ def _find_names(value: Any) -> Iterator[str]:
 
 
 def parse_values(table: Any) -> tuple[dict[str, str], list[Problem]]:
-    """`[vars]` as text. A variable may use others that are written before it."""
+    """Return `[vars]` as text. A variable may reference those written before it."""
     if not isinstance(table, dict):
         return {}, []
     values: dict[str, str] = {}

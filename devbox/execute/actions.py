@@ -1,4 +1,4 @@
-"""What each op of a plan does: bakes go to the image store, the rest to the engine. One small function per op."""
+"""Actions for the ops of a plan: image builds use the image store, all others the engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BRIEF = 28
 
 
 class Actions:
-    """The ops of one plan of one instance."""
+    """Actions of one plan of one instance."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Actions:
         lender: Lender | None = None,
         secrets: SecretResolver | None = None,
     ) -> None:
-        """With `locked`, a bake that finds more than the lock has is an error. The rest: see `ImageStore.bake`."""
+        """With `locked`, a build that finds more than the lockfile pins is an error. Others: see `ImageStore.bake`."""
         self._plan = plan
         self._resolved = resolved
         self._observed = observed
@@ -64,16 +64,16 @@ class Actions:
         self._lender = lender
         self._secrets = secrets or SecretResolver(resolved)
         self._fixing = threading.Lock()
-        self._kept: set[str] = set()  # containers whose image was built again and is the same
-        self.hidden: set[str] = set()  # what containers were given and nobody is to see
+        self._kept: set[str] = set()  # containers whose rebuilt image has the same digest
+        self.hidden: set[str] = set()  # secret values passed to containers, to mask in output
 
     @property
     def resolved(self) -> Spec:
-        """The file, its images by the packages that bakes have taken so far."""
+        """Spec with images identified by the packages installed so far."""
         return self._resolved
 
     def build_table(self) -> Mapping[str, Action]:
-        """Which function does which op."""
+        """Return the action of each op."""
         return {
             "bake": self.bake,
             "build": self.build,
@@ -91,7 +91,7 @@ class Actions:
         }
 
     def bake(self, step: Step) -> str:
-        """Make an image's missing layers."""
+        """Build the missing layers of an image."""
         image = key_image(step.resource, self._resolved.images)
         layers = {link.describe: f"{at}/{len(image.chain)}" for at, link in enumerate(image.chain, start=1)}
 
@@ -119,7 +119,7 @@ class Actions:
         return f"{_format_count(len(baked.layers), 'layer')}, {_format_size(baked)}"
 
     def build(self, step: Step) -> str:
-        """Run `[build]`; the images that copy its output are known by that from then on."""
+        """Run `[build]`; images that copy its output are identified by that output afterwards."""
         from devbox.execute.outputs import BuildRun, apply_output
 
         wanted = self._resolved.build
@@ -135,12 +135,12 @@ class Actions:
         return format_size(size)
 
     def remove(self, step: Step) -> str:
-        """Take away a container that the file no longer has."""
+        """Remove a container that is no longer in the file."""
         self._engine.remove(self._resolved.instance, step.resource)
         return "removed"
 
     def network(self, _step: Step) -> str:
-        """Make or change the instance's network."""
+        """Create or update the instance network."""
         warnings = self._engine.ensure_network(
             self._resolved.instance, published=self._observed.ports, names=list_connected(self._resolved)
         )
@@ -150,7 +150,7 @@ class Actions:
         return f"publishes {', '.join(map(str, hosts))}" if hosts else "no published ports"
 
     def start(self, step: Step) -> str:
-        """Start a container and, where somebody relies on it, wait until it is ready."""
+        """Start a container; if others depend on it, wait until it is ready."""
         spec = self._resolved.containers[step.resource]
         wanted = build_request(spec, self._resolved, self._observed, self._store, self._secrets)
         self.hidden.update(wanted.hidden)
@@ -162,18 +162,18 @@ class Actions:
         return self._await_ready(spec.name)
 
     def replace(self, step: Step) -> str:
-        """Stop the container as it was and start it as it is to be. Its image is there by now."""
+        """Stop a container and start it from the new spec, whose image has been built."""
         if self._has_same_image(step.resource):
             self._kept.add(step.resource)
             image = key_image(self._resolved.containers[step.resource].image, self._resolved.images)
             self._engine.relabel(self._resolved.instance, step.resource, image_key=image.key)
             return f"kept: its image is the same, {self._await_ready(step.resource)}"
-        keep_top = self._resolved.containers[step.resource].keep_top  # the engine discards one of another image
+        keep_top = self._resolved.containers[step.resource].keep_top  # the engine discards the layer of another image
         self._engine.remove(self._resolved.instance, step.resource, keep_top=keep_top)
         return self.start(step)
 
     def setup(self, step: Step) -> str:
-        """Run a container's setup commands inside it, its output line by line to the watcher."""
+        """Run a container's setup commands in it; stream their output line by line."""
         spec = self._resolved.containers[step.resource]
         assert spec.setup is not None
         _, done = self._observed.tops.get(step.resource, ("", None))
@@ -185,11 +185,11 @@ class Actions:
         return _format_count(len(spec.setup.commands), "command")
 
     def ready(self, step: Step) -> str:
-        """Wait until a container that already runs is ready."""
+        """Wait until a running container is ready."""
         return self._await_ready(step.resource)
 
     def stop(self, step: Step) -> str:
-        """Stop a container. Where everything is to be taken away, one that can't be stopped is no reason not to."""
+        """Stop a container; before a teardown, a failure is only reported."""
         try:
             self._engine.stop(self._resolved.instance, step.resource)
         except EngineError as error:
@@ -199,23 +199,23 @@ class Actions:
         return "stopped"
 
     def save(self, step: Step) -> str:
-        """Copy volumes into a snapshot. The plan's look at the machine names them."""
+        """Copy the observed volumes into a snapshot."""
         made = self._engine.open_snapshots(self._resolved.instance).save(step.resource, self._observed.volumes)
         return f"saved, {format_size(made.size)}"
 
     def restore(self, step: Step) -> str:
-        """Put the volumes of a snapshot back."""
+        """Restore the volumes of a snapshot."""
         made = self._engine.open_snapshots(self._resolved.instance).restore(step.resource)
         return f"restored, {format_size(made.size)}"
 
     def copy(self, step: Step) -> str:
-        """Make a volume of the branch, with what the one before holds."""
+        """Create a volume of the branch as a copy of its source volume."""
         seed = branches.find_seeds(self._resolved, self._observed)[step.resource]
         size = self._engine.open_snapshots(self._resolved.instance).copy_volume(seed, step.resource)
         return f"copied, {format_size(size)}"
 
     def teardown(self, _step: Step) -> str:
-        """Leave nothing of the instance running."""
+        """Remove everything that runs in the instance."""
         self._engine.tear_down(self._resolved.instance, volumes=self._volumes)
         return "nothing left running"
 
@@ -232,7 +232,7 @@ class Actions:
         self._sink(StepProgress(id=step.id, text=shown))
         code = self._engine.exec(self._resolved.instance, spec.name, argv, env={}, on_line=line)
         if code == INTERRUPTED:
-            raise KeyboardInterrupt  # Ctrl-C, which may reach the command before it reaches devbox
+            raise KeyboardInterrupt  # Ctrl-C may reach the command before devbox
         if code != 0:
             remedy = f"look inside: devbox shell {spec.name}; then `devbox up` runs it again"
             if code == NOT_FOUND:
@@ -245,7 +245,7 @@ class Actions:
             )
 
     def _has_same_image(self, name: str) -> bool:
-        """Whether a running container differs from the wanted one only in what its image was made from, not in that."""
+        """True if a running container matches its spec, and its rebuilt image has the same digest."""
         spec, seen = self._resolved.containers[name], self._observed.containers[name]
         image = self._store.find(key_image(spec.image, self._resolved.images).key)
         same = image is not None and image.digest == seen.digest and seen.spec_key == identity.compute_spec_key(spec)
@@ -261,7 +261,7 @@ class Actions:
             raise
 
     def _find_place(self, image: str) -> str:
-        """Where the file asks for an image: at the first container that runs it; "" for one that none does."""
+        """Return the location of the first container that uses an image; "" if none does."""
         return next((spec.where for spec in self._resolved.containers.values() if spec.image == image), "")
 
     def _is_relied_on(self, name: str) -> bool:
@@ -282,7 +282,7 @@ def _format_state(seen: ObservedContainer) -> str:
 
 
 def _shorten(step: str) -> str:
-    """A step's description, short enough to leave room for what it does just now."""
+    """Shorten a step's description to leave room for its progress text."""
     return step if len(step) <= _BRIEF else f"{step[: _BRIEF - 1].rstrip(' ,')}…"
 
 
@@ -297,7 +297,7 @@ def _format_size(baked: BakedImage) -> str:
 def build_request(
     spec: ContainerSpec, resolved: Spec, observed: Observed, store: ImageStore, secrets: SecretResolver
 ) -> StartRequest:
-    """The engine's request for a container whose image an earlier step has baked."""
+    """Return the engine request for a container whose image has been built by an earlier step."""
     image = store.find(key_image(spec.image, resolved.images).key)
     if image is None:
         raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
@@ -307,7 +307,7 @@ def build_request(
 def build_image_request(
     spec: ContainerSpec, image: BakedImage, *, ports: tuple[BoundPort, ...], secrets: SecretResolver
 ) -> StartRequest:
-    """The engine's request for a container of an image; its secrets are fetched."""
+    """Return the engine request for a container of an image; fetches its secrets."""
     fetched = secrets.resolve(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     return StartRequest(

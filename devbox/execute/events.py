@@ -1,4 +1,4 @@
-"""What a running plan tells whoever watches it. Displays consume these; the runner never prints."""
+"""Events of a running plan. Displays consume events; the runner never prints."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanMade:
-    """The plan that is about to run, before its first step. `steps` are (id, op, resource, reason)."""
+    """The plan before its first step. `steps` are (id, op, resource, reason)."""
 
     steps: tuple[tuple[str, str, str, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepStarted:
-    """A step of the plan began."""
+    """Start of a step."""
 
     id: str
     op: str
@@ -30,7 +30,7 @@ class StepStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class StepProgress:
-    """A step is under way. `text` is what it does just now; sizes are in bytes, `fraction` is of 1; None: unknown."""
+    """Progress of a step: current activity, sizes in bytes, `fraction` from 0 to 1; None if unknown."""
 
     id: str
     text: str
@@ -41,7 +41,7 @@ class StepProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class StepLine:
-    """One line a step's program printed."""
+    """One line of output of a step's program."""
 
     id: str
     text: str
@@ -49,7 +49,7 @@ class StepLine:
 
 @dataclass(frozen=True, kw_only=True)
 class StepEnded:
-    """A step ended: `outcome` is "done", "failed" or "skipped". `text` is its result in a few words."""
+    """End of a step: `outcome` is "done", "failed" or "skipped"; `text` a short result."""
 
     id: str
     op: str
@@ -62,26 +62,26 @@ class StepEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """A sentence for the person: a warning, an address, what was adopted."""
+    """A message for the user: a warning, an address, an adopted container."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lent:
-    """The terminal is a program's from now on, until `Returned`; nothing is drawn. `text` says why, or is empty."""
+    """The terminal is lent to a program until `Returned`: nothing is drawn. `text` is the reason, or empty."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Returned:
-    """The terminal is the display's again."""
+    """The terminal belongs to the display again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
-    """A gray release was looked at; `changed`: it came to another phase or step."""
+    """An observation of a gray release; `changed`: the phase or step is new."""
 
     glance: GraySummary
     changed: bool = False

@@ -1,4 +1,4 @@
-"""Hooks: the file's commands on this machine, once its containers stand."""
+"""Hooks: commands of the file, run on the host once the containers are up."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from devbox.model.plan import Step
 from devbox.model.spec import HostAccess, Instance, Spec
 from devbox.records.instance import InstanceRecords
 
-INSIDE = "DEVBOX_HOOK"  # set for what a hook starts: the instance that waits for it
+INSIDE = "DEVBOX_HOOK"  # set in hook processes to the instance that waits for the hook
 _SHOWN = 8
 
 
 class Hooks:
-    """Runs the hooks of a plan. They were allowed before, and are owed until they succeed."""
+    """Runner of a plan's hooks. Hooks have been allowed before, and stay due until they succeed."""
 
     def __init__(self, resolved: Spec, records: InstanceRecords, sink: Sink, *, hidden: set[str]) -> None:
-        """`hidden`: values that containers were given and nobody is to see, growing while the plan runs."""
+        """`hidden`: secret values passed to containers, growing while the plan runs."""
         self._resolved = resolved
         self._records = records
         self._sink = sink
         self._hidden = hidden
 
     def run(self, step: Step) -> str:
-        """Run one in the project directory, without input, its output line by line to the watcher."""
+        """Run a hook in the project directory without stdin; stream its output line by line."""
         hook, instance = self._resolved.hooks[step.resource], self._resolved.instance
         known = _find_secrets(self._resolved.containers.values(), instance.root, self._resolved.allowed)
         mask = Mask((*self._hidden, *known))
@@ -66,7 +66,7 @@ class Hooks:
 
 
 def _find_secrets(containers: Iterable[ContainerSpec], root: str, allowed: tuple[HostAccess, ...]) -> Iterator[str]:
-    """The values of what can be looked up without running anything."""
+    """Yield the secret values that can be resolved without running a command."""
     for spec in containers:
         for name, secret in spec.secrets.items():
             if not secret.reference.startswith("cmd:"):
@@ -82,7 +82,7 @@ _SCRIPT = """\
 
 
 def refresh_shims(directory: str, instance: Instance, names: Iterable[str]) -> None:
-    """Have exactly these commands there."""
+    """Make the directory contain exactly these shims."""
     wanted = set(names)
     known = set(os.listdir(directory)) if os.path.isdir(directory) else set()
     if wanted:
@@ -96,7 +96,7 @@ def refresh_shims(directory: str, instance: Instance, names: Iterable[str]) -> N
 
 
 def remove_shims(directory: str) -> None:
-    """Have none."""
+    """Remove all shims."""
     if os.path.isdir(directory):
         disk.remove(directory)
 
@@ -109,7 +109,7 @@ def _render_shim(name: str, instance: Instance) -> str:
         name=name,
         env_file=env_file.replace("\n", " "),
         setting=f"DEVBOX_HOME={shlex.quote(home)} " if home else "",
-        # As a file, not with -m, which costs a start some milliseconds; -P: what lies beside it is not imported.
+        # A file instead of -m, which costs milliseconds per start; -P: never import modules next to it.
         devbox=shlex.join([sys.executable, "-P", f"{package}/__main__.py"]),
         quoted=shlex.quote(env_file),
     )

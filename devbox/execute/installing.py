@@ -1,7 +1,7 @@
-"""Files onto the host, all or none: staged beside their places, written down, given their names.
+"""Atomic installation of files on the host: staged next to their targets, journaled, then renamed.
 
-Until the journal says `committed`, a killed devbox's work is taken back; from then on it is carried to its end. Both
-can be done any number of times, and are the first thing that the next command does.
+Until the journal is `committed`, an interrupted install is rolled back; afterwards it is completed. Both are idempotent
+and run first in the next command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RECOVERED = "an install that was broken off: its files are whole again"
 
 
 def observe_files(paths: Iterable[str]) -> dict[str, HostEntry | None]:
-    """What lies at these places now."""
+    """Return the current entry at each path."""
     return {path: placing.read_entry(path) for path in paths}
 
 
@@ -36,7 +36,7 @@ def apply(
     after: Manifest,
     records: InstalledRecords,
 ) -> None:
-    """Change the host's files. `sources`: place → the file to put there. The records' lock is held."""
+    """Change files on the host. `sources`: target → file to install. The caller holds the records' lock."""
     wanted = {os.path.dirname(each.path) for each in after.files}
     made = _find_missing(wanted)
     known = (*(before.directories if before else ()), *made)
@@ -62,7 +62,7 @@ def apply(
 
 
 def clear(records: InstalledRecords) -> None:
-    """Uninstall everything that is still as it was put there. The records' lock is held."""
+    """Uninstall all files that are unmodified. The caller holds the records' lock."""
     recover(records)
     for manifest in records.list_manifests():
         placement = planning.plan_placement(
@@ -74,7 +74,7 @@ def clear(records: InstalledRecords) -> None:
 
 
 def recover(records: InstalledRecords) -> bool:
-    """Take back or finish what a killed devbox had begun; whether there was something. The records' lock is held."""
+    """Roll back or complete an interrupted install; True if there was one. The caller holds the records' lock."""
     journal = records.read_journal()
     if journal is None:
         return False
@@ -84,7 +84,7 @@ def recover(records: InstalledRecords) -> bool:
 
 def _stage(journal: Journal, files: Mapping[str, InstalledFile], sources: Mapping[str, str]) -> None:
     for path in journal.directories:
-        placing.make_directory(path, mode=0o777)  # less the caller's umask
+        placing.make_directory(path, mode=0o777)  # minus the caller's umask
     for staged, path in journal.staged.items():
         if files[path].kind == "link":
             placing.link(os.readlink(sources[path]), staged)
@@ -124,7 +124,7 @@ def _sync(journal: Journal) -> None:
 
 
 def _find_missing(directories: Iterable[str]) -> tuple[str, ...]:
-    """The directories that are to be made, outermost first."""
+    """Return the directories to create, outermost first."""
     found: set[str] = set()
     for directory in directories:
         path = directory
@@ -135,7 +135,7 @@ def _find_missing(directories: Iterable[str]) -> tuple[str, ...]:
 
 
 def _name_staged(path: str) -> str:
-    """Where a file lies ready, beside its place."""
+    """Return the staging path of a file, in the same directory."""
     directory, name = os.path.split(path)
     return f"{directory}/.{name[:200]}.devbox-{os.getpid()}"
 
@@ -144,14 +144,14 @@ _PERMISSIONS, _SET_ID = 0o777, 0o6000
 
 
 class File(NamedTuple):
-    """A file to be put onto the host, and its copy."""
+    """A file to install on the host, and its copy."""
 
     installed: InstalledFile
     source: str
 
 
 def list_files(install: Install, copies: str, *, umask: int, set_id: bool) -> list[File]:
-    """The files of an install. Those of a directory keep their places in it. `set_id`: set-uid bits may stay."""
+    """List the files of an install, recursively for directories. `set_id`: keep set-user-ID and set-group-ID bits."""
     found: dict[str, File] = {}
     for number, (place, path) in enumerate(install.files.items()):
         source = f"{copies}/{number}"
@@ -170,7 +170,7 @@ def list_files(install: Install, copies: str, *, umask: int, set_id: bool) -> li
 
 
 def _walk(source: str, place: str) -> Iterator[tuple[str, str]]:
-    """Every file and link, with its place."""
+    """Yield every file and link with its target path."""
     if not os.path.isdir(source) or os.path.islink(source):
         yield source, place
         return
@@ -201,6 +201,6 @@ def _is_below(top: str, link: str, leads_to: str) -> bool:
 
 
 def _compute_mask(umask: int, *, set_id: bool) -> int:
-    """Which bits of a file's mode stay."""
+    """Return the mode bits to keep."""
     kept = _PERMISSIONS & ~umask
     return kept | _SET_ID if set_id else kept

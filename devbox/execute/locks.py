@@ -1,4 +1,4 @@
-"""The lock at work: the file's images by what it fixes, and what bakes found out written into it."""
+"""Lockfile operations: pin the images of a spec and record the versions installed by builds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from devbox.model.spec import Instance, Lockfile, Spec
 from devbox.plan import locking, order
 from devbox.records import lockfile
 
-_SHOWN = 7  # lines of what the lock lacks
+_SHOWN = 7  # lines of missing entries
 
 
 class Locks:
-    """The lock file of one instance."""
+    """Lockfile of one instance."""
 
     def __init__(self, instance: Instance) -> None:
         self._env_file = instance.env_file
@@ -26,11 +26,11 @@ class Locks:
         self.name = self.path.rpartition("/")[2]
 
     def read(self) -> Lockfile:
-        """What it says; an empty lock where there is no file."""
+        """Return the contents; an empty lockfile if the file does not exist."""
         return lockfile.read(self.path) or Lockfile()
 
     def apply(self, resolved: Spec) -> Spec:
-        """The file by its lock, with what that lacks."""
+        """Pin the spec to the lockfile, and list missing entries."""
         lock = self.read()
         images = locking.lock_images(resolved.images, lock)
         up = {name: spec for name, spec in images.items() if not locking.is_built(name)}
@@ -38,9 +38,9 @@ class Locks:
         return dataclasses.replace(resolved, images=images, unlocked=unlocked)
 
     def complete(self, resolved: Spec) -> list[str]:
-        """Write what the images have that the lock lacks. The names of the new entries.
+        """Add missing entries for the images; return their names.
 
-        Of a file with a matrix these need not be all images: what else the lock has stays.
+        For a matrix, the images may be a subset: other entries stay.
         """
         before = self.read()
         after = locking.collect_lock(resolved.images, resolved.recipes, before)
@@ -51,7 +51,7 @@ class Locks:
         return new
 
     def renew(self, resolved: Spec) -> list[str]:
-        """Write the lock anew from images that are all baked. What changed, a line each."""
+        """Rewrite the lockfile from images that are all built. Returns one line per change."""
         before = self.read()
         after = locking.collect_lock(resolved.images, resolved.recipes, before)
         if after != before:
@@ -59,9 +59,9 @@ class Locks:
         return locking.list_changes(before, after)
 
     def demand(self, resolved: Spec, images: Iterable[str], *, baked: Spec | None = None) -> None:
-        """NotLocked where the lock does not fix all of these images, whatever this machine has baked before.
+        """Raise NotLocked unless the lockfile pins all of these images, whatever the host has built before.
 
-        `baked` is the same file with what earlier bakes took: of commands only those tell that there is something.
+        `baked`: the same spec with versions of earlier builds, the only source for those of commands.
         """
         lock, wanted = self.read(), order.list_lineage(images, resolved.images)
         lacking = locking.list_missing({name: resolved.images[name] for name in wanted}, resolved.recipes, lock)
@@ -78,11 +78,11 @@ class Locks:
 
 
 def complete(resolved: Spec, store: ImageStore, sink: Sink) -> bool:
-    """Write into the lock what it lacks and is known; whether that was something."""
+    """Add known but missing entries to the lockfile; return whether there were any."""
     lock = Locks(resolved.instance)
     try:
         new = lock.complete(pin_images(resolved, store))
-    except OSError as error:  # a checkout that may only be read is brought up all the same
+    except OSError as error:  # a read-only checkout is brought up nevertheless
         sink(Note(text=f"{lock.name} can't be written: {error.strerror}"))
         return False
     if new:
@@ -91,7 +91,7 @@ def complete(resolved: Spec, store: ImageStore, sink: Sink) -> bool:
 
 
 def pin_images(resolved: Spec, store: ImageStore, names: Iterable[str] | None = None) -> Spec:
-    """The file with the packages that earlier bakes took, where the lock has no entry: of the named images, or all."""
+    """Add versions of earlier builds where the lockfile has no entry, for the named images or all."""
     images = dict(resolved.images)
     for name in order.list_lineage(images, images) if names is None else names:
         spec = images[name]
@@ -103,10 +103,10 @@ def pin_images(resolved: Spec, store: ImageStore, names: Iterable[str] | None = 
 
 
 def complete_spec(spec: ContainerSpec, image: ImageConfig) -> ContainerSpec:
-    """The spec with nothing left open, as users of Compose expect it.
+    """Complete a spec from its image's config, as in Compose.
 
-    A service's command takes the place of the image's, behind its entrypoint; dev and one-shots of bases run nothing
-    but what they are told.
+    A service's command replaces the image's command and follows its entrypoint; dev and one-shot containers of bases
+    run only their own command.
     """
     if spec.idle:
         return dataclasses.replace(spec, user=spec.user or image.user, workdir=spec.workdir or image.workdir)

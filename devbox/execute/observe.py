@@ -1,4 +1,4 @@
-"""Look once: everything a plan compares with, asked before anything is decided."""
+"""Single observation of everything that a plan compares, before any decision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from devbox.records.projects import find_port_holder
 
 
 def observe(resolved: Spec, *, engine: Engine, store: ImageStore, records: InstanceRecords, paths: Paths) -> Observed:
-    """The instance, the store and the host as they are now."""
+    """Return the current state of the instance, the store and the host."""
     view = engine.observe(resolved.instance)
     images = {name: key_image(name, resolved.images) for name in resolved.images}
     baked = _find_baked(images, store)
@@ -66,7 +66,7 @@ def _choose_ports(
 
 
 def _digest_setup_files(resolved: Spec) -> dict[str, dict[str, str]]:
-    """The inputs of every setup as they are now, by container."""
+    """Digest the current inputs of every setup, by container."""
     return {
         name: globs.compute_digests(resolved.instance.root, spec.setup.inputs)
         for name, spec in resolved.containers.items()
@@ -75,9 +75,9 @@ def _digest_setup_files(resolved: Spec) -> dict[str, dict[str, str]]:
 
 
 def add_contexts(resolved: Spec, *, digests: str) -> Spec:
-    """The file by what its Dockerfiles, their contexts and its tarballs hold just now.
+    """Add the current contents of Dockerfiles, build contexts and tarballs.
 
-    `digests`: where the digests of tarballs are kept, so that one that has not changed is not read again.
+    `digests`: cache of tarball digests, so that unchanged tarballs are not read again.
     """
     steps = [step for spec in resolved.images.values() for step in spec.steps]
     if any(isinstance(step, FromDockerfile) for step in steps):
@@ -95,7 +95,7 @@ def add_contexts(resolved: Spec, *, digests: str) -> Spec:
 
 
 def _add_tarballs(resolved: Spec, paths: set[str], digests: str) -> Spec:
-    """The file by its tarballs as they are; one that is not there counts as what the lock says."""
+    """Add the digests of tarballs; a missing tarball counts as its lockfile entry."""
     from devbox.records import spec_cache as known
 
     root = resolved.instance.root

@@ -1,4 +1,4 @@
-"""`[build]` looked at and carried out: what it is made from just now, what of it the store has, and running it."""
+"""Inputs, cached output and execution of `[build]`."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _TAIL = 15
 
 
 def read_inputs(wanted: Build, resolved: Spec, store: ImageStore) -> BuildInputs:
-    """What the build of the file is made from now. The image is "" while the toolchain is not baked."""
+    """Return the current build inputs. The image is "" until the toolchain is built."""
     image = store.find(key_image(wanted.container.image, resolved.images).key)
     place = resolved.instance
-    own = (lockfile.get_path("", place.env_file).lstrip("/"),)  # a build that writes the lock would change its inputs
+    own = (lockfile.get_path("", place.env_file).lstrip("/"),)  # a build that writes the lockfile would alter them
     inputs = files.read_inputs(place.root, wanted.inputs, but=own, where=wanted.container.where)
     return model.make_build_inputs(wanted, image=image.digest if image else "", files=inputs)
 
 
 def find_output(inputs: BuildInputs, store: ImageStore) -> Layer | None:
-    """What the build of these inputs has put out; None where that was not built before."""
+    """Return the cached output of these inputs, or None."""
     return store.outputs.find(model.compute_build_key(inputs)) if inputs.image else None
 
 
 def apply_current_output(resolved: Spec, store: ImageStore) -> Spec:
-    """The file, its images by what the build has put out, where the store has that of the inputs as they are now."""
+    """Apply the cached output of the current inputs, if any."""
     layer = find_output(read_inputs(resolved.build, resolved, store), store) if resolved.build else None
     return apply_output(resolved, layer.diff_id) if layer else resolved
 
 
 def apply_output(resolved: Spec, output: str) -> Spec:
-    """The file, its images by this output of the build."""
+    """Identify images that copy the build output by this output."""
     images = {
         name: replace(spec, steps=_set_output(spec.steps, output)) if is_about_output(spec.steps) else spec
         for name, spec in resolved.images.items()
@@ -54,7 +54,7 @@ def apply_output(resolved: Spec, output: str) -> Spec:
 
 
 def apply_container_output(resolved: Spec, store: ImageStore) -> Spec:
-    """The same, where containers run images that copy the output: the inputs are read for nothing else."""
+    """Apply the output if images of containers copy it; otherwise no inputs are read."""
     run = order.list_lineage((spec.image for spec in resolved.containers.values()), resolved.images)
     return (
         apply_current_output(resolved, store)
@@ -64,7 +64,7 @@ def apply_container_output(resolved: Spec, store: ImageStore) -> Spec:
 
 
 def list_bakeable(resolved: Spec, images: Iterable[str]) -> tuple[str, ...]:
-    """Those of the images that can be baked without running `[build]` first."""
+    """Return the images that can be built without running `[build]` first."""
     chains = {name: key_image(name, resolved.images).chain for name in images}
     return tuple(name for name, chain in chains.items() if not any(_needs_output(link.step) for link in chain))
 
@@ -74,12 +74,12 @@ def _needs_output(step: BakeStep) -> bool:
 
 
 def is_about_output(steps: Iterable[BakeStep]) -> bool:
-    """Whether an image copies what the build puts out."""
+    """True if an image copies the build output."""
     return any(isinstance(step, Copy) for step in steps)
 
 
 def _set_output(steps: tuple[BakeStep, ...], output: str) -> tuple[BakeStep, ...]:
-    """Commands before the copy know nothing of it, those after it do."""
+    """Set the output for its copy and the commands after the copy."""
     made: list[BakeStep] = []
     for step in steps:
         after = isinstance(step, Copy) or is_about_output(made)
@@ -88,7 +88,7 @@ def _set_output(steps: tuple[BakeStep, ...], output: str) -> tuple[BakeStep, ...
 
 
 class BuildRun:
-    """One run of `[build]`, in a container of its own over a copy of its inputs."""
+    """One run of `[build]`, in its own container with a copy of its inputs."""
 
     def __init__(self, build: Build, resolved: Spec, observed: Observed, *, engine: Engine, store: ImageStore) -> None:
         self._build = build
@@ -98,7 +98,7 @@ class BuildRun:
         self._store = store
 
     def run(self, *, on_text: OnText, on_line: OnText) -> tuple[str, int]:
-        """Run it; the diff id of the output and its bytes. Found, where the same was built before."""
+        """Return diff ID and size in bytes of the output; run the build unless the output is cached."""
         image = self._find_image()
         inputs = read_inputs(self._build, self._resolved, self._store)
         key, outputs = model.compute_build_key(inputs), self._store.outputs
@@ -129,7 +129,7 @@ class BuildRun:
     def _run_commands(
         self, image: BakedImage, work: str, log: IO[str], log_path: str, *, on_text: OnText, on_line: OnText
     ) -> None:
-        """Start the container and run the commands in it, one by one; the first that fails ends the build."""
+        """Start the container and run the commands one by one; the first failure ends the build."""
         instance, spec = self._resolved.instance, self._build.container
         self._start(image, work)
         last: list[str] = []
@@ -152,7 +152,7 @@ class BuildRun:
         self._engine.remove(instance, spec.name)
 
     def _start(self, image: BakedImage, work: str) -> None:
-        """A container of this build alone: one that a killed build left is taken away."""
+        """Start the build container; remove one left by a killed build."""
         instance, spec = self._resolved.instance, self._build.container
         mounts = (*spec.mounts, Mount(kind="scratch", source=work, target=model.WORKSPACE))
         spec = replace(spec, mounts=mounts)

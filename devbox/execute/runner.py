@@ -1,4 +1,4 @@
-"""Walks a plan: every step once, after those it waits for, independent ones side by side. Decides nothing."""
+"""Plan execution: each step once, after its predecessors, independent steps in parallel. Decides nothing."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from devbox.execute.events import Note, PlanMade, Sink, StepEnded, StepStarted
 from devbox.model.plan import Plan, Step
 
 Action = Callable[[Step], str]
-"""Does one step and says its result in a few words; raises DevboxError when it can't."""
+"""Runs one step and returns a short result; raises DevboxError on failure."""
 
-# Bakes, starts and waits mostly wait for other programs; more than this at once only makes the display hard to read.
+# Steps mostly wait for other programs; more at once would only make the display hard to read.
 MOST_AT_ONCE = 8
 
 
 def run(plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
-    """Run a plan. When a step fails, what depends on it is skipped, the rest ends, and the first failure is raised."""
+    """Run a plan. If a step fails, dependants are skipped, running steps finish, and the first failure is raised."""
     sink(PlanMade(steps=tuple((step.id, step.op, step.resource, step.reason) for step in plan.steps)))
     _PlanRun(plan, actions, sink).run()
 
 
 class _PlanRun:
-    """One run of one plan. Only the calling thread touches its fields; workers report through a queue."""
+    """One run of one plan. Only the calling thread accesses its fields; workers report through a queue."""
 
     def __init__(self, plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
         self._waiting = {step.id: step for step in plan.steps}
         self._actions = actions
         self._sink = sink
-        self._ended: dict[str, bool] = {}  # id → succeeded
+        self._ended: dict[str, bool] = {}  # ID → succeeded
         self._running = 0
         self._results: queue.SimpleQueue[tuple[Step, float, str, BaseException | None]] = queue.SimpleQueue()
         self._failure: BaseException | None = None
@@ -49,7 +49,7 @@ class _PlanRun:
             raise self._failure
 
     def _start_ready(self) -> None:
-        """Start the steps whose predecessors succeeded. After a failure nothing new is started."""
+        """Start the steps whose predecessors succeeded; none after a failure."""
         if self._failure is not None:
             return
         for step in list(self._waiting.values()):
@@ -65,7 +65,7 @@ class _PlanRun:
     def _start(self, step: Step) -> None:
         self._running += 1
         self._sink(StepStarted(id=step.id, op=step.op, resource=step.resource, reason=step.reason))
-        # A daemon thread, so that Ctrl-C ends devbox at once; what it had started ends with it or is adopted.
+        # A daemon thread, so that Ctrl-C exits at once; its child processes end, too, or are adopted.
         threading.Thread(target=self._work, args=(step,), name=step.id, daemon=True).start()
 
     def _work(self, step: Step) -> None:
@@ -109,7 +109,7 @@ R = TypeVar("R")
 def retry_on_port_conflict(
     verb: Callable[Concatenate[Opened, Sink, P], R],
 ) -> Callable[Concatenate[Opened, Sink, P], R]:
-    """Do a verb of the flow anew where it lost a port. What it had done by then is found and kept."""
+    """Repeat a verb that lost a port to another program. Completed work is observed and kept."""
 
     @wraps(verb)
     def looking(opened: Opened, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""What the result of tests depends on in the project: files and links by content."""
+"""Project files that test results depend on: files and links by content."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _GLOB = frozenset("*?[")
 
 
 def read(root: str, patterns: tuple[str, ...], *, but: Iterable[str], record: str) -> dict[str, str]:
-    """Path → what is there: `link:TARGET`, `file:DIGEST`, `program:DIGEST`. `record`: see `records.digests`.
+    """Map each path to `link:TARGET`, `file:DIGEST` or `program:DIGEST`. `record`: see `records.spec_cache`.
 
-    Without patterns all files of the project that git does not ignore; where there is no git, all. Paths and
-    patterns of `but` make no difference, nor what lies below those that end with a slash.
+    Without patterns, all files that git does not ignore; without git, all files. `but` excludes paths, patterns, and
+    everything below paths that end with a slash.
     """
     names = _exclude(_list_names(root, patterns), but)
     with ProjectDirectory(root) as project:
@@ -45,7 +45,7 @@ def _list_names(root: str, patterns: tuple[str, ...]) -> list[str]:
     directories = [path for path, each in kinds.items() if stat.S_ISDIR(each.st_mode)]
     within = {
         name for name in inputs.find_named(root, directories) if f"/{_GIT}/" not in name
-    }  # of repositories inside
+    }  # of nested repositories
     return sorted({*kinds, *within} - {*directories})
 
 
@@ -65,7 +65,7 @@ def _is_file(facts: os.stat_result) -> bool:
 
 
 def _stat(project: ProjectDirectory, path: str) -> os.stat_result | None:
-    """What lies there, over no link; None where nothing does by now."""
+    """Stat a path without following links; None if it no longer exists."""
     try:
         return project.stat(path, links=False)
     except OSError:
@@ -74,7 +74,7 @@ def _stat(project: ProjectDirectory, path: str) -> os.stat_result | None:
 
 def _digest_content(project: ProjectDirectory, path: str, facts: os.stat_result, known: dict[str, str]) -> str:
     if not _is_file(facts):
-        with contextlib.suppress(OSError):  # a link that was replaced after the stat
+        with contextlib.suppress(OSError):  # a link replaced after the stat
             return f"link:{project.readlink(path)}" if stat.S_ISLNK(facts.st_mode) else "special"
         return "special"
     digest = known.get(path, f"unreadable:{facts.st_size}:{facts.st_mtime_ns}")

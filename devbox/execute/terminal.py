@@ -1,4 +1,4 @@
-"""The person's terminal, lent to a program that asks, or the shell of a step that failed; all others wait meanwhile."""
+"""The user's terminal, lent to a prompting program or the shell of a failed step while all others wait."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from devbox.model.spec import Spec
 
 
 class SharedTerminal:
-    """The terminal behind `fd`, and the display that draws on it. A `Lender` of images, whose `show` is a sink.
+    """The terminal behind `fd` and its display. Implements `Lender` of images; `show` is a sink.
 
-    Closing gives it back as it was, whatever a program that was killed had made of it.
+    `close` restores the terminal modes, even if a program was killed.
     """
 
     def __init__(self, fd: int, sink: Sink) -> None:
-        self.fd = os.dup(fd)  # a worker's own streams take the first numbers
+        self.fd = os.dup(fd)  # a worker's own streams use the lowest numbers
         self._sink = sink
         self._lock = threading.Lock()
         self._as_it_was: list[Any] | None = None
 
     def show(self, event: Event) -> None:
-        """Show an event, when the terminal is the display's."""
+        """Show an event once the display owns the terminal."""
         with self._lock:
             self._sink(event)
 
     @contextmanager
     def lend(self, sentence: str, details: str) -> Iterator[None]:
-        """See `images.lending.Lender`."""
+        """See `images.bake.output.Lender`."""
         lines = [f"  | {line}" for line in details.strip().splitlines()[-8:]]
         hint = "a shell in the state it left, which is thrown away afterwards; exit ends it"
         with self._lock:
@@ -48,7 +48,7 @@ class SharedTerminal:
 
     @contextmanager
     def lend_for_prompt(self) -> Iterator[int]:
-        """Its descriptor, for a program that may ask the person something; nobody else writes to it meanwhile."""
+        """Lend the descriptor to a program that may prompt; no other program writes to the terminal meanwhile."""
         with self._lock:
             self._sink(Lent(text=""))
             if os.isatty(self.fd):
@@ -60,19 +60,19 @@ class SharedTerminal:
                 self._sink(Returned())
 
     def close(self) -> None:
-        """No longer lend it."""
+        """Stop lending and close the terminal."""
         self._restore()
         os.close(self.fd)
 
     def _restore(self) -> None:
-        """A program that did not come to its end may have left it without an echo."""
+        """Restore the terminal modes, as a killed program may have disabled echo."""
         if self._as_it_was is not None:
             termios.tcsetattr(self.fd, termios.TCSADRAIN, self._as_it_was)
             self._as_it_was = None
 
 
 class SecretResolver:
-    """Fetches them from where the file says, as far as the user allows. `terminal`: the person's, if there is one."""
+    """Resolver of secrets that the user has allowed. `terminal`: the user's terminal, if any."""
 
     def __init__(self, resolved: Spec, *, terminal: SharedTerminal | None = None) -> None:
         self._root = resolved.instance.root
@@ -82,7 +82,7 @@ class SecretResolver:
         self._lock = threading.Lock()
 
     def resolve(self, spec: ContainerSpec) -> dict[str, str]:
-        """The secrets of a container by their names; see `envfile.secrets.fetch`."""
+        """Return the secrets of a container by name; see `envfile.secrets.fetch`."""
         with self._lock:
             return {name: self._resolve_value(name, secret, spec.where) for name, secret in spec.secrets.items()}
 

@@ -1,4 +1,4 @@
-"""Pulls and pushes as plans of one step, so that they are watched, stopped and told of like any other."""
+"""Image pulls and pushes as plans of one step, for the same display, cancellation and errors as other plans."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from devbox.images.store.layout import Descriptor
 from devbox.images.verify import LostImage
 from devbox.model.plan import Plan, Step
 
-_SHORT = 12  # digits of a digest that tell images apart
+_SHORT = 12  # digits of a short digest
 
 
 def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platforms: bool = False) -> Descriptor:
-    """Pull an image, watched; its index."""
+    """Pull an image with progress; return its index."""
     found: list[Descriptor] = []
 
     def work(on_transfer: OnTransfer) -> str:
@@ -36,7 +36,7 @@ def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platform
 
 
 def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Sink, *, paths: Paths) -> PushResult:
-    """Push an image, watched, and what refers to it: one that was baked here gets its bill of materials first."""
+    """Push an image and its referrers with progress; an image built here gets its SBOM first."""
     done: list[PushResult] = []
 
     def work(on_transfer: OnTransfer) -> str:
@@ -50,7 +50,7 @@ def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Si
 
 
 def repair(transfers: Transfers, lost: LostImage, sink: Sink) -> None:
-    """Get back what an image lost here, watched."""
+    """Pull the missing blobs of an image with progress."""
 
     def work(on_transfer: OnTransfer) -> str:
         transfers.pull_lost(lost.name, lost.digest, lost.blobs, on_transfer)
@@ -60,7 +60,7 @@ def repair(transfers: Transfers, lost: LostImage, sink: Sink) -> None:
 
 
 def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes], sink: Sink) -> None:
-    """Write an image as an archive, watched."""
+    """Write an image archive with progress."""
 
     def work(on_transfer: OnTransfer) -> str:
         exporter.export(image, paths=paths, kind=kind, name=name, out=out, on_transfer=on_transfer)
@@ -70,7 +70,7 @@ def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes]
 
 
 def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sink: Sink) -> str:
-    """Give an image to another engine, watched; its id there."""
+    """Load an image into another engine with progress; return the ID there."""
     found: list[str] = []
 
     def work(on_transfer: OnTransfer) -> str:
@@ -82,7 +82,7 @@ def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sin
 
 
 def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink: Sink) -> list[ImportedImage]:
-    """Have the images of an archive in the store, watched; what did not come along is told."""
+    """Import the images of an archive with progress; report missing layers."""
     found: list[ImportedImage] = []
 
     def work(on_transfer: OnTransfer) -> str:
@@ -97,7 +97,7 @@ def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink:
 
 
 def build_progress(step: str, transfer: Transfer) -> StepProgress:
-    """How far a transfer is, in the words of the displays."""
+    """Convert a transfer into a progress event."""
     return StepProgress(id=step, text=transfer.text, done=transfer.done, total=transfer.total or None)
 
 

@@ -1,6 +1,6 @@
-"""Changes of a project's files as they happen, in batches: an editor's save is one, a checkout of a branch is one.
+"""Changes of project files, in batches: one per save in an editor or checkout of a branch.
 
-Each directory is watched by itself: what watches whole trees follows their links, wherever these lead.
+Directories are watched one by one: a recursive watch would follow links out of the project.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Iterable, Iterator
 
 from devbox.host import revision, safe_files
 
-_QUIET_MS = 30  # a batch ends when nothing changed for so long,
-_LONGEST_MS = 1000  # or when it has gone on for so long
+_QUIET_MS = 30  # a batch ends after this time without a change,
+_LONGEST_MS = 1000  # or at this age
 _AGAIN_MS = 300
 _LATER_MS = 3_600_000
 
-Facts = dict[str, tuple[int, int]]  # time and size of files, by path
+Facts = dict[str, tuple[int, int]]  # mtime and size of files by path
 
 
 def watch_batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
-    """Paths below `root` that changed, relative to it; without end. KeyboardInterrupt on Ctrl-C.
+    """Yield batches of changed paths, relative to `root`, endlessly. KeyboardInterrupt on Ctrl-C.
 
-    `places` are files and directories to look at; for one that is not there, what is above it. Left out are git's own
-    files, what editors and compilers leave beside the files, directories of dependencies, and what links lead to.
+    `places`: files and directories to watch; a missing one is replaced by its nearest parent. Ignores git's files,
+    temporary files of editors and compilers, dependency directories and link targets.
     """
     import watchfiles
 
@@ -31,7 +31,7 @@ def watch_batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
     skip = frozenset(sees.ignore_dirs)
     starts = frozenset(_find_nearest(root, place) for place in places)
     watched, seen = _list_watched(root, starts, skip), _stat_files(root, starts, skip)
-    again = False  # directories were added to those that are watched: what changed meanwhile is found by a look
+    again = False  # new directories are watched: rescan for changes made in the meantime
     while True:
         for batch in watchfiles.watch(
             *(os.path.normpath(os.path.join(root, path)) for path in watched),
@@ -57,13 +57,13 @@ def watch_batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
 
 
 def exclude_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
-    """Those of the paths that git would not ignore; all, where there is no repository."""
+    """Return the paths that git does not ignore; all without a repository."""
     found = frozenset(paths)
     return found - revision.find_ignored(root, found) if found else found
 
 
 def _list_watched(root: str, paths: Iterable[str], skip: frozenset[str], *, files: bool = True) -> frozenset[str]:
-    """The directories among the paths and below them; with `files`, also the paths that are files."""
+    """Return the directories among and below the paths; with `files`, also paths that are files."""
     found: set[str] = set()
     for start in paths:
         if skip.isdisjoint(start.split("/")):
@@ -82,7 +82,7 @@ def _stat_files(root: str, directories: Iterable[str], skip: frozenset[str]) -> 
 
 
 def _find_nearest(root: str, place: str) -> str:
-    """The place itself, or what is there above it."""
+    """Return the path or its nearest existing parent."""
     path = os.path.normpath(place) if place else ""
     with safe_files.ProjectDirectory(root) as project:
         while path:

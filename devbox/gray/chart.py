@@ -1,4 +1,4 @@
-"""The curves of a gray release as SVG: share, errors, response times, evidence, all over the same time. Pure."""
+"""SVG chart of a gray release: share, errors, response times and evidence over time. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from devbox.model.frozen import dataclass
 
 _WIDTH, _LEFT, _RIGHT = 920, 70, 20
 _PANEL, _GAP, _TOP = 110, 46, 34
-# Classes of what is drawn.
+# Classes of drawn elements.
 _CANARY, _STABLE, _BASELINE, _SHARE, _LIMIT = "canary", "stable", "baseline", "share", "limit"
-# Of each thing its colour in the light and in the dark.
+# Color of each element in light and dark mode.
 _COLORS = {
     "paper": ("#ffffff", "#16191d"),
     "ink": ("#343a40", "#e9ecef"),
@@ -28,14 +28,14 @@ _COLORS = {
     _LIMIT: ("#c92a2a", "#ff8787"),
 }
 _TICKS = 6
-_BEYOND = 1.5  # of what aborts, up to which a part of the evidence is drawn
-_ENOUGH, _NEAR = 1000, 8  # requests that a rate is of; points that a response time is the median of
+_BEYOND = 1.5  # multiple of the abort threshold at which a drawn part of the evidence is capped
+_ENOUGH, _NEAR = 1000, 8  # requests per rate; points per median of response times
 _ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Curve:
-    """Values over time, None where there is none. `steps`: a value holds until the next."""
+    """Values over time, None for gaps. `steps`: a value holds until the next one."""
 
     name: str
     kind: str
@@ -46,18 +46,18 @@ class _Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class _Panel:
-    """Curves with one scale. `line`: a value to be seen against, with its name. `legend`: curves that need a name."""
+    """Curves with one scale. `line`: a reference value with its name. `legend`: curves to label."""
 
     title: str
     curves: tuple[_Curve, ...]
     shown: Callable[[float], str]
     line: tuple[float, str] | None = None
-    least: float = 0.0  # that the scale reaches to
+    least: float = 0.0  # minimum of the scale's upper end
     legend: tuple[_Curve, ...] = ()
 
 
 def render_svg(trial: GrayRelease) -> str:
-    """Return the picture, which refers to no other files."""
+    """Return the picture, self-contained."""
     points = trial.points
     panels = _build_panels(trial) if points else []
     height = _TOP + len(panels) * (_PANEL + _GAP) + 20
@@ -78,7 +78,7 @@ def render_svg(trial: GrayRelease) -> str:
 
 
 def _render_style() -> str:
-    """Classes `f-…` fill and `s-…` draw, in the light and in the dark."""
+    """Return the CSS classes `f-…` (fill) and `s-…` (stroke), for light and dark mode."""
     light, dark = (
         "".join(f".f-{name}{{fill:{pair[at]}}}.s-{name}{{stroke:{pair[at]}}}" for name, pair in _COLORS.items())
         for at in (0, 1)
@@ -119,7 +119,7 @@ def _build_panels(trial: GrayRelease) -> list[_Panel]:
 
 
 def _build_evidence_panel(points: Sequence[Point], watch: WatchedMetric) -> _Panel:
-    """What there is against the new release, as a share of what takes it back, and what it is made of."""
+    """Return the panel of the evidence as a share of the abort threshold, with its parts."""
     enough = math.log(1 / watch.alpha)
     whole = [100 * max(0.0, point.evidence.get(watch.name, 0.0)) / enough for point in points]
     pairs = [point.parts.get(watch.name) for point in points]
@@ -160,7 +160,7 @@ def _build_curves(
 
 
 def _compute_rates(points: Sequence[Point], side: str) -> list[float | None]:
-    """Percent that failed, of the last so many requests: of three, a share says nothing."""
+    """Return failure rates in percent over the last _ENOUGH requests: a rate of three is meaningless."""
     counts: list[tuple[int, int]] = [getattr(point, side) or (0, 0) for point in points]
     found: list[float | None] = []
     for at, (here, _) in enumerate(counts):
@@ -174,7 +174,7 @@ def _compute_rates(points: Sequence[Point], side: str) -> list[float | None]:
 
 
 def _compute_times(points: Sequence[Point], side: str) -> list[float | None]:
-    """Milliseconds: the median of a few points."""
+    """Return response times in milliseconds, as medians of a few points."""
     micros: list[int | None] = [getattr(point, f"{side}_p99") for point in points]
     found: list[float | None] = []
     for at, here in enumerate(micros):
@@ -184,7 +184,7 @@ def _compute_times(points: Sequence[Point], side: str) -> list[float | None]:
 
 
 def _format_millis(value: float) -> str:
-    return f"{value:g} ms" if value < 1000 else f"{value / 1000:g} s"  # noqa: PLR2004 - milliseconds of a second
+    return f"{value:g} ms" if value < 1000 else f"{value / 1000:g} s"  # noqa: PLR2004 - ms per second
 
 
 def _render_legend(trial: GrayRelease) -> list[str]:
@@ -244,7 +244,7 @@ def _render_path(curve: _Curve, times: Sequence[float], whole: float, high: floa
 
 
 def _render_changes(trial: GrayRelease, whole: float, bottom: int) -> list[str]:
-    """A thin line where it came to another step or phase."""
+    """Render a thin line at each change of step or phase."""
     return [
         f'<line class="s-change" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP + 14}" y2="{bottom}" stroke-dasharray="1 3"/>'
         for change in trial.changes
@@ -275,7 +275,7 @@ def _scale_y(value: float, high: float, top: int) -> float:
 
 
 def _round_up(most: float) -> float:
-    """The round number that a scale reaches to."""
+    """Return a round upper end of the scale."""
     size = 10.0 ** math.floor(math.log10(most))
     return next(size * step for step in (1, 2, 4, 6, 8, 10) if size * step >= most * 0.999)
 

@@ -1,7 +1,7 @@
-"""Both sides compared second by second: the state between two looks, and its e-values. Pure.
+"""Comparison of both sides second by second: state between observations, and e-values. Pure.
 
-Each second is added once and in order, so that a controller which is killed counts none twice. Closed blocks are kept
-as sums; single seconds only of the last minute, and of stable's history.
+Each second is added once and in order, so that a killed controller counts none twice. Closed blocks are kept as sums;
+single seconds only of the last minute and of stable's history.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from devbox.model.frozen import dataclass
 from devbox.model.traffic import BASELINE, CANARY, HISTORY, STABLE, Second
 
 _NAMED = 4  # replicas in a sentence
-_CHANGING = 2  # seconds after a change of the share in which some requests are still of the old one
+_CHANGING = 2  # seconds after a change of the share with requests of the old one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bursts:
-    """How long a replica of stable failed unusually often, in seconds: now, by replica, and at the longest."""
+    """Seconds of unusually frequent failures of stable's replicas: running, by replica, and the longest."""
 
     usual: dict[str, float] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)
@@ -31,9 +31,9 @@ class Bursts:
     def add_second(
         self, counts: Mapping[str, int], *, follows: bool, others: Mapping[str, float] | None = None
     ) -> Bursts:
-        """Add one second of each replica. `follows`: it comes right after the last one.
+        """Add one second of each replica. `follows`: the second directly follows the last one.
 
-        `others`: the mean of the other replicas of the same age; events that all of them have are not a burst.
+        `others`: mean of the other replicas of the same age; events common to all are not a burst.
         """
         same = others or {}
         other = sum(self.usual.values()) / len(self.usual) if self.usual else 0.0
@@ -46,7 +46,7 @@ class Bursts:
 
     @classmethod
     def from_history(cls, history: Mapping[str, Sequence[int]], usual: dict[str, float]) -> Bursts:
-        """With those of a history; series of equal length."""
+        """Return the bursts of a history; series of equal length."""
         found = cls(usual=usual)
         for second in zip(*history.values(), strict=True):
             found = found.add_second(dict(zip(history, second, strict=True)), follows=True)
@@ -55,7 +55,7 @@ class Bursts:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricComparison:
-    """The two e-values of one kind of event, at the window that stable's bursts call for."""
+    """Both e-values of one kind of event, with the window required by stable's bursts."""
 
     counted: WindowSums = field(default_factory=windows.create_sums)
     bursts: Bursts = field(default_factory=Bursts)
@@ -67,19 +67,19 @@ class MetricComparison:
 
     @property
     def window(self) -> int:
-        """The place of the window in use among WINDOWS."""
+        """Index of the used window in WINDOWS."""
         found = e_values.choose_window(self.bursts.longest)
         return len(WINDOWS) - 1 if found is None else found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Of a release whose router counts by second.
+    """Comparison of a release whose router counts by second.
 
-    `until`: the last second that was taken in. `since`: the first that counts at the present share; `closed`: blocks
-    from there on that are in the sums. `served`, `born`: requests of each new replica, and its first second.
-    `sides`: by side and replica, from the first step on, as in `moments`; `timed`: by side, requests whose response
-    times count, and the slow ones among them. STABLE is the control in all of these: stable, or its baseline.
+    `until`: last second added. `since`: first second of the current share; `closed`: blocks since then that are in the
+    sums. `served`, `born`: requests and first second of each new replica. `sides`: by side and replica since the first
+    step, as in `moments`; `timed`: by side, requests with counted response times, and the slow ones. STABLE is the
+    control: stable, or its baseline.
     """
 
     until: int = 0
@@ -104,7 +104,7 @@ class Comparison:
         return replace(self, until=until, history=self.history.add_seconds(stable, quantile=quantile, fewest=fewest))
 
     def change_split(self, place: TrafficSplit, *, since: float) -> Comparison:
-        """At another share, which the router was given at this time (`since`), or with other numbers of replicas."""
+        """Start another share, set in the router at `since`, or other numbers of replicas."""
         begun = self if self.place is not None else self._begin()
         begun = begun.close_open_block()
         past, same = begun.history, self.place is not None and self.place.shares == place.shares
@@ -123,10 +123,10 @@ class Comparison:
         )
 
     def resize(self, place: TrafficSplit, *, now: float) -> Comparison:
-        """With other numbers of replicas at the same share, from the end of the open block on.
+        """Apply other numbers of replicas at the same share after the open block.
 
-        No second is lost, and no block is cut short: a replica that comes and goes would begin one at each look, so
-        that little of what it does would count, and each part of a burst as a burst of its own.
+        No second is lost, and no block is cut short: otherwise a flapping replica would start a block at each
+        observation, few of its events would count, and each part of a burst would be a burst.
         """
         if self._open_length and now < self._block_start + BLOCK:
             return self
@@ -153,25 +153,24 @@ class Comparison:
         )
 
     def skip(self, *, until: float) -> Comparison:
-        """Leave out the seconds until then, in which the share was another one; the open block ends before them."""
+        """Skip the seconds until `until`, which had another share; the open block ends before them."""
         return replace(self.close_open_block(), since=int(until) + _CHANGING, closed=0, moments=())
 
     def adjust_clock(self, *, now: float) -> Comparison:
-        """Go on after the clock was set back, with seconds that are earlier than the last one taken in.
+        """Continue after the clock was set back, with seconds before the last one added.
 
-        Not after a step of a minute or less: the router adds to the seconds that it has, so that they would count
-        twice; they are waited for.
+        A step of up to a minute is waited out: the router adds to its existing seconds, which would count twice.
         """
-        if self.until <= now:  # but the present share may be newer
+        if self.until <= now:  # but the current share may be newer
             return replace(self, since=min(self.since, int(now) + _CHANGING))
         again = self.until - 1 if self.until - now <= KEPT else now
         born = {name: min(at, int(now)) for name, at in self.born.items()}
         return replace(self.skip(until=again), until=int(now), born=born)
 
     def add_seconds(self, seconds: Sequence[Second], *, requests: int, warmup: float) -> Comparison:
-        """Add seconds at the present share.
+        """Add seconds of the current share.
 
-        Response times count after the first requests and seconds of each replica that is as new as the canary's.
+        Response times count after the first requests and seconds of each replica as new as the canary's.
         """
         control = BASELINE if self.place is not None and self.place.has_baseline else STABLE
         compared = [each for each in seconds if each.side in (CANARY, control)]
@@ -191,7 +190,7 @@ class Comparison:
 
     def add_moment(self, moment: Moment) -> Comparison:
         """Add one second, later than all others."""
-        if moment.at - self._block_start > HISTORY:  # the clock was set, or the machine slept: nothing was to be seen
+        if moment.at - self._block_start > HISTORY:  # the clock was set or the host was suspended: nothing was observed
             return self.skip(until=moment.at - _CHANGING).add_moment(moment)
         seen = self
         while moment.at >= seen.since + (seen.closed + 1) * BLOCK:
@@ -207,7 +206,7 @@ class Comparison:
         )
 
     def _add_burst(self, metric: MetricComparison, moment: Moment, count: int) -> MetricComparison:
-        """Add one second to the bursts of the control."""
+        """Add one second to the control's bursts."""
         counts, others = {name: each[count] for name, each in moment.stable.items()}, {}
         if self.place is not None and self.place.has_baseline:
             whole = sum(each[count] for side in (moment.canary, moment.stable) for each in side.values())
@@ -217,7 +216,7 @@ class Comparison:
         return replace(metric, bursts=metric.bursts.add_second(counts, follows=follows, others=others))
 
     def close_open_block(self) -> Comparison:
-        """Close the open block, however short: add it to the sums."""
+        """Close the open block, however short, and add it to the sums."""
         return self._close_block(self._open_length) if self.place is not None and self._open_length else self
 
     @property
@@ -226,7 +225,7 @@ class Comparison:
 
     @property
     def _open_length(self) -> int:
-        """Seconds of the open block."""
+        """Length of the open block in seconds."""
         last = self.moments[-1].at if self.moments else 0
         return max(0, min(BLOCK, last - self._block_start + 1))
 
@@ -246,7 +245,7 @@ class Comparison:
         return history.build_block(self.moments, first=self._block_start, length=length, once=once, every=every)
 
     def _compute_spread(self, length: int) -> latency.Logs:
-        """The sums of response times with the first seconds of the open block, in pairs."""
+        """Return the sums of response times, including the open block's first seconds, in pairs."""
         limits, logs = self.history.limits, latency.pad_logs(self.spread)
         if limits is None:
             return logs
@@ -259,15 +258,15 @@ class Comparison:
         return logs
 
     def compute_error_evidence(self) -> Values:
-        """Both e-values of failures."""
+        """Return both e-values of failures."""
         return self._compute_values(self.errors, FIRST, FIRST)
 
     def compute_slow_evidence(self) -> Values:
-        """Both e-values of slow requests."""
+        """Return both e-values of slow requests."""
         return self._compute_values(self.slow, FIRST_SLOW, SLOW)
 
     def compute_spread_evidence(self) -> float:
-        """The e-value of response times in general, in nats."""
+        """Return the e-value of response times in general, in nats."""
         return latency.compute_log(self._compute_spread(self._open_length))
 
     def _compute_values(self, metric: MetricComparison, once: int, every: int) -> Values:
@@ -279,34 +278,34 @@ class Comparison:
         return sums.values
 
     def find_total_failure(self) -> str:
-        """See `moments.fails_entirely`."""
+        """See `history.find_total_failure`."""
         if self.place is None or not self.moments:
             return ""
         now = self.moments[-1].at
         return history.find_total_failure(self.moments, now=now, since=self.since, replicas=self.place.canaries)
 
     def count_recent(self, count: int) -> Tally:
-        """The canary's requests of the last minute at the present share, and those of them that this counts."""
+        """Return the canary's requests of the last minute at the current share, and those counted by `count`."""
         here = history.sum_counts(each.canary for each in self.moments).values()
         return Tally(requests=sum(each[REQUESTS] for each in here), bad=sum(each[count] for each in here))
 
     def count_total(self, side: str, count: int) -> Tally:
-        """All requests of a side since the first step, and those of them that this counts."""
+        """Return all requests of a side since the first step, and those counted by `count`."""
         found = self.sides.get(side, {}).values()
         return Tally(requests=sum(each[REQUESTS] for each in found), bad=sum(each[count] for each in found))
 
     @property
     def replicas_served(self) -> int:
-        """How many replicas of the canary have answered since the first step."""
+        """Number of the canary's replicas that have responded since the first step."""
         return sum(1 for name in self.sides.get(CANARY, {}) if name)
 
     def count_timed(self, side: str) -> Tally:
-        """Requests whose response times count, and the slow ones among them."""
+        """Return the requests with counted response times, and the slow ones among them."""
         requests, slow = self.timed.get(side, (0, 0))
         return Tally(requests=requests, bad=slow)
 
     def describe_failures(self, side: str, count: int) -> str:
-        """Clients, and the replicas it was most: "4 clients; web1 3, web2 1"; of failed or slow requests of a side."""
+        """Describe a side's failed or slow requests, by client and replica: "4 clients; web1 3, web2 1"."""
         found = self.sides.get(side, {})
         most = sorted(found, key=lambda name: (-found[name][count], name))
         parts = [f"{name or 'the router'} {found[name][count]}" for name in most[:_NAMED]]

@@ -1,6 +1,6 @@
-"""The state machine of a gray release: (state, what one look observed) → the next state and its reason. Pure.
+"""State machine of a gray release: (state, observation) → next state with a reason. Pure.
 
-It goes forward only with enough data, time and a bound on harm; it goes back at once, but only to a healthy side.
+It advances only with enough data, time and a bound on harm; it rolls back at once, but only to a healthy side.
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ from devbox.gray.state import (
 from devbox.model.frozen import dataclass
 from devbox.model.traffic import Batch, Side
 
-CRASHES = 3  # restarts of the canary that are a crash loop
-ALL_ERRORS = 10  # so many requests of a step, all failed, need no statistics
-SHUT = 10.0  # seconds that a canary stays shut out, the first time in a step
-TRIPS = 2  # times in a step that the router shuts the canary out, after which it goes back
-DRAIN = 30.0  # seconds that requests under way have before the canary is stopped
+CRASHES = 3  # restarts of the canary that count as a crash loop
+ALL_ERRORS = 10  # requests of a step that, if all failed, need no statistics
+SHUT = 10.0  # seconds that a canary stays shut out for the first time in a step
+TRIPS = 2  # times in a step that the router shuts the canary out before a rollback
+DRAIN = 30.0  # seconds for open requests before the canary is stopped
 HALF = 0.5
-_SURE = 0.001  # of a rate in the bake that is compared with another time's
+_SURE = 0.001  # confidence for rates in the bake, compared with another period's
 
 
 @dataclass(frozen=True, kw_only=True)
 class GrayObservation:
-    """What the controller observes in one look. `batch`: requests since the last look.
+    """One observation of the controller. `batch`: requests since the last one.
 
-    `threshold`: buckets that the canary has now; `open`: requests under way at the canary; `tripped`: the router itself
-    has shut the canary out. `asked`: what a person requested, `by` whom; `readings`: answers of metrics from outside
-    since the last look. `canary_replicas`, `stable_replicas`: servers that may get requests. `baseline_…`: the same of
-    the baseline, if there is one.
+    `threshold`: current buckets of the canary; `open`: its open requests; `tripped`: the router has shut the canary
+    out. `asked`: an operator's request, `by` its author; `readings`: external metrics since the last observation.
+    `canary_replicas`, `stable_replicas`: servers that may get requests. `baseline_…`: the same of the baseline, if any.
     """
 
     now: float
@@ -66,11 +65,11 @@ class GrayObservation:
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredTraffic:
-    """The traffic that a state requires.
+    """Traffic required by a state.
 
-    `safe`: the share that the router falls back to when its lease ends; `forced`: True if a header may choose the side.
-    `generation`: in which each client's first failure counts; `slow`: microseconds above which its first response does.
-    `reopen`: requests may go again to a canary that the router has shut out, `reopen_baseline`: to a baseline.
+    `safe`: share after the lease expires; `forced`: a header may select the side. `generation`: period in which each
+    client's first failure counts; `slow`: microseconds above which its first response does. `reopen`,
+    `reopen_baseline`: let requests reach a canary or baseline that the router has shut out.
     """
 
     threshold: int
@@ -83,7 +82,7 @@ class DesiredTraffic:
 
 
 def compute_traffic(rollout: GrayState, policy: Policy) -> DesiredTraffic:
-    """Return the traffic that belongs to a state. In needs_human, that of the state before."""
+    """Return the traffic of a state; in needs_human, that of the previous state."""
     phase = rollout.before if rollout.phase == NEEDS_HUMAN else rollout.phase
     found = DesiredTraffic(threshold=0, safe=0, forced=phase == WARM)
     if phase in (STEP, HOLD):
@@ -112,7 +111,7 @@ def _find_slow_limit(rollout: GrayState) -> int:
 
 
 def decide(rollout: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
-    """Return the state after a look. `reason` says why it changed or, if it did not, what it waits for."""
+    """Return the state after an observation. `reason` explains the change, or what the release waits for."""
     if rollout.phase in OVER:
         return rollout
     seen = _record_observation(rollout, look, policy)
@@ -129,12 +128,12 @@ def decide(rollout: GrayState, look: GrayObservation, policy: Policy) -> GraySta
 
 
 def _record_observation(rollout: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
-    """Add what the router counted since the last look."""
+    """Add the router's counts since the last observation."""
     seen = rollout.add_batch(look.batch, policy, now=look.now).add_readings(look.readings, policy)
     if _are_both_unhealthy(look):
-        seen = replace(seen, watched=rollout.watched)  # no time under observation
+        seen = replace(seen, watched=rollout.watched)  # without observed time
     goal = compute_traffic(seen, policy).threshold
-    # A controller that was killed, or a router that did not answer, may have left the canary shut out all the while.
+    # After a kill of the controller or an unresponsive router, the canary may still be shut out.
     reopened = _may_reopen(rollout, rollout.shut) and look.batch.canary.requests > 0
     stable = look.batch.stable
     stable_fails = stable.requests > 0 and stable.errors >= HALF * stable.requests
@@ -155,7 +154,7 @@ def _record_observation(rollout: GrayState, look: GrayObservation, policy: Polic
 
 
 def _find_baseline_gap(look: GrayObservation, policy: Policy) -> str:
-    """Why the baseline cannot be compared with at present; "" if it can, or the policy has none."""
+    """Return why the baseline cannot be compared with now; "" if it can, or the policy has none."""
     if not policy.has_baseline or (look.baseline_healthy and not look.baseline_tripped):
         return ""
     if look.baseline_tripped:
@@ -164,7 +163,7 @@ def _find_baseline_gap(look: GrayObservation, policy: Policy) -> str:
 
 
 def _advance(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
-    """Go one step forward if nothing is missing, else say what it waits for; nothing is wrong with the canary."""
+    """Advance one step if nothing is missing, else return what is missing; the canary is healthy."""
     if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _find_obstacle(seen, look)):
         late = _are_both_unhealthy(look) and look.now - (seen.entered or look.now) > policy.timeout
         return _escalate(seen, f"it waited {obstacle}") if late else _wait(seen, obstacle)
@@ -177,11 +176,11 @@ def _advance(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayStat
             return _hold(seen, look, policy)
         case "bake":
             return _bake(seen, look, policy)
-    return seen  # a person is to say
+    return seen  # an operator must decide
 
 
 def _find_obstacle(seen: GrayState, look: GrayObservation) -> str:
-    """Return what a release waits for that says nothing against it; "" for nothing."""
+    """Return what the release waits for that is not the canary's fault; "" if nothing."""
     if _are_both_unhealthy(look):
         return "for the health of both sides"
     if seen.shut is not None:
@@ -190,7 +189,7 @@ def _find_obstacle(seen: GrayState, look: GrayObservation) -> str:
 
 
 def _are_both_unhealthy(look: GrayObservation) -> bool:
-    """True if what both sides rely on may be away."""
+    """True if both sides fail, possibly because of a common dependency."""
     return not look.canary_healthy and not look.stable_healthy
 
 
@@ -205,7 +204,7 @@ def apply_request(rollout: GrayState, asked: str) -> GrayState:
 
 
 def _find_trouble(seen: GrayState, look: GrayObservation, policy: Policy) -> str:
-    """Return why it must go back at once; "" if nothing is wrong."""
+    """Return why the release must be rolled back at once; "" if nothing is wrong."""
     if look.canary_restarts >= CRASHES:
         return f"the canary crashed {look.canary_restarts} times"
     if seen.phase == WARM:
@@ -219,7 +218,7 @@ def _find_trouble(seen: GrayState, look: GrayObservation, policy: Policy) -> str
 
 
 def _judge_counts(seen: GrayState, policy: Policy) -> str:
-    """Return what the router's counts say against the canary; "" for nothing."""
+    """Return the router's evidence against the canary; "" if none."""
     if seen.compared is not None:
         harm = judge.find_harm(seen, policy)
         has_control = seen.phase != BAKE or seen.compared.history.requests
@@ -228,13 +227,13 @@ def _judge_counts(seen: GrayState, policy: Policy) -> str:
 
 
 def _collect_alarms(seen: GrayState, policy: Policy) -> list[str]:
-    """What metrics from outside say against it."""
+    """Return the alarms of external metrics."""
     said = (external_metrics.find_alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
     return [sentence for sentence in said if sentence]
 
 
 def _find_silence(seen: GrayState, look: GrayObservation, policy: Policy) -> str:
-    """Return why a metric from outside does not allow the next step at present, the first one; "" if all do."""
+    """Return the first external metric that blocks the next step now; "" if none does."""
     lacking = (
         external_metrics.find_missing(metric, seen.outside.get(metric.name, Answers()), now=look.now)
         for metric in policy.outside
@@ -278,7 +277,7 @@ def _judge_bake(seen: GrayState, policy: Policy) -> str:
 
 
 def _roll_back(seen: GrayState, look: GrayObservation, policy: Policy, why: str) -> GrayState:
-    """Go back to stable if that is healthy and the release is reversible; else ask for a person."""
+    """Roll back if stable is healthy and the release is reversible; otherwise require an operator."""
     if policy.irreversible and seen.phase != WARM:
         return _escalate(seen, f"{why}; it is irreversible, so the share stays")
     if not look.stable_healthy and look.canary_healthy and seen.phase != WARM:
@@ -333,7 +332,7 @@ def _step(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
 
 
 def _find_missing(seen: GrayState, policy: Policy) -> str:
-    """Return what is missing for the next step, the cheapest to know first; "" for nothing."""
+    """Return what is missing for the next step, the cheapest check first; "" if nothing."""
     if seen.watched < policy.min_time:
         return f"for its time: {policy.min_time - seen.watched:.0f} s more"
     if seen.requests < max(1, policy.min_requests):
@@ -351,7 +350,7 @@ def _find_missing(seen: GrayState, policy: Policy) -> str:
 
 
 def _rehearse(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
-    """Going back works if the canary gets no requests. Long connections, as of WebSockets, need not have ended."""
+    """Check that a rollback works: the canary gets no requests. Long connections, as of WebSockets, may remain."""
     drained = look.open == 0 or seen.watched > DRAIN
     if look.threshold == 0 and look.batch.canary == Side() and drained:
         return replace(seen.enter(STEP, "going back works"), rehearsed=True)
@@ -381,7 +380,7 @@ def _bake(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
 
 
 def _finish_abort(seen: GrayState, look: GrayObservation) -> GrayState:
-    """End an abort when the canary gets no requests and has answered all, or DRAIN is over. Keep the reason."""
+    """Finish a rollback once the canary is drained or DRAIN is over; keep the reason."""
     late = seen.watched > DRAIN
     return seen.enter(ABORTED, seen.reason) if look.threshold == 0 and (_is_drained(look) or late) else seen
 
@@ -395,5 +394,5 @@ def _wait(seen: GrayState, what: str) -> GrayState:
 
 
 def _format_points(share: float) -> str:
-    """A difference of shares: that of 3 % and 1 % is 2 points."""
+    """Format a difference of rates: that of 3 % and 1 % is 2 points."""
     return f"{100 * share:.2g} points"

@@ -1,12 +1,11 @@
-"""Two e-values for failures that depend on each other: in a client (retries), and in a replica (pauses, bursts).
+"""Two e-values for dependent failures: within a client (retries), and within a replica (pauses, bursts).
 
-The first compares both sides in the same seconds. If the sides are equal, the first failure of a client is the canary's
-with probability w, the share of buckets. A burst of one replica is bounded: it is worth a few failures at most, and on
-seconds with unusually many failures of both sides together only a part is staked, so that a burst of stable hides none.
-The second counts incidents, replicas' windows with many first failures, and compares how often they happen with how
-often they happened to stable, before the release as well; all at the traffic of the least busy kind of replica. How
-many incidents are large is compared likewise.
-Each is wrong where the other is right, so both have to be large: see docs/explanation/gray.md.
+The first one compares both sides in the same seconds. For equal sides, a client's first failure is the canary's with
+probability w, the share of buckets. A burst of one replica is capped at a few failures, and in seconds with unusually
+many failures of both sides only a part is staked, so that a burst of stable hides none. The second one counts
+incidents, windows of a replica with many first failures, and compares their frequency with stable's, including the time
+before the release, at the traffic of the least busy kind of replica; the share of large incidents likewise. Each is
+wrong where the other is right, so both must be large: see docs/explanation/gray.md.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-ODDS = tuple(2.0**power for power in range(1, 8))  # 2 … 128 times as likely, each as believable as the next
+ODDS = tuple(2.0**power for power in range(1, 8))  # 2 … 128 times as likely, with equal prior weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Requests, and the bad ones among them: failed, or slow."""
+    """Requests, and the bad ones among them: failed or slow."""
 
     requests: int = 0
     bad: int = 0
@@ -32,18 +31,18 @@ class Tally:
 
     @property
     def rate(self) -> float:
-        """The share of bad ones; 0 without requests."""
+        """Rate of bad requests; 0 without requests."""
         return self.bad / self.requests if self.requests else 0.0
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The logarithm of the likelihood ratio of each of ODDS against 1, over all batches so far."""
+    """Log-likelihood ratio of each of ODDS against 1, over all batches so far."""
 
     ratios: tuple[float, ...] = (0.0,) * len(ODDS)
 
     def add_batch(self, *, canary: Tally, stable: Tally) -> Evidence:
-        """With one more batch. A batch in which one side had no requests, or nothing was bad, says nothing."""
+        """Add a batch. A batch without requests of one side, or without bad ones, adds nothing."""
         bad = canary.bad + stable.bad
         if not bad or not canary.requests or not stable.requests:
             return self
@@ -53,57 +52,57 @@ class Evidence:
 
     @property
     def log(self) -> float:
-        """The e-value in nats: 0 in the beginning; from -log α on, the canary is worse."""
+        """E-value in nats: 0 at the start; above -log α, the canary is worse."""
         return compute_log_mean(self.ratios)
 
     def is_conclusive(self, alpha: float) -> bool:
-        """Whether the canary is worse; said of an equal one with probability `alpha` at most, over all looks."""
+        """True if the canary is worse; for an equal one, with probability `alpha` at most over all observations."""
         return self.log > math.log(1 / alpha)
 
 
 def compute_log_mean(logs: tuple[float, ...]) -> float:
-    """log(mean(exp(logs))) without overflow."""
+    """Return log(mean(exp(logs))) without overflow."""
     top = max(logs)
     return top + math.log(math.fsum(math.exp(each - top) for each in logs) / len(logs))
 
 
-WINDOWS = (2, 5, 10, 20)  # seconds; the shortest that stable's own bursts fit into
-BLOCK = 20  # seconds in which one replica's failures count as a few at most
-# Failures that make an incident next to a baseline, about whose rate nothing is known before. Each of these is judged;
-# small ones, which are for little traffic, weigh more: 1/2, 1/6, 1/12, … of the mean, as logarithms for each of ODDS.
+WINDOWS = (2, 5, 10, 20)  # seconds; the shortest that fits stable's own bursts is used
+BLOCK = 20  # seconds in which one replica's failures are capped
+# Failures per incident next to a baseline, whose rate is unknown before. All levels are judged; small ones, for little
+# traffic, weigh more: 1/2, 1/6, 1/12, … of the mean, as logarithms for each of ODDS.
 LEVELS = tuple(2**power for power in range(11))
 WEIGHTS = tuple(math.log((len(LEVELS) + 1) / ((at + 1) * (at + 2))) for at in range(len(LEVELS)) for _ in ODDS)
 _FAILURES = 3
 _HOT = 3  # standard deviations above the usual failures of a second
-_STAKED = 2 / 3  # of the first e-value, on a second with unusually many failures
-_SIZED = 1 / 2  # of the second one, on how many incidents are large
+_STAKED = 2 / 3  # of the first e-value, in a second with unusually many failures
+_SIZED = 1 / 2  # of the second one, on the number of large incidents
 _SURE = 500.0  # nats, above which evidence need not grow
-_SHARE = 0.25  # of stable's windows that are incidents, at most
-_LARGE, _TIMES = 0.5, 4  # of these incidents that are large, at most; as many failures as make an incident, at most
-_FEW = 1e-6  # windows, thinned, of which nothing can be said
-_EXACT = 300  # failures on average, up to which a chance is summed up term by term
+_SHARE = 0.25  # maximum share of stable's windows that are incidents
+_LARGE, _TIMES = 0.5, 4  # maximum share of large incidents; maximum ratio of their failures to those of an incident
+_FEW = 1e-6  # windows after thinning, too few for a statement
+_EXACT = 300  # mean number of failures up to which the probability is summed exactly
 
 
 def choose_window(longest: int) -> int | None:
-    """Which of WINDOWS fits a burst that touches so many seconds, twice over; None where none does."""
+    """Return the index of the shortest window that fits a burst of `longest` seconds twice; None if none does."""
     return next((at for at, seconds in enumerate(WINDOWS) if seconds >= 2 * longest - 1), None)
 
 
 def is_hot(count: int, usual: float) -> bool:
-    """True if a second with so many failures is out of the ordinary, where so many are usual."""
+    """True if `count` failures in a second are unusual at this usual rate."""
     return count > 1 + usual + _HOT * math.sqrt(usual)
 
 
 def compute_bounds(usual: float, *, size: int) -> tuple[float, float]:
-    """How much a replica may count in a window of this size, and in a block, in units of a failure.
+    """Return the caps of a replica per window of this size and per block, in failures.
 
-    `usual`: failures of a second of a replica. What is usual is not bounded as a burst is.
+    `usual`: failures per second of a replica, which are not capped as a burst is.
     """
     return 1 + math.sqrt(usual * size), _FAILURES + math.sqrt(usual * BLOCK)
 
 
 def hedge(log: float, *, part: float) -> float:
-    """The logarithm of an e-value of which only this part is staked: it loses no more than the factor 1 - part."""
+    """Return the log e-value with only this part staked: the maximum loss is the factor 1 - part."""
     return math.log1p(part * math.expm1(min(log, _SURE)))
 
 
@@ -116,11 +115,11 @@ def compare_same_time(
     size: int,
     usual: float,
 ) -> tuple[list[float], list[float]]:
-    """By ODDS, the logarithm of the first e-value of one block, and what the worst replica adds to it, 0 at least.
+    """Return by ODDS the log of a block's first e-value, and the contribution of the worst replica, at least 0.
 
-    First failures by second: of each canary replica, and of all of stable's. `share`: of the buckets that are the
-    canary's. Silent replicas need not be given. `size`: seconds of a window; `usual`: failures of a second of a replica
-    of the canary, were it as stable in its history.
+    First failures by second: of each canary replica, and of all of stable's. `share`: the canary's share of buckets.
+    Silent replicas may be omitted. `size`: seconds of a window; `usual`: failures per second expected of a canary
+    replica from stable's history.
     """
     given, (a_window, a_block) = [*canary], compute_bounds(usual, size=size)
     silent = replicas - len(given)
@@ -148,19 +147,19 @@ def compare_same_time(
 
 
 def _score_second(mine: Sequence[int], loss: Sequence[float], hot: Sequence[bool], *, gain: float) -> list[float]:
-    """What each second adds for one replica; hedged where both sides together have unusually many failures."""
+    """Return each second's contribution of one replica; hedged where both sides have unusually many failures."""
     plain = [count * gain - less for count, less in zip(mine, loss, strict=True)]
     return [hedge(each, part=_STAKED) if high else each for each, high in zip(plain, hot, strict=True)]
 
 
 def compute_chance(count: int, *, least: int, kept: float) -> float:
-    """That at least `least` of `count` failures are left where each is kept with this probability."""
+    """Return the probability that at least `least` of `count` failures are kept, each with probability `kept`."""
     if count < least:
         return 0.0
     if kept >= 1:
         return 1.0
     mean, total, term = count * kept, 0.0, (1 - kept) ** count
-    if mean > _EXACT or term < sys.float_info.min:  # too small to be summed up
+    if mean > _EXACT or term < sys.float_info.min:  # too small to sum
         return math.erfc((least - 0.5 - mean) / math.sqrt(2 * mean * (1 - kept))) / 2
     for at in range(least):
         total += term
@@ -169,14 +168,14 @@ def compute_chance(count: int, *, least: int, kept: float) -> float:
 
 
 def estimate_incidents(counts: Counter[int], *, least: int, kept: float) -> float:
-    """How many of the windows with these counts of failures would be incidents, thinned."""
+    """Return the expected number of incidents among windows with these counts after thinning."""
     return math.fsum(many * compute_chance(count, least=least, kept=kept) for count, many in counts.items())
 
 
 def choose_thresholds(history: Counter[int], *, kept: float) -> tuple[int, int]:
-    """The fewest failures that make an incident, and a large one.
+    """Return the fewest failures of an incident, and of a large one.
 
-    At most a quarter of stable's windows are incidents, and half of these large ones, unless _TIMES as many failures.
+    At most a quarter of stable's windows are incidents, and half of these large, or _TIMES as many failures.
     """
     least = _choose_threshold(history, kept=kept, most=_SHARE * history.total(), above=0)
     usual = estimate_incidents(history, least=least, kept=kept)
@@ -186,7 +185,7 @@ def choose_thresholds(history: Counter[int], *, kept: float) -> tuple[int, int]:
 
 
 def _choose_threshold(history: Counter[int], *, kept: float, most: float, above: int) -> int:
-    """The fewest failures, more than `above`, that at most so many windows have."""
+    """Return the fewest failures, above `above`, that at most `most` windows have."""
     low, high = above, above + 1
     while estimate_incidents(history, least=high, kept=kept) > most:
         low, high = high, 2 * high
@@ -200,9 +199,9 @@ def _choose_threshold(history: Counter[int], *, kept: float, most: float, above:
 
 
 def compare_frequency(hits: float, of: float, stable_hits: float, stable_of: float) -> list[float]:
-    """By ODDS, the logarithm of the second e-value: of how many windows how many are incidents, of both sides.
+    """Return by ODDS the log of the second e-value: incidents and windows of both sides.
 
-    Against one probability for all, the odds of the canary's are so many times those of stable's, with the same mean.
+    The alternative to one common probability has this odds ratio, canary to stable, at the same mean.
     """
     both, windows = hits + stable_hits, of + stable_of
     if both <= 0 or min(of, stable_of) < _FEW or both >= windows:
@@ -224,21 +223,21 @@ def compare_frequency(hits: float, of: float, stable_hits: float, stable_of: flo
 
 
 def compare_sizes(hits: float, of: float, stable_hits: float, stable_of: float) -> list[float]:
-    """The same of how many incidents are large, hedged: more incidents need not be larger ones."""
+    """Compare the share of large incidents, hedged: more incidents need not be larger ones."""
     return [hedge(each, part=_SIZED) for each in compare_frequency(hits, of, stable_hits, stable_of)]
 
 
 def _compute_likelihood(count: float, probability: float) -> float:
-    return count * math.log(probability) if count > 1e-12 and probability > 0 else 0.0  # noqa: PLR2004 - not rounding
+    return count * math.log(probability) if count > 1e-12 and probability > 0 else 0.0  # noqa: PLR2004 - above rounding errors
 
 
 def compute_thinning(
     share: float, *, canaries: int, stables: int, whole: float = 1.0, before: int = 0
 ) -> tuple[float, float, float]:
-    """The parts of failures kept of the canary, of its control, and of stable's history, for equal traffic.
+    """Return the kept parts of failures of the canary, its control, and stable's history, for equal traffic.
 
-    Each kind of replica is thinned to the traffic of the least busy one. With all traffic at the canary there is no
-    control. `whole`: the part of all traffic that both have; `before`: replicas of the history, 0: `stables`.
+    Each kind of replica is thinned to the traffic of the least busy one; with all traffic on the canary, there is no
+    control. `whole`: both sides' share of the traffic; `before`: replicas of the history, 0: `stables`.
     """
     busy = whole * share / canaries, whole * (1 - share) / stables, 1 / (before or stables)
     least = min(each for each in busy if each > 0)
@@ -251,17 +250,17 @@ _HALVINGS = 40
 
 
 def bound_above(tally: Tally, *, alpha: float) -> float:
-    """The mean rate is at most this; 1 without requests."""
+    """Return the upper bound of the mean rate; 1 without requests."""
     return _find_bound(tally, alpha=alpha, sign=-1)
 
 
 def bound_below(tally: Tally, *, alpha: float) -> float:
-    """The mean rate is at least this; 0 without requests."""
+    """Return the lower bound of the mean rate; 0 without requests."""
     return _find_bound(tally, alpha=alpha, sign=1)
 
 
 def _find_bound(tally: Tally, *, alpha: float, sign: int) -> float:
-    """Between the observed rate, which is never excluded, and 1 (upper, sign -1) or 0 (lower, sign 1)."""
+    """Find the bound between the observed rate, never excluded, and 1 (upper, sign -1) or 0 (lower, sign 1)."""
     inside, outside = tally.rate if tally.requests else 0.5, 1.0 if sign < 0 else 0.0
     limit = math.log(1 / alpha)
     if _compute_log_e(tally, outside, sign=sign) <= limit:
@@ -281,16 +280,16 @@ def _compute_log_e(tally: Tally, rate: float, *, sign: int) -> float:
 
 
 def _compute_cumulant(rate: float, tilt: float) -> float:
-    """log(1 + rate(e^tilt - 1)), the logarithm of the moment-generating function of one request."""
+    """Return log(1 + rate(e^tilt - 1)), the log moment-generating function of one request."""
     return math.log1p(rate * math.expm1(tilt))
 
 
 def bound_harm(canary: Mapping[int, Tally], stable: Mapping[int, Tally], *, alpha: float) -> float:
-    """At most so much is the canary's mean rate of bad requests above what stable's was for the same share of time.
+    """Return an upper bound of the canary's excess rate of bad requests over stable's at the same times.
 
-    Both by step, from 0 on, each step with one share: stable's rates are weighted by the canary's requests, so that
-    neither a drifting rate nor a rising share looks like harm, or hides it. Half of `alpha` is for the canary, half for
-    stable: 1/2, 1/6, 1/12, … of that half for its steps, less than all of it however many steps follow.
+    Both by step from 0 on, each with one share: stable's rates are weighted by the canary's requests, so that neither a
+    drifting rate nor a rising share looks like harm, or hides it. Half of `alpha` is for each side; stable's steps get
+    1/2, 1/6, 1/12, … of that half, less than all of it for any number of steps.
     """
     whole = sum(canary.values(), Tally())
     if not whole.requests:

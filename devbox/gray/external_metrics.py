@@ -1,6 +1,6 @@
-"""Metrics from outside: a number that is compared with limits at each answer. Pure.
+"""External metrics: a number compared with limits at each reading. Pure.
 
-A limit is not a statistical test, so that it takes no part of alpha. Without an answer nothing is promoted.
+A limit is not a statistical test and uses no part of alpha. A missing sample is not a success.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import replace
 from devbox.model.frozen import dataclass
 from devbox.model.stage import ExternalMetric
 
-_LATE = 5.0  # seconds that an answer may come later than it is due
+_LATE = 5.0  # seconds that a reading may be late
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricReading:
-    """One answer. `began`: when it was asked for, in seconds since the epoch.
+    """One reading. `began`: when it was requested, in seconds since the epoch.
 
-    `value` None: it said yes or no by itself. `trouble`: why there is no answer at all; "" where there is one.
+    `value` None: a yes/no answer. `trouble`: why there is no answer; "" otherwise.
     """
 
     name: str
@@ -30,9 +30,9 @@ class MetricReading:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a metric has said at the present step. `row`: bad answers one after the other, up to the last.
+    """Readings of a metric in the current step. `row`: consecutive bad readings, including the last one.
 
-    `good`: when the last answer was asked for, where that was good. `last`: what it came to, in a few words.
+    `good`: request time of the last reading if it was good. `last`: its short description.
     """
 
     row: int = 0
@@ -41,7 +41,7 @@ class Answers:
     value: float | None = None
 
     def add_reading(self, metric: ExternalMetric, reading: MetricReading) -> Answers:
-        """Add an answer. A missing one speaks neither for the release nor against it."""
+        """Add a reading. A missing sample counts neither for nor against the release."""
         if reading.trouble:
             return replace(self, good=None, last=reading.trouble, value=None)
         fault = _find_fault(metric, reading)
@@ -51,7 +51,7 @@ class Answers:
 
 
 def find_alarm(metric: ExternalMetric, answers: Answers) -> str:
-    """Why the release must go back; "" where nothing speaks against it."""
+    """Return why the release must be rolled back; "" if there is no reason."""
     if answers.row < metric.failures:
         return ""
     times = f", {answers.row} times in a row" if metric.failures > 1 else ""
@@ -59,7 +59,7 @@ def find_alarm(metric: ExternalMetric, answers: Answers) -> str:
 
 
 def find_missing(metric: ExternalMetric, answers: Answers, *, now: float) -> str:
-    """What is lacking to go on; "" where the last answer was good, and is fresh."""
+    """Return what blocks the next step; "" if the last reading was good and is fresh."""
     if answers.row:
         return f"for {metric.name}, which is bad: {answers.last}"
     if answers.good is None:

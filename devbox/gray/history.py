@@ -1,4 +1,4 @@
-"""Stable's last ten minutes before a gray release: how often it fails on its own. Pure."""
+"""Stable's last ten minutes before a gray release: its own failure rate. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from devbox.model.frozen import dataclass
 from devbox.model.traffic import CANARY, HISTORY, STABLE, Second, Side
 
 MINUTE = 60
-_FEWEST_BLOCKS = 50  # requests of a minute that has a share
-_LATE = 10  # seconds after the others in which a replica need not have had a request
+_FEWEST_BLOCKS = 50  # requests of a minute with a meaningful rate
+_LATE = 10  # seconds after the others in which a replica may be without requests
 
 
 @dataclass(frozen=True, kw_only=True)
 class StableHistory:
-    """Counts by second, oldest first and up to `at`, zeros where a replica had no requests.
+    """Counts by second, oldest first, up to `at`; zeros where a replica had no requests.
 
     `failed` and `slow` by replica: first failures, and requests slower than `limits.tail`; `requests`: of all replicas.
-    `all`: response times, from the beginning. `limits`: None until there are enough requests. `born`: the first second
-    of each replica.
+    `all`: response times from the beginning. `limits`: None until there are enough requests. `born`: first second of
+    each replica.
     """
 
     at: int = 0
@@ -34,10 +34,10 @@ class StableHistory:
     born: dict[str, int] = field(default_factory=dict)
 
     def add_seconds(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> StableHistory:
-        """Add seconds of stable. `fewest`: requests before a quantile is believed.
+        """Add seconds of stable. `fewest`: requests required for a quantile.
 
-        After the clock was set back by a minute or less, seconds that the history has already do not count twice; after
-        more, the history begins again.
+        After the clock was set back by up to a minute, known seconds do not count twice; after a larger step, the
+        history restarts.
         """
         if seconds and self.at - max(each.at for each in seconds) > MINUTE:
             empty = replace(self, at=0, requests=(), failed={}, slow={}, born={})
@@ -67,24 +67,24 @@ class StableHistory:
         )
 
     def trim_series(self, counts: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
-        """Cut series by replica to the time since a replica came, if it came late: it did not fail before, either.
+        """Cut series by replica to the time since a late replica's start, as it did not fail before.
 
-        What the router answers itself (replica "") is counted from the beginning.
+        Responses of the router itself (replica "") count from the beginning.
         """
         began = self.at - len(self.requests) + 1
         late = {name: at - began for name, at in self.born.items() if name and at - began > _LATE}
         return {name: each[late.get(name, 0) :] for name, each in counts.items()}
 
     def compute_usual(self) -> dict[str, float]:
-        """First failures of a quiet second, by replica."""
+        """Return the first failures per quiet second, by replica."""
         return {name: windows.compute_usual(counts) for name, counts in self.trim_series(self.failed).items()}
 
     def compute_usual_slow(self) -> dict[str, float]:
-        """Slow requests of a quiet second, by replica."""
+        """Return the slow requests per quiet second, by replica."""
         return {name: windows.compute_usual(counts) for name, counts in self.trim_series(self.slow).items()}
 
     def find_worst(self, counts: Mapping[str, Sequence[int]]) -> float:
-        """The largest share of requests, of these counts by replica, that any minute had."""
+        """Return the highest rate of these counts by replica in any minute."""
         summed = [sum(each) for each in zip(*counts.values(), strict=True)] or [0] * len(self.requests)
         length = min(MINUTE, len(summed))
         worst = 0.0
@@ -99,7 +99,7 @@ class StableHistory:
 
 
 class _SeriesBuilder:
-    """Puts counts into series of equal length that end at `last`, of HISTORY seconds at most."""
+    """Builder of series of equal length that end at `last`, of at most HISTORY seconds."""
 
     def __init__(self, first: int, last: int) -> None:
         self._first = max(first, last - HISTORY + 1)
@@ -118,7 +118,7 @@ class _SeriesBuilder:
 
 KEPT = 60  # seconds
 REQUESTS, FAILED, FIRST, SLOW, FIRST_SLOW = range(5)  # of a replica's counts
-_FAST, _ALONE = 5, 20  # seconds in which everything failed; of one replica, whose bursts look the same
+_FAST, _ALONE = 5, 20  # seconds without any success; of a single replica, whose bursts look the same
 _FEWEST, _CLIENTS = 10, 3
 _HALF = 0.5
 
@@ -129,7 +129,7 @@ Counts = dict[str, tuple[int, ...]]  # by replica
 class Moment:
     """One second, in seconds since the epoch. `stable`: the control, stable or its baseline.
 
-    `spread`: by side, requests above limits (`Limits.above`), once warm.
+    `spread`: by side, requests above limits (`LatencyLimits.count_above`), once warm.
     """
 
     at: int
@@ -139,7 +139,7 @@ class Moment:
 
     @property
     def timed_counts(self) -> Counts:
-        """By side, requests whose response times count, and the slow ones among them."""
+        """By side, requests with counted response times, and the slow ones."""
         slow = {CANARY: self.canary, STABLE: self.stable}
         return {
             side: (counts[0], sum(each[SLOW] for each in slow[side].values())) for side, counts in self.spread.items()
@@ -149,7 +149,7 @@ class Moment:
 def group_moments(
     seconds: Iterable[Second], *, limits: LatencyLimits | None, cold: frozenset[tuple[int, str]]
 ) -> list[Moment]:
-    """By second, oldest first, of the canary and its control. `cold`: replicas' seconds without response times."""
+    """Group seconds of the canary and its control, oldest first. `cold`: replica seconds without response times."""
     found: dict[int, Moment] = {}
     for each in seconds:
         moment = found.setdefault(each.at, Moment(at=each.at))
@@ -166,7 +166,7 @@ def group_moments(
 
 
 def build_block(seconds: Sequence[Moment], *, first: int, length: int, once: int, every: int) -> Block:
-    """Of so many seconds from `first` on: which of the counts to take, each client once, and each time."""
+    """Build a block of `length` seconds from `first` on: counts by client (`once`) and by request (`every`)."""
     here = [each for each in seconds if first <= each.at < first + length]
 
     def rows(side: str, count: int) -> dict[str, list[int]]:
@@ -187,9 +187,9 @@ def build_block(seconds: Sequence[Moment], *, first: int, length: int, once: int
 
 
 def find_total_failure(seconds: Sequence[Moment], *, now: int, since: int, replicas: int) -> str:
-    """What is wrong where every request of every canary replica failed for some seconds, and stable's did not; or "".
+    """Return the failure if every request of all canary replicas failed for some seconds, but stable's did not; or "".
 
-    `now`: the last complete second, `since`: the first that counts.
+    `now`: the last complete second; `since`: the first that counts.
     """
     length = _ALONE if replicas == 1 else _FAST
     start = now - length + 1
@@ -207,7 +207,7 @@ def find_total_failure(seconds: Sequence[Moment], *, now: int, since: int, repli
 
 
 def sum_counts(parts: Iterable[Counts]) -> Counts:
-    """Counts of several seconds together."""
+    """Return the sum of counts over several seconds."""
     found: Counts = {}
     for part in parts:
         for name, counts in part.items():

@@ -1,6 +1,6 @@
-"""Decides by the comparison by second whether a release does harm, or whether that is not clear yet. Pure.
+"""Judgment by second: whether a release does harm, or whether that is not clear yet. Pure.
 
-A router that does not count by second allows no such comparison: `decide` then uses the totals of both sides.
+Without counts by second, `decide` uses the totals of both sides.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from devbox.gray.windows import TrafficSplit, Values
 from devbox.model.traffic import CANARY, STABLE, Second
 
 ERRORS, LATENCY = "errors", "latency"
-_SHORTEST = 10  # seconds of the bake after which its share of failures is believed
-REST = 1e-6  # nats that have to be left without the worst replica's worst 20 seconds: more than rounding
-_TESTS = 2  # of response times, which share alpha
+_SHORTEST = 10  # seconds of the bake before its failure rate is judged
+REST = 1e-6  # nats that must remain without the worst replica's worst 20 seconds: more than rounding errors
+_TESTS = 2  # tests of response times, which share alpha
 
 
 def add_seconds(
@@ -33,9 +33,9 @@ def add_seconds(
     before: float,
     in_force: bool,
 ) -> GrayState:
-    """Add the seconds that the router counted. `place` None: nothing is compared at present.
+    """Add the seconds counted by the router. `place` None: no comparison at present.
 
-    `before`: when the release entered this phase. `in_force`: True if the router applies the share of this phase.
+    `before`: start of this phase. `in_force`: the router applies the share of this phase.
     """
     if rollout.compared is None and not seconds:
         return rollout
@@ -60,14 +60,14 @@ def add_seconds(
 
 
 def _build_history(rollout: GrayState, *, quantile: float) -> StableHistory:
-    """Return the history of a release whose first whole second comes after the first step: response times only."""
+    """Return the history of a release without seconds before the first step: response times only."""
     if rollout.phase == WARM or rollout.warm.requests < FEWEST_FOR_A_LIMIT:
         return StableHistory()
     return StableHistory(all=rollout.warm, limits=LatencyLimits.from_history(rollout.warm, quantile=quantile))
 
 
 def _set_limit(rollout: GrayState) -> GrayState:
-    """Set the limit of response times to stable's quantile, from its history alone."""
+    """Set the response time limit to stable's quantile, from its history alone."""
     limits = rollout.compared.history.limits if rollout.compared else None
     if LATENCY not in rollout.judged:
         return rollout
@@ -76,7 +76,7 @@ def _set_limit(rollout: GrayState) -> GrayState:
 
 
 def _add_times(rollout: GrayState, before: Comparison) -> GrayState:
-    """Add the response times of replicas that are past their warm-up to the bound on harm."""
+    """Add the response times of warm replicas to the bound on harm."""
     if LATENCY not in rollout.judged or rollout.compared is None or rollout.phase == BAKE:
         return rollout
     counts = []
@@ -88,7 +88,7 @@ def _add_times(rollout: GrayState, before: Comparison) -> GrayState:
 
 
 def find_harm(rollout: GrayState, policy: Policy) -> str:
-    """Return why the release must go back; "" if nothing speaks against it."""
+    """Return why the release must be rolled back; "" if there is no reason."""
     compared = rollout.compared
     if compared is None:
         return ""
@@ -102,7 +102,7 @@ def find_harm(rollout: GrayState, policy: Policy) -> str:
 
 
 def find_doubt(rollout: GrayState, policy: Policy) -> str:
-    """Return what has to become clear before the next step; "" for nothing."""
+    """Return what must become clear before the next step; "" if nothing."""
     compared = rollout.compared
     if compared is None or compared.place is None or compared.place.share >= 1:
         return ""
@@ -116,7 +116,7 @@ def find_doubt(rollout: GrayState, policy: Policy) -> str:
 
 
 def _explain_doubt(compared: Comparison, watch: WatchedMetric) -> str:
-    """Why the evidence is not clear."""
+    """Explain why the evidence is not clear."""
     metric, found, limit = _select_evidence(compared, watch)
     what = "failed requests" if watch.name == ERRORS else "slow requests"
     if not metric.fits:
@@ -132,10 +132,10 @@ def _explain_doubt(compared: Comparison, watch: WatchedMetric) -> str:
 
 
 def compute_strength(compared: Comparison, watch: WatchedMetric) -> float:
-    """The evidence as a share of the evidence that aborts; above 1 it does. 0 without traffic, never below."""
+    """Return the evidence as a share of the abort threshold; never negative, 0 without traffic."""
     metric, values, limit = _select_evidence(compared, watch)
     found = min(values.same_time, values.more_often) / limit
-    # One that is down just now is another replica all the same: what it failed before is not enough.
+    # A replica that is down now still counts as another one: its earlier failures alone are not enough.
     alone = compared.place is None or (compared.place.canaries == 1 and compared.replicas_served <= 1)
     if not metric.fits or (values.rest <= REST and not alone):
         found = min(found, 1.0)
@@ -145,13 +145,13 @@ def compute_strength(compared: Comparison, watch: WatchedMetric) -> float:
 
 
 def compute_parts(compared: Comparison, watch: WatchedMetric) -> tuple[float, float]:
-    """Both e-values as shares of what aborts, never below 0: of the same seconds, and of incidents."""
+    """Return both e-values as shares of the abort threshold, at least 0: same seconds, and incidents."""
     _, found, limit = _select_evidence(compared, watch)
     return max(0.0, found.same_time / limit), max(0.0, found.more_often / limit)
 
 
 def _select_evidence(compared: Comparison, watch: WatchedMetric) -> tuple[MetricComparison, Values, float]:
-    """A metric with its two e-values and what each has to exceed, in nats."""
+    """Return a metric with its two e-values and their threshold, in nats."""
     if watch.name == ERRORS:
         return compared.errors, compared.compute_error_evidence(), math.log(1 / watch.alpha)
     return compared.slow, compared.compute_slow_evidence(), math.log(_TESTS / watch.alpha)
@@ -187,7 +187,7 @@ def _format_count(compared: Comparison, side: str, count: int, tally: Tally) -> 
 
 
 def _is_slow_overall(compared: Comparison, watch: WatchedMetric) -> bool:
-    """Whether it is the response times in general that speak against it, more than the slowest ones."""
+    """True if response times in general are stronger evidence than the slowest ones."""
     _, found, _ = _select_evidence(compared, watch)
     return compared.compute_spread_evidence() > min(found.same_time, found.more_often)
 
@@ -195,7 +195,7 @@ def _is_slow_overall(compared: Comparison, watch: WatchedMetric) -> bool:
 def build_split(
     rollout: GrayState, *, threshold: int, canaries: int, stables: int, baselines: int | None = None
 ) -> TrafficSplit | None:
-    """Where a comparison is made with this share; None where no traffic is to be compared. See `Place.at`."""
+    """Return the split of a comparison at this share; None without traffic to compare. See `from_share`."""
     if threshold <= 0 or rollout.step < 0:
         return None
     return TrafficSplit.from_share(
@@ -211,5 +211,5 @@ def _is_fresh(compared: Comparison) -> bool:
 
 
 def _name_control(compared: Comparison) -> str:
-    """What the canary is compared with."""
+    """Return the name of the control."""
     return "the baseline" if _is_fresh(compared) else "stable"

@@ -1,12 +1,11 @@
-"""Whether a canary is slower than stable in general: shares of slow requests, compared in blocks of two seconds. Pure.
+"""Test whether a canary is slower than stable in general, by shares of slow requests in blocks of two seconds. Pure.
 
-At each of three limits, which 50, 25 and 10 % of stable's requests exceeded before the release, a block gives the
-difference of both sides' shares above it, less what 6 % longer times would make of it, in standard deviations z,
-between -3 and 3; and so does the number of limits that a request exceeds, which says more than each of them where all
-times are longer. If z is as likely as -z, exp(λz)/cosh(λz) is 1 on average, whatever its size; so is the product over
-blocks, and the mean over a few λ, the limits and their number: an e-value. One block is worth at most a factor of 2.
-Where most requests of both sides exceed a limit, and few requests of the canary are compared, z is not as likely as
--z: such blocks say nothing.
+At each of three limits, exceeded by 50, 25 and 10 % of stable's requests before the release, a block gives the
+difference of both sides' shares above the limit, minus the effect of 6 % longer times, in standard deviations z,
+between -3 and 3. The same for the number of exceeded limits, which is stronger than each limit if all times grow. If z
+and -z are equally likely, exp(λz)/cosh(λz) has mean 1; so does the product over blocks, and the mean over a few λ, the
+limits and their number: an e-value. One block contributes at most a factor of 2. If most requests of both sides exceed
+a limit and few requests of the canary are compared, z is not symmetric: such blocks are ignored.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from devbox.model.frozen import dataclass
 from devbox.model.traffic import TIMES, Side
 
 PAIR = 2  # seconds of a block
-LIMITS = (0.50, 0.25, 0.10)  # of stable's requests that may be slower
+LIMITS = (0.50, 0.25, 0.10)  # of stable's requests may be slower
 TOLERANCE = 0.06
 _STRENGTHS = (0.3, 0.6, 1.2, 2.4)
 _MOST = 3.0
-_FEWEST = 1.0  # requests of the canary below a limit, on average, without which a block is too one-sided
+_FEWEST = 1.0  # expected canary requests below a limit, fewer of which make a block too one-sided
 
 Logs = tuple[float, ...]  # by limit and strength, then of the number of limits, by strength
 NOTHING: Logs = (0.0,) * ((len(LIMITS) + 1) * len(_STRENGTHS))
-_PARTS = (*(1 / len(LIMITS) for _ in LIMITS), 1.0)  # the number weighs as much as all limits together
+_PARTS = (*(1 / len(LIMITS) for _ in LIMITS), 1.0)  # the number of limits has the weight of all limits together
 _WEIGHTS = tuple(math.log((len(LIMITS) + 1) / 2 * part) for part in _PARTS for _ in _STRENGTHS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyLimits:
-    """Stable's response times before the release: `classes` of TIMES that LIMITS of its requests exceed, at most.
+    """Stable's response times before the release: `classes` of TIMES exceeded by at most LIMITS of its requests.
 
-    `tolerated`: by how much 6 % longer times would raise the share above each. `tail`: that of the judged quantile.
+    `tolerated`: increase of each share by 6 % longer times. `tail`: class of the judged quantile.
     """
 
     classes: tuple[int, ...]
@@ -44,7 +43,7 @@ class LatencyLimits:
 
     @classmethod
     def from_history(cls, stable: Side, *, quantile: float) -> LatencyLimits:
-        """From all of stable's requests before the release, at least one."""
+        """Return the limits from stable's requests before the release, at least one."""
         total = sum(stable.times)
         classes = tuple(_find_limit(stable.times, 1 - share) for share in LIMITS)
         return cls(
@@ -54,21 +53,21 @@ class LatencyLimits:
         )
 
     def count_above(self, times: Sequence[int]) -> tuple[int, ...]:
-        """All requests, and those slower than each of LIMITS, from counts by class."""
+        """Return all requests, and those slower than each of LIMITS, from counts by class."""
         return (sum(times), *(sum(times[at + 1 :]) for at in self.classes))
 
     def count_slow(self, times: Sequence[int]) -> int:
-        """Requests slower than the judged quantile."""
+        """Return the requests slower than the judged quantile."""
         return sum(times[self.tail + 1 :])
 
     @property
     def tail_time(self) -> int:
-        """The response time of the judged quantile, in microseconds."""
+        """Response time of the judged quantile, in microseconds."""
         return TIMES[min(self.tail, len(TIMES) - 1)]
 
 
 def compare(canary: Sequence[int], stable: Sequence[int], limits: LatencyLimits) -> Logs:
-    """The logarithms that one block adds; both sides as `Limits.above` gives them."""
+    """Return the logarithms of one block; both sides as from `LatencyLimits.count_above`."""
     if not canary[0] or not stable[0]:
         return NOTHING
     many = canary[0] + stable[0]
@@ -93,25 +92,25 @@ def compare(canary: Sequence[int], stable: Sequence[int], limits: LatencyLimits)
 
 
 def _is_one_sided(requests: int, above: float) -> bool:
-    """True if so few requests of the canary are compared that z is mostly a little above 0, and seldom far below.
+    """True if the canary has so few requests that z is mostly slightly above 0, rarely far below.
 
-    That happens where both sides are slower than before, so that most requests exceed a limit.
+    This happens if both sides are slower than before, so that most requests exceed a limit.
     """
     return above > 1 / 2 and requests * (1 - above) < _FEWEST
 
 
 def pad_logs(logs: Logs) -> Logs:
-    """With nothing yet of the number of limits, where an earlier devbox compared by limits only."""
+    """Pad the logs of an earlier devbox, which have limits but not their number."""
     return (*logs, *NOTHING[len(logs) :])
 
 
 def compute_log(logs: Logs) -> float:
-    """The e-value in nats."""
+    """Return the e-value in nats."""
     return compute_log_mean(tuple(each + weight for each, weight in zip(logs, _WEIGHTS, strict=True)))
 
 
 def _find_limit(times: Sequence[int], share: float) -> int:
-    """The first class up to which at least this share of the requests are."""
+    """Return the first class that, with all lower ones, contains this share of the requests."""
     wanted, seen = share * sum(times), 0
     for at, count in enumerate(times):
         seen += count
@@ -121,7 +120,7 @@ def _find_limit(times: Sequence[int], share: float) -> int:
 
 
 def _measure_width(at: int) -> float:
-    """How wide a class is, as a logarithm; the open ones as if they were one more step."""
+    """Return the width of a class as a logarithm; open classes count as one more step."""
     if 0 < at < len(TIMES):
         return math.log(TIMES[at] / TIMES[at - 1])
     return math.log(1.25 if at == 0 else 2.0)

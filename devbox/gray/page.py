@@ -1,4 +1,4 @@
-"""A gray release as one HTML page: its result, the curves, and every step with its reason. Pure."""
+"""HTML page of a gray release: result, curves, and every step with its reason. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from devbox.gray.policy import WHOLE
 from devbox.gray.release import Change, GrayRelease
 from devbox.gray.summary import GraySummary, describe_losses, list_sides, summarize
 
-# Phase → title, colour, and what a reader may want to know or do next.
+# Phase → title, color, and explanation or next action.
 _ENDS = {
     "stable": ("The new release is stable", "good", "Every visitor is on it; the old one is stopped."),
     "hold": ("All steps are passed", "good", "It waits for the promotion that completes it: devbox promote {home}"),
@@ -43,7 +43,7 @@ footer { color: var(--dim); font-size: .9rem; margin-top: 2rem }
 
 
 def render_html(trial: GrayRelease) -> str:
-    """Return the page, which refers to no other files."""
+    """Return the page, self-contained."""
     home, seen = trial.deployment.stage.name, summarize(trial)
     title, color, then = _ENDS.get(trial.rollout.phase, _UNDER_WAY)
     rows = "\n".join(_render_row(change, trial) for change in trial.changes)
@@ -70,7 +70,7 @@ def render_html(trial: GrayRelease) -> str:
 
 
 def _render_external(trial: GrayRelease) -> str:
-    """What metrics from outside said last, where they said something."""
+    """Render the last readings of external metrics, if any."""
     words = {True: ("good", "good"), False: ("bad", "bad"), None: ("warn", "no answer")}
     rows = [
         f'<tr><td>{escape(each.metric)}</td><td class="{words[each.good][0]}">{words[each.good][1]}</td>'
@@ -101,7 +101,7 @@ is as good as the old one once in {1 / sum(watch.alpha for watch in policy.watch
 
 
 def _render_sides(seen: GraySummary) -> str:
-    """A row for each side."""
+    """Render one row per side."""
     return "\n".join(
         f'<tr><td>{name}</td><td class="n">{side.requests}</td><td class="n">{side.errors}</td>'
         f'<td class="n">{f"{side.rate:.2%}" if side.requests else "–"}</td></tr>'

@@ -1,12 +1,12 @@
-"""How a gray release goes, every setting with a value. Pure."""
+"""Policy of a gray release, with defaults applied. Pure."""
 
 from __future__ import annotations
 
 from devbox.model.frozen import dataclass
 from devbox.model.stage import ExternalMetric, Strategy
 
-WHOLE = 10_000  # buckets, as many as parts of traffic
-TRUST = 0.05  # how often the bound on harm may be wrong over a rollout
+WHOLE = 10_000  # buckets, the units of traffic
+TRUST = 0.05  # error probability of the bound on harm over a rollout
 STEPS = (5.0, 20.0, 50.0)
 MARGIN = 0.02
 TIMEOUT = 2 * 3600.0
@@ -15,7 +15,7 @@ FRESH = "fresh"  # kind of baseline: new replicas of stable
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedMetric:
-    """One metric: "errors", or "latency": what is slower than `quantile` of stable. `alpha`: its false alarms."""
+    """One metric: "errors", or "latency" (slower than stable's `quantile`). `alpha`: its false alarm rate."""
 
     name: str
     alpha: float
@@ -24,10 +24,10 @@ class WatchedMetric:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """`steps` are thresholds, buckets of WHOLE. `completes`: goes to 100 % by itself, without a second promotion.
+    """`steps` are thresholds in buckets of WHOLE. `completes`: reaches 100 % without a second promotion.
 
-    `watches` are judged by what the router counts, `outside` by limits. `warmup_requests`, `warmup_seconds`: of each
-    canary replica, whose response times do not count. `baseline`: see `Strategy`.
+    `watches` are judged by the router's counts, `outside` by limits. `warmup_requests`, `warmup_seconds`: initial
+    requests and time of each canary replica without response times. `baseline`: see `Strategy`.
     """
 
     steps: tuple[int, ...]
@@ -52,16 +52,16 @@ class Policy:
 
     @property
     def control(self) -> str:
-        """What the canary is compared with, in a sentence."""
+        """Name of the control in sentences."""
         return "the baseline" if self.has_baseline else "stable"
 
     def find_share(self, step: int) -> int:
-        """The threshold of a step; 0 before the first."""
+        """Return the threshold of a step; 0 before the first."""
         return self.steps[step] if step >= 0 else 0
 
 
 def build_policy(strategy: Strategy, *, completes: bool) -> Policy:
-    """The policy of a stage's strategy."""
+    """Return the policy of a stage's strategy."""
     return Policy(
         steps=tuple(max(1, round(percent * WHOLE / 100)) for percent in strategy.steps or STEPS),
         min_time=strategy.min_time,
@@ -81,7 +81,7 @@ def build_policy(strategy: Strategy, *, completes: bool) -> Policy:
 
 
 def _build_watches(strategy: Strategy) -> tuple[WatchedMetric, ...]:
-    """Every metric with its share of alpha: its own, or an equal part of what the others leave."""
+    """Return every metric with its share of alpha: its own, or an equal part of the remainder."""
     if not strategy.metrics:
         return (WatchedMetric(name="errors", alpha=strategy.alpha),)
     given = sum(metric.alpha or 0.0 for metric in strategy.metrics)

@@ -1,4 +1,4 @@
-"""A gray release as it is kept: what is on trial, where it stands, and what was seen on the way. Pure."""
+"""Stored gray release: deployment, state, and history of observations. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from devbox.model.frozen import dataclass
 from devbox.model.stage import Counts, Deployment
 from devbox.model.traffic import Batch, Side
 
-MOST_POINTS = 600  # of the curves; when there are more, every other one is dropped
+MOST_POINTS = 600  # points of the curves; above, every other one is dropped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What was seen in one stretch of time: requests and errors of both sides, 99 % within so many µs; evidence.
+    """Counts of one interval: requests and errors of both sides, 99 % response times in µs, and evidence.
 
-    `evidence`: against the canary, in nats, by metric. `parts`: as shares of what aborts, what it is made of: clients
-    in the same seconds, and incidents; none where the router does not count by second. `baseline`: None without one.
+    `evidence`: against the canary, in nats by metric. `parts`: its components (same seconds, incidents) as shares of
+    the abort threshold; empty without counts by second. `baseline`: None without one.
     """
 
     at: float
@@ -39,7 +39,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Where it went from there, and why: a phase or a step. Counts are those of each side from the beginning."""
+    """A change of phase or step, with its reason. Counts of each side are totals."""
 
     at: float
     phase: str
@@ -54,10 +54,10 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class GrayRelease:
-    """One gray release. `deployment` is what the environment runs when it is over and went well.
+    """One gray release. `deployment` is kept in the environment after a success.
 
-    `side`: of the router, which the release has. `canary` and `stable` count from the beginning, `recent` from the last
-    point of the curves. `settled`: what it came to is made so, all traffic on one side and the other one gone.
+    `side`: router side of the release. `canary` and `stable` count from the beginning, `recent` from the last point.
+    `settled`: the result is applied, with all traffic on one side and the other side removed.
     """
 
     stage: str
@@ -71,46 +71,46 @@ class GrayRelease:
     recent: Batch = field(default_factory=lambda: Batch(canary=Side(), stable=Side()))
     points: tuple[Point, ...] = ()
     changes: tuple[Change, ...] = ()
-    thinned: int = 1  # seconds that one point of the curves stands for, at least
+    thinned: int = 1  # minimum interval of a point in seconds
     settled: bool = False
-    counts_before: Counts | None = None  # lost requests of the stage until it began, and until now
+    counts_before: Counts | None = None  # lost requests of the stage before the start, and so far
     counts: Counts | None = None
-    baseline: Side | None = None  # fresh replicas of stable, if the policy has them; not part of `stable`
+    baseline: Side | None = None  # fresh replicas of stable, if the policy has them; not included in `stable`
 
     @property
     def release(self) -> str:
-        """The id of what is on trial."""
+        """ID of the release."""
         return self.deployment.release.id
 
     @property
     def is_over(self) -> bool:
-        """Whether it came to an end."""
+        """True if the gray release has ended."""
         return self.rollout.phase in OVER
 
     @property
     def lost_requests(self) -> int:
-        """Requests of the stage that were lost since it began, whatever the cause."""
+        """Lost requests of the stage since the start, from any cause."""
         sides = (self.canary, self.stable, self.baseline or Side())
         return self.losses.total if self.losses else sum(side.lost for side in sides)
 
     @property
     def losses(self) -> Counts | None:
-        """The same by cause; None where the router did not count so."""
+        """Lost requests by cause; None if the router does not count causes."""
         return self.counts.subtract(self.counts_before) if self.counts else None
 
     def add_counts(self, counts: Counts | None) -> GrayRelease:
-        """The same with a newer reading of lost requests, if there is one."""
+        """Apply a newer reading of lost requests, if any."""
         return replace(self, counts=counts) if counts else self
 
     def compute_strength(self, watch: WatchedMetric) -> float:
-        """The evidence of a metric against the canary, as a share of the evidence that aborts."""
+        """Return a metric's evidence against the canary as a share of the abort threshold."""
         if self.rollout.compared is not None:
             return judge.compute_strength(self.rollout.compared, watch)
         log = self.rollout.judged[watch.name].evidence.log
         return max(0.0, log) / math.log(1 / watch.alpha) if watch.alpha else 0.0
 
     def compute_evidence(self) -> dict[str, float]:
-        """By metric, what speaks against the canary, in nats."""
+        """Return the evidence against the canary by metric, in nats."""
         return {watch.name: self.compute_strength(watch) * math.log(1 / watch.alpha) for watch in self.policy.watches}
 
     def compute_parts(self) -> dict[str, tuple[float, ...]]:
@@ -119,7 +119,7 @@ class GrayRelease:
         return {watch.name: judge.compute_parts(compared, watch) for watch in self.policy.watches} if compared else {}
 
     def add_observation(self, rollout: GrayState, batch: Batch, *, now: float, threshold: int) -> GrayRelease:
-        """With one more look."""
+        """Add an observation."""
         seen = replace(
             self,
             rollout=rollout,
@@ -137,10 +137,10 @@ class GrayRelease:
         last = self.points[-1].at if self.points else 0.0
         return (
             seen if 0 <= now - last < self.thinned else _append_point(seen, now, threshold)
-        )  # < 0: by a clock set back
+        )  # < 0: the clock was set back
 
     def build_entry(self) -> dict[str, object]:
-        """The body of its entry in the ledger: where it stands, and the counts until now."""
+        """Return the body of the ledger entry: the state and the counts so far."""
         sides = {"canary": self.canary, "stable": self.stable, **({"baseline": self.baseline} if self.baseline else {})}
         return {
             "phase": self.rollout.phase,
@@ -156,7 +156,7 @@ class GrayRelease:
         }
 
     def build_change(self, now: float, threshold: int) -> Change:
-        """Where it stands, to be kept."""
+        """Return the current state as a change."""
         return Change(
             at=now,
             phase=self.rollout.phase,

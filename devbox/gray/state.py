@@ -1,4 +1,4 @@
-"""The state of a gray release: phase, step, and what was counted so far. Pure; stored as JSON."""
+"""State of a gray release: phase, step and counts so far. Pure; stored as JSON."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from devbox.gray.policy import TRUST, Policy, WatchedMetric
 from devbox.model.frozen import dataclass
 from devbox.model.traffic import Batch, Side
 
-# warm → step → hold → bake → stable; exits: aborting → aborted, needs_human. rehearsing: from the first step and back.
+# warm → step → hold → bake → stable; exits: aborting → aborted, needs_human. rehearsing: first step, back and forth.
 WARM, STEP, REHEARSING, HOLD, BAKE, STABLE = "warm", "step", "rehearsing", "hold", "bake", "stable"
 ABORTING, ABORTED, NEEDS_HUMAN = "aborting", "aborted", "needs_human"
 OVER = (STABLE, ABORTED)
 
-LONGEST_LOOK = 10.0  # seconds between two looks that count at most: during the rest, nothing was observed
-FEWEST_FOR_A_LIMIT = 200  # requests of stable before its quantile is believed
+LONGEST_LOOK = 10.0  # maximum seconds counted between two observations: the rest was not observed
+FEWEST_FOR_A_LIMIT = 200  # requests of stable required for its quantile
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedMetric:
-    """What one metric has seen, by step. `limit`: stable's frozen quantile in µs, of latency.
+    """Counts of one metric by step. `limit`: stable's frozen latency quantile in µs.
 
     `stable`: of the control, stable or its baseline.
     """
@@ -35,12 +35,12 @@ class JudgedMetric:
     stable: tuple[Tally, ...] = ()
 
     def add_requests(self, canary: tuple[int, int], stable: tuple[int, int], *, step: int) -> JudgedMetric:
-        """With requests of a step, and the bad ones among them, which add no evidence here."""
+        """Add a step's requests, and the bad ones among them, without evidence."""
         mine, other = (Tally(requests=requests, bad=bad) for requests, bad in (canary, stable))
         return replace(self, canary=_add_tally(self.canary, mine, step), stable=_add_tally(self.stable, other, step))
 
     def add_batch(self, watch: WatchedMetric, batch: Batch, *, step: int) -> JudgedMetric:
-        """With a batch of a step."""
+        """Add a batch of a step."""
         if watch.name == "latency" and self.limit is None:
             return self
         canary, stable = (_count_side(side, watch, self.limit) for side in (batch.canary, batch.control))
@@ -53,19 +53,19 @@ class JudgedMetric:
 
     @property
     def harm(self) -> float:
-        """At most so much worse than stable is the canary: a difference of rates."""
+        """Upper bound of the canary's excess rate over stable."""
         return e_values.bound_harm(dict(enumerate(self.canary)), dict(enumerate(self.stable)), alpha=TRUST)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GrayState:
-    """Where it stands. `watched`: seconds in this phase or step in which somebody looked; `reason`: why it is there.
+    """Current state. `watched`: observed seconds of this phase or step; `reason`: of the last change.
 
-    `warm` is stable's traffic before the first step. `before`: where a person is to lead it back to from needs_human.
-    `entered`: when it came there, in seconds since the epoch. `outside`: what metrics from outside have said since.
-    `compared`: both sides by second, None where the router does not count so. `generation`: see `Batch`; 0 before the
-    first step. `trips`: how often the router has shut the canary out in this phase or step while stable served;
-    `shut`: since when it has, None where it has not; `baseline_shut`: the same of the baseline.
+    `warm` is stable's traffic before the first step. `before`: state to resume from needs_human. `entered`: start of
+    the phase or step, in seconds since the epoch. `outside`: readings of external metrics since then. `compared`:
+    comparison by second, None without such counts. `generation`: see `Batch`; 0 before the first step. `trips`: how
+    often the router has shut the canary out in this phase or step while stable served; `shut`: since when, or None;
+    `baseline_shut`: the same of the baseline.
     """
 
     phase: str = WARM
@@ -89,11 +89,11 @@ class GrayState:
 
     @classmethod
     def begin(cls, policy: Policy) -> GrayState:
-        """Nothing seen yet."""
+        """Return the initial state."""
         return cls(judged={watch.name: JudgedMetric() for watch in policy.watches})
 
     def enter(self, phase: str, reason: str, *, step: int | None = None) -> GrayState:
-        """In another phase or step, from now on."""
+        """Enter another phase or step."""
         return replace(
             self,
             phase=phase,
@@ -111,11 +111,11 @@ class GrayState:
         )
 
     def _choose_generation(self) -> int:
-        """The number of another generation of clients, later than the present one."""
+        """Return a new generation number, higher than the current one."""
         return max(self.generation + 1, int(self.looked_at or 0))
 
     def add_batch(self, batch: Batch, policy: Policy, *, now: float) -> GrayState:
-        """Add what was counted since the last look, and the time that has passed."""
+        """Add the counts and the time since the last observation."""
         since = 0.0 if self.looked_at is None else min(max(0.0, now - self.looked_at), LONGEST_LOOK)
         kept = self._adjust_clock(now) if now < (self.looked_at or 0.0) else self
         seen = replace(kept, looked_at=now, watched=self.watched + since)
@@ -137,9 +137,9 @@ class GrayState:
         return replace(self, entered=entered, shut=shut, baseline_shut=baseline_shut, compared=compared)
 
     def record_shut_out(self, *, tripped: bool, reopened: bool, stable_fails: bool) -> GrayState:
-        """Record whether the router has shut the canary out. `reopened`: it had let requests in again since.
+        """Record whether the router has shut the canary out. `reopened`: requests were let in since.
 
-        `stable_fails`: stable fails as well, so that this says nothing against the canary, which is opened again.
+        `stable_fails`: stable fails, too: no evidence against the canary, which is reopened.
         """
         if not tripped:
             return replace(self, shut=None)
@@ -148,7 +148,7 @@ class GrayState:
         return replace(self, trips=self.trips + (not stable_fails), shut=self.looked_at)
 
     def add_readings(self, readings: Iterable[MetricReading], policy: Policy) -> GrayState:
-        """Add what metrics from outside said. Ignore answers to questions from before the present phase or step."""
+        """Add readings of external metrics, except those requested before the current phase or step."""
         outside = dict(self.outside)
         for reading in readings:
             metric = next((each for each in policy.outside if each.name == reading.name), None)
@@ -157,20 +157,20 @@ class GrayState:
         return replace(self, outside=outside)
 
     def resume(self) -> GrayState:
-        """Return from needs_human to the state before, without the evidence: a person has seen it, and resumed."""
+        """Return from needs_human to the previous state, without the evidence, which the operator has reviewed."""
         judged = {name: replace(seen, evidence=Evidence()) for name, seen in self.judged.items()}
         compared = self.compared.reset() if self.compared else None
         resumed = self.enter(self.before, "resumed")
-        return replace(resumed, judged=judged, compared=compared, generation=resumed._choose_generation())  # noqa: SLF001 - its own
+        return replace(resumed, judged=judged, compared=compared, generation=resumed._choose_generation())  # noqa: SLF001 - own class
 
     def find_tallies(self, name: str) -> tuple[Tally, Tally]:
-        """Canary and stable of a metric at the present step."""
+        """Return canary and stable counts of a metric in the current step."""
         seen = self.judged[name]
         return _find_tally(seen.canary, self.step), _find_tally(seen.stable, self.step)
 
     @property
     def requests(self) -> int:
-        """Of the canary, at the present step."""
+        """Requests of the canary in the current step."""
         return max((self.find_tallies(name)[0].requests for name in self.judged), default=0)
 
 

@@ -1,4 +1,4 @@
-"""A gray release at a glance: what a person, a script and a chart are shown of it. Pure."""
+"""Summary of a gray release, for users, scripts and charts. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from devbox.gray.state import STEP
 from devbox.model.frozen import dataclass
 from devbox.model.traffic import Side
 
-_RECENT = 30.0  # seconds of the curves from which response times are shown
+_RECENT = 30.0  # seconds of the curves used for response times
 
 
 @dataclass(frozen=True, kw_only=True)
 class SideSummary:
-    """One side since the beginning; the response time that 99 % kept to lately, in µs, where there is one."""
+    """One side since the beginning; its recent 99 % response time in µs, if known."""
 
     requests: int
     errors: int
@@ -26,13 +26,13 @@ class SideSummary:
 
     @property
     def rate(self) -> float:
-        """The share of errors."""
+        """Rate of errors."""
         return self.errors / self.requests if self.requests else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricEvidence:
-    """The evidence of a metric against the canary: how much there is of what would be enough, 0 to 1 and above."""
+    """A metric's evidence against the canary, as a share of the abort threshold: 0 to 1 and above."""
 
     metric: str
     of_enough: float
@@ -41,7 +41,7 @@ class MetricEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalMetricStatus:
-    """What a metric from outside said last. `good` None: it gives no answer just now."""
+    """Last reading of an external metric. `good` None: no current reading."""
 
     metric: str
     good: bool | None
@@ -50,11 +50,11 @@ class ExternalMetricStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class GraySummary:
-    """Where it stands. `share` and `steps` in percent; `step` from 1, 0 before the first. `home`: whose visitors.
+    """Current state. `share` and `steps` in percent; `step` from 1, 0 before the first. `home`: stage of the clients.
 
-    `left`: seconds that the step lasts at least. `margin`: so much harm is allowed to go on. `baseline`: fresh replicas
-    of stable, which the canary is compared with; None where that is stable. `looked_at`: time of the controller's last
-    look, in seconds since the epoch. `safe`: the share, in percent, that the router returns to without further looks.
+    `left`: minimum remaining seconds of the step. `margin`: allowed harm. `baseline`: fresh replicas of stable as the
+    control; None if stable is the control. `looked_at`: the controller's last observation, in seconds since the epoch.
+    `safe`: share in percent that applies without further observations.
     """
 
     stage: str
@@ -81,7 +81,7 @@ class GraySummary:
 
 
 def summarize(trial: GrayRelease) -> GraySummary:
-    """What is shown of a look."""
+    """Return the summary of an observation."""
     rollout, policy = trial.rollout, trial.policy
     lately = [point for point in trial.points if point.at >= trial.points[-1].at - _RECENT]
     traffic = compute_traffic(rollout, policy)
@@ -115,13 +115,13 @@ def summarize(trial: GrayRelease) -> GraySummary:
 
 
 def list_sides(seen: GraySummary) -> list[tuple[str, SideSummary]]:
-    """The sides by their names, as they are shown."""
+    """Return the sides with their display names."""
     found = [("new release (canary)", seen.canary), ("old release (stable)", seen.stable)]
     return found if seen.baseline is None else [found[0], ("old, fresh (baseline)", seen.baseline), found[1]]
 
 
 def describe_losses(seen: GraySummary) -> str:
-    """Lost requests in words: how many, why, and how many more there may be."""
+    """Describe lost requests: number, causes, and the bound of further ones."""
     causes = ", ".join(f"{count} {cause}" for cause, count in seen.lost_by_cause.items())
     found = f"{seen.lost} ({causes})" if causes else str(seen.lost or "none")
     return (
@@ -167,7 +167,7 @@ _KINDS = {
 
 
 def render_metrics(trial: GrayRelease) -> str:
-    """The lines."""
+    """Render the Prometheus lines."""
     seen = summarize(trial)
     of = {"stage": seen.stage}
     lines: list[str] = []

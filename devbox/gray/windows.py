@@ -1,4 +1,4 @@
-"""Both e-values over a release, as running sums: closed blocks of 20 seconds, and the one that is open. Pure."""
+"""Running sums of both e-values over a release: closed blocks of 20 seconds, and the open block. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from devbox.gray.e_values import BLOCK, LEVELS, ODDS, WEIGHTS, WINDOWS, compute_
 from devbox.model.frozen import dataclass
 
 _NOTHING = (0.0,) * len(ODDS)
-_USUAL = 0.9  # of the seconds of a history, the quietest
+_USUAL = 0.9  # of a history's seconds, the quietest
 
 
 class Values(NamedTuple):
-    """Both e-values in nats, and the first one without the worst 20 seconds of the worst replica."""
+    """Both e-values in nats, and the first one without the worst replica's worst 20 seconds."""
 
     same_time: float
     more_often: float
@@ -25,10 +25,10 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficSplit:
-    """Where a comparison is made: the canary's share of the buckets of both, and the replicas of both.
+    """Traffic split of a comparison: the canary's share of both sides' buckets, and the replicas of both.
 
-    `stables`: of stable, or of its baseline, the control. `whole`: the share that both have of all buckets; `before`:
-    stable's replicas before the release, 0 where stable itself is the control.
+    `stables`: of the control, stable or its baseline. `whole`: both sides' share of all buckets; `before`: stable's
+    replicas before the release, 0 if stable itself is the control.
     """
 
     share: float
@@ -39,10 +39,10 @@ class TrafficSplit:
 
     @classmethod
     def from_share(cls, share: float, *, canaries: int, stables: int, baselines: int | None = None) -> TrafficSplit:
-        """Where the canary has this share of all buckets.
+        """Return the split for a canary with this share of all buckets.
 
-        `baselines`: replicas of a baseline that has as many buckets as the canary, or the rest; None without one. With
-        all buckets at the canary there is no control.
+        `baselines`: replicas of a baseline with as many buckets as the canary, or the rest; None without one. With all
+        buckets on the canary, there is no control.
         """
         if baselines is None or share >= 1:
             return cls(share=share, canaries=canaries, stables=stables)
@@ -51,7 +51,7 @@ class TrafficSplit:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Where the traffic goes, whatever replicas there are."""
+        """Shares of the traffic, regardless of replicas."""
         return self.share, self.whole
 
     @property
@@ -61,12 +61,12 @@ class TrafficSplit:
 
     @property
     def relative_load(self) -> float:
-        """The traffic of a replica of the canary, as a multiple of that of stable's before the release."""
+        """Traffic of a canary replica relative to a replica of stable before the release."""
         return self.whole * self.share / self.canaries * (self.before or self.stables)
 
     @property
     def thinning(self) -> tuple[float, float, float]:
-        """See `incidents.kept`."""
+        """See `e_values.compute_thinning`."""
         return e_values.compute_thinning(
             self.share, canaries=self.canaries, stables=self.stables, whole=self.whole, before=self.before
         )
@@ -74,7 +74,7 @@ class TrafficSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Events of up to 20 seconds, from its first one on: by second of each replica. `once`: each client once."""
+    """Events of up to 20 seconds, by second of each replica. `once`: each client once."""
 
     seconds: int
     once: Mapping[str, Sequence[int]]
@@ -85,12 +85,12 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
-    """What closed blocks come to, for one size of windows. By ODDS: `first`, and `earlier` of the second e-value.
+    """Sums of closed blocks for one window size. By ODDS: `first`, and `earlier` of the second e-value.
 
-    `worst`, too: the most that one replica has added to `first` in one block. So many failures as `leasts` says are an
-    incident: one number, or several with a baseline. By these, `of` windows of the canary have had `hits` incidents at
-    the present share, and those of the control, with stable's history where stable is the control, likewise. `usual`:
-    failures of a second of a replica of the canary, were it as stable in its history.
+    `worst`, too: the largest contribution of one replica to `first` in one block. `leasts`: failures of an incident,
+    one number, or several with a baseline. For each, `hits` of the canary's `of` windows were incidents at the current
+    share; `stable_hits` and `stable_of` for the control, with stable's history if stable is the control. `usual`:
+    failures per second expected of a canary replica from stable's history.
     """
 
     first: tuple[float, ...] = _NOTHING
@@ -104,7 +104,7 @@ class Sums:
     usual: float = 0.0
 
     def change_split(self, place: TrafficSplit, history: Mapping[str, Sequence[int]], *, size: int) -> Sums:
-        """At another share from now on. The history is of stable: of a baseline there is none."""
+        """Start another share. The history is stable's: a baseline has none."""
         many = [compute_usual(each) for each in history.values()]
         often = place.relative_load * sum(many) / len(many) if many else 0.0
         if place.has_baseline:
@@ -137,7 +137,7 @@ class Sums:
         )
 
     def add_block(self, block: Block, place: TrafficSplit, *, size: int) -> Sums:
-        """With a block, which need not be whole."""
+        """Add a block, which may be incomplete."""
         windows = -(-block.seconds // size)
         canaries, stables = max(place.canaries, len(block.canary)), max(place.stables, len(block.stable))
         mine, control, _ = place.thinning
@@ -166,9 +166,9 @@ class Sums:
 
     @property
     def second(self) -> tuple[float, ...]:
-        """By ODDS, and by `leasts` with a baseline, the second e-value at the present share.
+        """Second e-value at the current share by ODDS, and by `leasts` with a baseline.
 
-        Without one: how many windows are incidents, and how many of these are large.
+        Without one: the number of incidents, and how many of them are large.
         """
         hits = tuple(zip(self.hits, self.stable_hits, strict=True))
         if self.leasts == LEVELS:
@@ -192,23 +192,23 @@ WindowSums = tuple[Sums, ...]  # for each of WINDOWS
 
 
 def create_sums() -> WindowSums:
-    """Nothing counted yet."""
+    """Return empty sums."""
     return (Sums(),) * len(WINDOWS)
 
 
 def change_split(counted: WindowSums, place: TrafficSplit, history: Mapping[str, Sequence[int]]) -> WindowSums:
-    """At another share from now on."""
+    """Start another share."""
     return tuple(each.change_split(place, history, size=size) for each, size in zip(counted, WINDOWS, strict=True))
 
 
 def add_block(counted: WindowSums, block: Block, place: TrafficSplit) -> WindowSums:
-    """With a block of at most BLOCK seconds."""
-    assert block.seconds <= BLOCK  # noqa: S101 - the caller cuts them
+    """Add a block of at most BLOCK seconds."""
+    assert block.seconds <= BLOCK  # noqa: S101 - the caller limits the length
     return tuple(each.add_block(block, place, size=size) for each, size in zip(counted, WINDOWS, strict=True))
 
 
 def compute_usual(history: Sequence[int]) -> float:
-    """Failures of a quiet second of a replica."""
+    """Return the failures per quiet second of a replica."""
     quiet = sorted(history)[: max(1, int(len(history) * _USUAL))]
     return sum(quiet) / len(quiet) if quiet else 0.0
 

@@ -1,4 +1,4 @@
-"""The identity of a directory, which stays when it is renamed or moved within its file system."""
+"""The identity of a directory, which is preserved by renames and moves within its file system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Timestamp(ctypes.Structure):
 
 
 class _Statx(ctypes.Structure):
-    """struct statx of statx(2), up to the time of birth; the rest is padding."""
+    """struct statx of statx(2), up to the birth time; the rest is padding."""
 
     _fields_ = (
         ("mask", ctypes.c_uint32),
@@ -42,10 +42,10 @@ class _Statx(ctypes.Structure):
 
 
 def read_identity(path: str) -> str:
-    """The inode of a directory with the nanosecond it was created in: a reused inode is another directory.
+    """Return the inode and nanosecond birth time of a directory: a reused inode is another directory.
 
-    "" if there is no such directory, or its file system does not record when files were created. A copy has another
-    identity; so has a directory that was moved to another file system.
+    "" if the directory does not exist, or its file system does not record birth times. A copy has another identity, as
+    has a directory moved to another file system.
     """
     facts, statx = _Statx(), _load_statx()
     if statx is None:
@@ -59,5 +59,5 @@ def read_identity(path: str) -> str:
 
 @functools.cache
 def _load_statx() -> Any:
-    """The C library's statx(2); None in one that lacks it."""
+    """Return the C library's statx(2); None if missing."""
     return getattr(ctypes.CDLL(None, use_errno=True), "statx", None)

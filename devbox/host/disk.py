@@ -1,4 +1,4 @@
-"""How much room things take on a disk."""
+"""Disk usage, and removal of directory trees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def measure_tree(path: str) -> int:
-    """Bytes that a file or a tree takes on the disk. What this user may not look into does not count."""
+    """Return the disk usage of a file or tree in bytes, ignoring directories that this user cannot read."""
     total, waiting = 0, [path]
     with contextlib.suppress(OSError):
         total += os.lstat(path).st_blocks * 512
@@ -28,14 +28,14 @@ def measure_tree(path: str) -> int:
 
 
 def get_free_space(path: str) -> int:
-    """Bytes that may be written below a directory. The file system keeps a reserve: a twentieth, 1 GiB at most."""
+    """Return the bytes available below a directory, minus a reserve: a twentieth of the file system, at most 1 GiB."""
     facts = os.statvfs(path)
     reserve = min(facts.f_blocks * facts.f_frsize // 20, 1 << 30)
     return max(0, facts.f_bavail * facts.f_frsize - reserve)
 
 
 def format_size(size: float) -> str:
-    """A size for a person: `1.4 GB`, `12 MB`, `800 bytes`."""
+    """Format a size for users: `1.4 GB`, `12 MB`, `800 bytes`."""
     for unit, name in _UNITS:
         if size >= unit:
             return f"{size / unit:.1f} {name}" if size < 10 * unit else f"{size / unit:.0f} {name}"
@@ -46,9 +46,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(path: str) -> None:
-    """Remove a directory and all in it. Takes two file descriptors and no stack, however deep it is.
+    """Remove a directory tree of any depth, with two file descriptors and no recursion.
 
-    Symlinks are removed, never followed. Raises OSError as soon as something can't be removed.
+    Symlinks are removed, never followed. Raises OSError at the first entry that cannot be removed.
     """
     top = os.open(path, _DIRECTORY)
     try:
@@ -59,7 +59,7 @@ def remove(path: str) -> None:
 
 
 def _empty_tree(top: int) -> None:
-    """Directories that hold directories are taken apart: what they hold goes to the top, under names nobody foresaw."""
+    """Empty a directory: nested entries are moved to the top under unpredictable names until none is left."""
     mark, moved = os.urandom(8).hex(), 0
     while names := os.listdir(top):
         for name in names:
@@ -77,7 +77,7 @@ def _empty_tree(top: int) -> None:
 
 
 def _try_remove(name: str, at: int) -> bool:
-    """Remove what can be removed at once; whether it could."""
+    """Remove a file or empty directory; return whether that succeeded."""
     try:
         os.unlink(name, dir_fd=at)
     except IsADirectoryError:

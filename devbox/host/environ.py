@@ -1,4 +1,4 @@
-"""The only reader of the process environment."""
+"""The only module that reads the process environment."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import pwd
 
 
 def get(name: str, default: str = "") -> str:
-    """An environment variable, or `default` where it is unset or empty."""
+    """Return an environment variable, or `default` if it is unset or empty."""
     return os.environ.get(name) or default
 
 
 def copy_environment() -> dict[str, str]:
-    """A copy of the whole environment, to hand to a program."""
+    """Return a copy of the whole environment, for a program."""
     return dict(os.environ)
 
 
 def count_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores available to this process."""
     return len(os.sched_getaffinity(0))
 
 
 def read_available_memory() -> int:
-    """Bytes that programs could take without swapping, as the kernel reckons; no bound where it does not say."""
+    """Return the kernel's estimate of available memory in bytes; unlimited if it does not report one."""
     with open("/proc/meminfo", encoding="ascii") as source:
         for line in source:
             name, _, rest = line.partition(":")
@@ -32,7 +32,7 @@ def read_available_memory() -> int:
 
 
 def get_user_name() -> str:
-    """The name of the effective user; its number where the machine knows no name, as in many a CI container."""
+    """Return the effective user's name, or uid if it has no name, as in many CI containers."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -43,6 +43,6 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def find_data_dir(name: str) -> str:
-    """The directory of shipped files called `name`: in a checkout beside the package, in a wheel inside it."""
+    """Return a directory of shipped files: in a checkout next to the package, in a wheel inside it."""
     shipped = f"{_PACKAGE}/data/{name}"
     return shipped if os.path.isdir(shipped) else f"{os.path.dirname(_PACKAGE)}/{name}"

@@ -1,4 +1,4 @@
-"""Files: atomic writes, private directories, locks, hashes of trees. Standard library only."""
+"""Files: atomic writes, private directories, locks. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from typing import IO
 
 
-LONGEST = 64 << 20  # characters of a file of devbox's own: a longer one is damaged, and fills no memory
+LONGEST = 64 << 20  # characters of devbox's own files; a longer file is damaged and not read
 
 
 def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
-    """Write a whole file so that a reader sees the old text or the new, also after a crash."""
+    """Write a whole file atomically and durably: readers see the old or the new text, even after a crash."""
     raw = data.encode(errors="surrogateescape") if isinstance(data, str) else data
     temporary = f"{path}.new-{os.getpid()}-{_thread.get_ident()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -40,9 +40,9 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
 
 @contextlib.contextmanager
 def open_replacement(path: str) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when all of it is written; else nothing of it is left.
+    """Yield a file that replaces `path` once completely written; on an error, it is removed.
 
-    What is not a regular file (`/dev/null`, a FIFO) is written to and stays what it is. Links are followed.
+    A special file (`/dev/null`, a FIFO) is written directly. Links are followed.
     """
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
@@ -61,7 +61,7 @@ def open_replacement(path: str) -> Iterator[IO[bytes]]:
 
 
 def remove_unfinished(directory: str) -> None:
-    """Remove what killed writers of `write_atomic` left in a directory. Those of living processes stay."""
+    """Remove temporary files of killed `write_atomic` calls; those of live processes stay."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(directory):
             pid, _, thread = name.rpartition(".new-")[2].partition("-")
@@ -71,7 +71,7 @@ def remove_unfinished(directory: str) -> None:
 
 
 def prune_oldest(directory: str, most: int) -> None:
-    """Remove the oldest files of a directory. Another process may do so, too."""
+    """Remove a directory's oldest files, keeping `most`. Concurrent calls are safe."""
     with contextlib.suppress(FileNotFoundError):
         found = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime, reverse=True)
         for entry in found[most:]:
@@ -81,8 +81,8 @@ def prune_oldest(directory: str, most: int) -> None:
 def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str | None:
     """Return the text of a file; None if it does not exist, "" if it is too long or not regular, unless `waits`.
 
-    `errors`: what becomes of bytes that are not UTF-8, as in `open`. By default they become U+FFFD, so that a damaged
-    file is refused where its content is checked. `waits`: a user chose the path, which may be a pipe or a device.
+    `errors`: handling of bytes that are not UTF-8, as in `open`. By default they become U+FFFD, so that a damaged file
+    is refused when its content is checked. `waits`: for user-chosen paths, which may be a pipe or a device.
     """
     try:
         with open(path, encoding="utf-8", errors=errors, opener=None if waits else open_nonblocking) as source:
@@ -96,9 +96,9 @@ def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str
 
 @contextlib.contextmanager
 def open_regular(path: str) -> Iterator[tuple[IO[bytes], str]]:
-    """A file to read, and where it lies, links followed; "" for what is no regular file. Waits for no pipe's writer.
+    """Yield a file and its real path; "" if it is not a regular file. Does not block on a FIFO.
 
-    What is checked is what was opened: a path may have become another file's by then.
+    The check applies to the opened file: the path may lead to another one by then.
     """
     with open(path, "rb", opener=open_nonblocking) as source:
         regular = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
@@ -106,12 +106,12 @@ def open_regular(path: str) -> Iterator[tuple[IO[bytes], str]]:
 
 
 def open_nonblocking(path: str, flags: int) -> int:
-    """An opener that waits for no pipe's writer."""
+    """Opener that does not block on a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def ensure_private_dir(path: str, *, mode: int = 0o711) -> str:
-    """A directory that belongs to this user: made with its parents, refused when another user owns it."""
+    """Ensure a directory that belongs to this user, creating parents; raise HostError for another owner."""
     os.makedirs(path, mode=mode, exist_ok=True)
     facts = os.lstat(path)
     if facts.st_uid != os.geteuid():
@@ -123,9 +123,9 @@ def ensure_private_dir(path: str, *, mode: int = 0o711) -> str:
 
 
 def ensure_closed_dir(path: str) -> str:
-    """A directory that nobody else enters, which one of an earlier devbox may be open to.
+    """Ensure a directory without access for other users; tighten one created by an earlier version.
 
-    For what containers write: files of theirs may be set-uid, and would be so for everybody who can name them.
+    For container-written files: these may be set-uid, and effective for every user who can reach them.
     """
     ensure_private_dir(path, mode=0o700)
     if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
@@ -134,7 +134,7 @@ def ensure_closed_dir(path: str) -> str:
 
 
 def ensure_runtime_dir(path: str) -> str:
-    """A private directory in a place that everyone may write to, as /dev/shm is: its parent must be safe as well."""
+    """Ensure a private directory in a world-writable place such as /dev/shm: its parent must be safe, too."""
     parent = os.path.dirname(path)
     os.makedirs(parent, mode=0o711, exist_ok=True)
     facts = os.lstat(parent)
@@ -151,10 +151,10 @@ def ensure_runtime_dir(path: str) -> str:
 
 @contextlib.contextmanager
 def lock_file(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold a file lock; yields False at once when `wait` is false and another process holds it.
+    """Hold a file lock; yield False at once if `wait` is false and another process holds it.
 
-    The lock ends with the process, so a killed holder leaves none. The file holds the holder's pid, for messages.
-    HostError if the path is not a regular file: through a link, another file would be overwritten.
+    The lock ends with its process. The file contains the holder's pid, for messages. Raises HostError if the path is
+    not a regular file: through a link, another file would be overwritten.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     fd = _open_lock_file(path)
@@ -188,6 +188,6 @@ def _open_lock_file(path: str) -> int:
 
 
 def read_lock_holder(path: str) -> int | None:
-    """The pid in a lock file, for the sentence 'waiting for …'."""
+    """Return the pid in a lock file, for the message 'waiting for …'."""
     text = read_text(path)
     return int(text) if text and text.isdigit() else None

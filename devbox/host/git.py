@@ -1,10 +1,10 @@
-"""The caller's global git configuration, as far as it means the same in a container: who commits, how, signed by whom.
+"""The portable part of the caller's global git configuration: identity, preferences, signing.
 
-Only what is known to be harmless goes along: no program, no path of this machine, nothing that lets in somewhere. A key
-that git invents tomorrow stays outside until somebody looked at it. Signatures are made by the caller's SSH agent, as
-far as it is reached; of the key only its public half is told.
+Only known harmless settings are passed on: no programs, no host paths, no credentials. Unknown future keys are excluded
+until reviewed. Signatures are made by the caller's SSH agent, if reachable; only the public half of the key is passed
+on.
 
-Git is run in / for the caller's own files alone: it never looks into a project, whose configuration a container writes.
+git is run in / and only for the caller's own files: it never reads a project, whose configuration containers can write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Setting = tuple[str, str]  # as in ("user.name", "Ann")
 
 
 class GitSetting(NamedTuple):
-    """A setting, and the file that has it."""
+    """A setting and the file that contains it."""
 
     key: str
     value: str
@@ -32,7 +32,7 @@ class GitSetting(NamedTuple):
 
 _LIST = ("--list", "--show-scope", "--show-origin", "--no-includes", "-z")
 _INCLUDE = ("include", "includeif")
-_NESTED = 10  # files that include each other
+_NESTED = 10  # levels of includes
 
 _SECTIONS = (
     "alias",
@@ -55,23 +55,23 @@ _KEYS = (
     *("status.showuntrackedfiles", "tag.sort"),
 )
 _EXCEPT = ("diff.external", "fetch.bundleuri", "push.gpgsign")
-_OF_A_HOST = ("/", "~", "!", "%(prefix)")  # how a value begins that is a path or a program
+_OF_A_HOST = ("/", "~", "!", "%(prefix)")  # prefixes of values that are a path or a program
 _SIGN = ("commit.gpgsign", "tag.gpgsign")
 _PUBLIC = re.compile(r"(?:key::)?((?:ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+)(?: [^\n]*)?\n?")
 _LONGEST = 16384
 
 
 def read_caller_settings(root: str) -> tuple[Setting, ...]:
-    """What the caller's own files say in this project; () without git.
+    """Return the settings of the caller's own files for this project; () without git.
 
-    Files that they include count where their condition holds, which may be about the place of the repository
-    (`gitdir`) and its branch (`onbranch`), not about its remotes (`hasconfig`).
+    Included files apply if their condition holds, which may be about the repository's location (`gitdir`) and branch
+    (`onbranch`), but not about its remotes (`hasconfig`).
     """
     return tuple(_expand_includes(_query_settings(("global",)), root, 0))
 
 
 def read_excludes() -> bytes:
-    """The patterns of the files that the caller, or this machine, ignores in every repository."""
+    """Return the ignore patterns that the caller or the host sets for all repositories."""
     settings = {each.key: each.value for each in _query_settings(("system", "global"))}
     home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     with contextlib.suppress(OSError):
@@ -80,7 +80,7 @@ def read_excludes() -> bytes:
 
 
 def parse_settings(listed: str, *scopes: str) -> list[GitSetting]:
-    """Those settings of `git config --list --show-scope --show-origin -z`. A key without a value is true. Pure."""
+    """Parse the settings of `git config --list --show-scope --show-origin -z`. A key without value is true. Pure."""
     words = listed.split("\0")
     found = []
     for scope, origin, text in zip(words[::3], words[1::3], words[2::3], strict=False):
@@ -91,7 +91,7 @@ def parse_settings(listed: str, *scopes: str) -> list[GitSetting]:
 
 
 def _expand_includes(settings: Iterable[GitSetting], root: str, depth: int) -> Iterator[Setting]:
-    """Settings, with those of an included file in the place of what includes it."""
+    """Yield the settings with includes replaced by the included file's settings."""
     for key, value, file in settings:
         section, _, condition = key.removesuffix(".path").partition(".")
         if section not in _INCLUDE or not key.endswith(".path"):
@@ -105,7 +105,7 @@ def _expand_includes(settings: Iterable[GitSetting], root: str, depth: int) -> I
 
 
 def _is_met(condition: str, directory: str, root: str) -> bool:
-    """Whether the condition of an include in a file of this directory holds for a project."""
+    """Return whether the condition of an include, in a file of this directory, holds for a project."""
     kind, _, wanted = condition.partition(":")
     found = layout.find_repository(root)
     if found is None:
@@ -127,7 +127,7 @@ def _is_met(condition: str, directory: str, root: str) -> bool:
 
 
 def _query_settings(scopes: tuple[str, ...], *where: str, text: bytes = b"") -> list[GitSetting]:
-    """Settings as git reads them, in /, of no repository."""
+    """Return settings as git reads them, in / and outside of any repository."""
     with contextlib.suppress(HostError, CommandFailed):
         argv = [programs.find("git"), "--git-dir=/dev/null", "-C", "/", "config", *where, *_LIST]
         return parse_settings(os.fsdecode(programs.call(argv, purpose="read git's settings", text=text)), *scopes)
@@ -135,10 +135,10 @@ def _query_settings(scopes: tuple[str, ...], *where: str, text: bytes = b"") -> 
 
 
 def flatten(settings: Iterable[Setting], workspace: str, *, signs: bool) -> str:
-    """A system-wide configuration file for a container that has the project at `workspace`.
+    """Build a system-wide configuration file for a container with the project at `workspace`.
 
-    `signs`: it has what git makes SSH signatures with. Other worktrees of the repository can't be seen in there, and
-    must not be taken for gone.
+    `signs`: the container has git's program for SSH signatures. Other worktrees of the repository are invisible there,
+    and must not be pruned.
     """
     known = tuple(settings)
     kept = [setting for setting in known if _is_harmless(*setting)]
@@ -147,7 +147,7 @@ def flatten(settings: Iterable[Setting], workspace: str, *, signs: bool) -> str:
 
 
 def _select_signing(settings: tuple[Setting, ...]) -> Iterator[Setting]:
-    """How commits are signed, where that takes but the agent: by an SSH key whose public half can be told."""
+    """Yield the signing settings if only the agent is needed: for an SSH key with a known public half."""
     last = dict(settings)
     public = _find_public_key(last.get("user.signingkey", "")) if last.get("gpg.format") == "ssh" else ""
     if public:
@@ -157,7 +157,7 @@ def _select_signing(settings: tuple[Setting, ...]) -> Iterator[Setting]:
 
 
 def _find_public_key(named: str) -> str:
-    """The public key that `user.signingKey` says, or that lies in the file it names or beside it; "" for none."""
+    """Return the public key in `user.signingKey`, in the file it names or next to it; "" if there is none."""
     path = os.path.expanduser(named)
     texts = [named] if not os.path.isabs(path) else [_read_head(path), _read_head(f"{path}.pub")]
     return next((match[1] for text in texts if (match := _PUBLIC.fullmatch(text))), "")
@@ -173,7 +173,7 @@ def _read_head(path: str) -> str:
 
 def _is_harmless(key: str, value: str) -> bool:
     section, _, name = key.partition(".")
-    if "." in name and section not in ("branch", "color"):  # of one driver, tool or address, as diff.NAME.command
+    if "." in name and section not in ("branch", "color"):  # of one driver, tool or address, such as diff.NAME.command
         return False
     if value.startswith(_OF_A_HOST) or key in _EXCEPT:
         return False

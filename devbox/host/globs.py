@@ -1,4 +1,4 @@
-"""Files of a project by patterns, as tasks and setups name their inputs and outputs. No link leads out of it."""
+"""Project files by glob patterns, for inputs and outputs of tasks and setups. Links do not escape the project."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def compute_digests(root: str, patterns: Iterable[str]) -> dict[str, str]:
-    """The sha256 of every file that a glob names, by its path in the project. `**` crosses directories.
+    """Return the sha256 of every file matching a glob, by project path. `**` crosses directories.
 
-    A link to a file of the project counts by that file, any other by where it leads.
+    A link to a file of the project counts as that file, any other link as its target path.
     """
     found: dict[str, str] = {}
     with safe_files.ProjectDirectory(root) as project:
@@ -29,7 +29,7 @@ def compute_digests(root: str, patterns: Iterable[str]) -> dict[str, str]:
 
 
 def matches(root: str, pattern: str) -> bool:
-    """Whether anything in the project has a name that fits."""
+    """Return whether any path in the project matches."""
     if not _WILD.search(pattern):
         try:
             with safe_files.ProjectDirectory(root) as project:
@@ -50,7 +50,7 @@ def _find_matching(root: str, pattern: str, *, directories: bool = False) -> Ite
 
 
 def _compute_digest(project: safe_files.ProjectDirectory, path: str, facts: os.stat_result) -> str:
-    """The digest of a file; "" for what is none, and for one that is gone by now."""
+    """Return the digest of a file; "" if it is not a file or was removed."""
     try:
         with open(project.open(path), "rb") as source:
             return safe_files.compute_digest(source)

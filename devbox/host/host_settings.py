@@ -1,6 +1,6 @@
-"""What of the host is carried into containers that reach out: the CA bundle, the proxy and the package mirrors.
+"""Host settings for containers with network access: the CA bundle, the proxy and the package mirrors.
 
-Never in layers or keys.
+They are never part of layers or keys.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _NEVER_PROXIED = ("localhost", "127.0.0.1", "::1")
 
 
 class HostSettings(NamedTuple):
-    """Environment variables to set, and the host file to bind read-only at `CA_TARGET` ("" where there is none).
+    """Environment variables, and the host file to bind read-only at `CA_TARGET` ("" for none).
 
-    `ports` are those of the host's own loopback that the settings name: `env` has them at another address.
+    `ports` are ports of the host's loopback in the settings; `env` has them at another address.
     """
 
     env: dict[str, str]
@@ -43,10 +43,10 @@ class HostSettings(NamedTuple):
 
 
 def collect_settings(gateway: str, *, direct: tuple[str, ...] = ()) -> HostSettings:
-    """The host's settings as a container needs them. Proxies in both cases, since programs disagree on it.
+    """Return the host's settings for a container, with proxies in upper and lower case, as programs differ.
 
-    A proxy or mirror on the host's own loopback is named as `gateway` instead. `direct` are hosts that are never asked
-    for through a proxy: the other containers.
+    Addresses on the host's loopback are replaced by `gateway`. `direct` are hosts that bypass the proxy: other
+    containers.
     """
     env, bundle, _ = collect_authorities()
     moved: set[int] = set()
@@ -63,9 +63,9 @@ def collect_settings(gateway: str, *, direct: tuple[str, ...] = ()) -> HostSetti
 
 
 def create_tls_context() -> ssl.SSLContext:
-    """How devbox's own connections verify servers: by the host's authorities, as strictly as curl does.
+    """Create the TLS context of devbox's own connections: the host's CAs, and curl's strictness.
 
-    Newer Pythons also refuse authorities that lack extensions of RFC 5280, such as keyUsage; private ones often do.
+    Newer Pythons also refuse CAs without RFC 5280 extensions such as keyUsage, which private ones often omit.
     """
     import ssl
 
@@ -75,18 +75,18 @@ def create_tls_context() -> ssl.SSLContext:
 
 
 def collect_authorities() -> HostSettings:
-    """The CA bundle alone: for a container that may reach but a few hosts, to which a proxy would be a way round."""
+    """Return only the CA bundle, for a container with an egress list, which a proxy would bypass."""
     bundle = find_ca_file()
     return HostSettings(dict.fromkeys(CA_VARIABLES, CA_TARGET) if bundle else {}, bundle)
 
 
 def read_setting(name: str) -> str:
-    """The value of a setting that is written in either case; "" when it is not set."""
+    """Return a setting given in upper or lower case; "" if unset."""
     return environ.get(name) or environ.get(name.upper()) or environ.get(name.lower())
 
 
 def translate_loopback(value: str, gateway: str) -> tuple[str, tuple[int, ...]]:
-    """A setting with each address on this machine's loopback exchanged for `gateway`, and the ports of those. Pure."""
+    """Replace loopback addresses in a setting by `gateway`; return it with their ports. Pure."""
     if not any(sign in value for sign in ("localhost", "127.", "[::1]")):
         return value, ()
     import re
@@ -108,9 +108,9 @@ def _split(value: str) -> tuple[str, ...]:
 
 
 def find_ca_file() -> str:
-    """The host's CA bundle: what is set, or the system's; "" when there is none.
+    """Return the path of the host's CA bundle, configured or the system's; "" if there is none.
 
-    HostError when the one that is meant for devbox can't be read: any other would only fail later, and elsewhere.
+    Raises HostError if DEVBOX_CA_FILE is unreadable: a fallback would only fail later.
     """
     wanted = environ.get("DEVBOX_CA_FILE")
     if wanted and not os.access(wanted, os.R_OK):

@@ -1,4 +1,4 @@
-"""What the operating system refuses and a person can mend: a full disk, a missing permission, a wrong place."""
+"""Operating system errors that users can fix: a full disk, a missing permission, a wrong path."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _REMEDIES = {
     errno.ENOMEM: "free some memory, then do this again",
     errno.EAGAIN: "ulimit -u shows how many processes you may have",
 }
-_UNCLEAR = (errno.ELOOP, errno.EEXIST, errno.ENOENT)  # where something is in the way; else a fault of devbox
+_UNCLEAR = (errno.ELOOP, errno.EEXIST, errno.ENOENT)  # only with an obstacle in the path; otherwise a bug in devbox
 
 
 def from_os_error(error: OSError) -> HostError | None:
-    """The sentence of an error that says something about the machine; None when it is a fault of devbox."""
+    """Return the HostError for an error caused by the host; None for a bug in devbox."""
     path = str(error.filename or "")
     if error.errno in _UNCLEAR and (obstacle := _find_obstacle(path)):
         return HostError(
@@ -44,7 +44,7 @@ def from_os_error(error: OSError) -> HostError | None:
 
 
 def _find_obstacle(path: str) -> str:
-    """The dangling link or non-directory among the parents of a path; "" if there is none."""
+    """Return the dangling link or non-directory among a path's parents; "" if there is none."""
     place = path
     while place and not os.path.lexists(place):
         place = os.path.dirname(place)

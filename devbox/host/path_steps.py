@@ -1,4 +1,4 @@
-"""The way to a path of a project: each part is opened by itself, below the directory that was opened before it."""
+"""Stepwise path resolution in a project: each component is opened relative to its opened parent."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import errno
 import os
 import stat
 
-DEEPEST = 128  # directories in each other
+DEEPEST = 128  # nested directories
 PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 32
 
 
 class UnusablePath(OSError):
-    """A path of a project that is not opened. `strerror` says why: "it …"."""
+    """A path of a project that is refused. `strerror` contains the reason: "it …"."""
 
 
 class PathWalker:
-    """The directories from a project's root to where a path has led so far, all open."""
+    """The open directories from a project's root to the current position."""
 
     def __init__(self, root: str, top: int, *, links: bool, make: int) -> None:
         self.root = root
         self.stack = [os.dup(top)]
-        self.straight = True  # no link was on it
+        self.straight = True  # no link was followed
         self._links = links
         self._make = make
         self._followed = 0
@@ -33,7 +33,7 @@ class PathWalker:
             os.close(fd)
 
     def walk(self, path: str, *, last: bool) -> int:
-        """Go to a path; an O_PATH descriptor of what is there. Without `last`, one of a link at the end itself."""
+        """Walk a path; return an O_PATH descriptor. Without `last`, a link at the end is returned itself."""
         parts = [part for part in reversed(self._make_relative(path).split("/")) if part not in ("", ".")]
         while parts:
             part = parts.pop()
@@ -71,7 +71,7 @@ class PathWalker:
             return os.open(part, PATH, dir_fd=self.stack[-1])
 
     def _follow(self, link: int, path: str) -> str:
-        """Where a link leads, from the directory that the way has come to then."""
+        """Return a link's target, relative to the then current directory."""
         self.straight = False
         self._followed += 1
         if not self._links:

@@ -1,8 +1,8 @@
-"""The only place where paths are made. On the hot path: standard library only, strings instead of pathlib.
+"""All paths of devbox. On the hot path: standard library only, strings instead of pathlib.
 
-`DEVBOX_HOME` (default: root `/var/lib/devbox`, others `$XDG_DATA_HOME/devbox`) holds what lasts; the runtime directory
-lies on tmpfs and holds what a boot forgets: sockets, bundles, resolved environments. `DEVBOX_CONFIG` (default: root
-`/etc/devbox`, others `$XDG_CONFIG_HOME/devbox`), outside of the home, holds the key that authenticates parts of it.
+`DEVBOX_HOME` (default: root `/var/lib/devbox`, others `$XDG_DATA_HOME/devbox`) contains persistent data; the runtime
+directory is on tmpfs and contains volatile data: sockets, bundles, resolved environments. `DEVBOX_CONFIG` (default:
+root `/etc/devbox`, others `$XDG_CONFIG_HOME/devbox`) contains the key that authenticates parts of the home.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ _TAG_DIGITS = 16  # of the hash of a home's path
 
 
 class Paths:
-    """Every path of one `DEVBOX_HOME`."""
+    """All paths of one `DEVBOX_HOME`."""
 
     def __init__(self, home: str, runtime: str, config: str = "") -> None:
-        """`config`: the configuration directory; "" for that of this process."""
+        """Create the paths; `config`: the configuration directory, "" for this process's own."""
         self.home = home
         self.runtime = runtime
         self._config = config
 
     @property
     def config(self) -> str:
-        """The directory of the key of this host, and of what it remembers about homes; outside of the home."""
+        """The directory of the host's key and of its records about homes; outside of the home."""
         return self._config or _find_config_dir()
 
     @property
     def host_state(self) -> str:
-        """What this host keeps about this home, in the configuration directory: nothing below the home changes it."""
+        """The host's records about this home, in the configuration directory: protected from writers to the home."""
         import hashlib  # not on the hot path
 
         tag = hashlib.sha256(os.fsencode(os.path.realpath(self.home))).hexdigest()[:_TAG_DIGITS]
@@ -39,11 +39,11 @@ class Paths:
 
     @property
     def host_files(self) -> str:
-        """Files of which releases are decided: each at the path that it had below the home in earlier versions."""
+        """Files that release decisions depend on, each at its path below the home in earlier versions."""
         return f"{self.host_state}/files"
 
     def host_project(self, instance: str) -> str:
-        """Those of one instance."""
+        """Path of the host files of one instance."""
         return f"{self.host_files}/projects/{instance}"
 
     @property
@@ -58,15 +58,15 @@ class Paths:
 
     @property
     def cache(self) -> str:
-        """Download caches shared by all bakes, and the step index."""
+        """Download caches shared by all builds."""
         return environ.get("DEVBOX_CACHE", f"{self.home}/cache")
 
     def apt_cache(self, distribution: str, suite: str) -> str:
-        """What apt downloads for a suite, proven: `debs/` and `lists/`."""
+        """Path of apt's verified downloads for a suite: `debs/` and `lists/`."""
         return f"{self.cache}/signed/{distribution}-{suite}"
 
     def command_cache(self, project: str, name: str) -> str:
-        """A cache that commands of a project's bakes and builds share; others never read it."""
+        """Path of a cache of the commands in a project's builds; other projects never read it."""
         return f"{self.cache}/run/{project}/{name}"
 
     @property
@@ -76,22 +76,22 @@ class Paths:
 
     @property
     def tmp(self) -> str:
-        """Work in progress of bakes; what a killed one leaves is swept by the next command."""
+        """Work directories of builds; those of killed builds are swept by the next command."""
         return f"{self.home}/tmp"  # noqa: S108 - below DEVBOX_HOME
 
     @property
     def partial_blobs(self) -> str:
-        """Blobs of registries whose transfer is not complete, by their digest's digits."""
+        """Incomplete downloads of registry blobs, by their digest's digits."""
         return f"{self.home}/partial"
 
     @property
     def buildah(self) -> str:
-        """buildah's own storage: its cache of the steps of Dockerfiles, and their cache mounts."""
+        """buildah's own storage: its cache of Dockerfile steps, and their cache mounts."""
         return f"{self.home}/buildah"
 
     @property
     def installed_records(self) -> str:
-        """What `devbox install` has put onto this machine."""
+        """Records of `devbox install` on this host."""
         return f"{self.host_files}/installed"
 
     @property
@@ -101,11 +101,11 @@ class Paths:
 
     @property
     def keys(self) -> str:
-        """The keys that this user signs with."""
+        """This user's signing keys."""
         return f"{self.home}/keys"
 
     def key_command(self, name: str) -> str:
-        """The command that signs with a key."""
+        """Path of the file with a key's signing command."""
         return f"{self.host_files}/keys/{name}.cmd"
 
     @property
@@ -114,80 +114,80 @@ class Paths:
         return f"{self.home}/idmap.json"
 
     def lock(self, name: str) -> str:
-        """A lock file of the store."""
+        """Path of a lock file of the store."""
         return f"{self.home}/locks/{name}"
 
     @property
     def projects(self) -> str:
-        """What devbox keeps about instances, the tops of their containers among it."""
+        """The data of instances, including their containers' writable layers."""
         return f"{self.home}/projects"
 
     def blob_lock(self, digest: str) -> str:
-        """The lock of whoever has a blob brought to its place, or taken from it."""
+        """Path of the lock for adding or removing a blob."""
         return self.lock(f"blob-{digest.removeprefix('sha256:')}")
 
     def moved_project(self, key: str) -> str:
-        """The instance id of the project now at the place with this key, if it is not the key itself."""
+        """Path of the file with the instance id of the project at this place's key, if it is not the key itself."""
         return f"{self.home}/moved/{key}"
 
     def project(self, instance: str) -> str:
-        """What devbox keeps about one instance."""
+        """Path of the data of one instance."""
         return f"{self.projects}/{instance}"
 
     def digests(self, instance: str) -> str:
-        """The digests of the project's tarballs, as they were when they were read last."""
+        """Path of the last known digests of the project's tarballs."""
         return f"{self.project(instance)}/digests.json"
 
     def tasks(self, instance: str) -> str:
-        """What its tasks succeeded with last."""
+        """Path of the record of the last successful task runs."""
         return f"{self.project(instance)}/tasks.json"
 
     def releases(self, instance: str) -> str:
-        """The releases that were built of an instance."""
+        """Path of the releases built from an instance."""
         return f"{self.project(instance)}/releases"
 
     def ledger(self, instance: str) -> str:
-        """What happened to an instance's releases: the ledger and its head."""
+        """Path of the ledger of an instance's releases, with its head."""
         return f"{self.home}/ledger/{instance}"
 
     def gray_release(self, instance: str) -> str:
-        """The gray release of a stage's instance: its state, what users request of it, what was observed."""
+        """Path of a stage's gray release: its state, operator requests, and observations."""
         return f"{self.host_project(instance)}/trial"
 
     def promotion_log(self, instance: str) -> str:
-        """The output of the last detached promotion to a stage's instance."""
+        """Path of the output of the last detached promotion to a stage's instance."""
         return f"{self.gray_release(instance)}/promotion.log"
 
     def stage_deployments(self, instance: str) -> str:
-        """What a stage runs, what comes, what it ran before."""
+        """Path of a stage's current, pending and previous deployments."""
         return f"{self.host_project(instance)}/deployed.json"
 
     def tally(self, instance: str) -> str:
-        """How many requests a stage's routers lost, by cause."""
+        """Path of the lost requests of a stage's routers, by cause."""
         return f"{self.host_project(instance)}/tally.json"
 
     def promoted_stages(self, instance: str) -> str:
-        """What the env file said about stages at the last promotion."""
+        """Path of the env file's stages as of the last promotion."""
         return f"{self.host_project(instance)}/promoted.json"
 
     def release_grants(self, instance: str) -> str:
-        """What the user lets the file grant containers when releases of it are promoted."""
+        """Path of the user's approval of the file's container grants for promoted releases."""
         return f"{self.host_project(instance)}/release-grants.json"
 
     def stage_services(self, instance: str) -> str:
-        """The services of a stage's last deployment."""
+        """Path of the services of a stage's last deployment."""
         return f"{self.host_project(instance)}/backing.json"
 
     def router(self, instance: str) -> str:
-        """The files of a stage's router, and the socket of its runtime API."""
+        """Path of the files of a stage's router, and the socket of its runtime API."""
         return f"{self.host_project(instance)}/router"
 
     def trust(self, instance: str) -> str:
-        """Changes with what the user has allowed an instance, which shells look at; it allows nothing by itself."""
+        """Path of the file that changes with an instance's trust, as a signal for shells; it grants nothing."""
         return f"{self.project(instance)}/trust.json"
 
     def grants(self, instance: str) -> str:
-        """What an instance's file grants its containers, since it ran isolated."""
+        """Path of the container grants of an instance's file, recorded since it ran isolated."""
         return f"{self.project(instance)}/grants.json"
 
     @property
@@ -196,43 +196,43 @@ class Paths:
         return f"{self.home}/volumes"
 
     def volumes(self, instance: str) -> str:
-        """All volumes of an instance."""
+        """Path of the directory of an instance's volumes."""
         return f"{self.data}/{instance}"
 
     def volume(self, instance: str, name: str) -> str:
-        """A named volume's data."""
+        """Path of a named volume's data."""
         return f"{self.volumes(instance)}/{name}"
 
     def volume_snapshots(self, instance: str) -> str:
-        """The snapshots of an instance's volumes."""
+        """Path of the snapshots of an instance's volumes."""
         return f"{self.home}/saved/{instance}"
 
     def writable_layer(self, instance: str, container: str) -> str:
-        """A container's writable top: `upper/`, `work/` and its facts."""
+        """Path of a container's writable layer: `upper/`, `work/` and its metadata."""
         return f"{self.project(instance)}/tops/{container}"
 
     def private_mount(self, instance: str, container: str, target: str) -> str:
-        """What a container changed of what it has mounted at `target` privately: `upper/`, `work/`."""
+        """Path of a container's changes to its private mount at `target`: `upper/`, `work/`."""
         return f"{self.writable_layer(instance, container)}/private/{hash_name(target)}"
 
     def tests(self, instance: str) -> str:
-        """What came of the instance's tests: `cells/`, and what the next run goes by."""
+        """Path of the instance's test results: `cells/`, and the input of the next run."""
         return f"{self.project(instance)}/tests"
 
     def shims(self, instance: str) -> str:
-        """Commands for PATH that run the instance's tools."""
+        """Path of the commands for PATH that run the instance's tools."""
         return f"{self.project(instance)}/shims"
 
     def bake_log(self, key: str) -> str:
-        """What the programs of a step of an image printed when it was made last."""
+        """Path of the log of an image step's last build."""
         return f"{self.home}/logs/bake/{key.removeprefix('sha256:')[:12]}.log"
 
     def log(self, instance: str, container: str) -> str:
-        """A container's log file."""
+        """Path of a container's log file."""
         return f"{self.project(instance)}/logs/{container}.log"
 
     def describe_contents(self) -> dict[str, str]:
-        """All that lies directly below the home, and what it is: `doctor --clean` removes this and nothing else."""
+        """Return all paths directly below the home and their meaning: `doctor --clean` removes exactly these."""
         names = {
             "oci": "images",
             "snapshots": "images, unpacked",
@@ -255,74 +255,74 @@ class Paths:
         }
         return {f"{self.home}/{name}": what for name, what in names.items()}
 
-    # What a boot forgets.
+    # Volatile data.
     def instance_runtime(self, instance: str) -> str:
-        """An instance's runtime directory."""
+        """Path of an instance's runtime directory."""
         return f"{self.runtime}/{instance}"
 
     def state(self, instance: str) -> str:
-        """The instance's state file, written by its supervisor, read by everyone."""
+        """Path of the instance's state file, written by its supervisor, read by all."""
         return f"{self.instance_runtime(instance)}/state.json"
 
     def socket(self, instance: str) -> str:
-        """The supervisor's socket."""
+        """Path of the supervisor's socket."""
         return f"{self.instance_runtime(instance)}/sock"
 
     def crun_root(self, instance: str) -> str:
-        """The OCI runtime's own state."""
+        """Path of the OCI runtime's own state."""
         return f"{self.instance_runtime(instance)}/oci"
 
     def supervisor_lock(self, instance: str) -> str:
-        """Held by the instance's supervisor as long as it lives."""
+        """Path of the lock that the instance's supervisor holds during its lifetime."""
         return f"{self.instance_runtime(instance)}/lock"
 
     def supervisor_log(self, instance: str) -> str:
-        """What the supervisor itself has to say: its traces."""
+        """Path of the supervisor's own log, with its tracebacks."""
         return f"{self.instance_runtime(instance)}/supervisor.log"
 
     def supervisor_files(self, instance: str) -> str:
-        """What the supervisor keeps of its containers; nobody else may look in."""
+        """Path of the supervisor's files about its containers, closed to other users."""
         return f"{self.instance_runtime(instance)}/kept"
 
     def launch_file(self, instance: str, container: str) -> str:
-        """How a container was started, environment included: for restarts and one-shots beside it."""
+        """Path of a container's launch file with its environment: for restarts and one-shots."""
         return f"{self.supervisor_files(instance)}/{container}.json"
 
     def entry_file(self, instance: str, container: str) -> str:
-        """The few facts that entering a running container takes, as `key=value` lines."""
+        """Path of the data for executing commands in a running container, as `key=value` lines."""
         return f"{self.supervisor_files(instance)}/{container}.entry"
 
     def pid_file(self, instance: str, container: str) -> str:
-        """Where the OCI runtime writes a container's pid 1, once it stands."""
+        """Path of the OCI runtime's pid file for a container's pid 1."""
         return f"{self.instance_runtime(instance)}/c/{container}/pid"
 
     def tool_call(self, instance: str, name: str) -> str:
-        """How a tool that is up is called by this name."""
+        """Path of the call parameters of a running tool under this name."""
         return f"{self.supervisor_files(instance)}/{name}.call"
 
     def noop_record(self, instance: str) -> str:
-        """What an `up` that had nothing to do looked at, and what it said."""
+        """Path of the inputs and output of the last no-op `up`."""
         return f"{self.instance_runtime(instance)}/idle"
 
     def agent(self, instance: str) -> str:
-        """The directory of the socket that leads containers to their caller's SSH agent; they see it."""
+        """Path of the directory of the SSH agent socket that containers see."""
         return f"{self.supervisor_files(instance)}/agent"
 
     def agent_link(self, instance: str) -> str:
-        """A link that names the agent's own socket on this machine."""
+        """Path of the link to the agent's own socket on the host."""
         return f"{self.supervisor_files(instance)}/agent.to"
 
     def connections(self, instance: str, container: str) -> str:
-        """How many connections a container has accepted whose supervisor listens for it."""
+        """Path of the count of a container's accepted connections on sockets held by its supervisor."""
         return f"{self.supervisor_files(instance)}/{container}.connections"
 
     def fifo(self, instance: str, container: str) -> str:
-        """Where a container's output goes."""
+        """Path of a container's output FIFO."""
         return f"{self.supervisor_files(instance)}/{container}.fifo"
 
 
 def get_default_paths() -> Paths:
-    """The paths of this process: `DEVBOX_HOME` and the runtime directory that belongs to it."""
+    """Return the paths of this process: `DEVBOX_HOME` and its runtime directory."""
     home = os.path.realpath(environ.get("DEVBOX_HOME") or _find_default_home())
     return Paths(home, _find_runtime_dir(home))
 
@@ -344,7 +344,7 @@ def _find_default_home() -> str:
 
 
 def _find_runtime_dir(home: str) -> str:
-    """A tmpfs directory of this user for this home. Its name is short: socket paths end at 107 bytes."""
+    """Return this user's tmpfs directory for this home. Its name is short: socket paths end at 107 bytes."""
     uid = os.geteuid()
     tag = f"{hash_name(home)}"
     explicit = environ.get("DEVBOX_RUNTIME_DIR")
@@ -358,7 +358,7 @@ def _find_runtime_dir(home: str) -> str:
 
 
 def _check_owner(directory: str) -> str:
-    """The directory, unless somebody else made it: what is read there is believed, so it is looked at first."""
+    """Return the directory unless another user owns it: its content is trusted."""
     try:
         facts = os.lstat(directory)
     except FileNotFoundError:
@@ -374,19 +374,19 @@ def _check_owner(directory: str) -> str:
 
 
 def hash_name(text: str) -> str:
-    """Eight hex digits of a string, without importing hashlib on the hot path."""
+    """Return eight hex digits of a string's hash, without importing hashlib on the hot path."""
     import zlib
 
     return f"{zlib.crc32(os.fsencode(text)):08x}"
 
 
 def is_on_tmpfs(path: str) -> bool:
-    """Whether a directory lies on a tmpfs that this user can write to."""
+    """Return whether a directory is on a tmpfs that this user can write to."""
     return os.access(path, os.W_OK) and read_filesystem_type(path) in ("tmpfs", "ramfs")
 
 
 def read_filesystem_type(path: str) -> str:
-    """The kind of file system a path lies on, as "ext4"; "unknown" where the kernel does not tell."""
+    """Return the file system type of a path, such as "ext4"; "unknown" if the kernel does not report it."""
     try:
         device = os.stat(path).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:

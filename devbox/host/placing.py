@@ -1,7 +1,7 @@
-"""Files at places of the host that others may write to as well: opened step by step, never through a link that moved.
+"""Files in host directories that other users may write to: opened stepwise, never through a replaced link.
 
-A place is a directory and a name. The directory is opened by its real path, each part of it as a directory and no
-link: whoever swaps one meanwhile gets an error, not a file of ours somewhere else.
+A place is a directory and a name. The directory is opened by its real path, each component as a directory without
+following links: replacing one causes an error, not a file elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def open_directory(path: str) -> Iterator[int]:
-    """The directory at a real path; FileNotFoundError where there is none, HostError where a link is on the way."""
+    """Open the directory at a real path; FileNotFoundError if missing, HostError if a link is on the way."""
     fd = os.open("/", _DIRECTORY)
     try:
         for part in filter(None, path.split("/")):
@@ -44,9 +44,9 @@ def open_directory(path: str) -> Iterator[int]:
 
 
 def resolve_place(place: str) -> str:
-    """Where a place really is: "~/bin/x" in the caller's home, "/usr/local/bin/x" where only root's and own links lead.
+    """Resolve a place: "~/bin/x" within the caller's home, "/usr/local/bin/x" only through root's and own links.
 
-    HostError where a link leads out of the home, or is somebody else's.
+    Raises HostError if a link leads out of the home, or belongs to another user.
     """
     path = os.path.normpath(os.path.expanduser(place))
     parent, name = os.path.split(path)
@@ -65,7 +65,7 @@ def resolve_place(place: str) -> str:
 
 
 def read_entry(path: str) -> HostEntry | None:
-    """What lies at a path, whose directory is a real path; None where nothing does."""
+    """Return the entry at a path with a real parent directory; None if missing."""
     parent, name = os.path.split(path)
     with contextlib.suppress(FileNotFoundError), open_directory(parent) as fd:
         return _stat_entry(fd, name)
@@ -73,41 +73,41 @@ def read_entry(path: str) -> HostEntry | None:
 
 
 def sync(path: str) -> None:
-    """Have the names in a directory reach the disk."""
+    """Sync a directory's entries to disk."""
     with contextlib.suppress(FileNotFoundError), open_directory(path) as fd:
         os.fsync(fd)
 
 
 def rename(source: str, target: str) -> None:
-    """Give a file its name in the same directory, in the place of what has it. One that has it already is not there."""
+    """Rename a file within its directory, replacing the target; no-op if the source is missing (already renamed)."""
     parent = os.path.dirname(target)
     with contextlib.suppress(FileNotFoundError), open_directory(parent) as fd:
         os.rename(os.path.basename(source), os.path.basename(target), src_dir_fd=fd, dst_dir_fd=fd)
 
 
 def unlink(path: str) -> None:
-    """Remove a file or link, if it is there."""
+    """Remove a file or link, if it exists."""
     parent, name = os.path.split(path)
     with contextlib.suppress(FileNotFoundError), open_directory(parent) as fd:
         os.unlink(name, dir_fd=fd)
 
 
 def make_directory(path: str, *, mode: int) -> None:
-    """Make a directory where there is none."""
+    """Create a directory, if missing."""
     parent, name = os.path.split(path)
     with contextlib.suppress(FileExistsError), open_directory(parent) as fd:
         os.mkdir(name, mode, dir_fd=fd)
 
 
 def remove_directory(path: str) -> None:
-    """Remove a directory, if it is there and empty."""
+    """Remove a directory, if it exists and is empty."""
     parent, name = os.path.split(path)
     with contextlib.suppress(OSError), open_directory(parent) as fd:
         os.rmdir(name, dir_fd=fd)
 
 
 def write(source: str, target: str, *, mode: int) -> None:
-    """Copy a file to a path that is free, so that all of it is on the disk."""
+    """Copy a file to a free path and sync it to disk."""
     parent, name = os.path.split(target)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open_directory(parent) as fd:
@@ -121,7 +121,7 @@ def write(source: str, target: str, *, mode: int) -> None:
 
 
 def link(leads_to: str, target: str) -> None:
-    """Make a link at a path that is free."""
+    """Create a link at a free path."""
     parent, name = os.path.split(target)
     with open_directory(parent) as fd:
         os.symlink(leads_to, name, dir_fd=fd)
@@ -146,7 +146,7 @@ def _stat_entry(fd: int, name: str) -> HostEntry | None:
 
 
 def compute_link_digest(leads_to: str) -> str:
-    """The digest of where a link leads."""
+    """Return the digest of a link's target path."""
     return f"sha256:{hashlib.sha256(os.fsencode(leads_to)).hexdigest()}"
 
 

@@ -1,4 +1,4 @@
-"""Whether a host port is free. Looked at by binding it for a moment."""
+"""Availability of host ports, checked by binding, and the processes that hold them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 def is_free(address: str, port: int, protocol: str) -> bool:
-    """Whether this process could listen on `address:port` now."""
+    """Return whether this process could listen on `address:port` now."""
     return find_refusal(address, port, protocol) is None
 
 
 def find_refusal(address: str, port: int, protocol: str) -> OSError | None:
-    """Why this process could not listen there; None when it could."""
+    """Return the error of listening on a port; None if it would succeed."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(family, kind) as probe:
@@ -26,15 +26,15 @@ def find_refusal(address: str, port: int, protocol: str) -> OSError | None:
     return None
 
 
-_LISTENS = "0A"  # the kernel's number of TCP's LISTEN
-_MARK = "DEVBOX_SUPERVISED="  # and the runtime directory of the instance: see isolation.contexts.marker
-_STATE, _UID, _INODE = 3, 7, 9  # columns of /proc/net/tcp and its kin
+_LISTENS = "0A"  # the kernel's number for TCP's LISTEN state
+_MARK = "DEVBOX_SUPERVISED="  # followed by the instance's runtime directory: see namespaces.format_marker
+_STATE, _UID, _INODE = 3, 7, 9  # columns of /proc/net/tcp and similar files
 
 
 class PortProcess(NamedTuple):
-    """A process that has a port. `pid` is None where only its user is known: other users' processes are not shown.
+    """A process that holds a port. `pid` is None if only its user is known: other users' processes are hidden.
 
-    `instance` is the id of the devbox instance that it works for, "" for everybody else.
+    `instance` is the id of its devbox instance, "" for other processes.
     """
 
     pid: int | None
@@ -44,7 +44,7 @@ class PortProcess(NamedTuple):
 
 
 def find_holder(port: int, protocol: str) -> PortProcess | None:
-    """The first process found that has a port of this machine, on whatever address; None when nobody has."""
+    """Return the first process found that holds a host port on any address; None if it is free."""
     inodes: dict[str, int] = {}
     for table in (protocol, f"{protocol}6"):
         inodes |= _list_sockets(f"/proc/net/{table}", port, listening=protocol == "tcp")
@@ -52,7 +52,7 @@ def find_holder(port: int, protocol: str) -> PortProcess | None:
 
 
 def _list_sockets(table: str, port: int, *, listening: bool) -> dict[str, int]:
-    """The sockets on a port, inode → uid."""
+    """Return the sockets on a port, inode → uid."""
     found = {}
     for line in _read_lines(table)[1:]:
         fields = line.split()
@@ -70,7 +70,7 @@ def _find_owner(inodes: dict[str, int]) -> PortProcess:
 
 
 def _read_instance(pid: str) -> str:
-    """The instance of a program that devbox started: the last part of its mark."""
+    """Return the instance of a program that devbox started: the last part of its mark."""
     for line in _read_lines(f"/proc/{pid}/environ"):
         for variable in line.split("\0"):
             if variable.startswith(_MARK):
@@ -83,7 +83,7 @@ def _list_open_files(pid: str) -> set[str]:
     try:
         for number in os.listdir(f"/proc/{pid}/fd"):
             found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
-    except OSError:  # it ended, closed the file, or is another user's
+    except OSError:  # it exited, closed the file, or belongs to another user
         return found
     return found
 

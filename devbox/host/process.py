@@ -1,4 +1,4 @@
-"""The one door for programs. A failure shows the command, its last lines, and how to run it again."""
+"""The single entry point for starting programs. A failure shows the command, its last lines, and how to rerun it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LINE_PIECE = 65536
 
 
 def read_until_end(stream: int, pid: int, on_line: Callable[[str], None]) -> None:
-    """Lines until the stream ends, or until the process (a child) has ended and nothing more lies ready.
+    """Pass lines on until the stream ends, or the process (a child) has exited and no more data is ready.
 
-    What it leaves running in the background may hold the stream open: the program's own end is what counts.
+    The program's own exit counts: its background processes may keep the stream open.
     """
     ended = os.pidfd_open(pid)
     poll = select.poll()
@@ -50,22 +50,22 @@ def _decode_line(line: bytes) -> str:
     return line.rstrip(b"\r").decode(errors="replace")
 
 
-__all__ = ["Program", "find", "run", "spawn", "stream"]  # the two doors share one search
+__all__ = ["Program", "find", "run", "spawn", "stream"]  # both entry points share one search
 
-Program = subprocess.Popen[bytes]  # one that was started
+Program = subprocess.Popen[bytes]  # a started program
 
 
 def run(
     argv: Sequence[str],
     *,
     purpose: str,
-    input: bytes | None = None,  # noqa: A002 - subprocess's own word
+    input: bytes | None = None,  # noqa: A002 - subprocess's name
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     check: bool = True,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end and keep its output. `purpose` completes 'could not …'."""
+    """Run a program to its end and capture its output. `purpose` completes 'could not …'."""
     try:
         done = subprocess.run(
             list(argv),
@@ -98,7 +98,7 @@ def run(
 def stream(
     argv: Sequence[str], *, purpose: str, on_line: Callable[[str], None], env: Mapping[str, str], cwd: str
 ) -> int:
-    """Run a program without input to its end, both its streams line by line to the callback; its code, -n on a signal.
+    """Run a program without input, both streams line by line to `on_line`; return its exit code, -n on a signal.
 
     `purpose` completes 'could not …'.
     """
@@ -146,19 +146,19 @@ def spawn(
     )
 
 
-LIMIT = 1 << 20  # bytes of the output that are kept in memory from its beginning
-TAIL = 64 * 1024  # bytes of what follows, kept from its end
+LIMIT = 1 << 20  # bytes of the output's beginning kept in memory
+TAIL = 64 * 1024  # bytes of the rest's end
 _PIECE = 64 * 1024
 _PAUSE = 0.1
-_LEFT = 1 << 20  # bytes that may wait in the pipe when the program has ended: more than a pipe holds by default
+_LEFT = 1 << 20  # bytes that may remain in the pipe after the program's exit: more than a pipe's default capacity
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoundedRun:
-    """How a program ended. `code`: its exit code, -n for signal n, None after a timeout.
+    """Result of a program run. `code`: its exit code, -n for signal n, None after a timeout.
 
     `head`: up to LIMIT bytes of both output streams, in the order in which they were written; `tail`: up to TAIL bytes
-    from the end of what follows the head; `size`: bytes printed in total.
+    from the end of the output after the head; `size`: total output in bytes.
     """
 
     code: int | None
@@ -190,11 +190,11 @@ class _BoundedBuffer:
 
 
 def run_bounded(argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float) -> BoundedRun:
-    """Run a program without input in a session of its own, for at most `timeout` seconds.
+    """Run a program without input in its own session, for at most `timeout` seconds.
 
     Output beyond LIMIT is read and discarded except for its end, so that the program is neither blocked nor killed by
-    SIGPIPE. When the program ends, times out, or we are interrupted, its process group is killed: what it left in the
-    background delays nothing. OSError if the program cannot be started.
+    SIGPIPE. At its exit, a timeout or an interrupt, its process group is killed: background processes cause no delay.
+    OSError if the program cannot be started.
     """
     kept, ended = _BoundedBuffer(), False
     with _start(argv, pipes=1, env=env, cwd=cwd) as (program, (source,)), _open_pidfd(program.pid) as pidfd:
@@ -205,9 +205,9 @@ def run_bounded(argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeou
 
 @dataclass(frozen=True, kw_only=True)
 class BoundedAnswer:
-    """What a program answered. `code`: as in `BoundedRun`; None as well if its answer was too long, or not waited for.
+    """A program's answer. `code`: as in `BoundedRun`; also None if the answer was too long, or not awaited.
 
-    `out`, `err`: its output streams. `is_too_long`: it printed more than LIMIT bytes, and was killed.
+    `out`, `err`: its output streams. `is_too_long`: it printed more than LIMIT bytes and was killed.
     """
 
     code: int | None
@@ -225,11 +225,11 @@ def query_bounded(
     is_over: Callable[[], bool] = lambda: False,
     terminal: int | None = None,
 ) -> BoundedAnswer:
-    """Run a program as `run_bounded` does, for an answer of at most LIMIT bytes; one that prints more is killed.
+    """Run a program as `run_bounded` does, for an answer of at most LIMIT bytes; a longer one kills it.
 
-    `is_over`: asked ten times a second, whether the answer is no longer needed. `terminal`: a descriptor of one where
-    the program may ask its user, and prints its errors. It has no time limit then, stays in our process group, so that
-    Ctrl-C reaches it, and nothing that it leaves in the background is killed.
+    `is_over`: polled ten times a second; True if the answer is no longer needed. `terminal`: a descriptor for prompts
+    and errors. The program then has no time limit and stays in this process group, so that Ctrl-C reaches it, and its
+    background processes are not killed.
     """
     out, err = _BoundedBuffer(), _BoundedBuffer()
 
@@ -254,9 +254,9 @@ def query_bounded(
 def _start(
     argv: Sequence[str], *, pipes: int, env: Mapping[str, str], cwd: str, terminal: int | None = None
 ) -> Iterator[tuple[Program, list[int]]]:
-    """A program, and the pipes that it prints to: one for both of its streams, or one for each.
+    """Start a program; yield it with its output pipes: one for both streams, or one for each.
 
-    It is waited for at the end. Without a terminal its process group is killed before.
+    It is reaped at the end. Without a terminal, its process group is killed first.
     """
     alone = terminal is None
     with contextlib.ExitStack() as opened:
@@ -273,7 +273,7 @@ def _start(
         try:
             yield program, sources
         finally:
-            if alone:  # before it is reaped: until then its number belongs to its process group
+            if alone:  # before reaping: until then its pid is not reused for another group
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(program.pid, signal.SIGKILL)
             program.wait()
@@ -291,7 +291,7 @@ def _open_pidfd(pid: int) -> Iterator[int]:
 def _read(
     kept: Mapping[int, _BoundedBuffer], pidfd: int, *, deadline: float, is_enough: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Read until the program has ended; False if the deadline comes first, or it is enough. `kept`: by pipe."""
+    """Read until the program exits; return False at the deadline or `is_enough`. `kept`: buffer by pipe."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     for source in kept:
@@ -301,7 +301,7 @@ def _read(
         ready = {fd for fd, _ in poll.poll(min(left, _PAUSE) * 1000)}
         for source in kept.keys() & ready:
             if not _read_piece(source, kept[source]):
-                poll.unregister(source)  # the program has closed its output, and runs on
+                poll.unregister(source)  # the program closed its output and is still running
         if pidfd in ready:
             for source in kept:
                 _read_rest(source, kept[source])
@@ -310,7 +310,7 @@ def _read(
 
 
 def _read_piece(source: int, kept: _BoundedBuffer) -> bool:
-    """Read one piece; False at the end of the stream."""
+    """Read one piece; return False at the end of the stream."""
     try:
         data = os.read(source, _PIECE)
     except BlockingIOError:
@@ -320,7 +320,7 @@ def _read_piece(source: int, kept: _BoundedBuffer) -> bool:
 
 
 def _read_rest(source: int, kept: _BoundedBuffer) -> None:
-    """Read what waits in the pipe; what still runs in the background may write more, which is not waited for."""
+    """Drain the pipe without waiting for further output of background processes."""
     with contextlib.suppress(BlockingIOError):
         for _ in range(0, _LEFT, _PIECE):
             data = os.read(source, _PIECE)
@@ -334,7 +334,7 @@ _STEP = 0.02
 
 
 def end_children() -> None:
-    """Interrupt them all, as Ctrl-C does; terminate those that do not heed it in two seconds."""
+    """Send SIGINT to all children, as Ctrl-C does, then SIGTERM to those still running after two seconds."""
     for number in (signal.SIGINT, signal.SIGTERM):
         for pid in _list_running():
             with contextlib.suppress(ProcessLookupError):
@@ -345,7 +345,7 @@ def end_children() -> None:
 
 
 def _list_running() -> list[int]:
-    """Children of every thread that are not dead."""
+    """Return the live children of all threads."""
     found: list[int] = []
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children", encoding="ascii") as listed:

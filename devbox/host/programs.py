@@ -1,6 +1,6 @@
-"""Programs without `subprocess`: where they lie, and the light way to run one. For the hot path and the supervisor.
+"""Program lookup and a light way to run programs, for the hot path and the supervisor.
 
-`host.process` is the full door; this one costs no import (FACTS: subprocess is 9 ms) and knows only whole outputs.
+Unlike `host.process` it does not import `subprocess` (FACTS: 9 ms), and returns only complete output.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from devbox.errors import CommandFailed, HostError
 from devbox.host import environ
 
-# Which Debian package brings a program that devbox may start: the remedy of "not found".
+# Debian packages of programs that devbox may start, for the remedy of "not found".
 PACKAGES = {
     "crun": "crun",
     "runc": "runc",
@@ -29,7 +29,7 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/us
 
 
 def find(program: str) -> str:
-    """The path of a program, looked for on PATH and in the system's own directories."""
+    """Return the path of a program, searched on PATH and in the system directories; raise HostError if missing."""
     for directory in f"{environ.get('PATH')}:{_SYSTEM_PATH}".split(":"):
         path = f"{directory}/{program}"
         if directory and os.access(path, os.X_OK) and not os.path.isdir(path):
@@ -39,9 +39,9 @@ def find(program: str) -> str:
 
 
 def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
-    """Run a program to its end with `text` as input, however long; its output, both streams.
+    """Run a program with `text` of any length as input; return its output, both streams.
 
-    CommandFailed when it does not end with 0. `purpose` completes 'could not …'.
+    Raises CommandFailed on a non-zero exit status. `purpose` completes 'could not …'.
     """
     give, given = _create_memfd(text), os.pipe()
     actions = [
@@ -67,7 +67,7 @@ def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
 
 
 def _create_memfd(text: bytes) -> int:
-    """A descriptor to read `text` from: a file in memory, since a pipe holds 64 KiB and then waits for its reader."""
+    """Return a descriptor of `text` in memory: a pipe would block at 64 KiB until its reader runs."""
     fd = os.memfd_create("text")
     with open(fd, "wb", closefd=False) as out:
         out.write(text)

@@ -1,4 +1,4 @@
-"""Finding a project: the env file, walking up from a directory. Standard library only: every command starts here."""
+"""Project discovery: walks up to the nearest env file. Standard library only: every command starts here."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LOCAL_FILE = "devbox.local.toml"
 
 
 def find(start: str, *, file: str | None = None) -> tuple[str, str]:
-    """The project's canonical root and the env file's name there.
+    """Return the project's canonical root and its env file's name.
 
-    `file` names the env file itself (relative to `start`). Otherwise the nearest devbox.toml at or above `start`
-    counts; one of a foreign owner ends the walk with an error, because its commands would run as this user.
+    `file` names the env file itself (relative to `start`). Otherwise it is the nearest devbox.toml at or above `start`;
+    one of a foreign owner is an error, because its commands would run as this user.
     """
     if file is not None:
         return _resolve_explicit(os.path.join(start, file))
@@ -41,9 +41,9 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
 
 
 def identify(paths: Paths, root: str, env_file: str) -> str:
-    """The instance id of the project at a place: the place's own key, unless the project was moved there or away.
+    """Return the instance id of the project at a place: the place's own key, unless the project was moved.
 
-    A file that names no id counts for nothing: paths are made of it, and one as `../..` would lead out of the home.
+    Invalid ids in the file are ignored: paths are built from ids, and `../..` would escape the home.
     """
     key = compute_instance_id(root, env_file)
     try:
@@ -55,7 +55,7 @@ def identify(paths: Paths, root: str, env_file: str) -> str:
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    """Wait for no writer of a pipe."""
+    """Opener that does not block on a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
@@ -67,11 +67,10 @@ def _resolve_explicit(path: str) -> tuple[str, str]:
 
 
 def find_by_file(path: str, *, root: str = "") -> tuple[str, str]:
-    """The project that a path as a person names it leads through, and the path from there; ("", path) for none.
+    """Return the project that a user-given path passes through, and the remaining path; ("", path) for none.
 
-    Of projects in each other, the innermost one counts that the outer ones lead to over no link: a link was perhaps
-    made by a container, and leads out of the project that it lies in. `root`: a project that counts though its env
-    file has another name.
+    Of nested projects, the innermost one counts that is reachable from the outer ones without links: a container may
+    have created a link out of its project. `root`: counts as a project although its env file has another name.
     """
     way, inner = os.path.split(os.path.abspath(path))
     found, real, rest = "", "", path
@@ -87,7 +86,7 @@ def find_by_file(path: str, *, root: str = "") -> tuple[str, str]:
 
 
 def _refuse_foreign(path: str) -> None:
-    """Accept the caller's and root's files; root also accepts a project that is wholly another user's."""
+    """Accept the caller's and root's files; root also accepts a project that another user owns entirely."""
     try:
         owner = os.stat(path).st_uid
     except OSError as error:

@@ -1,7 +1,7 @@
-"""What a project's files are a state of: its git commit, marked where the files differ from it.
+"""The revision of a project's files: its git commit, marked if the files differ from it.
 
-No git of this machine is run: files are compared with the commit byte for byte, by hashes of their own. So what only
-git's filters make equal counts as different: line ends that it converts, and files of Git LFS.
+The host's git is not run: files are compared with the commit by hash. Differences that git's filters hide therefore
+count: converted line endings and Git LFS files.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from devbox.model import ids
 
 _SHORT = 12
 _PIECE = 1 << 20
-_NESTED = 4  # repositories in each other
+_NESTED = 4  # nested repositories
 _UNBORN_HASH = 20
 
 
 def compute_revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str] = ()) -> str:
-    """`git:COMMIT`, `git:COMMIT-dirty.DIGITS` where the directory differs from it, else `files:sha256:…` of `inputs`.
+    """Return `git:COMMIT`, `git:COMMIT-dirty.DIGITS` if the directory differs, else `files:sha256:…` of `inputs`.
 
-    `inputs`: path → what it holds. Files of `but` make no difference.
+    `inputs`: path → content. Files in `but` are ignored.
     """
     repository = find_repository(root)
     told = _compute_revision(repository, _get_start(repository, root), frozenset(but), depth=0) if repository else None
@@ -36,7 +36,7 @@ def compute_revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str]
 
 
 def list_files(root: str) -> list[str] | None:
-    """All files of a directory that git tracks or would: none that it ignores. None where git knows nothing of it."""
+    """Return all files of a directory that git tracks or does not ignore; None if they are unknown to git."""
     repository = find_repository(root)
     if repository is None:
         return None
@@ -58,7 +58,7 @@ def list_files(root: str) -> list[str] | None:
 
 
 def find_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
-    """Those of the paths of a directory that git ignores and does not track; none where git knows nothing of it."""
+    """Return the paths of a directory that git ignores and does not track; empty without a repository."""
     repository = find_repository(root)
     if repository is None:
         return frozenset()
@@ -71,7 +71,7 @@ def find_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
 
 
 def _compute_revision(repository: GitRepository, start: str, but: frozenset[str], *, depth: int) -> str | None:
-    """The revision of a directory of a working tree; None where there is no commit, or none that can be read."""
+    """Return the revision of a directory in a working tree; None without a readable commit."""
     commit = layout.read_head(repository)
     if commit is None:
         return None
@@ -79,7 +79,7 @@ def _compute_revision(repository: GitRepository, start: str, but: frozenset[str]
         with Objects(repository.common) as store:
             committed = store.list_files(commit, start)
         if not committed and files.is_ignored(repository, start, excluded=git.read_excludes()):
-            return None  # the repository is of something else, as of a home directory
+            return None  # the repository is unrelated, such as one of a home directory
         changes = _hash_changes(repository, start, committed, but, like=commit, depth=depth)
     except (OSError, UnreadableObject):
         return None
@@ -95,7 +95,7 @@ def _hash_changes(
     like: str,
     depth: int,
 ) -> str:
-    """The first digits of the hash of all that differs from the commit; "" where nothing does."""
+    """Return the first digits of a hash over all differences from the commit; "" if there are none."""
     above = f"{start}/" if start else ""
     paths = {
         path.removesuffix("/").removeprefix(above)
@@ -116,7 +116,7 @@ def _hash_changes(
 def _compare(
     project: ProjectDirectory, repository: GitRepository, path: str, entry: TreeEntry | None, *, like: str, depth: int
 ) -> tuple[str, bool]:
-    """What is at a path now, and whether the commit has the same there."""
+    """Return the current state of a path, and whether the commit has the same."""
     try:
         facts = project.stat(path, links=False)
         if stat.S_ISLNK(facts.st_mode):
@@ -140,7 +140,7 @@ def _compare(
 def _compare_directory(
     repository: GitRepository, path: str, entry: TreeEntry | None, *, depth: int
 ) -> tuple[str, bool]:
-    """Of a submodule, or another repository: its own revision. One that was not checked out differs from nothing."""
+    """Compare a submodule or other repository by its revision; one that is not checked out counts as equal."""
     nested = find_nested(repository, path) if depth < _NESTED else None
     told = _compute_revision(nested, "", frozenset(), depth=depth + 1) if nested else None
     if entry is None or entry.mode != SUBMODULE:
@@ -149,7 +149,7 @@ def _compare_directory(
 
 
 def _hash_file(project: ProjectDirectory, path: str, like: str) -> str:
-    """The name that git would give to what a file had when it was opened, whatever is added meanwhile."""
+    """Return the git object name of a file's content as of its opening, ignoring later additions."""
     with open(project.open(path, links=False), "rb") as source:
         left = os.fstat(source.fileno()).st_size
         total = objects.create_hash("blob", left, like=like)
@@ -165,5 +165,5 @@ def _find_hash_length(repository: GitRepository) -> int:
 
 
 def _get_start(repository: GitRepository, root: str) -> str:
-    """The directory in a working tree, by its path from the top."""
+    """Return a directory's path relative to the top of the working tree."""
     return root[len(repository.top) :].strip("/")

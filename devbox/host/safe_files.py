@@ -1,8 +1,8 @@
-"""The one door to a project's files, which containers write, too: nothing outside the project is reached through it.
+"""Access to a project's files, which containers can write to; paths never escape the project.
 
-Every part of a path is opened by itself, below the directory that was opened before it. So a link counts only while it
-stays in the project, whatever changes meanwhile; a file is read only where it is a regular one, up to a limit, and no
-open waits for the other end of a pipe. What is written takes the place of a link and never goes through it.
+Each component of a path is opened relative to its parent. A link is followed only within the project, even under
+concurrent changes; only regular files are read, up to a limit, and opening never blocks on a FIFO. A write replaces a
+link and never follows it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 LIMIT = 16 << 20  # bytes of a file that is read as a whole
-_SPARSE, _HOLES = 1 << 30, 16  # a file above so many bytes that has not this part of them on the disk is not read
+_SPARSE, _HOLES = 1 << 30, 16  # larger sparse files (in bytes) with less than this fraction on disk are not read
 _BLOCK = 512
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,13 +51,13 @@ _KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socke
 
 
 class ProjectDirectory:
-    """A project's directory, opened: its files by their paths in it. The last directory stays open for the next file.
+    """An open project directory: its files by relative path. The last parent stays open for the next file.
 
-    OSError where there is nothing, Unusable where what is there is not to be used.
+    Raises OSError for a missing path, UnusablePath for one that is refused.
     """
 
     def __init__(self, root: str, inner: str = "") -> None:
-        """`inner`: the directory in it that counts as the whole, reached over no link."""
+        """Open the directory; `inner`: a subdirectory as the root, reached without links."""
         self.root = root
         self._top = os.open(root, _ROOT)
         self._parent: tuple[str, int] | None = None
@@ -78,7 +78,7 @@ class ProjectDirectory:
         os.close(self._top)
 
     def open_subdirectory(self, path: str) -> ProjectDirectory:
-        """A directory of it that counts as the whole from now on, wherever in the project links lead to it."""
+        """Open a subdirectory as a root of its own; links to it may lead anywhere within the project."""
         inner = ProjectDirectory(f"/proc/self/fd/{self._top}")
         try:
             top = self.open_directory(path)
@@ -90,7 +90,7 @@ class ProjectDirectory:
         return inner
 
     def open(self, path: str, *, links: bool = True) -> int:
-        """A regular file, to be read. Without `links`, none is followed, wherever it leads."""
+        """Open a regular file for reading. Without `links`, no link is followed."""
         found = self._find(path, links=links)
         try:
             _check_readable(os.fstat(found), path)
@@ -99,7 +99,7 @@ class ProjectDirectory:
             os.close(found)
 
     def stat(self, path: str, *, links: bool = True) -> os.stat_result:
-        """What lies at a path. Without `links`, a link is what is there, and none leads to it."""
+        """Return the status of a path. Without `links`, a final link is not followed, and no other link is allowed."""
         found = self._find(path, links=links, last=False)
         try:
             return os.fstat(found)
@@ -107,7 +107,7 @@ class ProjectDirectory:
             os.close(found)
 
     def readlink(self, path: str) -> str:
-        """Where a link leads, as it is written."""
+        """Return a link's target as written."""
         found = self._find(path, links=False, last=False)
         try:
             return os.readlink("", dir_fd=found)
@@ -115,7 +115,7 @@ class ProjectDirectory:
             os.close(found)
 
     def open_directory(self, path: str, *, links: bool = True, make: int = 0) -> int:
-        """A directory, to work in. `make`: the mode of those that are missing."""
+        """Open a directory. `make`: create missing ones with this mode."""
         found = self._find(path, links=links, make=make)
         try:
             if not stat.S_ISDIR(os.fstat(found).st_mode):
@@ -125,7 +125,7 @@ class ProjectDirectory:
             os.close(found)
 
     def _find(self, path: str, *, links: bool, last: bool = True, make: int = 0) -> int:
-        """An O_PATH descriptor. Without `last`, a link at the end is opened itself unless `links` are followed."""
+        """Return an O_PATH descriptor. Without `last`, a final link is opened itself unless `links` are followed."""
         above, _, name = path.rpartition("/")
         plain = name not in ("", ".", "..") and not make
         if plain and self._parent and self._parent[0] == above:
@@ -152,7 +152,7 @@ class ProjectDirectory:
 
 @contextlib.contextmanager
 def open_regular(root: str, path: str, *, links: bool = True) -> Iterator[IO[bytes]]:
-    """A regular file of a project, to be read. OSError where there is none, Unusable for anything else."""
+    """Open a regular file of a project; OSError if it is missing, UnusablePath for other kinds."""
     with ProjectDirectory(root) as project:
         fd = project.open(path, links=links)
     with open(fd, "rb") as source:
@@ -160,13 +160,13 @@ def open_regular(root: str, path: str, *, links: bool = True) -> Iterator[IO[byt
 
 
 def read(root: str, path: str, *, limit: int = LIMIT) -> bytes:
-    """Read a whole file. OSError if it does not exist; Unusable if it is not a regular file or exceeds the limit."""
+    """Read a whole file. OSError if it is missing; UnusablePath if it is not a regular file or exceeds the limit."""
     with open_regular(root, path) as source:
         return read_all(source, path, limit=limit)
 
 
 def read_all(source: IO[bytes], path: str, *, limit: int = LIMIT) -> bytes:
-    """The rest of an opened file, however much is added meanwhile. Unusable above the limit."""
+    """Read the rest of an opened file; raise UnusablePath above the limit, including concurrent additions."""
     raw = source.read(limit + 1)
     if len(raw) > limit:
         raise UnusablePath(errno.EFBIG, f"it is larger than {_format_limit(limit)}", path)
@@ -174,7 +174,7 @@ def read_all(source: IO[bytes], path: str, *, limit: int = LIMIT) -> bytes:
 
 
 def read_text(root: str, path: str, *, limit: int = LIMIT) -> str | None:
-    """A file's text; None where there is none. HostError, which quotes nothing of it, where it is unusable."""
+    """Return a file's text; None if missing. HostError, without quoting its content, if it is unusable."""
     try:
         return read(root, path, limit=limit).decode()
     except UnicodeDecodeError:
@@ -186,7 +186,7 @@ def read_text(root: str, path: str, *, limit: int = LIMIT) -> str | None:
 
 
 def compute_digest(source: IO[bytes]) -> str:
-    """The sha256 of what a file had when it was opened, as hex digits, whatever is added meanwhile."""
+    """Return the sha256 in hex of a file's content as of its opening, ignoring later additions."""
     import hashlib
 
     total, left = hashlib.sha256(), os.fstat(source.fileno()).st_size
@@ -197,12 +197,12 @@ def compute_digest(source: IO[bytes]) -> str:
 
 
 def make_error(verb: str, root: str, path: str, error: OSError) -> HostError:
-    """What to tell of a path that can't be opened."""
+    """Return the error for a path that cannot be opened."""
     return HostError(f"cannot {verb} {path}: {error.strerror}", remedy=f"see: ls -l {os.path.join(root, path)}")
 
 
 def exists(root: str, path: str) -> bool:
-    """Whether something has that name, be it a link that leads nowhere."""
+    """Return whether a path exists, including dangling links."""
     with ProjectDirectory(root) as project:
         try:
             project.stat(path, links=False)
@@ -212,7 +212,7 @@ def exists(root: str, path: str) -> bool:
 
 
 def list_names(root: str, path: str = "") -> list[str]:
-    """The names in a directory, sorted. OSError where there is none."""
+    """Return the sorted names in a directory; OSError if it is missing."""
     with ProjectDirectory(root) as project:
         directory = project.open_directory(path)
     try:
@@ -226,8 +226,8 @@ def walk(
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Yield everything below a path by its path in the project; the path itself if it is not a directory.
 
-    Follows no link. Skips what does not exist or cannot be read, and every name in `skip`. `directories`: yield
-    directories as well.
+    Follows no links. Skips missing and unreadable paths, and all names in `skip`. `directories`: yield directories as
+    well.
     """
     with ProjectDirectory(root) as project:
         waiting = [start.strip("/")]
@@ -253,9 +253,9 @@ def walk(
 
 
 def write(root: str, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
-    """Write a whole file in the place of what is there, a link itself included; HostError where that can't be.
+    """Replace a file atomically, including a link itself; raise HostError if that is impossible.
 
-    Directories on the way are made. Root gives all of it to the owner of the project.
+    Missing directories are created. As root, everything is owned by the project's owner.
     """
     with open_replacement(root, path, mode=mode) as out:
         out.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
@@ -263,7 +263,7 @@ def write(root: str, path: str, data: bytes | str, *, mode: int = 0o644) -> None
 
 @contextlib.contextmanager
 def open_replacement(root: str, path: str, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """A file to write, as `write` does: it gets its name when all of it is written."""
+    """Yield a file that replaces the path once completely written, as in `write`."""
     above, _, name = path.rpartition("/")
     temporary = f".{name[:100]}.new-{os.getpid()}-{os.urandom(4).hex()}"
     try:
@@ -290,7 +290,7 @@ def open_replacement(root: str, path: str, *, mode: int = 0o644) -> Iterator[IO[
 
 
 def unlink(root: str, path: str) -> None:
-    """Remove a file or link, if it is there."""
+    """Remove a file or link, if it exists."""
     above, _, name = path.rpartition("/")
     with contextlib.suppress(OSError), ProjectDirectory(root) as project:
         directory = project.open_directory(above)
@@ -301,7 +301,7 @@ def unlink(root: str, path: str) -> None:
 
 
 def find_relative_path(root: str, path: str) -> str | None:
-    """The path in the project of one that is written to lead through its root; None for one elsewhere."""
+    """Return the path relative to the project of one that passes through its root; None for paths elsewhere."""
     facts = os.stat(root)
     way, inner = os.path.abspath(path), ""
     while True:
@@ -316,7 +316,7 @@ def find_relative_path(root: str, path: str) -> str | None:
 
 
 def _check_readable(facts: os.stat_result, path: str) -> None:
-    """Raise Unusable unless the file is regular; a huge sparse file is refused, since reading it would not end."""
+    """Raise UnusablePath unless the file is regular; huge sparse files are refused, as reading them would not end."""
     if not stat.S_ISREG(facts.st_mode):
         kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
         raise UnusablePath(errno.EINVAL, f"it is not a regular file but a {kind}", path)

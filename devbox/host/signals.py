@@ -1,10 +1,10 @@
-"""Names of signals as images and env files write them, and their numbers: "TERM", "SIGTERM", "15", "SIGRTMIN+3"."""
+"""Signal names in images and env files, and their numbers: "TERM", "SIGTERM", "15", "SIGRTMIN+3"."""
 
 from __future__ import annotations
 
 import signal
 
-# Real-time signals as Docker counts them: the C library keeps the two before the first for itself.
+# Real-time signals as Docker counts them: the C library reserves the two before the first.
 _FIRST, _MIDDLE, _LAST = 34, 49, 64
 _NUMBERS = {
     **{name.removeprefix("SIG"): int(value) for name, value in signal.Signals.__members__.items()},
@@ -17,7 +17,7 @@ _NAMES = {value: name for name, value in reversed(_NUMBERS.items())}
 
 
 def find_number(name: str) -> int | None:
-    """The number of a signal; None for what is none."""
+    """Return the number of a signal; None if invalid."""
     text = name.upper().removeprefix("SIG")
     if text.isascii() and text.isdigit():
         value = int(text[:3])
@@ -26,5 +26,5 @@ def find_number(name: str) -> int | None:
 
 
 def find_name(value: int) -> str:
-    """The name of a signal, without SIG."""
+    """Return the name of a signal, without SIG."""
     return _NAMES[value]

@@ -1,4 +1,4 @@
-"""The version. pyproject.toml reads it here; asking the package's metadata instead would cost a start 20 ms."""
+"""The version. pyproject.toml reads it here; reading the package's metadata would add 20 ms to start-up."""
 
 import os
 
@@ -8,9 +8,9 @@ _READS_THE_FILE = ("envfile", "roles", "model")
 
 
 def compute_reader_id() -> str:
-    """Identifies the code that makes a `Resolved` of an env file: what it made is not used by other code.
+    """Identify the code that builds a `Spec` from an env file; other code must not use its cached result.
 
-    The version alone would not do: a checkout changes without one.
+    The version alone is insufficient: a checkout changes without a new version.
     """
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     newest = 0

@@ -1,8 +1,8 @@
-"""Baking: an image's chain of steps becomes layers, snapshots, and one OCI image.
+"""Image builds: an image's chain of steps becomes layers, snapshots, and one OCI image.
 
-A step is made once per store: whoever finds its key missing takes the key's lock, and a second process waits and then
-finds it done. A worker process prepares everything in a directory of its own; this module moves it into the store in an
-order in which a kill at any moment leaves only what the next `sweep` removes: blob, snapshot, and last the record.
+A step is built once per store: the first process locks its key, others wait and then find the result. A worker process
+builds in a directory of its own; this module moves the result into the store in the order blob, snapshot, record, so
+that after a kill at any point the next `sweep` cleans up.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BakeEvent:
-    """One step of one image. `text` is what happens just now; sizes in bytes; None where unknown.
+    """Progress of one step of one image. `text` describes the current action; sizes in bytes; None if unknown.
 
-    `state`: "cached" (nothing to do), "running" (begun), "progress", "done" or "failed".
+    `state`: "cached" (nothing to do), "running" (started), "progress", "done" or "failed".
     """
 
     image: str
@@ -72,7 +72,7 @@ OnEvent = Callable[[BakeEvent], None]
 
 
 class Baker:
-    """Bakes images into one store. Safe to use from several threads and processes at once."""
+    """Builds images into one store. Safe for concurrent threads and processes."""
 
     def __init__(
         self,
@@ -83,10 +83,10 @@ class Baker:
         renewed: set[str] | None = None,
         lender: Lender | None = None,
     ) -> None:
-        """Commands use the caches of `project`.
+        """Build images whose commands use the caches of `project`.
 
-        With `renewed`, steps whose packages nothing fixes are made anew, each once: it collects their keys. With a
-        `lender`, a step that fails gets a shell on its terminal.
+        With `renewed`, unpinned steps are rebuilt, once each: it collects their keys. With a `lender`, a failed step
+        gets a shell on its terminal.
         """
         self._paths = paths
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
@@ -97,10 +97,10 @@ class Baker:
         self._project = project
 
     def bake(self, image: KeyedImage, on_event: OnEvent) -> BakedImage:
-        """Make what is missing of the image and enter it into the layout.
+        """Build the missing steps of the image and add it to the layout.
 
-        A step whose packages nothing fixes is made first; what it installed belongs to its key from then on, and so
-        to the keys of all above it: who bakes by a lock of these versions finds the same.
+        After an unpinned step, its installed packages become part of its key, and so of the keys of all later steps: a
+        build by a lock of these versions has the same keys.
         """
         if any(isinstance(link.step, Copy) and not link.step.output for link in image.chain):
             sentence = f"the image {image.name} copies what [build] puts out, and that is not built as the file has it"
@@ -132,7 +132,7 @@ class Baker:
         return baked
 
     def _pin_step(self, step: KeyedStep, below: Sequence[KeyedStep], made: Layer | BakedImage) -> KeyedStep:
-        """The step by what it installed, known under the key of that, too."""
+        """Return the step pinned to its installed packages, and record its result under that key too."""
         versions = self._cache.find_versions(step.key) if has_unknown_versions(step.step) else None
         if versions is None:
             return step
@@ -146,7 +146,7 @@ class Baker:
         return fixed
 
     def _pull_base(self, image: KeyedImage, step: KeyedStep, wanted: FromRegistry, on_event: OnEvent) -> BakedImage:
-        """The image of a registry that this one begins with: found, or pulled under the lock of the step's key."""
+        """Return the registry image at the start of the chain: cached, or pulled under the lock of the step's key."""
         from devbox.images.bake.pulled import Puller
 
         event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
@@ -161,7 +161,7 @@ class Baker:
         return self._find_or_make_base(image, step, pull, on_event)
 
     def _import_base(self, image: KeyedImage, step: KeyedStep, wanted: FromTarball, on_event: OnEvent) -> BakedImage:
-        """The image of a tarball of the project: found, or read under the lock of the step's key."""
+        """Return the image of a project's tarball: cached, or imported under the lock of the step's key."""
         from devbox.images.archive.importer import Importer
 
         event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
@@ -179,7 +179,7 @@ class Baker:
     def _build_base(
         self, image: KeyedImage, step: KeyedStep, wanted: FromDockerfile, below: BaseImage, on_event: OnEvent
     ) -> BakedImage:
-        """The image of a Dockerfile, in the place of all below it: found, or built under the lock of the step's key."""
+        """Return a Dockerfile's image, which replaces the layers below: cached, or built under the step's lock."""
         from devbox.images.dockerfile.build import DockerfileBuilder
 
         event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
@@ -199,7 +199,7 @@ class Baker:
         make: Callable[[], tuple[BakedImage, dict[str, str]]],
         on_event: OnEvent,
     ) -> BakedImage:
-        """A step that is an image by itself: found, or made (with digests of what it is made from) under its lock."""
+        """Return the result of a step that is a whole image: cached, or made (with input digests) under its lock."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
         with files.lock_file(snapshots.get_step_lock(self._paths, step.key)):
             anew = self._renewed is not None and is_unpinned(step.step) and step.key not in self._renewed
@@ -214,7 +214,7 @@ class Baker:
         return made
 
     def _find_layer(self, step: KeyedStep) -> Layer | None:
-        """The layer of a step that does not have to be made."""
+        """Return the cached layer of a step; None if the step must be built."""
         if not is_unpinned(step.step):
             return self._cache.find_layer(step.key)
         if self._renewed is not None and step.key not in self._renewed and self._cache.find_versions(step.key) != {}:
@@ -224,7 +224,7 @@ class Baker:
     def _bake_step(
         self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent, env: dict[str, str]
     ) -> Layer:
-        """The layer of a step: found, or made under the lock of its key. `env` is what the image below brings."""
+        """Return the layer of a step: cached, or built under the lock of its key. `env` is from the image below."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
         if layer := self._find_layer(step):
             on_event(event(state="cached"))
@@ -241,7 +241,7 @@ class Baker:
     def _find_or_make(
         self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent, env: dict[str, str]
     ) -> Layer:
-        """Look again: another process may have made the step before its lock was ours. Its lock is held."""
+        """Check the cache again, since another process may have built the step before this one got its lock."""
         if layer := self._find_layer(step):
             on_event(BakeEvent(image=image.name, step=step.describe, state="done"))
             return layer
@@ -250,7 +250,7 @@ class Baker:
     def _make_timed(
         self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent, env: dict[str, str]
     ) -> Layer:
-        """Make the step, and tell how it went. Its lock is held."""
+        """Build the step and report the result, with its lock held."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
         started = time.monotonic()
 
@@ -281,7 +281,7 @@ class Baker:
         on_progress: Callable[[Progress], None],
         env: dict[str, str],
     ) -> Layer:
-        """Run the worker and move what it made into the store."""
+        """Run the worker and move its result into the store."""
         base = None if any(isinstance(link.step, FromDockerfile) for link in image.chain) else image.chain[0].step
         place = snapshots.create_workdir(self._paths, step.key)
         try:
@@ -297,7 +297,7 @@ class Baker:
             layer = Layer(digest=made.digest, diff_id=made.digest, size=made.size, media_type=layout.LAYER)
             self._commit(step.key, layer, place, made.packages)
         finally:
-            with suppress(OSError):  # what is not ours to remove (ids of a killed rootless worker) waits for `sweep`
+            with suppress(OSError):  # files of subordinate ids (after a killed rootless worker) are left to `sweep`
                 disk.remove(place)
         return layer
 
@@ -312,7 +312,7 @@ class Baker:
     def _assemble(self, image: KeyedImage, layers: Sequence[Layer], below: BakedImage | None) -> BakedImage:
         """Write config, manifest and index, and name the index by the image and its key.
 
-        An image of a registry or a Dockerfile to which nothing is added stays what it is, to the digest.
+        A registry or Dockerfile image without additions keeps its digest.
         """
         run, lower = image.config, len(below.layers) if below else 0
         if below:
@@ -327,7 +327,7 @@ class Baker:
 
 
 def _link_log(log: str, name: str) -> None:
-    """Have a log by another name, too, whatever was there. Without logs, images are as good."""
+    """Link a log under another name, replacing an existing one; errors are ignored, as logs are optional."""
     with suppress(OSError):
         os.link(log, f"{name}.new")
         os.replace(f"{name}.new", name)

@@ -1,6 +1,6 @@
-"""Collection: what no root needs leaves the store, in an order in which a kill at any moment leaves a valid one.
+"""Garbage collection of the store; a kill at any point leaves the store consistent.
 
-First the records go, then the names, then snapshots, then blobs: nothing that is still known of lacks what it needs.
+Removal order: records, names, snapshots, blobs, so that a remaining object never refers to a removed one.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from devbox.images.store.step_cache import StepCache
 
 
 class Garbage(NamedTuple):
-    """What no root needs. `size` in bytes, as on the disk."""
+    """Objects that are unreachable from the roots. `size` in bytes on disk."""
 
     records: tuple[str, ...]  # keys
     names: tuple[str, ...]
     snapshots: tuple[str, ...]
     blobs: tuple[str, ...]
-    broken_off: tuple[str, ...]  # paths of what killed bakes and transfers left, and of a cache that nobody uses
-    build_cache: tuple[str, ...]  # ids of images of buildah's storage
+    broken_off: tuple[str, ...]  # leftovers of killed builds and transfers, and an unused cache: paths
+    build_cache: tuple[str, ...]  # ids of images in buildah's storage
     size: int
 
 
 def find_garbage(paths: Paths, roots: Roots) -> Garbage:
-    """What a collection would remove now."""
+    """Return the objects that a collection would remove now."""
     cache, oci = StepCache(paths), Layout(paths.oci, lock=paths.lock("oci-index"))
     records = cache.read_records()
     leased = {key for key in records if key not in roots.keys and lock.is_leased(paths, key)}
@@ -63,7 +63,7 @@ def find_garbage(paths: Paths, roots: Roots) -> Garbage:
 
 
 def collect(paths: Paths, roots: Callable[[], Roots], on_wait: Callable[[], None]) -> Garbage:
-    """Remove what no root needs, when nobody bakes or pulls; the roots are asked for then."""
+    """Remove unreachable objects while no build or pull runs; the roots are determined under the lock."""
     with lock.lock_exclusive(paths, on_wait):
         now = roots()
         garbage = find_garbage(paths, now)

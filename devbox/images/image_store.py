@@ -1,4 +1,4 @@
-"""The image store of a `DEVBOX_HOME`: what flow and engines ask. Looking is light; baking loads what it needs."""
+"""The image store of a `DEVBOX_HOME`, for flow and engines. Lookups are light: builds import their code late."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
 
 class ImageStore:
-    """Finds and bakes images. Methods may be called from several threads and processes at once."""
+    """Finds and builds images. Safe for concurrent threads and processes."""
 
     def __init__(self, paths: Paths, *, project: str = "") -> None:
-        """Bakes are those of `project`, an id: their commands use its caches."""
+        """Open the store; builds use the caches of `project`, an id."""
         self._paths = paths
         self._project = project
         self._cache = StepCache(paths)
         self._expecting = False
 
     def find(self, key: str) -> BakedImage | None:
-        """The image with this key, when every layer of it is there, ready to run."""
+        """Return the image with this key if all its layers are available; None otherwise."""
         return self._cache.find_image(key)
 
     def list_evidence(self, key: str) -> tuple[str, ...]:
-        """The paths that tell that the image with this key is there; none where it is not."""
+        """Return the paths that prove the availability of the image with this key; empty if unavailable."""
         return self._cache.list_evidence(key)
 
     def load_by_digest(self, digest: str) -> BakedImage:
-        """The image of an index's digest, wherever it came from, ready to run: unpacked where it was not yet.
+        """Return the image of an index digest, unpacking it if necessary.
 
-        The documents behind the digest are hashed anew. RegistryError where the store does not have all of it.
+        The manifests are hashed again. Raises RegistryError if the store does not have the complete image.
         """
         from devbox.images import reachable
         from devbox.images.bake.pulled import Puller
@@ -68,23 +68,23 @@ class ImageStore:
         return made
 
     def find_cached_steps(self, keys: Iterable[str]) -> frozenset[str]:
-        """Those of the step keys that would not have to be made."""
+        """Return the step keys whose results are cached."""
         return frozenset(
             key for key in keys if self._cache.find_layer(key) or self._cache.find_versions(key) is not None
         )
 
     @property
     def outputs(self) -> BuildOutputs:
-        """What builds put out."""
+        """The outputs of builds."""
         from devbox.images.build.outputs import BuildOutputs
 
         return BuildOutputs(self._paths)
 
     @contextlib.contextmanager
     def extract(self, baked: BakedImage, paths: tuple[str, ...]) -> Iterator[str]:
-        """A directory with copies of files and directories of an image, each called by its number in `paths`.
+        """Yield a directory with copies of an image's files and directories, named by their index in `paths`.
 
-        They are the caller's own. BakeFailed where the image has no such thing.
+        They are owned by the caller. Raises BakeFailed if a path is missing.
         """
         from devbox.images.bake.pool import Workers
 
@@ -96,7 +96,7 @@ class ImageStore:
             yield copies
 
     def list_lowers(self, baked: BakedImage) -> tuple[str, ...]:
-        """The overlay lowers of an image, topmost first."""
+        """Return the overlay lowerdirs of an image, topmost first."""
         return snapshots.list_lowers(self._paths, baked.layers)
 
     def bake(
@@ -107,10 +107,10 @@ class ImageStore:
         renewed: set[str] | None = None,
         lender: Lender | None = None,
     ) -> BakedImage:
-        """Make what is missing of the image. BakeFailed says which step could not be made, and why.
+        """Build the missing steps of the image. Raises BakeFailed with the failed step and its cause.
 
-        The image that is baked is `fixed(image)`. With `renewed`, see `Baker`: its packages are asked for again. With
-        a `lender`, a step that fails gets a shell.
+        The built image is `pin(image)`. With `renewed`, see `Baker`: its packages are resolved again. With a `lender`,
+        a failed step gets a shell.
         """
         from devbox.images.baker import Baker
 
@@ -119,21 +119,21 @@ class ImageStore:
             return baker.bake(image, on_event)
 
     def prestart_worker(self) -> None:
-        """Begin a worker: something will likely have to be baked soon. `rest` ends it where nothing was."""
+        """Start a worker ahead of a likely build; `stop_idle_worker` ends it if unused."""
         from devbox.images.bake import pool
 
         self._expecting = True
         pool.prestart_worker(self._paths)
 
     def stop_idle_worker(self) -> None:
-        """End the worker that was begun for nothing."""
+        """Kill an unused prestarted worker."""
         if self._expecting:
             from devbox.images.bake import pool
 
             pool.kill_prestarted()
 
     def pin(self, image: KeyedImage) -> KeyedImage:
-        """The image with the versions of packages that its steps took when they were made, as far as they are."""
+        """Return the image pinned to the package versions of its built steps."""
         chain: list[KeyedStep] = []
         for wanted in image.chain:
             parent = chain[-1].key if chain else ""
@@ -143,7 +143,7 @@ class ImageStore:
         return build_keyed_image(image.name, chain, image.config)
 
     def destroy(self) -> None:
-        """Remove all images and downloads. Files of subordinate ids go by way of a worker, which may."""
+        """Remove all images and downloads; a worker removes files of subordinate ids."""
         from devbox.images.bake.pool import Workers
 
         places = (
@@ -159,7 +159,7 @@ class ImageStore:
             Workers(self._paths).remove(places)
 
     def sweep(self) -> None:
-        """Remove what killed bakes left."""
+        """Remove the leftovers of killed builds."""
         for directory in (self._paths.steps, self._paths.oci, f"{self._paths.oci}/blobs/sha256"):
             files.remove_unfinished(directory)
         if left := snapshots.list_abandoned(self._paths):
@@ -175,7 +175,7 @@ _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def read_budget() -> int:
-    """The budget in bytes; 0 for none. Raises UsageError for a setting that is no size."""
+    """Return the budget in bytes; 0 for none. Raises UsageError for an invalid size."""
     text = environ.get(BUDGET_VARIABLE) or DEFAULT_BUDGET
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text)
     if parts is None:
@@ -187,7 +187,7 @@ def read_budget() -> int:
 
 
 def check_budget(paths: Paths) -> str | None:
-    """A sentence when the images come near their budget."""
+    """Return a warning if the images approach their budget, else None."""
     most = read_budget()
     size = _measure_usage(paths) if most else 0
     if not most or size < _NEAR * most:

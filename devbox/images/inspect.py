@@ -1,4 +1,4 @@
-"""What the store tells about its images: a list of them, and all about one."""
+"""Image list and image details of the store."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from devbox.images.store.layout import Descriptor, Layout
 from devbox.images.store.step_cache import StepCache
 from devbox.model.image import BakedImage
 
-_SHORT = 12  # digits of a key in the name of a baked image
+_SHORT = 12  # digits of a key in the name of a built image
 
 
 class ImageSummary(NamedTuple):
-    """An image by one of its names. `key` is "" for one that was not baked; `created` when it came into the store."""
+    """An image under one of its names. `key` is "" if it was not built here; `created` is the time of its import."""
 
     name: str
     key: str
@@ -29,7 +29,7 @@ class ImageSummary(NamedTuple):
 
 
 class ImageDetails(NamedTuple):
-    """All about an image, as this machine runs it."""
+    """Details of an image, for the host's platform."""
 
     names: list[str]
     keys: list[str]
@@ -45,7 +45,7 @@ class ImageDetails(NamedTuple):
 
 
 def list_images(paths: Paths) -> list[ImageSummary]:
-    """Every named image of the store, the newest first."""
+    """Return every named image of the store, newest first."""
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     rows = []
     for ref, target in oci.read_refs().items():
@@ -53,7 +53,7 @@ def list_images(paths: Paths) -> list[ImageSummary]:
             continue
         name, _, key = ref.rpartition("-")
         baked = "/" not in ref and len(key) == _SHORT
-        with contextlib.suppress(FileNotFoundError):  # it was collected just now
+        with contextlib.suppress(FileNotFoundError):  # collected concurrently
             created = os.stat(oci.get_blob_path(target.digest)).st_mtime
             rows.append(
                 ImageSummary(
@@ -64,7 +64,7 @@ def list_images(paths: Paths) -> list[ImageSummary]:
 
 
 def measure_size(top: Descriptor, oci: Layout) -> int:
-    """Bytes of all of an image's blobs that are there."""
+    """Return the total size of an image's available blobs in bytes."""
     return sum(
         os.stat(oci.get_blob_path(digest)).st_size
         for digest in reachable.collect_digests(top, oci)
@@ -73,7 +73,7 @@ def measure_size(top: Descriptor, oci: Layout) -> int:
 
 
 def inspect_image(paths: Paths, top: Descriptor) -> ImageDetails:
-    """All about an image of the store. Raises UsageError where a part of it is not there."""
+    """Return the details of an image; raise UsageError if a part is missing."""
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     own = find_own_node(top, oci)
     config_digest = own.blobs[0].digest
@@ -96,7 +96,7 @@ def inspect_image(paths: Paths, top: Descriptor) -> ImageDetails:
 
 
 def find_own_node(top: Descriptor, oci: Layout) -> graph.Node:
-    """The manifest that this machine runs; the first there is of an image for other machines only."""
+    """Return the manifest for the host's platform, else the first available one."""
     node = reachable.read_node(top, oci)
     if node and node.children:
         children = [child for child in node.children if oci.has_blob(child.digest)]
@@ -107,7 +107,7 @@ def find_own_node(top: Descriptor, oci: Layout) -> graph.Node:
 
 
 def find_referrers(subjects: set[str], oci: Layout) -> list[Descriptor]:
-    """What refers to any of these manifests."""
+    """Return the referrers of any of these manifests."""
     return [target for target in oci.list_unnamed() if reachable.find_subject(target, oci) in subjects]
 
 
@@ -116,7 +116,7 @@ def _find_keys(digest: str, records: Mapping[str, object]) -> list[str]:
 
 
 def _describe_layers(blobs: Sequence[Descriptor], diff_ids: Sequence[Any]) -> list[dict[str, Any]]:
-    known = [*diff_ids, *[""] * len(blobs)]  # a config that does not say it all is still shown
+    known = [*diff_ids, *[""] * len(blobs)]  # an image with an incomplete config is still shown
     return [blob.to_json(diffId=diff_id) for blob, diff_id in zip(blobs, known, strict=False)]
 
 

@@ -1,4 +1,4 @@
-"""What of the store an image takes: from a few roots to all blobs and snapshots that they need."""
+"""Reachability in the store: the blobs and snapshots that are needed by a set of roots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Records = Mapping[str, Layer | BakedImage]
 
 
 class Roots(NamedTuple):
-    """What is needed by itself: keys of images and steps, digests of images that run, Dockerfiles to be built again."""
+    """Roots: keys of images and steps, digests of running images, Dockerfiles with a build cache."""
 
     keys: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
@@ -35,14 +35,14 @@ class ReachableData(NamedTuple):
     snapshots: frozenset[str]
 
     def holds(self, made: Layer | BakedImage) -> bool:
-        """Whether all of a layer or an image is among them."""
+        """Return whether a layer or image is completely included."""
         if isinstance(made, Layer):
             return made.digest in self.blobs and made.diff_id in self.snapshots
         return made.digest in self.blobs and all(map(self.holds, made.layers))
 
 
 def find_needed(roots: Roots, records: Records, oci: Layout) -> ReachableData:
-    """All that the roots take, with what refers to them: signatures, bills of materials."""
+    """Return everything reachable from the roots, including referrers: signatures, SBOMs."""
     made = [records[key] for key in roots.keys if key in records]
     made += [one for one in records.values() if isinstance(one, BakedImage) and one.digest in roots.digests]
     layers = [layer for one in made for layer in (one.layers if isinstance(one, BakedImage) else (one,))]
@@ -52,7 +52,7 @@ def find_needed(roots: Roots, records: Records, oci: Layout) -> ReachableData:
     referring = oci.list_unnamed()
     while found := [
         target for target in referring if find_subject(target, oci) in blobs
-    ]:  # of a bill again: its signature
+    ]:  # referrers of referrers: an SBOM's signature
         referring = [target for target in referring if target not in found]
         blobs |= {digest for target in found for digest in collect_digests(target, oci)}
     for target in _find_tagged(blobs, oci):
@@ -61,12 +61,12 @@ def find_needed(roots: Roots, records: Records, oci: Layout) -> ReachableData:
 
 
 def list_entries(oci: Layout) -> list[tuple[str, Descriptor]]:
-    """Everything that the layout lists, by its name or ""."""
+    """Return all entries of the layout's index as (name or "", descriptor)."""
     return [*oci.read_refs().items(), *(("", target) for target in oci.list_unnamed())]
 
 
 def collect_digests(top: Descriptor, oci: Layout) -> set[str]:
-    """The digests of a manifest or index and of all that it leads to, there or not."""
+    """Return the digests of a manifest or index and of all its descendants, available or not."""
     node = read_node(top, oci)
     found = {top.digest}
     if node:
@@ -77,29 +77,29 @@ def collect_digests(top: Descriptor, oci: Layout) -> set[str]:
 
 
 def read_descriptor(digest: str, oci: Layout) -> Descriptor:
-    """The descriptor of a manifest or index of which only the digest is known."""
+    """Return the descriptor of a manifest or index of known digest."""
     return graph.derive_descriptor(digest, oci.read_raw(digest) or b"")
 
 
 def find_subject(top: Descriptor, oci: Layout) -> str:
-    """The digest of the image that a manifest refers to; "" where it refers to none."""
+    """Return the digest of the image that a manifest refers to; "" if none."""
     node = read_node(top, oci)
     return node.subject if node else ""
 
 
 def is_legacy(name: str) -> bool:
-    """Whether an entry is named as signatures and attestations of old are: `…:sha256-….sig`."""
+    """Return whether a name has the legacy form for signatures and attestations: `…:sha256-….sig`."""
     return _LEGACY.fullmatch(name.rpartition(":")[2]) is not None
 
 
 def _find_tagged(subjects: Collection[str], oci: Layout) -> list[Descriptor]:
-    """What the tags of old of these manifests lead to."""
+    """Return the targets of these manifests' legacy tags."""
     tags = {tag for digest in subjects for tag in graph.list_legacy_tags(digest)}
     return [target for name, target in oci.read_refs().items() if is_legacy(name) and name.rpartition(":")[2] in tags]
 
 
 def read_node(top: Descriptor, oci: Layout) -> graph.Node | None:
-    """A manifest or index, understood; None where it is not there, or is none."""
+    """Return a parsed manifest or index; None if missing or of another kind."""
     raw = oci.read_raw(top.digest) if graph.is_manifest(top.media_type) else None
     try:
         return graph.parse_node(top, raw) if raw is not None else None
@@ -108,13 +108,13 @@ def read_node(top: Descriptor, oci: Layout) -> graph.Node | None:
 
 
 def find_names(digests: Iterable[str], oci: Layout) -> list[str]:
-    """The listed images that take any of these blobs, by name."""
+    """Return the names of images that use any of these blobs."""
     wanted = set(digests)
     return sorted({name for name, target in oci.read_refs().items() if collect_digests(target, oci) & wanted})
 
 
 def read_layers(oci: Layout, digest: str) -> tuple[Layer, ...]:
-    """The layers of this machine's image of a digest, lowest first. RegistryError where a document is another one."""
+    """Return the layers of a digest's image for the host, lowest first. RegistryError if a document is altered."""
     top = read_descriptor(digest, oci)
     node = graph.parse_node(top, _read_verified(oci, digest))
     while node.children:
@@ -137,6 +137,6 @@ def _read_verified(oci: Layout, digest: str) -> bytes:
 
 
 def verify_descriptor(oci: Layout, digest: str) -> Descriptor:
-    """The descriptor of an image of the store, its document hashed anew."""
+    """Return the descriptor of an image of the store after hashing its document again."""
     _read_verified(oci, digest)
     return read_descriptor(digest, oci)

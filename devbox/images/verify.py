@@ -1,6 +1,6 @@
-"""Verification: every blob is hashed again. One that is not what its name says is removed, and what needs it with it.
+"""Verification of the store: blobs are hashed again; damaged ones are removed with everything that needs them.
 
-So it is made or pulled again when it is wanted next, instead of being believed.
+Removed objects are rebuilt or pulled again on demand.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from devbox.model.image import BakedImage, Layer
 
 
 class Fault(NamedTuple):
-    """A blob that is damaged or missing, and the images that it belongs to."""
+    """A damaged or missing blob, and the images that contain it."""
 
     digest: str
     why: str
@@ -31,7 +31,7 @@ class Fault(NamedTuple):
 
 
 class LostImage(NamedTuple):
-    """An image that a registry has, too, and what was lost of it here."""
+    """An image that can be pulled again, and its lost blobs."""
 
     name: str
     digest: str
@@ -39,7 +39,7 @@ class LostImage(NamedTuple):
 
 
 class VerifyResult(NamedTuple):
-    """What was looked at, and what was wrong; which images can be got again from where they came or went."""
+    """Result of a verification: checked blobs, faults, and images that can be fetched again."""
 
     blobs: int
     size: int
@@ -48,14 +48,14 @@ class VerifyResult(NamedTuple):
 
 
 def verify(paths: Paths, on_wait: Callable[[], None]) -> VerifyResult:
-    """Hash everything; remove what is damaged. A store of which nothing was wrong is only read."""
+    """Hash all blobs; remove damaged ones. A store without faults is only read."""
     oci, cache = Layout(paths.oci, lock=paths.lock("oci-index")), StepCache(paths)
     digests = oci.list_digests()
     size = sum(_get_size(oci, digest) for digest in digests)
     suspects = [digest for digest in digests if _find_damage(oci, digest)]
     if not suspects and not _find_missing(oci, cache.read_records()):
         return VerifyResult(len(digests), size, ())
-    with lock.lock_exclusive(paths, on_wait):  # looked at again: a collector may have been at work
+    with lock.lock_exclusive(paths, on_wait):  # checked again: garbage collection may have run
         damaged = {digest: why for digest in suspects if (why := _find_damage(oci, digest))}
         lost = damaged | dict.fromkeys(_find_missing(oci, cache.read_records()), "it is missing")
         faults = tuple(
@@ -67,7 +67,7 @@ def verify(paths: Paths, on_wait: Callable[[], None]) -> VerifyResult:
 
 
 def check_image(top: Descriptor, oci: Layout) -> tuple[int, tuple[Fault, ...]]:
-    """Hash what one image has here, changing nothing: how many blobs, and which are damaged or missing."""
+    """Hash the local blobs of one image without changes; return their number, and the faults."""
     promised = _list_promised(top, oci)
     there = {digest for digest in promised | reachable.collect_digests(top, oci) if oci.has_blob(digest)}
     wrong = {digest: why for digest in there if (why := _find_damage(oci, digest))}
@@ -76,7 +76,7 @@ def check_image(top: Descriptor, oci: Layout) -> tuple[int, tuple[Fault, ...]]:
 
 
 def _find_damage(oci: Layout, digest: str) -> str:
-    """What is wrong with a blob's bytes; "" when nothing is, or when it is gone by now."""
+    """Return the damage of a blob; "" if intact or removed meanwhile."""
     try:
         with open(oci.get_blob_path(digest), "rb") as source:
             found = hashlib.file_digest(source, "sha256").hexdigest()
@@ -86,7 +86,7 @@ def _find_damage(oci: Layout, digest: str) -> str:
 
 
 def _find_missing(oci: Layout, records: Records) -> set[str]:
-    """Blobs that a record or a name promises. What an index has for other machines is no promise."""
+    """Return missing blobs that a record or name requires; other platforms of an index are optional."""
     promised = {digest for made in records.values() for digest in _list_blobs(made)}
     for _, target in reachable.list_entries(oci):
         promised |= _list_promised(target, oci)
@@ -94,10 +94,10 @@ def _find_missing(oci: Layout, records: Records) -> set[str]:
 
 
 def _list_promised(top: Descriptor, oci: Layout) -> set[str]:
-    """What a listed image must have: its manifest for this machine, and the blobs of that."""
+    """Return the required blobs of a listed image: its manifest for the host's platform, and that manifest's blobs."""
     node, found = reachable.read_node(top, oci), {top.digest}
     if node and node.children:
-        with contextlib.suppress(RegistryError):  # it is for other machines only
+        with contextlib.suppress(RegistryError):  # for other platforms only
             found |= _list_promised(graph.find_own_child(node), oci)
     elif node:
         found |= {blob.digest for blob in node.blobs}
@@ -111,7 +111,7 @@ def _list_blobs(made: Layer | BakedImage) -> set[str]:
 
 
 def _remove(cache: StepCache, oci: Layout, lost: Collection[str]) -> None:
-    """Records first, then names, then the blobs themselves."""
+    """Remove records first, then names, then blobs."""
     for key, made in cache.read_records().items():
         if not _list_blobs(made).isdisjoint(lost):
             cache.forget(key)
@@ -127,7 +127,7 @@ def _remove(cache: StepCache, oci: Layout, lost: Collection[str]) -> None:
 
 
 def _find_lost_images(oci: Layout, lost: Collection[str]) -> tuple[LostImage, ...]:
-    """The images that lose something and are named by a registry."""
+    """Return the damaged images whose name refers to a registry."""
     found = []
     for name, target in oci.read_refs().items():
         blobs = reachable.collect_digests(target, oci).intersection(lost)

@@ -1,7 +1,7 @@
-"""A worker: `python -m devbox.images.worker`. Does one job in namespaces that die with devbox.
+"""Build worker: `python -m devbox.images.worker`. Runs one job in namespaces that die with devbox.
 
-It only prepares files in a directory of its own; what becomes part of the store is decided by devbox, afterwards. What
-only some jobs need is imported for them: loading it takes longer than many a job.
+It only prepares files in its own directory; devbox decides afterwards what enters the store. Imports that only some
+jobs need are inside functions: they take longer than many jobs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from devbox.model import jsontext
 if TYPE_CHECKING:
     from devbox.images.bake.steps import BuildSandbox
 
-_FEW_CYCLES = 200_000  # new objects until cycles are looked for: a worker makes few, and ends before they matter
+_FEW_CYCLES = 200_000  # garbage-collection threshold: a worker creates few cycles and exits before they matter
 
 
 def main() -> int:
-    """Read the job, do it, answer. 1 when it failed, with the reason as the last answer."""
+    """Read, run and answer one job. Return 1 on failure, with the error as the last response."""
     gc.set_threshold(_FEW_CYCLES)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.umask(0o022)  # the caller's must not show in layers
+    os.umask(0o022)  # the caller's umask must not affect layers
     try:
         if done := _run_job():
             send_message(sys.stdout.fileno(), done)
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _run_job() -> Done | None:
-    """Do what is asked; None where it is nothing: begun in vain."""
+    """Run one job; return None if stdin closes first."""
     asked = _read_job()
     if asked is None:
         return None
@@ -76,12 +76,12 @@ def _read_job() -> dict[str, Any] | None:
 
 
 def _start_sandbox(paths: Paths, idmap: IdMap) -> BuildSandbox:
-    """What a step that runs something needs, which is most likely the job: there is time for it now."""
-    from devbox.images.bake import installed  # noqa: F401 - to have them
+    """Prepare for a step that runs a program, the most likely job, while waiting."""
+    from devbox.images.bake import installed  # noqa: F401 - preload
     from devbox.images.bake.steps import BuildSandbox
 
     ground = BuildSandbox(paths, idmap)
-    with contextlib.suppress(DevboxError, OSError):  # the step that wants it will say what is lacking; others go on
+    with contextlib.suppress(DevboxError, OSError):  # a step that needs the instance reports the error
         ground.ensure_instance()
     return ground
 
@@ -93,5 +93,5 @@ def _build_failure(error: DevboxError) -> Failed:
 
 if __name__ == "__main__":
     code = main()
-    gc.freeze()  # nothing is looked for in what goes with the process
+    gc.freeze()  # skip cycle detection at exit
     raise SystemExit(code)

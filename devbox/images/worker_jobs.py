@@ -1,4 +1,4 @@
-"""What a worker does for a bake: a step, a Dockerfile, the output of a build."""
+"""Jobs of a build worker: a step, a Dockerfile, the output of a build."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _KINDS: dict[str, type[jobs.Job]] = {
 
 
 def load_job(plain: dict[str, Any]) -> jobs.Job:
-    """The job from its JSON."""
+    """Load the job from its JSON."""
     return codec.load(_KINDS[plain["op"]], plain)
 
 
 def run_job(job: jobs.Job, paths: Paths, idmap: IdMap, ground: BuildSandbox | None = None) -> Done:
-    """Do a job in the sandbox, its containers on `ground` where that was begun ahead.
+    """Run a job in the sandbox, with its containers on `ground` if prestarted.
 
-    Raises DevboxError, with the last lines of its programs where nobody knows why.
+    Raises DevboxError, with the programs' last lines if the cause is unknown.
     """
     output = JobOutput(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
     try:
@@ -70,7 +70,7 @@ def _dispatch(job: jobs.Job, paths: Paths, idmap: IdMap, output: JobOutput, grou
 
 
 def _make_output(job: jobs.OutputJob, idmap: IdMap) -> Done:
-    """Leave the output's layer and snapshot. All of it is root's: who builds leaves no users in an image."""
+    """Write the output's layer and snapshot. Everything belongs to root: build users are not part of an image."""
     from devbox.images.build import take
 
     tree = take.collect_output(job.place, job.output)
@@ -83,14 +83,14 @@ def _make_output(job: jobs.OutputJob, idmap: IdMap) -> Done:
 
 
 def _remove(job: jobs.RemoveJob) -> Done:
-    for path in job.paths:  # another devbox may be removing it, too; what is left waits for the next time
+    for path in job.paths:  # another devbox may be removing it, too; leftovers are removed next time
         with suppress(OSError):
             disk.remove(path)
     return Done()
 
 
 def _make_step(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput, ground: BuildSandbox | None) -> Done:
-    """Run the step and leave its layer and snapshot."""
+    """Run the step; write its layer and snapshot."""
     from devbox.images.bake import installed, steps
     from devbox.images.bake.apt import Tick
 
@@ -115,7 +115,7 @@ def _make_step(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput,
 def _run(
     job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput, ground: BuildSandbox | None, *, scratch: str
 ) -> tuple[str, Ownership]:
-    """Make the step's changes below `scratch`: the directory that holds them, and whose ids it has."""
+    """Make the step's changes below `scratch`; return their directory and the ownership of its ids."""
     if isinstance(job.step, Bootstrap):
         from devbox.images.bake.apt_cache import AptCache
         from devbox.images.bake.bootstrap import bootstrap
@@ -147,14 +147,14 @@ def _run(
             output.wait_for_terminal(f"{describe(job.step)}: {error.sentence}", error.details)
             inside.run_shell(job.terminal)
         raise
-    ground.stop()  # what carried it takes a while to go: beside the rest of the work
+    ground.stop()  # takes a while: in parallel with the remaining work
     return f"{scratch}/top/upper", build_ownership(idmap)
 
 
 def build_ownership(idmap: IdMap) -> Ownership:
-    """Ids as a container's files have them on disk, back to the container's own.
+    """Return the map from on-disk ids of a container's files to container ids.
 
-    Rootless, the worker is in the map already and sees the container's ids.
+    Rootless, the worker is inside the map and sees container ids.
     """
     if idmap.rootless:
         return AS_ON_DISK

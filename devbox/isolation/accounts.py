@@ -1,4 +1,4 @@
-"""Users of an image: names to numbers by its own /etc/passwd and /etc/group. Pure but for `read` and `check`."""
+"""Resolution of an image's users to uids and gids by its own /etc/passwd and /etc/group."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def read_text(root: str, path: str, *, most: int) -> str | None:
-    """At most `most` characters of a regular file; None where the root has no such file.
+    """Return at most `most` characters of a regular file; None if the root has no such file.
 
-    No link leads out of `root`. The file is looked at before it is opened: opening a pipe waits for a writer, and
-    opening a device can do something (a watchdog begins to count).
+    Symlinks do not escape `root`. The file type is checked before the file is opened: opening a pipe blocks until a
+    writer appears, and opening a device can have side effects (a watchdog starts its timer).
     """
     try:
         found = syscalls.open_inside(root, path, os.O_PATH)
@@ -35,11 +35,11 @@ def read_text(root: str, path: str, *, most: int) -> str | None:
 
 
 PASSWD, GROUP = FILES = ("/etc/passwd", "/etc/group")
-_MOST = 1 << 22  # characters that are read of a file
+_MOST = 1 << 22  # characters read per file
 
 
 class Account:
-    """Who a process runs as."""
+    """The uid, gid and supplementary groups of a process."""
 
     def __init__(self, uid: int, gid: int, groups: tuple[int, ...]) -> None:
         self.uid = uid
@@ -48,14 +48,14 @@ class Account:
 
 
 def read_file(root: str, path: str) -> str:
-    """A file's text as a container sees it whose root this is; empty where it has no such file, but a pipe, say."""
+    """Return a file's text as seen by a container with this root; "" if the path is missing or not a regular file."""
     return read_text(root, path, most=_MOST) or ""
 
 
 def check_account_files(root: str) -> None:
-    """Refuse a root whose files a runtime would wait for, or read without end: runc opens both whatever it is told.
+    """Refuse a root whose account files would block or exhaust a runtime: runc always opens both.
 
-    EngineError where one is there and is no regular file of a bounded size.
+    Raises EngineError if a file exists and is not a regular file of bounded size.
     """
     for path in FILES:
         try:
@@ -74,16 +74,16 @@ def check_account_files(root: str) -> None:
 
 
 def find_home(uid: int, passwd: str) -> str:
-    """The home directory of a user; "/" where none is told."""
+    """Return the home directory of a user; "/" if passwd names none."""
     line = _find_passwd_line(str(uid), passwd, by_name=False)
     return line[5] if line and line[5].startswith("/") else "/"
 
 
 def find(user: str, passwd: str, group: str) -> Account:
-    """The account of `NAME`, `UID`, `NAME:GROUP` or `UID:GID`, with its supplementary groups.
+    """Return the account of `NAME`, `UID`, `NAME:GROUP` or `UID:GID`, with its supplementary groups.
 
-    A number needs no entry (its group is then 0, as Docker has it); EngineError for an unknown name. The group itself
-    comes first of the supplementary ones: a process that changes it still counts as a member.
+    A number requires no entry (its group is then 0, as in Docker). The group itself is the first supplementary group: a
+    process that changes its gid stays a member. Raises EngineError for an unknown name.
     """
     who, _, wanted_group = user.partition(":")
     who = who or "0"  # `:GROUP`
@@ -118,7 +118,7 @@ def _list_supplementary_gids(name: str, group: str, *, besides: int) -> tuple[in
 
 
 def _parse_lines(text: str, fields: int) -> Iterator[list[str]]:
-    """The well-formed entries of a colon-separated file."""
+    """Yield the well-formed entries of a colon-separated file."""
     for raw in text.splitlines():
         line = raw.split(":")
         if len(line) == fields and _is_number(line[2]):

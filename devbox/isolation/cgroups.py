@@ -1,8 +1,8 @@
-"""Control groups: which kind the host has, what a runtime must see of it, and what containers leave behind there.
+"""Control groups: version detection, the runtime's view of the tree, resource limits and cleanup.
 
-Root's containers lie in `/devbox/HOME/INSTANCE/NAME`, where HOME is the tag of the DEVBOX_HOME: a project may be up in
-two homes at once. An ordinary user's lie in the part of the tree that is the user's own (see `delegation`), where there
-is one; else they have none ("none").
+Root's containers are in `/devbox/HOME/INSTANCE/NAME`, where HOME is the tag of the DEVBOX_HOME: two homes may run the
+same project. An ordinary user's containers are in the user's delegated subtree (see `delegation`); without one they
+have no groups ("none").
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TOP_GROUP = "devbox"
 
 
 def detect() -> str:
-    """`v2`, `v1`, `hybrid` (v1 with a v2 tree beside it), or `none` where this user may not make groups."""
+    """Return `v2`, `v1`, `hybrid` (v1 with an additional v2 tree), or `none` if this user cannot create groups."""
     if os.geteuid() != 0:
         return "v2" if delegation.is_available() else "none"
     if os.path.exists(f"{_ROOT}/cgroup.controllers"):
@@ -32,10 +32,10 @@ def detect() -> str:
 
 
 def join_instance_group(run_dir: str) -> tuple[str, str]:
-    """What `detect` says, and the group below which the containers of an instance get theirs; "none" has none.
+    """Return the kind from `detect` and the parent group of the instance's containers ("" with "none").
 
-    An ordinary user's supervisor, and no other process, becomes a member of a leaf of it: only from inside it may
-    processes be put into groups. The record tells `members` and `sweep` where it was.
+    As an ordinary user, this process (the supervisor only) joins a leaf of the group: only a member may move processes
+    into it. `list_members` and `remove_empty_groups` find the group by its record.
     """
     kind = detect()
     if os.geteuid() != 0:
@@ -48,9 +48,9 @@ def join_instance_group(run_dir: str) -> tuple[str, str]:
 
 
 def rejoin_instance_group(kind: str, group: str) -> tuple[str, str]:
-    """What `settle` found for a killed supervisor of an instance that runs: another session might find another group.
+    """Rejoin the group of an instance whose supervisor was killed; another session might detect another group.
 
-    EngineError where from this session no process can be put into it: nothing in it could be looked after.
+    Raises EngineError if this session may not move processes into the group.
     """
     if os.geteuid() != 0 and group:
         delegation.rejoin_instance_group(group)
@@ -58,9 +58,9 @@ def rejoin_instance_group(kind: str, group: str) -> tuple[str, str]:
 
 
 def prepare_view(kind: str, runtime: str) -> None:
-    """Show the runtime a tree it accepts. Only in a private mount namespace.
+    """Give the runtime a tree that it accepts. Call only in a private mount namespace.
 
-    crun refuses hybrid hosts, and without a usable tree must find an empty one; an ordinary user's runc wants the real.
+    crun refuses hybrid hosts and needs an empty tree if none is usable; an ordinary user's runc needs the real one.
     """
     if kind == "hybrid":
         syscalls.detach(_UNIFIED)
@@ -70,16 +70,16 @@ def prepare_view(kind: str, runtime: str) -> None:
 
 
 def can_limit_swap(kind: str) -> bool:
-    """Whether groups of this kind limit swap here: kernels can be told not to."""
+    """Return whether groups of this kind can limit swap; kernels can disable swap accounting."""
     if kind == "v2":
         return any(os.path.exists(f"{_ROOT}/{entry}/memory.swap.max") for entry in os.listdir(_ROOT))
     return os.path.exists(f"{_ROOT}/memory/memory.memsw.limit_in_bytes")
 
 
 def build_resources(confine: SecurityProfile, *, swap: bool, rootless: bool = False) -> dict[str, object]:
-    """OCI `linux.resources` of the limits, and Docker's device rules, which only root can set. Pure.
+    """Build OCI `linux.resources` from the limits, with Docker's device rules (root only). Pure.
 
-    With `swap` (see `counts_swap`) as much of it as of memory, as Docker has it: else a limit would only slow it down.
+    With `swap` (see `can_limit_swap`), swap is limited to the amount of memory, as in Docker: else a limit only slows.
     """
     wanted: dict[str, object] = {}
     if not rootless:
@@ -98,7 +98,7 @@ def build_resources(confine: SecurityProfile, *, swap: bool, rootless: bool = Fa
 
 
 def list_members(run_dir: str) -> set[int]:
-    """Every process in a container of the instance."""
+    """Return the pids of all processes in the instance's containers."""
     pids: set[int] = set()
     for top in _list_instance_groups(run_dir):
         for directory, below, _ in os.walk(top):
@@ -109,7 +109,7 @@ def list_members(run_dir: str) -> set[int]:
 
 
 def count_oom_kills(group: str, name: str) -> int:
-    """How many processes of a container the kernel has killed for want of memory. Ask before it is deleted."""
+    """Return the number of OOM kills in a container's group. Call before the group is removed."""
     for record in (f"memory{group}/{name}/memory.oom_control", f"{group[1:]}/{name}/memory.events"):
         with contextlib.suppress(OSError), open(f"{_ROOT}/{record}", encoding="ascii") as source:
             return next((int(line.split()[1]) for line in source if line.startswith("oom_kill ")), 0)
@@ -117,7 +117,7 @@ def count_oom_kills(group: str, name: str) -> int:
 
 
 def remove_empty_groups(run_dir: str) -> None:
-    """Remove the instance's empty groups, and those above them when it was the last instance."""
+    """Remove the instance's empty groups, and their parents if no other instance uses them."""
     for top in _list_instance_groups(run_dir):
         for directory, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):
@@ -131,7 +131,7 @@ def remove_empty_groups(run_dir: str) -> None:
 
 
 def _get_instance_path(run_dir: str) -> str:
-    """`HOME/INSTANCE`, by an instance's runtime directory. Pure."""
+    """Return `HOME/INSTANCE` from an instance's runtime directory. Pure."""
     return "/".join(run_dir.rstrip("/").split("/")[-2:])
 
 
@@ -140,7 +140,7 @@ def _get_record_path(run_dir: str) -> str:
 
 
 def _list_instance_groups(run_dir: str) -> list[str]:
-    """The instance's directory in every hierarchy that has one."""
+    """Return the instance's group directory in every hierarchy that contains one."""
     hierarchies = [_ROOT]
     with contextlib.suppress(OSError):
         hierarchies += [entry.path for entry in os.scandir(_ROOT) if entry.is_dir(follow_symlinks=False)]
@@ -150,11 +150,11 @@ def _list_instance_groups(run_dir: str) -> list[str]:
 
 
 _PROTECTED_SCORE = -900  # above the system's own services, which have -1000
-_original_scores: list[int] = []  # the score that this process was started with, where it has another now
+_original_scores: list[int] = []  # the inherited score, if this process has changed its own
 
 
 def protect_from_oom() -> None:
-    """Make this process, and what it starts from now on, an unlikely victim, where that is allowed."""
+    """Lower the OOM score of this process and its future children, if permitted."""
     with open("/proc/self/oom_score_adj", encoding="ascii") as source:
         given = int(source.read())
     if given > _PROTECTED_SCORE and _write_oom_score("self", _PROTECTED_SCORE):
@@ -162,7 +162,7 @@ def protect_from_oom() -> None:
 
 
 def restore_oom_score(pid: int = 0) -> None:
-    """Let a child, by default this process, be as likely a victim as this one was before `protect`."""
+    """Reset the OOM score of a child (default: this process) to the score from before `protect_from_oom`."""
     for given in _original_scores:
         _write_oom_score(str(pid) if pid else "self", given)
 

@@ -1,8 +1,8 @@
-"""The other end of the supervisor's socket. Light: `devbox run` uses it on the hot path."""
+"""Client of the supervisor's socket. Light: `devbox run` uses this module on the hot path."""
 
 from __future__ import annotations
 
-import _socket  # the C half of `socket`, whose Python half costs a start 6 ms
+import _socket  # the C half of `socket`; the Python half adds 6 ms to start-up
 import json
 import sys
 from typing import Any
@@ -12,7 +12,7 @@ from devbox.model import jsontext
 
 Message = dict[str, Any]
 
-_KINDS: dict[str, type[DevboxError]] = {  # the narrower before the wider
+_KINDS: dict[str, type[DevboxError]] = {  # subclasses before their bases
     "host": HostError,
     "not-ready": NotReady,
     "port-taken": PortTaken,
@@ -21,12 +21,12 @@ _KINDS: dict[str, type[DevboxError]] = {  # the narrower before the wider
 
 
 def encode(message: Message) -> bytes:
-    """A message as a line."""
+    """Encode a message as one line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
-    """A line as a message. ValueError when it is not JSON, TypeError when it is no object."""
+    """Decode a line; raise ValueError if it is not JSON, TypeError if it is not an object."""
     message = jsontext.loads(line)
     if not isinstance(message, dict):
         raise TypeError("a message is an object")
@@ -34,14 +34,14 @@ def decode(line: bytes) -> Message:
 
 
 def encode_error(error: DevboxError) -> Message:
-    """An answer that carries an error over."""
+    """Return a response that carries an error."""
     kind = next((kind for kind, cls in _KINDS.items() if isinstance(error, cls)), "engine")
     facts = {"kind": kind, "sentence": error.sentence, "details": error.details, "remedy": error.remedy}
     return {"error": facts}
 
 
 def unwrap_result(answer: Message) -> Message:
-    """What a successful answer holds; an error is raised again as what it was."""
+    """Return the result of a response, or raise the error that it carries."""
     error = answer.get("error")
     if error is None:
         ok: Message = answer["ok"]
@@ -50,7 +50,7 @@ def unwrap_result(answer: Message) -> Message:
 
 
 class Client:
-    """One connection to an instance's supervisor. ConnectionError and FileNotFoundError when there is none."""
+    """A connection to an instance's supervisor. Raises ConnectionError or FileNotFoundError if none is running."""
 
     def __init__(self, path: str) -> None:
         self._link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
@@ -68,7 +68,7 @@ class Client:
         return int.from_bytes(credentials[:4], sys.byteorder)
 
     def call(self, verb: str, **fields: Any) -> Message:
-        """Send a request and wait for its answer; an error that the supervisor met is raised here."""
+        """Send a request and wait for the response; raise the error that the supervisor reports."""
         try:
             self._link.sendall(encode({"do": verb, **fields}))
             line = self._read_line()
@@ -79,7 +79,7 @@ class Client:
         return unwrap_result(decode(line))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._link.close()
 
     def _read_line(self) -> bytes:

@@ -1,8 +1,8 @@
-"""The part of the v2 cgroup tree that is an ordinary user's own, and how a process of the user gets into it.
+"""The cgroup v2 subtree that is delegated to an ordinary user.
 
-Either systemd's user manager gives one: a scope for each instance. Or whoever started this session has: some group
-above this process belongs to the user, has no process of its own, and offers what limits need. From outside of such a
-part nobody but root may put a process into it; systemd does it for a user who asks.
+systemd's user manager provides a scope per instance. Otherwise, an ancestor group of this session may belong to the
+user, contain no processes and offer the required controllers. Only root may move a process into such a subtree from
+outside; systemd does it on request.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from devbox.host import programs
 
 _ROOT = "/sys/fs/cgroup"
 _CONTROLLERS = ("cpu", "memory", "pids")
-_SUPERVISOR, _GUESTS = ".supervisor", ".guests"  # beside containers, whose names begin with a letter
+_SUPERVISOR, _GUESTS = ".supervisor", ".guests"  # next to container groups, whose names start with a letter
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _PATIENCE = 10.0
 _PAUSE = 0.002
 
 
 def is_available() -> bool:
-    """Whether this user can have groups with limits."""
+    """Return whether this user can create groups with limits."""
     return not find_obstacle()
 
 
 def find_obstacle() -> tuple[str, str] | None:
-    """Why this user can have no groups with limits, and what mends it; None where nothing is in the way."""
+    """Return (reason, remedy) if this user cannot create groups with limits, else None."""
     if not os.path.exists(f"{_ROOT}/cgroup.controllers"):
         return (
             "this machine has control groups v1, which are root's alone",
@@ -46,9 +46,9 @@ def find_obstacle() -> tuple[str, str] | None:
 
 
 def create_instance_group(instance: str) -> str:
-    """The group of an instance (`HOME/INSTANCE`), made where needed; "" when this user can have none.
+    """Create the group of an instance (`HOME/INSTANCE`) if needed; return "" if this user cannot have one.
 
-    This process becomes a member of a leaf of it.
+    This process joins a leaf of the group.
     """
     try:
         group = _ensure_scope(instance) if _can_use_manager() else f"{_find_delegated_group()}/devbox/{instance}"
@@ -60,18 +60,18 @@ def create_instance_group(instance: str) -> str:
 
 
 def rejoin_instance_group(group: str) -> None:
-    """Make this process the supervisor in an instance's group that stands; EngineError where it can't be from here."""
+    """Join an instance's existing group as its supervisor; raise EngineError if this session is not permitted to."""
     ensure_access(group)
     _enter_leaf(group, _SUPERVISOR)
 
 
 def ensure_access(group: str) -> None:
-    """See to it that this process may put its children into a container's group, below `group`; EngineError if not."""
+    """Ensure that this process may move its children into `group`; raise EngineError if not."""
     common = os.path.commonpath((_read_own_group(), group))
     if os.access(f"{_ROOT}{common}/cgroup.procs", os.W_OK):
         return
     try:
-        _attach(os.path.basename(group), _GUESTS)  # where systemd knows no such unit, it says so
+        _attach(os.path.basename(group), _GUESTS)  # systemd reports an unknown unit
     except (HostError, CommandFailed) as error:
         raise EngineError(
             f"from this session no process can be put into the instance's control group {group}",
@@ -81,7 +81,7 @@ def ensure_access(group: str) -> None:
 
 
 def _ensure_scope(instance: str) -> str:
-    """The instance's scope of systemd's user manager, new or as a killed supervisor left it."""
+    """Return the instance's scope in systemd's user manager: a new one, or one left by a killed supervisor."""
     unit = f"devbox-{instance.replace('/', '-')}.scope"
     properties = ("2", "PIDs", "au", "1", str(os.getpid()), "Delegate", "b", "true")
     with contextlib.suppress(CommandFailed):
@@ -90,7 +90,7 @@ def _ensure_scope(instance: str) -> str:
     while os.path.basename(_read_own_group()) != unit:
         if time.monotonic() > deadline:
             raise HostError(f"systemd's user manager did not make {unit}", remedy=f"systemctl --user status {unit}")
-        with contextlib.suppress(CommandFailed):  # it is there already, or is being made
+        with contextlib.suppress(CommandFailed):  # exists already, or is being created
             _attach(unit, _SUPERVISOR)
             return os.path.dirname(_read_own_group())
         time.sleep(_PAUSE)
@@ -112,7 +112,7 @@ def _get_bus_path() -> str:
 
 
 def _can_use_manager() -> bool:
-    """Whether systemd's user manager runs, can be asked, and has been given the controllers itself."""
+    """Return whether systemd's user manager runs, is reachable, and has the controllers."""
     uid = os.geteuid()
     group = f"/user.slice/user-{uid}.slice/user@{uid}.service"
     if not (os.path.exists(_get_bus_path()) and _has_controllers(group)):
@@ -124,7 +124,7 @@ def _can_use_manager() -> bool:
 
 
 def _find_delegated_group() -> str:
-    """The topmost group above this process in which this user may make groups with limits; "" without one."""
+    """Return the topmost ancestor group in which this user may create groups with limits; "" without one."""
     own, found = _read_own_group(), ""
     while own not in ("", "/"):
         if _can_manage(own) and _has_controllers(own) and _is_free(own):
@@ -143,7 +143,7 @@ def _has_controllers(group: str) -> bool:
 
 
 def _is_free(group: str) -> bool:
-    """Whether it offers its controllers to groups below, or can: one with processes of its own can't."""
+    """True if the group delegates its controllers or can; a group with processes of its own cannot."""
     return set(_CONTROLLERS) <= set(_read(group, "cgroup.subtree_control").split()) or not _read(group, "cgroup.procs")
 
 
@@ -155,7 +155,7 @@ def _enter_leaf(group: str, leaf: str) -> None:
 
 
 def _enable_controllers(group: str) -> None:
-    """Hand the controllers down to the groups below `group`, from the topmost of this user's that lacks them."""
+    """Enable the controllers for the children of `group`, starting at the user's topmost ancestor without them."""
     above = os.path.dirname(group)
     if not _has_controllers(group) and _can_manage(above):
         _enable_controllers(above)
@@ -164,7 +164,7 @@ def _enable_controllers(group: str) -> None:
 
 
 def _read_own_group() -> str:
-    """The v2 group of this process."""
+    """Return the v2 group of this process."""
     with open("/proc/self/cgroup", encoding="utf-8") as source:
         return next((line[3:].rstrip("\n") for line in source if line.startswith("0::")), "/")
 

@@ -1,7 +1,7 @@
-"""Run a command in a running container. The hot path: `devbox exec` imports nothing heavier than this.
+"""Command execution in a running container. The hot path: `devbox exec` imports no heavier module.
 
-It reads one small file, checks that the container's pid 1 is still the process it was, and becomes a thin parent of
-`crun exec`: streams are the caller's own, a terminal is crun's matter (size, resize, Ctrl-C), signals are passed on.
+It reads one small file, verifies that the container's pid 1 is still the same process, and becomes a thin parent of
+`crun exec`. Streams are the caller's; crun handles the terminal (size, resize, Ctrl-C); signals are forwarded.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 _FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
 
-# Python ignores these, and what is ignored stays so in a program it starts.
+# Python ignores these signals, and an ignored signal stays ignored across exec.
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def restore_ignored_signals() -> None:
-    """In a forked child, before it becomes another program."""
+    """Reset signals ignored by Python, in a forked child before it executes another program."""
     for number in IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
 
 
 class SignalForwarder:
-    """While it lasts, a child gets what this process is sent; the terminal sends its own signals to both."""
+    """Forwards signals from this process to a child; the terminal sends its own signals to both."""
 
     def __init__(self) -> None:
         self._pid = 0
         self._before: dict[int, object] = {}
 
     def start(self, pid: int) -> None:
-        """Begin: `pid` is a child of this process."""
+        """Forward signals to `pid`, a child of this process."""
         self._pid = pid
         self._before = {number: signal.signal(number, self._forward) for number in _FORWARDED_SIGNALS}
 
     def stop(self) -> None:
-        """The child has ended: signals mean this process again."""
+        """Restore this process's own signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -76,7 +76,7 @@ _NO_AGENT = "none"
 
 
 def link_agent(paths: Paths, instance: str) -> None:
-    """Lead the instance's containers to the agent of the caller; to none, where the caller has none."""
+    """Point the instance's agent link at the caller's SSH agent; remove the link if there is no agent."""
     link, wanted = paths.agent_link(instance), find_agent()
     try:
         known = os.readlink(link)
@@ -93,12 +93,12 @@ def link_agent(paths: Paths, instance: str) -> None:
 
 
 def find_agent() -> str:
-    """The path of the caller's agent, "" without one. DEVBOX_SSH_AGENT names another one, or `none`."""
+    """Return the path of the caller's agent, or ""; DEVBOX_SSH_AGENT is another agent's path, or `none`."""
     chosen = environ.get("DEVBOX_SSH_AGENT") or environ.get(AGENT_VARIABLE)
     return os.path.abspath(chosen) if chosen and chosen != _NO_AGENT else ""
 
 
-_EXITING = 0x4  # see `living.usable`, which would bring more modules with it
+_EXITING = 0x4  # see `state.is_usable`; not imported here, to keep the module light
 
 
 def run_in_container(
@@ -112,10 +112,10 @@ def run_in_container(
     cwd: str | None = None,
     user: str | None = None,
 ) -> int:
-    """Run `argv` in a container on this process's own streams; its exit code, 128+n on a signal.
+    """Run `argv` in a container on this process's own streams; return its exit code, 128+n on a signal.
 
-    126 and 127 where it could not be executed or found. `env` is added to the container's own; `cwd` and `user` default
-    to the container's. CannotRun when the container does not run.
+    The exit code is 126 if the command cannot be executed, 127 if not found. `env` is added to the container's
+    environment; `cwd` and `user` default to the container's. Raises CannotRun if the container is not running.
     """
     pid, log = start_command(paths, instance, container, argv, tty=tty, env=env, cwd=cwd, user=user)
     signals = SignalForwarder()
@@ -138,12 +138,12 @@ def start_command(
     user: str | None = None,
     streams: tuple[int, int, int] = (0, 1, 2),
 ) -> tuple[int, int]:
-    """Start the command; the runtime's pid (a child of this process) and its log, for `end`."""
+    """Start the command; return the runtime's pid (a child of this process) and log for `wait_for_command`."""
     entry = read_entry(paths.entry_file(instance, container), container)
     if not os.access(entry["runtime"], os.X_OK):
         raise _build_missing_runtime_error(container, entry["runtime"])
     link_agent(paths, instance)
-    log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
+    log = os.memfd_create("log", 0)  # inherited: the runtime opens the log by descriptor number
     start = oci.build_global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
     who = resolve_ids(user, entry)
     if user is not None:
@@ -165,7 +165,7 @@ def start_command(
 
 
 def wait_for_command(pid: int, log: int, container: str) -> int:
-    """Wait for the command; its exit code."""
+    """Wait for the command and return its exit code."""
     status = os.waitpid(pid, 0)[1]
     code = oci.translate_exit_code(os.waitstatus_to_exitcode(status), f"/proc/self/fd/{log}")
     if code in oci.RUNTIME_FAILED and (said := oci.read_last_error(f"/proc/self/fd/{log}")):
@@ -186,7 +186,7 @@ def _build_command(
     env: Mapping[str, str],
     tty: bool,
 ) -> list[str]:
-    """The runtime's command line. Without variables to add, without groups and a terminal, the short way."""
+    """Build the runtime's command line; without variables, groups or a terminal, no process document is needed."""
     user, groups = who
     if env or tty or oci.list_additional_groups(user, groups):
         from devbox.isolation import processes
@@ -211,12 +211,12 @@ def _spawn_inside(user_ns: str, command: list[str], streams: tuple[int, int, int
 
 
 def _spawn_in_groups(init: int, command: list[str], joined: str, streams: tuple[int, int, int]) -> int:
-    """Start the runtime as a member of the container's control groups, so that it need not join them."""
+    """Start the runtime inside the container's control groups, so that it does not have to join them."""
     return _spawn_from(lambda: oci.replace_root(command, joined) if joining.join(init) else command, streams)
 
 
 def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> int:
-    """Start the runtime in a child that first goes where it must be; `go` gives the command line."""
+    """Start the runtime in a child that first runs `go`, which returns the command line."""
     pid = os.fork()
     if pid:
         return pid
@@ -233,7 +233,7 @@ def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> i
 
 
 def read_entry(path: str, container: str) -> dict[str, str]:
-    """The entry file of a container whose pid 1 still runs."""
+    """Return the entry file of a container; raise CannotRun if its pid 1 is not running."""
     try:
         with open(path, encoding="utf-8") as source:
             entry = dict(line.rstrip("\n").split("=", 1) for line in source)
@@ -258,7 +258,7 @@ def _build_missing_runtime_error(container: str, runtime: str) -> CannotRun:
 
 
 def resolve_ids(user: str | None, entry: dict[str, str]) -> Ids:
-    """UID:GID for the runtime, and supplementary groups. A name is looked up in the container's own files."""
+    """Return UID:GID and supplementary groups; a name is resolved in the container's own account files."""
     if user is None:
         return entry["user"], tuple(map(int, entry.get("groups", "").split()))
     from devbox.isolation import accounts
@@ -274,14 +274,14 @@ def resolve_ids(user: str | None, entry: dict[str, str]) -> Ids:
 
 
 def find_home(user: str, entry: dict[str, str]) -> str:
-    """The home directory of UID:GID. It is always said: a runtime that has to look opens a file of the container."""
+    """Return the home directory of UID:GID. Always set: a runtime that looks it up opens a file of the container."""
     from devbox.isolation import accounts
 
     return accounts.find_home(int(user.partition(":")[0]), accounts.read_file(_get_root_path(entry), accounts.PASSWD))
 
 
 def check_account_files(entry: dict[str, str], container: str) -> None:
-    """Refuse to have runc wait for what stands in the place of the files that it reads whatever it is told."""
+    """Refuse account files that would block runc, which always opens them; raise CannotRun."""
     if oci.is_crun(entry["runtime"]):
         return
     from devbox.isolation import accounts
@@ -297,7 +297,7 @@ def _get_root_path(entry: dict[str, str]) -> str:
 
 
 def are_needs_met(paths: Paths, instance: str, container: str) -> bool:
-    """Whether every need of a container runs, or is a job that is over. CannotRun when the container does not run."""
+    """Return whether each dependency runs or is a completed job. Raises CannotRun if the container is not running."""
     entry = read_entry(paths.entry_file(instance, container), container)
     return all(_is_met(paths, instance, need) for need in entry.get("needs", "").split())
 
@@ -311,7 +311,7 @@ def _is_met(paths: Paths, instance: str, need: str) -> bool:
 
 
 def _is_job(paths: Paths, instance: str, need: str) -> bool:
-    """Whether it was started as a job. Its dependant was started after it, so it did its work."""
+    """Return whether the dependency was started as a job; it succeeded, because its dependant started after it."""
     from devbox.isolation import launch
 
     item = launch.read_launch_file(paths, instance, need)

@@ -1,4 +1,4 @@
-"""Forked children that do one piece of work, and whose failure is raised in the parent as if it had happened there."""
+"""Forked children that do one piece of work; their failures are raised in the parent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError
 
 _FAILED = 70
-# Ignored or handled by Python or by a caller; what is ignored stays so in a program that a child becomes.
+# Ignored or handled by Python or a caller; an ignored signal stays ignored across exec.
 _RESET = (
     *(signal.SIGPIPE, signal.SIGXFSZ),
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD),
@@ -18,14 +18,14 @@ _RESET = (
 
 
 class ForkedChild(NamedTuple):
-    """A forked child. `error_fd` ends when the work is done or has become another program."""
+    """A forked child. `error_fd` reaches end of file when the work is done or the child has called exec."""
 
     pid: int
     error_fd: int
 
 
 def fork(work: Callable[[], None]) -> ForkedChild:
-    """Run `work` in a child, which ends with it (exit 0) unless it becomes another program."""
+    """Run `work` in a child, which then exits with 0 unless it has called exec."""
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -35,7 +35,7 @@ def fork(work: Callable[[], None]) -> ForkedChild:
 
 
 def wait(child: ForkedChild) -> int:
-    """Wait for the child's end; its wait status. What stopped its work is raised."""
+    """Wait for the child; return its wait status or raise the error that stopped its work."""
     failure = read_failure(child.error_fd)
     status = os.waitpid(child.pid, 0)[1]
     if failure is not None:
@@ -44,7 +44,7 @@ def wait(child: ForkedChild) -> int:
 
 
 def read_failure(error_fd: int) -> EngineError | None:
-    """What stopped a child's work; None when nothing did. Waits until that is known, and closes the descriptor."""
+    """Return the error that stopped a child's work, or None. Blocks until the work ends; closes the descriptor."""
     with open(error_fd, encoding="utf-8") as stream:
         sentence, _, rest = stream.read().partition("\0")
     details, _, remedy = rest.partition("\0")
@@ -57,14 +57,14 @@ def run_in_child(work: Callable[[], None]) -> None:
 
 
 def finish(child: ForkedChild) -> None:
-    """Wait for a child whose work ends with it. Raised is what stopped that, or that something ended the child."""
+    """Wait for a child that does not call exec; raise the error of its work, or EngineError for another exit status."""
     status = wait(child)
     if status != 0:
         raise EngineError(f"a helper process ended with {os.waitstatus_to_exitcode(status)}")
 
 
 def _run(work: Callable[[], None], write_end: int) -> None:
-    """The child's whole life: plain signal handling, the work, the report."""
+    """Run the work in the child with default signal handling, report a failure and exit."""
     code = 0
     try:
         _reset_signals()
@@ -77,7 +77,7 @@ def _run(work: Callable[[], None], write_end: int) -> None:
 
 
 def _reset_signals() -> None:
-    """Undo what Python and the parent set up: an ignored SIGPIPE or a blocked mask would reach the container."""
+    """Undo Python's and the parent's signal setup: an ignored SIGPIPE or a blocked mask would reach the container."""
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)

@@ -1,7 +1,7 @@
-"""Which host ids a store's containers have, and the user namespaces that carry such a map.
+"""Maps from container ids to host ids, and user namespaces with such a map.
 
-Root: one range of 65536 host ids, chosen once per store and recorded, and for container ids above those one range that
-all stores of root share. An ordinary user: container root is the user, the rest are the user's subordinate ids.
+Root: one range of 65536 host ids, chosen once per store and recorded, plus one range for higher container ids that all
+stores of root share. An ordinary user: container root is the user; other ids are the user's subordinate ids.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 SIZE = 65536
 _FORMAT = 1
 _FIRST_BASE = 0x4000_0000
-_FIRST_SUBORDINATE = 100_000  # where useradd(8) begins, by default
+_FIRST_SUBORDINATE = 100_000  # default start of useradd(8)
 _SLOTS = 0x2000
-# Container ids from SIZE to the last that Docker knows, at host ids that neither useradd nor systemd hands out.
+# Container ids from SIZE to Docker's maximum, at host ids that neither useradd nor systemd assigns.
 _MOST = 0x8000_0000
 _ABOVE = Range(SIZE, 0x8000_0000, 0x8000_0000 - SIZE)
 
 
 def load_store_map(paths: Paths) -> IdMap:
-    """The map of this store for this user. HostError when an ordinary user has too few subordinate ids."""
+    """Return this user's map of the store. Raises HostError if an ordinary user has too few subordinate ids."""
     if os.geteuid() == 0:
         base = _load_base(paths)
         ranges = (Range(0, base, SIZE), *((_ABOVE,) if _is_free(_ABOVE.outside, _ABOVE.count) else ()))
@@ -45,7 +45,7 @@ def load_store_map(paths: Paths) -> IdMap:
 
 
 def map_to_host(ranges: tuple[Range, ...], inside: int) -> int:
-    """The host id of a container id. ValueError when the map has none."""
+    """Return the host id of a container id; raise ValueError if unmapped."""
     for span in ranges:
         if span.inside <= inside < span.inside + span.count:
             return span.outside + inside - span.inside
@@ -53,25 +53,25 @@ def map_to_host(ranges: tuple[Range, ...], inside: int) -> int:
 
 
 def find_highest_id(idmap: IdMap) -> int:
-    """The highest id that users and groups of a container may have: its maps begin with 0 and have no gap."""
+    """Return the highest id available to both users and groups; maps start at 0 and have no gaps."""
     return min(ranges[-1].inside + ranges[-1].count for ranges in (idmap.uids, idmap.gids)) - 1
 
 
 def check_ids(idmap: IdMap, uid: int, gid: int) -> None:
-    """EngineError where a process cannot have these ids in a container of this store."""
+    """Raise EngineError if a process cannot have these ids in a container of this store."""
     last = find_highest_id(idmap)
     if max(uid, gid) > last:
         raise EngineError(f"a process cannot run as {uid}:{gid}: {describe_limit(idmap)}", remedy=suggest_remedy(idmap))
 
 
 def describe_limit(idmap: IdMap) -> str:
-    """Why ids end where they end, as a part of a sentence."""
+    """Return the reason for the highest id, as a clause."""
     own = "your subordinate ids allow" if idmap.rootless else "this machine allows"
     return f"{own} ids up to {find_highest_id(idmap)} in containers"
 
 
 def suggest_remedy(idmap: IdMap) -> str:
-    """How to have higher ids."""
+    """Return the remedy for ids above the limit."""
     if idmap.rootless:
         return "add a range to your lines in /etc/subuid and /etc/subgid, or run devbox as root"
     return f"take another id, or free the host ids from {_ABOVE.outside} on in /etc/subuid and /etc/subgid"
@@ -91,9 +91,9 @@ def extends(new: Sequence[Range], old: Sequence[Range]) -> bool:
 
 
 def build_owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
-    """For an id-mapped mount: files of `owner` and `group` on disk are container root's, all others keep distinct ids.
+    """Build the map of an id-mapped mount: `owner` and `group` on disk become container root, other ids stay distinct.
 
-    Here a range's `inside` is the id on disk and `outside` the kernel's id, as mount_setattr(2) reads the map.
+    A range's `inside` is the id on disk and `outside` the kernel's id, as mount_setattr(2) reads the map.
     """
     return IdMap(
         rootless=idmap.rootless,
@@ -103,7 +103,7 @@ def build_owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
 
 
 def write_maps(pid: int, idmap: IdMap) -> None:
-    """Give the fresh user namespace of process `pid` its maps: directly as root here, else by newuidmap, newgidmap."""
+    """Write the id maps of process `pid`'s new user namespace: directly as root, else with newuidmap and newgidmap."""
     for kind, ranges in (("uid", idmap.uids), ("gid", idmap.gids)):
         if os.geteuid() != 0:
             numbers = [str(number) for span in ranges for number in span]
@@ -117,9 +117,9 @@ def write_maps(pid: int, idmap: IdMap) -> None:
 
 @functools.cache
 def open_userns(idmap: IdMap) -> int:
-    """A descriptor of a new user namespace with this map, for id-mapped mounts (only root can make such mounts).
+    """Return a descriptor of a new user namespace with this map, for id-mapped mounts (root only).
 
-    It stays open for the life of this process, which asks for the same few maps again and again.
+    The descriptor stays open for the life of this process, which reuses the same few maps.
     """
     ready, release = os.pipe(), os.pipe()
 
@@ -147,7 +147,7 @@ def open_userns(idmap: IdMap) -> int:
 
 
 def create_user_namespace(also: int = 0) -> None:
-    """Put this process into a new user namespace (and others, as flags); HostError when the kernel refuses."""
+    """Move this process into a new user namespace (and others, by flags); raise HostError if the kernel refuses."""
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER | also)
     except OSError as error:
@@ -159,7 +159,7 @@ def create_user_namespace(also: int = 0) -> None:
 
 
 def become_root() -> None:
-    """Take uid 0 and gid 0 of the user namespace this process is in."""
+    """Take uid 0 and gid 0 of this process's user namespace."""
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
@@ -177,7 +177,7 @@ def _swap_owner(mapped: tuple[Range, ...], owner: int) -> tuple[Range, ...]:
 
 
 def _exclude_id(span: Range, number: int) -> Iterator[Range]:
-    """A range without one of its ids, if that is one."""
+    """Yield the range without one id."""
     end = span.inside + span.count
     cuts = (number, number + 1) if span.inside <= number < end else (end, end)
     for first, last in ((span.inside, cuts[0]), (cuts[1], end)):
@@ -186,7 +186,7 @@ def _exclude_id(span: Range, number: int) -> Iterator[Range]:
 
 
 def _load_base(paths: Paths) -> int:
-    """The first id of the store's range: from its record, or chosen and recorded now."""
+    """Return the first id of the store's range: recorded, or chosen and recorded now."""
     import shlex
 
     from devbox.model import jsontext
@@ -206,7 +206,7 @@ def _load_base(paths: Paths) -> int:
 
 
 def _check_base(base: int) -> int:
-    """The base, if it may be one: with another, as 0, container root would be a user of the host. Raises ValueError."""
+    """Return a valid base, else raise ValueError: with a base such as 0, container root would be a host user."""
     if not _FIRST_BASE <= base <= _ABOVE.outside - SIZE:
         raise ValueError
     return base
@@ -219,7 +219,7 @@ def _format_record(base: int) -> str:
 
 
 def _find_free_base(home: str) -> int:
-    """A range that belongs to no user; stores in different places get different ones."""
+    """Return the base of a range that no user has; the search starts at a point that depends on the store's path."""
     first = zlib.crc32(os.fsencode(home)) % _SLOTS
     for step in range(_SLOTS):
         base = _FIRST_BASE + (first + step) % _SLOTS * SIZE
@@ -231,13 +231,13 @@ def _find_free_base(home: str) -> int:
 
 
 def _is_free(first: int, size: int) -> bool:
-    """True if no user has host ids of this range."""
+    """True if no user has subordinate ids in this range."""
     taken = (entry for path in ("/etc/subuid", "/etc/subgid") for entry in _read_entries(path))
     return all(first + size <= start or start + count <= first for _, start, count in taken)
 
 
 def _read_subordinate_ranges(path: str, own: int) -> tuple[Range, ...]:
-    """Container 0 is the caller's own id; 1 and up are the caller's ranges in `path`, in their order."""
+    """Return the caller's map: container id 0 is the caller, higher ids are the caller's ranges in `path`, in order."""
     from devbox.host import environ
 
     names = {str(os.geteuid()), environ.get_user_name()}
@@ -257,7 +257,7 @@ def _read_subordinate_ranges(path: str, own: int) -> tuple[Range, ...]:
 
 
 def _find_free_subordinate() -> int:
-    """The first id of a range of SIZE that neither a user nor a group has, nor a range of another user."""
+    """Return the start of a range of SIZE ids that no user, group or subordinate range uses."""
     import grp
     import pwd
 
@@ -267,7 +267,7 @@ def _find_free_subordinate() -> int:
 
 
 def find_first_free(taken: Iterable[tuple[int, int]]) -> int:
-    """The first id from 100,000 on with which a range of SIZE overlaps no range of `taken` (first id, count). Pure."""
+    """Return the first id from 100,000 on whose range of SIZE overlaps no range in `taken` (first id, count). Pure."""
     first = _FIRST_SUBORDINATE
     for start, count in sorted(taken):
         if start < first + SIZE:
@@ -276,7 +276,7 @@ def find_first_free(taken: Iterable[tuple[int, int]]) -> int:
 
 
 def _read_entries(path: str) -> list[tuple[str, int, int]]:
-    """The lines `name:first:count` of /etc/subuid or /etc/subgid."""
+    """Return the `name:first:count` entries of /etc/subuid or /etc/subgid."""
     entries = []
     for line in (files.read_text(path) or "").splitlines():
         name, _, numbers = line.partition(":")

@@ -1,9 +1,9 @@
-"""Into a container's control groups without waiting. Light: part of `devbox exec`.
+"""Fast entry into a container's control groups. Light: part of `devbox exec`.
 
-Where a runtime writes the pid of another process into a v1 `cgroup.procs`, the kernel first keeps the whole machine
-from forking, which takes a grace period of RCU: 8 to 22 ms on an idle machine. A process that moves only itself, by
-`0` into `tasks`, waits for nobody. So the process that becomes the runtime goes first, what it starts is born in the
-groups, and the runtime is shown the container as one that has none. On v2 crun clones into the group by itself.
+When a runtime writes another process's pid into a v1 `cgroup.procs`, the kernel blocks all forks of the host for an RCU
+grace period: 8 to 22 ms on an idle host. A process that moves only itself, by writing `0` to `tasks`, does not wait.
+The process that becomes the runtime therefore joins first, its children are born in the groups, and crun sees a
+registration of the container without groups. On v2, crun clones into the group directly.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import os
 
 _ROOT = "/sys/fs/cgroup"
-_ROOM = 8  # more processes than the runtime itself needs while it starts one
+_ROOM = 8  # processes that the runtime needs in addition while it starts one
 
 
 def needs_joining(runtime: str, cgroups: str) -> bool:
-    """Whether the runtime would join groups by pid, and is one that can be spared it."""
+    """Return whether the runtime is crun and would join v1 groups by pid."""
     return cgroups in ("v1", "hybrid") and runtime.rpartition("/")[2] == "crun"
 
 
 def get_joined_root(place: str) -> str:
-    """crun's `--root` for those that have joined, by the container's runtime directory; there if `wanted`."""
+    """Return crun's `--root` for processes that have joined; the directory exists only if `needs_joining`."""
     return f"{place}/joined"
 
 
 def register(state: str, root: str) -> None:
-    """Tell crun once more of a running container, as of one without groups. `state` is what it keeps of it."""
+    """Register a running container with crun a second time, without groups. `state` is crun's state directory."""
     import json
 
     from devbox.model import jsontext
@@ -43,7 +43,7 @@ def register(state: str, root: str) -> None:
 
 
 def unregister(root: str) -> None:
-    """Undo `register`; quiet when there is nothing to undo."""
+    """Undo `register`; no-op if not registered."""
     if not os.path.isdir(root):
         return
     for directory, _, names in os.walk(root, topdown=False):
@@ -53,9 +53,9 @@ def unregister(root: str) -> None:
 
 
 def join(init: int) -> bool:
-    """Make this process a member of the v1 groups of the container whose pid 1 is `init`.
+    """Move this process into the v1 groups of the container whose pid 1 is `init`.
 
-    False where the runtime has to see to it: it can't be done, or the runtime's own processes would meet the limit.
+    Return False if joining failed or the runtime's own processes would exceed the pids limit: the runtime then joins.
     """
     try:
         groups = _read_groups(init)
@@ -69,7 +69,7 @@ def join(init: int) -> bool:
 
 
 def _read_groups(init: int) -> dict[str, str]:
-    """The directories of a process's groups, by what their hierarchy controls; the root ones and v2 left out."""
+    """Return a process's v1 group directories by controller, without root groups."""
     with open(f"/proc/{init}/cgroup", encoding="utf-8") as source:
         lines = [line.rstrip("\n").split(":", 2) for line in source]
     return {names: f"{_ROOT}/{names.removeprefix('name=')}{path}" for _, names, path in lines if names and path != "/"}

@@ -1,7 +1,7 @@
-"""Start a container: a forked child makes its mounts and its network and becomes the OCI runtime.
+"""Container start: a forked child creates mounts and network, then becomes the OCI runtime.
 
-The host sees nothing of it but `RUN_DIR/c/NAME/`: `config.json` (for the owner alone: it carries secrets), `pid`, `log`
-(the runtime's JSON log) and an empty `stage`.
+The host sees only `RUN_DIR/c/NAME/`: `config.json` (mode 0600: it contains secrets), `pid`, `log` (the runtime's JSON
+log) and an empty `stage`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 
 class StartingContainer(NamedTuple):
-    """A container on its way. `pid` is a child of this process: when it has ended, `finish` says what became of it."""
+    """A container that is being started. `pid` is a child of this process; once it has exited, call `finish`."""
 
     pid: int
-    error_fd: int  # readable (with the error, or at its end) when the OCI runtime takes over
+    error_fd: int  # readable (error text or end of file) when the OCI runtime takes over
     directory: str  # the container's runtime directory
-    state: str = ""  # what the runtime will keep of it, where `joining` wants that
+    state: str = ""  # the runtime's state directory, if `joining` requires it
 
 
 class _UsernsFds(NamedTuple):
-    """Descriptors of the user namespaces that id-mapped mounts need; none for an ordinary user."""
+    """Descriptors of the user namespaces for id-mapped mounts; empty for an ordinary user."""
 
     store: int | None
     owners: dict[tuple[int, int], int]
@@ -64,18 +64,18 @@ def launch(
     stderr: int,
     held: listening.HeldSockets | None = None,
 ) -> StartingContainer:
-    """Begin to start a container with these streams; returns at once. The caller is its subreaper.
+    """Start a container with these streams and return at once. The caller is the container's subreaper.
 
-    When the caller dies before it runs, it never will. `held`: its network namespace and the sockets that it inherits.
+    If the caller dies first, the container never runs. `held`: its network namespace and inherited sockets.
     """
     return _start(context, container, streams=(stdin, stdout, stderr), detach=True, held=held)
 
 
 def finish(starting: StartingContainer, status: int | None = None) -> ProcessRef:
-    """The container's pid 1 (start time 0 when it has exited and been reaped already).
+    """Return the container's pid 1 (start time 0 if it has exited and been reaped).
 
-    `status` is the wait status of `starting.pid` where the caller has reaped it. Raises EngineError with the runtime's
-    own sentence.
+    `status` is the wait status of `starting.pid` if the caller has reaped it. Raises EngineError with the runtime's own
+    message.
     """
     failure = forks.read_failure(starting.error_fd)
     if status is None:
@@ -102,9 +102,9 @@ def run_bare(
     streams: tuple[int, int, int],
     on_start: Callable[[int], None] | None = None,
 ) -> int:
-    """Run a container without an init on these streams to its end, and remove it; its exit code as `oci.exit_code`.
+    """Run a container without an init on these streams, remove it and return its exit code (`oci.translate_exit_code`).
 
-    `on_start` gets the pid to which signals belong.
+    `on_start` receives the pid that signals must be sent to.
     """
     starting = _start(context, container, streams=streams, detach=False)
     if on_start is not None:
@@ -119,7 +119,7 @@ def run_bare(
 
 
 def delete(context: InstanceContext, name: str, oci_id: str) -> None:
-    """Kill and forget a container, and everything of it but its top; quiet when it is gone."""
+    """Kill and delete a container, keeping its writable layer; no-op if it does not exist."""
     if os.path.isdir(f"{context.oci_root}/{oci_id}"):
         _delete_from_runtime(context, oci_id)
     _remove_directory(get_container_dir(context, name))
@@ -135,7 +135,7 @@ def _start(
 ) -> StartingContainer:
     """Fork the child that becomes the runtime."""
     place = get_container_dir(context, container.name)
-    os.makedirs(f"{place}/stage/rootfs", mode=0o711, exist_ok=True)  # runc's exec wants to find the path
+    os.makedirs(f"{place}/stage/rootfs", mode=0o711, exist_ok=True)  # runc's exec requires the path to exist
     for stale in ("pid", "log"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}/{stale}")
@@ -173,7 +173,7 @@ def _start(
 
 
 def _exit_with_parent(caller: int) -> None:
-    """Be killed when the caller dies; at once where it died before this was said."""
+    """Have the kernel kill this process when the caller dies; exit at once if it is dead already."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != caller:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -182,7 +182,7 @@ def _exit_with_parent(caller: int) -> None:
 def _prepare(
     context: InstanceContext, container: Launch, place: str, maps: _UsernsFds, held: listening.HeldSockets | None
 ) -> None:
-    """Make the bundle: file system and network namespace on the stage, config.json beside it."""
+    """Build the bundle: file system and network namespace on the stage, config.json next to the stage."""
     stage = f"{place}/stage"
     if context.idmap.rootless:
         namespaces.join(context.holder, network=False)
@@ -196,7 +196,7 @@ def _prepare(
         container = container._replace(process=listening.add_socket_variables(container.process, held.sockets))
     if not oci.is_crun(context.runtime):
         accounts.check_account_files(root)
-    if container.digest:  # not in a bake, where it would become part of a layer
+    if container.digest:  # not in a build, where the additions would become part of a layer
         rootfs.complete_root(root, container.directories, context.idmap)
     binds = rootfs.stage_binds(
         stage, _collect_binds(context, container), maps.owners, ids=context.idmap, userns=maps.store
@@ -218,7 +218,7 @@ def _prepare(
 
 
 def _add_home(container: Launch, root: str) -> Launch:
-    """The container with a home directory said: the runtime would look for one in a file of the container."""
+    """Return the container with HOME set: the runtime would otherwise open a file of the container to find it."""
     process = container.process
     if any(variable.startswith("HOME=") for variable in process.env):
         return container
@@ -227,7 +227,7 @@ def _add_home(container: Launch, root: str) -> Launch:
 
 
 def _collect_binds(context: InstanceContext, container: Launch) -> tuple[Bind, ...]:
-    """The container's own binds, and those every container has."""
+    """Return the container's own binds and the binds common to all containers."""
     shared = [
         Bind(source, target, read_only=True)
         for source, target in ((context.hosts, "/etc/hosts"), (context.resolv, "/etc/resolv.conf"))
@@ -245,7 +245,7 @@ def _open_maps(context: InstanceContext, binds: tuple[Bind, ...]) -> _UsernsFds:
 
 
 def write_json(path: str, value: dict[str, object]) -> None:
-    """Write what a runtime reads. It may carry secrets."""
+    """Write a JSON file for the runtime with mode 0600; it may contain secrets."""
     import json
 
     with open(
@@ -255,7 +255,7 @@ def write_json(path: str, value: dict[str, object]) -> None:
 
 
 def _delete_from_runtime(context: InstanceContext, oci_id: str) -> None:
-    """Let the runtime kill and forget a container. Another process may have done so in the meantime."""
+    """Kill and delete a container through the runtime; another process may delete it concurrently."""
     argv = [*oci.build_global_argv(context.runtime, context.oci_root, context.cgroups), "delete", "--force", oci_id]
     joins = context.idmap.rootless and state.is_alive(context.holder)
 
@@ -272,12 +272,12 @@ def _delete_from_runtime(context: InstanceContext, oci_id: str) -> None:
 
 
 def get_nofile_limit() -> int:
-    """How many open files this process may have, and so a container."""
+    """Return the hard limit on open files of this process, which containers inherit."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def get_container_dir(context: InstanceContext, name: str) -> str:
-    """A container's runtime directory."""
+    """Return a container's runtime directory."""
     return f"{context.run_dir}/c/{name}"
 
 
@@ -293,7 +293,7 @@ def _remove_directory(place: str) -> None:
 
 
 def read_launch_file(paths: Paths, instance: str, name: str) -> dict[str, Any] | None:
-    """As plain values; None where nobody supervises the container. EngineError if the file is damaged."""
+    """Return the launch file as plain values; None if the container is unsupervised. EngineError if damaged."""
     from devbox.host import files
     from devbox.model import jsontext
 
@@ -311,7 +311,7 @@ def read_launch_file(paths: Paths, instance: str, name: str) -> dict[str, Any] |
 
 
 def load_launch_file(paths: Paths, instance: str, name: str) -> SupervisedContainer | None:
-    """The same as what it was."""
+    """Return the launch file as a SupervisedContainer; None and errors as in `read_launch_file`."""
     from devbox.isolation.types import SupervisedContainer, unpack
 
     plain = read_launch_file(paths, instance, name)

@@ -1,8 +1,8 @@
-"""Logs: what containers print, one file per container, read back merged by time.
+"""Container logs: one file per container, read back merged by time.
 
-A container writes into a FIFO that its supervisor holds open for reading *and* writing: a killed supervisor breaks no
-pipe, the next one reads on. A line of the file is `2026-01-31T12:00:00.123456Z text`; at 10 MiB the file is renamed to
-`NAME.log.1`, replacing the one before.
+A container writes into a FIFO that its supervisor holds open for reading *and* writing, so the pipe survives a killed
+supervisor and its successor continues. A line is `2026-01-31T12:00:00.123456Z text`; at 10 MiB the file is renamed to
+`NAME.log.1`, replacing the previous one.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import time
 from collections.abc import Iterator
 
 MASK = "***"
-_SHORTEST = 4  # a shorter one would blot out half of every line, and is no secret anyway
+_SHORTEST = 4  # shorter values would mask half of every line, and are not secrets
 
 
 class Mask:
-    """Takes values out of what is to be written down, a line at a time. A value of several lines goes line by line."""
+    """Replaces secret values in lines before they are written. A multi-line value is masked line by line."""
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
         lines = {line.strip() for value in values for line in value.splitlines()}
-        # The longest first: one value may be part of another.
+        # Longest first: one value may contain another.
         self._hidden = tuple(sorted((line for line in lines if len(line) >= _SHORTEST), key=len, reverse=True))
         self._encoded = tuple(line.encode(errors="surrogateescape") for line in self._hidden)
 
     def mask_text(self, line: str) -> str:
-        """The line without the values."""
+        """Return the line with the values masked."""
         for value in self._hidden:
             line = line.replace(value, MASK)
         return line
 
     def mask_line(self, line: bytes) -> bytes:
-        """The line without the values."""
+        """Return the line with the values masked."""
         for value in self._encoded:
             if value in line:
                 line = line.replace(value, MASK.encode())
@@ -51,15 +51,15 @@ _FOLLOW_PAUSE = 0.05
 
 
 def format_timestamp(seconds: float) -> str:
-    """A moment as RFC 3339 UTC with microseconds; stamps compare like the moments."""
+    """Format a time as RFC 3339 UTC with microseconds; timestamps sort chronologically."""
     whole = int(seconds)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1e6):06d}Z"
 
 
 def open_fifo(path: str) -> int:
-    """The FIFO at this path, made when missing, as a descriptor that outlives its readers (O_RDWR).
+    """Open the FIFO at this path O_RDWR, so that it outlives its readers; create the FIFO if missing.
 
-    Any user of the container may open it again through /dev/stdout; on the host the directory around it is private.
+    Any user of the container may reopen it through /dev/stdout; its directory on the host is private.
     """
     if not os.path.lexists(path):
         os.mkfifo(path, 0o600)
@@ -69,12 +69,12 @@ def open_fifo(path: str) -> int:
 
 
 def open_writer(path: str) -> int:
-    """The same FIFO for a container's stdout: blocking, and open for reading too, so that it never breaks."""
+    """Open the FIFO as a container's stdout: blocking, and O_RDWR so that the pipe never breaks."""
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 class LogWriter:
-    """Turns bytes into stamped lines of a size-capped file."""
+    """Writes a byte stream as timestamped lines of a size-capped file."""
 
     def __init__(self, path: str, *, mask: Mask = _NO_MASK) -> None:
         self._path = path
@@ -88,7 +88,7 @@ class LogWriter:
         self._size = os.fstat(self._fd).st_size
 
     def pump(self, fifo: int) -> None:
-        """Take what the FIFO holds now, within reason: a chatterbox must not keep the supervisor from its work."""
+        """Read the data in the FIFO, at most a bounded amount: heavy output must not starve the supervisor."""
         for _ in range(_CHUNKS_A_ROUND):
             try:
                 data = os.read(fifo, _CHUNK)
@@ -99,7 +99,7 @@ class LogWriter:
             self.write(data)
 
     def write(self, data: bytes) -> None:
-        """Log every whole line; a line without its end is kept back until more comes, or it grows too long."""
+        """Write all complete lines; buffer an incomplete line until it is completed or grows too long."""
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         while len(self._rest) >= LONGEST_LINE:
@@ -108,23 +108,23 @@ class LogWriter:
         self._append([self._mask.mask_line(line) for line in lines])
 
     def flush(self) -> None:
-        """Log an unfinished line as it is: its writer has ended or waits."""
+        """Write the buffered incomplete line, when its writer has exited or is waiting."""
         if self._rest:
             rest, self._rest = self._rest, b""
             self._append([self._mask.mask_line(rest)])
 
     @property
     def has_unfinished_line(self) -> bool:
-        """Whether a line without its end is kept back."""
+        """Whether an incomplete line is buffered."""
         return bool(self._rest)
 
     def write_note(self, text: str) -> None:
-        """A line of devbox's own among the container's."""
+        """Write a line of devbox's own into the log."""
         self.flush()
         self._append([self._mask.mask_line(f"devbox: {text}".encode())])
 
     def close(self) -> None:
-        """Flush and let the file go."""
+        """Flush and close the file."""
         self.flush()
         os.close(self._fd)
 
@@ -136,12 +136,12 @@ class LogWriter:
         try:
             self._size += os.write(self._fd, data)
         except OSError:
-            return  # a full disk costs log lines, not the supervisor
+            return  # a full disk loses log lines but does not stop the supervisor
         if self._size >= ROTATE_AT:
             self._rotate()
 
     def _rotate(self) -> None:
-        """Go on in a new file; in the old one where none can be made. Somebody may have removed the log meanwhile."""
+        """Continue in a new file, or in the old one if that fails. The log may have been removed in the meantime."""
         full = self._fd
         with contextlib.suppress(OSError):
             os.rename(self._path, f"{self._path}.1")
@@ -151,9 +151,9 @@ class LogWriter:
 
 
 def read(files: dict[str, str], *, tail: int | None = None, follow: bool = False) -> Iterator[Line]:
-    """The lines of several containers (name → log file) in the order they were written; `tail` limits each.
+    """Yield the lines of several containers (name → log file) in order of time; `tail` limits each container.
 
-    With `follow` it never ends: what is written later is yielded as it comes, also by containers that start later.
+    With `follow`, never end: yield new lines as they arrive, including those of containers that start later.
     """
     readers = [_LogReader(name, path) for name, path in files.items()]
     lines = [line for reader in readers for line in reader.read_history(tail)]
@@ -166,12 +166,12 @@ def read(files: dict[str, str], *, tail: int | None = None, follow: bool = False
 
 
 def read_last_lines(path: str, count: int, *, since: str = "") -> list[str]:
-    """The text of the last lines a container wrote, of those not before `since` (see `stamp`)."""
+    """Return the text of a container's last lines, not older than `since` (see `format_timestamp`)."""
     return [text for _, at, text in _LogReader("", path).read_history(count) if at >= since]
 
 
 def read_stamped_lines(path: str) -> list[tuple[str, str]]:
-    """Return all lines in the log of a container as (timestamp, text); see `stamp`."""
+    """Return all log lines of a container as (timestamp, text); see `format_timestamp`."""
     return [(at, text) for _, at, text in _LogReader("", path).read_history(None)]
 
 
@@ -180,7 +180,7 @@ def _get_time(line: Line) -> str:
 
 
 class _LogReader:
-    """One container's log file, through its rotations."""
+    """Reader of one container's log file across rotations."""
 
     def __init__(self, name: str, path: str) -> None:
         self._name = name
@@ -190,7 +190,7 @@ class _LogReader:
         self._rest = b""
 
     def read_history(self, tail: int | None) -> list[Line]:
-        """What is there now, older rotation included, and where `fresh` goes on."""
+        """Return the existing lines, including the rotated file, and set the offset for `read_new_lines`."""
         lines = self.read_new_lines()
         if tail is not None and len(lines) >= tail:
             return lines[len(lines) - tail :]
@@ -199,7 +199,7 @@ class _LogReader:
         return lines if tail is None else lines[max(0, len(lines) - tail) :]
 
     def read_new_lines(self) -> list[Line]:
-        """What came since the last call."""
+        """Return the lines written since the last call."""
         data = b""
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -218,7 +218,7 @@ class _LogReader:
         return self._split_lines(data)
 
     def _read_rotated(self) -> bytes:
-        """The end of the file that was renamed while we followed it."""
+        """Return the remainder of the file that was rotated since the last read."""
         offset, self._offset = self._offset, 0
         try:
             fd = os.open(f"{self._path}.1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""The holder: one sleeping process per instance, whose user and network namespaces everyone else joins."""
+"""The holder: one sleeping process per instance that keeps the user and network namespaces alive."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from devbox.isolation.types import IdMap, InstanceContext, ProcessRef
 
 
 def start_holder(ids: IdMap, init: str) -> ProcessRef:
-    """Start the holder (`catatonit -P`) as this process's child: a new user namespace and a network namespace it owns.
+    """Start the holder (`catatonit -P`) as a child, in a new user namespace that owns a new network namespace.
 
-    It outlives this process, and the namespaces with it.
+    The holder and its namespaces outlive this process.
     """
     ready, mapped = os.pipe(), os.pipe()
 
@@ -60,7 +60,7 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
 
 
 def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None:
-    """Put this process into the holder's namespaces, as their root. EngineError when the holder is gone."""
+    """Join the holder's namespaces as their root; raise EngineError if the holder is gone."""
     if not is_alive(holder):
         raise EngineError(
             "the process that holds the instance's namespaces is gone", remedy="devbox down, then devbox up"
@@ -73,13 +73,13 @@ def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None
 
 
 def run_inside(holder: ProcessRef, work: Callable[[], None]) -> None:
-    """Run `work` in a forked child that has joined the holder's namespaces as their root. Its error is raised here."""
+    """Run `work` in a forked child inside the holder's namespaces, as their root; raise its error here."""
 
-    def joined() -> None:
+    def run_joined() -> None:
         join(holder)
         work()
 
-    forks.run_in_child(joined)
+    forks.run_in_child(run_joined)
 
 
 _KNOWN_RUNTIMES = ("crun", "runc")
@@ -88,7 +88,7 @@ _UNSET = "unset DEVBOX_RUNTIME (crun is used)"
 
 
 def find_runtime() -> str:
-    """The path of the OCI runtime: what $DEVBOX_RUNTIME names, as a path or a name on PATH; else crun, else runc."""
+    """Return the OCI runtime's path: $DEVBOX_RUNTIME (a path or a name on PATH), else crun, else runc."""
     chosen = environ.get("DEVBOX_RUNTIME")
     if "/" in chosen:
         return _find_by_path(chosen)
@@ -96,12 +96,12 @@ def find_runtime() -> str:
         with contextlib.suppress(HostError):
             return programs.find(name)
     if not chosen or chosen in programs.PACKAGES:
-        return programs.find(chosen or _KNOWN_RUNTIMES[0])  # which says what to install
+        return programs.find(chosen or _KNOWN_RUNTIMES[0])  # raises with the package to install
     raise HostError(f"DEVBOX_RUNTIME names {chosen}, and there is no such program", remedy=_UNSET)
 
 
 def check_runtime() -> str:
-    """`runtime_program`, and HostError where it is no OCI runtime: unknown ones are asked."""
+    """Return `find_runtime`; raise HostError if an unknown program does not answer `features` as an OCI runtime."""
     path = find_runtime()
     if os.path.basename(path) in _KNOWN_RUNTIMES:
         return path
@@ -137,7 +137,7 @@ def _build_runtime_error(path: str, said: object) -> HostError:
 
 
 def check_host(paths: Paths) -> None:
-    """HostError when this machine lacks something that an instance will need: said before anything is started."""
+    """Raise HostError if the host is missing a program or ids that an instance needs, before anything is started."""
     for program in ("catatonit", "pasta", "nft"):
         programs.find(program)
     check_runtime()
@@ -145,7 +145,7 @@ def check_host(paths: Paths) -> None:
 
 
 def create_context(paths: Paths, instance: str, before: InstanceState | None) -> InstanceContext:
-    """The context of an instance: a new one, or on the ground that stands, whatever session this process belongs to."""
+    """Create the context of an instance, or restore it from the previous supervisor's state."""
     run_dir = paths.instance_runtime(instance)
     for written in (paths.projects, paths.data):
         files.ensure_closed_dir(written)
@@ -176,16 +176,16 @@ def create_context(paths: Paths, instance: str, before: InstanceState | None) ->
 
 
 def format_marker(run_dir: str) -> str:
-    """The environment entry that tells the processes of one instance from all others on the machine."""
+    """Return the environment entry that marks the processes of one instance."""
     return f"{_MARK}={os.path.normpath(run_dir)}"
 
 
 def get_pasta_pid_file(run_dir: str) -> str:
-    """Where an instance's pasta writes its pid: a word of its command line, which it hides from nobody."""
+    """Return the path of pasta's pid file, which also identifies pasta by its command line."""
     return f"{run_dir}/pasta.pid"
 
 
 def get_own_marker(run_dir: str) -> dict[str, str]:
-    """The mark for the environment of what this process starts: nothing, unless it is the instance's supervisor."""
+    """Return the marker for the environment of child processes; empty unless this is the instance's supervisor."""
     entry = f"{_MARK}={environ.get(_MARK)}"
     return {_MARK: environ.get(_MARK)} if entry == format_marker(run_dir) else {}

@@ -1,4 +1,4 @@
-"""The OCI runtime's command line, and what its JSON log means. Light: `exec` starts through this file alone."""
+"""Command lines and JSON log of the OCI runtime. Light: `exec` starts through this module alone."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what a command may say itself
+RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also possible exit codes of a command
 _MISSING = ("no such file or directory", "not found in $path", "executable file not found")
 _NO_DIRECTORY = "chdir"
-_crun_by_program: dict[str, bool] = {}  # runtimes of unknown names: whether they are crun
+_crun_by_program: dict[str, bool] = {}  # by runtime of unknown name: whether it is crun
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
 _NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
 
 
 def is_crun(runtime: str) -> bool:
-    """Whether the runtime is crun, by name or as it says itself; others are used by the letter of the OCI contract.
+    """Return whether the runtime is crun, by name or by its own report; others are used per the OCI specification.
 
-    One process asks a runtime of an unknown name, as a wrapper may have, once.
+    A runtime of unknown name, such as a wrapper, is asked once per process.
     """
     name = runtime.rpartition("/")[2]
     if name in ("crun", "runc"):
@@ -39,7 +39,7 @@ def _reports_crun(runtime: str) -> bool:
 
 
 def build_global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") -> list[str]:
-    """The runtime with its global flags. `cgroups` is what `cgroups.detect` said."""
+    """Return the runtime with its global flags. `cgroups` is the result of `cgroups.detect`."""
     argv = [runtime, "--root", oci_root]
     if log:
         argv += ["--log", log, "--log-format", "json"]
@@ -49,14 +49,14 @@ def build_global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") 
 
 
 def replace_root(command: list[str], root: str) -> list[str]:
-    """A command line that begins as `global_argv` does, with another `--root`."""
+    """Replace `--root` in a command line from `build_global_argv`."""
     return [*command[:2], root, *command[3:]]
 
 
 def build_run_argv(
     start: list[str], *, bundle: str, pid_file: str, oci_id: str, detach: bool, descriptors: int = 0
 ) -> list[str]:
-    """`run` after the global flags. So many descriptors from 3 on stay open in the container's process."""
+    """Build `run` after the global flags; `descriptors` descriptors from 3 on stay open in the container's process."""
     mode = [*(["--detach"] if detach else []), *(["--preserve-fds", str(descriptors)] if descriptors else [])]
     return [*start, "run", *mode, "--bundle", bundle, "--pid-file", pid_file, oci_id]
 
@@ -73,11 +73,11 @@ def build_exec_argv(
     tty: bool = False,
     pid_file: str = "",
 ) -> list[str]:
-    """`exec` after the global flags: run `argv` in a running container, with no_new_privs. `user` is UID:GID.
+    """Build `exec` after the global flags: run `argv` in a running container, with no_new_privs. `user` is UID:GID.
 
-    `env` is added to the container's own by runc, and replaces it with crun; supplementary `groups` only runc knows.
-    With `pid_file` the runtime ends as soon as the process runs. A rootless caller joins the holder's user namespace
-    first. `exit_code` tells what an exit of 255 meant, by the log.
+    runc adds `env` to the container's environment, crun replaces it; only runc supports supplementary `groups`. With
+    `pid_file` the runtime exits as soon as the process runs. A rootless caller joins the holder's user namespace first.
+    See `translate_exit_code` for exit status 255.
     """
     command = [*start, "exec", "--no-new-privs", "--cwd", cwd, "--user", user]
     for group in list_additional_groups(user, groups):
@@ -91,13 +91,13 @@ def build_exec_argv(
 
 
 def list_additional_groups(user: str, groups: Sequence[int]) -> tuple[int, ...]:
-    """The supplementary groups beside the group of UID:GID itself."""
+    """Return the supplementary groups without the group of UID:GID itself."""
     own = user.partition(":")[2]
     return tuple(group for group in groups if str(group) != own)
 
 
 def build_exec_document_argv(start: list[str], oci_id: str, document: str, *, pid_file: str = "") -> list[str]:
-    """`exec` of a whole process document, which says all the rest. `pid_file`: see `exec_argv`."""
+    """Build `exec` of a complete process document. `pid_file`: see `build_exec_argv`."""
     return [*start, "exec", *_build_detach_argv(pid_file), "--process", document, oci_id]
 
 
@@ -106,13 +106,13 @@ def _build_detach_argv(pid_file: str) -> list[str]:
 
 
 def translate_exit_code(code: int, log: str) -> int:
-    """The exit code for a person: 126 or 127 where the runtime could not execute the command, 128+n for a signal."""
+    """Return the exit code to report: 126 or 127 if the runtime could not execute the command, 128+n for a signal."""
     if code < 0:
         return 128 - code
     if code in RUNTIME_FAILED:
         said = read_last_error(log).lower()
         if _NO_DIRECTORY in said:
-            return code  # not the command is missing
+            return code  # the directory is missing, not the command
         if any(phrase in said for phrase in _MISSING):
             return NOT_FOUND
         if any(phrase in said for phrase in _NOT_RUNNABLE):
@@ -121,7 +121,7 @@ def translate_exit_code(code: int, log: str) -> int:
 
 
 def read_last_error(log: str) -> str:
-    """The last error in the runtime's JSON log; empty when there is none."""
+    """Return the last error in the runtime's JSON log; "" if there is none."""
     try:
         with open(log, encoding="utf-8", errors="replace") as source:
             lines = source.read().splitlines()
@@ -133,7 +133,7 @@ def read_last_error(log: str) -> str:
     for line in lines:
         try:
             entry = jsontext.loads(line)
-        except ValueError:  # it was killed in the middle of a line
+        except ValueError:  # truncated: the runtime was killed while writing
             continue
         if isinstance(entry, dict) and entry.get("level") == "error":
             said = str(entry.get("msg", ""))

@@ -1,4 +1,4 @@
-"""A one-shot container: on the caller's own streams, a guest in the instance's network, gone when it ends."""
+"""One-shot containers: on the caller's own streams, in the instance's network, removed on exit."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 def run_attached(context: InstanceContext, container: Launch, *, on_start: Callable[[int], None] | None = None) -> int:
-    """Run a container on this process's own streams to its end; its exit code, 128+n on a signal.
+    """Run a container on this process's own streams; return its exit code, 128+n on a signal.
 
-    126 and 127 when its command could not be executed or found. `on_start` gets the pid to which signals belong. This
-    process becomes a subreaper, and reaps whatever child of it has ended by then. Without limits the container has no
-    cgroup of its own: making one takes longer than everything else. `launch.delete` is the caller's to call.
+    126 if its command cannot be executed, 127 if not found. `on_start` receives the pid that signals must be sent to.
+    This process becomes a subreaper and reaps any child that exits meanwhile. Without limits the container has no
+    cgroup of its own, which would dominate the start-up time. The caller must call `launch.delete`.
     """
     confine = container.confine
     if confine.memory is confine.cpus is confine.pids is None:
@@ -83,9 +83,9 @@ def _execute(
 
 
 def _kill_container(init: ProcessRef) -> None:
-    """Kill everything in the container and wait for it: a runtime that finds it alive sleeps for 10 ms.
+    """Kill the container and wait for its end: a runtime that finds it alive sleeps for 10 ms.
 
-    Its pid namespace ends only when all its dead are reaped, some of which the runtime left to this process.
+    Its pid namespace ends only when all its dead are reaped, including orphans inherited by this process.
     """
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(init.pid, signal.SIGKILL)
@@ -94,7 +94,7 @@ def _kill_container(init: ProcessRef) -> None:
 
 
 def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> int:
-    """Run it to its end; its exit code. CannotRun where nobody supervises the instance."""
+    """Run a container and return its exit code. Raises CannotRun if the instance is unsupervised."""
     return _run_leased(_connect_supervisor(paths, instance, container.name), container, connected=connected)
 
 
@@ -106,7 +106,7 @@ def _connect_supervisor(paths: Paths, instance: str, container: str) -> Client:
 
 
 def _run_leased(supervisor: Client, container: Launch, *, connected: bool) -> int:
-    """Run it under a lease of the instance's supervisor, which cleans up after it, even after a kill -9."""
+    """Run a container under a lease of the supervisor, which cleans up afterwards, even after a kill -9."""
     asked = {"name": container.name, "oci_id": container.oci_id, "top": container.top}
     reach = NetworkAccess(container.host_ports, container.egress)
     answer = supervisor.call("lease", **asked, joined=container.joins is not None, reach=pack(reach))
@@ -119,7 +119,7 @@ def _run_leased(supervisor: Client, container: Launch, *, connected: bool) -> in
         )
     finally:
         signals.stop()
-        with contextlib.suppress(EngineError):  # it was killed: the next one cleans up when it sees this process end
+        with contextlib.suppress(EngineError):  # the supervisor was killed: its successor cleans up after this process
             supervisor.call("release", name=container.name)
         supervisor.close()
 
@@ -140,10 +140,10 @@ def run_clone(
     cwd: str | None = None,
     user: str | None = None,
 ) -> int:
-    """Run a container that is like the running container `source`, but for its command and its own fresh top.
+    """Run a container like the running container `source`, with its own command and a fresh writable layer.
 
-    `env` is added to that container's; `cwd` and `user` default to its own. CannotRun when `source` does not run, or
-    nobody supervises it.
+    `env` is added to the source's; `cwd` and `user` default to the source's. Raises CannotRun if `source` is not
+    running or unsupervised.
     """
     entry = exec.read_entry(paths.entry_file(instance, source), source)
     item = launch.load_launch_file(paths, instance, source)
@@ -165,7 +165,7 @@ def run_clone(
 
 
 def get_terminal_size() -> tuple[int, int]:
-    """Columns and rows of the terminal on standard output; zeros where there is none."""
+    """Return columns and rows of the terminal on standard output; zeros without one."""
     try:
         columns, rows = os.get_terminal_size(1)
     except OSError:
@@ -185,10 +185,10 @@ def _build_clone(like: Launch, paths: Paths, instance: str, argv: tuple[str, ...
 
 
 def run_joined(context: InstanceContext, container: Launch, *, on_start: Callable[[int], None] | None = None) -> int:
-    """Run a container that `joins` another on this process's own streams to its end; its exit code.
+    """Run a container that `joins` another on this process's own streams; return its exit code.
 
-    It has no control group of its own. What it leaves among the other's processes is ended by the supervisor, when the
-    lease is released or its client has been killed.
+    The one-shot has no control group. The supervisor kills its leftovers among the other container's processes when the
+    lease is released or its client is killed.
     """
     bare = context._replace(cgroups="none")
     return launch.run_bare(bare, container._replace(init=False), streams=(0, 1, 2), on_start=on_start)
@@ -203,7 +203,7 @@ def run_captured(
     env: Mapping[str, str],
     on_line: Callable[[str], None],
 ) -> int:
-    """Run it without input, both its streams line by line to the callback; its exit code."""
+    """Run a command without input, pass the lines of both streams to `on_line`, and return its exit code."""
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     read_end, write_end = os.pipe()
     try:

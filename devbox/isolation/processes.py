@@ -1,7 +1,7 @@
-"""A command with variables, groups or a terminal of its own in a running container: its `process` document.
+"""The `process` document for a command with its own variables, groups or terminal in a running container.
 
-On crun's command line variables would replace the container's own, and everyone could read them; supplementary groups
-can't be said there; the terminal would start without a size.
+With crun's command-line flags, variables would replace the container's own and be world-readable, supplementary groups
+could not be set, and the terminal would start without a size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def get_config_path(oci_root: str, oci_id: str) -> str:
-    """Where crun keeps the config.json of a container; other runtimes keep none."""
+    """Return the path of crun's copy of a container's config.json; other runtimes keep none."""
     return f"{oci_root}/{oci_id}/config.json"
 
 
@@ -31,16 +31,16 @@ def open_process_document(
     env: Mapping[str, str],
     tty: bool,
 ) -> int:
-    """An inheritable descriptor of a process document: the container's own process with these differences.
+    """Return an inheritable descriptor of a process document: the container's own process with these changes.
 
-    `config` is the path of its config.json; `user` is UID:GID. With `tty`, it starts with the size of this terminal.
+    `config` is the path of its config.json; `user` is UID:GID. With `tty`, it starts with this terminal's size.
     """
     with open(config, encoding="utf-8") as source:
         process = jsontext.loads(source.read())["process"]
     uid, _, gid = user.partition(":")
     process["user"] = {"uid": int(uid), "gid": int(gid), "additionalGids": list(groups)}
     process.pop("consoleSize", None)
-    if tty:  # from the start: what runs may ask before the runtime has passed the size on
+    if tty:  # from the start: the command may ask before the runtime has passed the size on
         columns, rows = os.get_terminal_size(0)
         process["consoleSize"] = {"height": rows, "width": columns}
     names = tuple(f"{name}=" for name in env)

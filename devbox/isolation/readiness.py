@@ -1,21 +1,21 @@
-"""Whether a container is ready, will be, or won't: decided from its row alone. Pure."""
+"""Container readiness, computed from the container's state alone. Pure."""
 
 from __future__ import annotations
 
 from devbox.isolation.state import ContainerState
 
-CRASHES = 3  # this many crashes without a stable while between them, and nobody waits any longer
+CRASHES = 3  # crashes without a stable period in between after which waiting stops
 
 READY = None
 UNKNOWN = ""
 
 
 def judge_readiness(row: ContainerState, *, kind: str, probed: bool, settled: bool, complaint: str) -> str | None:
-    """READY, UNKNOWN (wait on), or a sentence that says why the container will not become ready.
+    """Return READY, UNKNOWN (keep waiting), or the reason why the container will not become ready.
 
     `kind` is "service", "job" or "scheduled", which is ready as soon as it waits for its time; `probed`: it has a
-    probe, whose last `complaint` is given; `settled`: it has run for a moment since it was started. One that has
-    crashed has to run for a stable while again, or to be healthy.
+    health check, whose last message is `complaint`; `settled`: it has run for a moment since its start. After a crash,
+    the container must run for a stable period or become healthy.
     """
     failure = _find_failure(row, kind=kind, complaint=complaint)
     if failure or _is_ready(row, kind=kind, probed=probed, settled=settled):
@@ -43,19 +43,19 @@ def _is_ready(row: ContainerState, *, kind: str, probed: bool, settled: bool) ->
     if row.state != "running":
         return False
     if not row.released:
-        return True  # its command waits for a setup, and so does its probe: for now it only has to stand
+        return True  # its command and probe wait for a setup: for now only the container has to run
     if probed:
         return row.health == "healthy" and row.crashes < CRASHES
     return settled and not row.crashes
 
 
 def _is_down(row: ContainerState) -> bool:
-    """Whether it, or its supervised command, has ended and is to be started again."""
+    """True if the container or its supervised command has ended and will be restarted."""
     return row.state == "restarting" or (row.state == "running" and bool(row.reason) and row.command is None)
 
 
 def _describe_exit(row: ContainerState) -> str:
-    """How it ended last, with the exit code."""
+    """Return the last exit reason with the exit code."""
     code = f"exit code {row.exit_code}"
     if row.exit_code is None or code in row.reason:
         return row.reason or "it ended"

@@ -1,8 +1,8 @@
-"""A container's file system, made in a private mount namespace: overlay, id maps, binds. Nothing shows on the host.
+"""Container file system in a private mount namespace: overlay, id maps, binds. Invisible to the host.
 
-Everything is attached below one tmpfs, the stage, which vanishes with the namespace. Its layout:
-`rootfs` (the merged root), `l/0 …` (lowers), `t` (the top), `b/0 …` (binds), `p/0 …` (of binds with a top of their own:
-`top`, and `all`, the merged directory), `netns`.
+Everything is attached below one tmpfs, the stage, which vanishes with the namespace. Its layout: `rootfs` (the merged
+root), `l/0 …` (lowerdirs), `t` (the writable layer), `b/0 …` (binds), `p/0 …` (of binds with a writable layer of their
+own: `top`, and `all`, the merged directory), `netns`.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# volatile: otherwise the end of a container waits until the host's whole disk is synced.
+# volatile: otherwise a container's exit blocks until the whole host disk is synced.
 _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,volatile"
-# What a descriptor stands for, whatever has become of its path.
+# Refers to a descriptor's file even if its path has changed.
 _FD_PATH = "/proc/self/fd/{}"
 
 
 def create_stage(stage: str) -> None:
-    """Give this process its own mount namespace, with an empty stage mounted on the directory `stage`."""
+    """Move this process into its own mount namespace, with an empty stage mounted on the directory `stage`."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount("tmpfs", stage, "tmpfs", flags=syscalls.MS_NOSUID | syscalls.MS_NODEV, options="mode=0711")
 
 
 def prepare_writable_layer(top: str, ids: IdMap) -> None:
-    """Make a writable top (`upper/`, `work/`) that belongs to container root. A kept one stays as it is.
+    """Create a writable layer (`upper/`, `work/`) owned by container root; keep an existing one.
 
-    Overlayfs marks a volatile top so that it is not used again after a crash of the machine. What must survive one is
-    synced by who wrote it (an engine, after a setup), so the mark goes.
+    Overlayfs marks a volatile layer against reuse after a host crash. Data that must survive a crash is synced by its
+    writer (an engine, after a setup), so the mark is removed.
     """
     os.makedirs(top, mode=0o711, exist_ok=True)
     uid, gid = (0, 0) if ids.rootless else (ids.uids[0].outside, ids.gids[0].outside)
@@ -53,10 +53,10 @@ def prepare_writable_layer(top: str, ids: IdMap) -> None:
 
 
 def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | None) -> str:
-    """Mount the overlay of `lowers` (topmost first) and `top`; the merged directory.
+    """Mount the overlay of `lowers` (topmost first) and `top`; return the merged directory.
 
-    `userns` is a descriptor of the store's user namespace where lowers carry container ids on disk (root), None where
-    they are the user's own. The option string has short relative paths: it must fit a page, however many lowers.
+    `userns` is a descriptor of the store's user namespace if lowerdirs have container ids on disk (root), None if they
+    have the user's own. The option string uses short relative paths: it must fit a page for any number of lowers.
     """
     for directory in ("rootfs", "l", "t"):
         os.mkdir(f"{stage}/{directory}")
@@ -67,7 +67,7 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
         attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NODEV
         _attach(lower, target, attributes=attributes, userns=userns, recursive=False)
     os.chdir(stage)
-    chain = ":".join(f"l/{number}" for number in range(len(lowers))) or "l"  # an image without layers: nothing is below
+    chain = ":".join(f"l/{number}" for number in range(len(lowers))) or "l"  # an image without layers: nothing below
     options = f"lowerdir={chain},upperdir=t/upper,workdir=t/work,{_OPTIONS}"
     if userns is None:
         options += ",userxattr"
@@ -76,9 +76,9 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
 
 
 def complete_root(root: str, directories: tuple[str, ...], ids: IdMap) -> None:
-    """Add what Docker's containers have beside their layers: /etc with the link mtab, and the volumes' directories.
+    """Add Docker's extras to the layers: /etc with the link mtab, and the volumes' directories.
 
-    What is in the way stays as it is: the image's own links lead where they would inside.
+    Existing entries stay; the image's own symlinks are resolved inside the root.
     """
     owner = (0, 0) if ids.rootless else (ids.uids[0].outside, ids.gids[0].outside)
     for path in ("/etc", *directories):
@@ -97,7 +97,7 @@ def complete_root(root: str, directories: tuple[str, ...], ids: IdMap) -> None:
 def _create_missing(
     root: str, above: str, name: str, owner: tuple[int, int], *, make: Callable[[str, int], None]
 ) -> None:
-    """Make something that is not there yet in a directory, if that is one."""
+    """Create a missing entry in a directory, if that is a directory."""
     with contextlib.suppress(OSError):
         directory = syscalls.open_inside(root, f"/{above}", os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -110,10 +110,10 @@ def _create_missing(
 def stage_binds(
     stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int], *, ids: IdMap, userns: int | None
 ) -> tuple[Bind, ...]:
-    """Attach every bind's source below the stage, where the mapped root can reach it; the binds from there.
+    """Attach every bind's source below the stage, where the mapped root can reach it; return the staged binds.
 
-    `owners` has a user namespace descriptor for each (owner, group) that wants an id-mapped mount; `ids` are those of
-    the store, `userns` as in `mount_root`.
+    `owners` has a user namespace descriptor for each (owner, group) that requires an id-mapped mount; `ids` are the
+    store's, `userns` as in `mount_root`.
     """
     os.mkdir(f"{stage}/b")
     os.mkdir(f"{stage}/p")
@@ -147,7 +147,7 @@ def stage_binds(
 
 
 def _mount_merged(stage: str, number: int, lowers: tuple[str, ...], *, userns: int | None) -> str:
-    """The merged directory of layers, to read."""
+    """Mount layers read-only; return the merged directory."""
     place = f"{stage}/p/{number}"
     attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
     for directory in (place, f"{place}/all"):
@@ -155,7 +155,7 @@ def _mount_merged(stage: str, number: int, lowers: tuple[str, ...], *, userns: i
     for at, lower in enumerate(lowers):
         os.mkdir(f"{place}/{at}")
         _attach(lower, f"{place}/{at}", attributes=attributes, userns=userns, recursive=False)
-    if len(lowers) == 1:  # an overlay without a top wants two
+    if len(lowers) == 1:  # an overlay without an upperdir requires two lowerdirs
         return f"{place}/0"
     os.chdir(place)
     options = f"lowerdir={':'.join(map(str, range(len(lowers))))},redirect_dir=nofollow,metacopy=off"
@@ -167,7 +167,7 @@ def _mount_merged(stage: str, number: int, lowers: tuple[str, ...], *, userns: i
 
 
 def _mount_with_top(stage: str, number: int, top: str, *, mode: int, ids: IdMap) -> str:
-    """An attached directory under a top of its own; the merged directory, which has the mode of the source."""
+    """Mount an overlay with its own writable layer over an attached directory; return it. Its mode is the source's."""
     fresh = not os.path.isdir(f"{top}/upper")
     prepare_writable_layer(top, ids)
     if fresh:
@@ -186,7 +186,7 @@ def _mount_with_top(stage: str, number: int, top: str, *, mode: int, ids: IdMap)
 
 
 def _open_source(bind: Bind) -> int:
-    """The source, opened: what is checked here is what is mounted, whatever a container makes of its path meanwhile."""
+    """Open the source, so that the checked file is the mounted one even if a container changes the path."""
     opened = os.open(bind.source, os.O_PATH | os.O_CLOEXEC)
     real = os.readlink(_FD_PATH.format(opened))
     if bind.within and real != bind.within and not real.startswith(f"{bind.within}/"):
@@ -199,13 +199,13 @@ def _open_source(bind: Bind) -> int:
 
 
 def get_owner(bind: Bind) -> tuple[int, int]:
-    """The key of a bind's id map."""
+    """Return the key of a bind's id map."""
     owner = bind.owner or 0
     return owner, owner if bind.group is None else bind.group
 
 
 def build_owner_maps(context: InstanceContext, binds: tuple[Bind, ...]) -> dict[tuple[int, int], IdMap]:
-    """The id maps that the binds of a container want; none for an ordinary user, who may not make such mounts."""
+    """Return the id maps for a container's binds; empty for an ordinary user, who cannot create such mounts."""
     if context.idmap.rootless:
         return {}
     keys = {get_owner(bind) for bind in binds if bind.owner is not None}
@@ -213,7 +213,7 @@ def build_owner_maps(context: InstanceContext, binds: tuple[Bind, ...]) -> dict[
 
 
 def _map_ids(tree: int, userns: int, source: str, *, recursive: bool) -> None:
-    """Give a detached mount the id map of a user namespace, which not every file system allows."""
+    """Apply a user namespace's id map to a detached mount; raise HostError if the file system does not support it."""
     try:
         syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=userns, recursive=recursive)
     except OSError as error:
@@ -227,9 +227,9 @@ def _map_ids(tree: int, userns: int, source: str, *, recursive: bool) -> None:
 def _attach(
     source: str, target: str, *, attributes: int, userns: int | None, recursive: bool, opened: int | None = None
 ) -> None:
-    """Bind `source` at `target` with mount attributes, id-mapped when a user namespace is given.
+    """Bind `source` at `target` with mount attributes, id-mapped if a user namespace is given.
 
-    `opened`: a descriptor of the source, where its path may lead elsewhere by now.
+    `opened`: a descriptor of the source, if its path may have changed.
     """
     tree = syscalls.clone_mount(source if opened is None else _FD_PATH.format(opened), recursive=recursive)
     try:

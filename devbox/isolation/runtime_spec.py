@@ -1,4 +1,4 @@
-"""A launch as the OCI runtime's config.json. Pure: everything that depends on the machine comes in as `Staged`."""
+"""OCI runtime config.json of a launch. Pure: everything that depends on the host is in `StagedContainer`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _MACHINE = "getrandom sysinfo uname"
 _PURPOSES = (_FILES, _EVENTS, _MEMORY, _PROCESSES, _THREADS, _IDENTITY, _SIGNALS, _TIME, _SOCKETS, _MACHINE)
 ALLOWED = tuple(sorted(call for purpose in _PURPOSES for call in purpose.split()))
 
-# What an added capability is useless without.
+# System calls that an added capability requires.
 _BY_CAPABILITY = {
     "BPF": "bpf",
     "DAC_READ_SEARCH": "open_by_handle_at",
@@ -94,12 +94,12 @@ _EPERM, _ENOSYS = 1, 38
 _NAMESPACE_FLAGS = 0x7E02_0000  # every CLONE_NEW* that clone(2) takes
 _AF_VSOCK = 40  # reaches the hypervisor past every network namespace
 _AF_ALG = 38
-# Linux, Linux 32-bit, each with UNAME26; and "only ask".
+# Linux, Linux 32-bit, each with UNAME26; and the query value.
 _PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)
 
 
 def build_seccomp_profile(added: tuple[str, ...] = (), *, machine: str = "") -> dict[str, Any]:
-    """OCI `linux.seccomp` for a container with these capabilities added. `machine` defaults to this one's."""
+    """Build OCI `linux.seccomp` for a container with these added capabilities. `machine` defaults to the host's."""
     extra = {call for capability in added for call in _BY_CAPABILITY.get(capability, "").split()}
     rules = [_allow([*ALLOWED, *sorted(extra)])]
     rules += [_allow(["personality"], _compare(0, value, "SCMP_CMP_EQ")) for value in _PERSONALITIES]
@@ -134,7 +134,7 @@ def _compare(index: int, value: int, operator: str) -> dict[str, Any]:
 INIT = "/.devbox/init"
 DIGEST_ANNOTATION = "devbox.image.digest"  # an annotation
 
-# What Docker gives a container.
+# Docker's default capabilities.
 CAPABILITIES = (
     "AUDIT_WRITE",
     "CHOWN",
@@ -168,23 +168,23 @@ _MASKED = (
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _OPEN_FILES = 65536
 _OWN_NAMESPACES = ("uts", "mount", "cgroup")
-_JOINABLE_NAMESPACES = ("pid", "ipc")  # with a container that is joined
+_JOINABLE_NAMESPACES = ("pid", "ipc")  # shared with a joined container
 _ROWS, _COLUMNS = 24, 80
 
 
 class StagedContainer(NamedTuple):
-    """What was made ready for the container before its runtime starts. Paths as the runtime sees them."""
+    """Resources prepared for the container before its runtime starts. Paths as the runtime sees them."""
 
     rootfs: str
     binds: tuple[Bind, ...]  # sources on the stage
     netns: str
-    userns: str  # "": the runtime runs in the right one already
-    open_files: int  # the hard limit that devbox has itself
-    swap: bool = False  # the host's control groups limit it
+    userns: str  # "": the runtime is already in the right one
+    open_files: int  # devbox's own hard limit
+    swap: bool = False  # the host's control groups limit swap
 
 
 def build_config(context: InstanceContext, container: Launch, staged: StagedContainer) -> dict[str, Any]:
-    """The config.json of a container."""
+    """Build the config.json of a container."""
     has_groups = context.cgroups != "none"
     linux: dict[str, Any] = {
         "namespaces": _build_namespaces(staged, container.joins),
@@ -209,7 +209,7 @@ def build_config(context: InstanceContext, container: Launch, staged: StagedCont
 
 
 def build_process(container: Launch, open_files: int) -> dict[str, Any]:
-    """The process of a container, for config.json and `exec --process`. An init without a command only sleeps."""
+    """Build a container's process for config.json and `exec --process`. An init without a command only sleeps."""
     wanted = container.process
     entry: dict[str, Any] = {
         "terminal": wanted.tty,
@@ -233,14 +233,14 @@ def _build_init_argv(container: Launch) -> list[str]:
 
 
 def _build_capabilities(confine: SecurityProfile) -> dict[str, list[str]]:
-    """Nothing inheritable or ambient: a process of another user has none after its first exec."""
+    """Build the capability sets. None is inheritable or ambient: a non-root process has none after its first exec."""
     dropped = CAPABILITIES if "ALL" in confine.drop_capabilities else confine.drop_capabilities
     names = [f"CAP_{name}" for name in sorted({*CAPABILITIES} - {*dropped} | {*confine.add_capabilities})]
     return {"bounding": names, "effective": names, "permitted": names}
 
 
 def _build_namespaces(staged: StagedContainer, joins: ProcessRef | None) -> list[dict[str, str]]:
-    """User first, so that the others are owned by it; the network is the instance's."""
+    """List the namespaces: user first, so that it owns the others; the network is the instance's."""
     user = [{"type": "user", "path": staged.userns}] if staged.userns else []
     shared = [{"type": kind, "path": f"/proc/{joins.pid}/ns/{kind}"} for kind in _JOINABLE_NAMESPACES] if joins else []
     own = [{"type": kind} for kind in (*_OWN_NAMESPACES, *(() if joins else _JOINABLE_NAMESPACES))]
@@ -252,7 +252,7 @@ def _build_mounts(container: Launch, staged: StagedContainer, *, has_groups: boo
         _build_mount("/proc", "proc", "nosuid", "noexec", "nodev"),
         _build_mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _build_mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-        _build_mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),  # noqa: S108 - inside
+        _build_mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),  # noqa: S108 - in the container
         _build_mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _build_mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
     ]
@@ -272,5 +272,5 @@ def _build_bind(bind: Bind) -> dict[str, Any]:
 
 
 def _get_depth(bind: Bind) -> int:
-    """Binds are made from the root downwards, so that none hides another."""
+    """Return the sort key of a bind: parents are mounted first, so that they do not hide children."""
     return bind.target.count("/")

@@ -1,4 +1,4 @@
-"""A throw-away place for what makes images: namespaces that die with devbox."""
+"""Throw-away sandbox for image builds: namespaces that die with devbox."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from devbox.isolation.types import (
 
 
 def enter(idmap: IdMap, *, parent: int) -> None:
-    """Make this process root of the store in private mount and pid namespaces (rootless: and its user namespace).
+    """Become root of the store in private mount and pid namespaces (rootless: and a user namespace).
 
-    It forks: the caller goes on in the child as pid 1 of the pid namespace; the waiting half mirrors its exit code.
-    When `parent` (devbox, whose child this process is) dies, everything in the pid namespace is killed at once.
-    The process must be single-threaded. Root keeps host ids: what containers write is owned by the idmap's range.
+    Forks: the caller continues in the child as pid 1 of the pid namespace; the waiting half mirrors its exit code. When
+    `parent` (devbox, the parent process) dies, the kernel kills everything in the pid namespace at once. The process
+    must be single-threaded. Root keeps host ids: files written by containers are owned by the idmap's range.
     """
     _exit_with_parent(parent)
     if idmap.rootless:
         _enter_user_namespace(idmap)
-        _exit_with_parent(parent)  # the kernel forgot it when the user id changed
+        _exit_with_parent(parent)  # the kernel cleared the setting when the user id changed
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
     watched, held = os.pipe()
     child = os.fork()
@@ -45,7 +45,7 @@ def enter(idmap: IdMap, *, parent: int) -> None:
         _mirror_exit(child)
     os.close(held)
     _set_parent_death_signal()
-    if select.select([watched], [], [], 0)[0]:  # its other end was closed: the parent died before we could say so
+    if select.select([watched], [], [], 0)[0]:  # the pipe is closed: the parent died before the signal was set
         os._exit(1)
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -53,7 +53,7 @@ def enter(idmap: IdMap, *, parent: int) -> None:
 
 
 def _enter_user_namespace(idmap: IdMap) -> None:
-    """Become root of a new user namespace with the store's map, which a child left outside writes."""
+    """Become root of a new user namespace with the store's map, which a child outside writes."""
     ready, waiting = os.pipe(), os.getpid()
 
     def write_maps() -> None:
@@ -70,7 +70,7 @@ def _enter_user_namespace(idmap: IdMap) -> None:
 
 
 def _exit_with_parent(parent: int) -> None:
-    """Be killed when the parent dies; end at once where it died before this was said."""
+    """Have the kernel kill this process when the parent dies; exit at once if it is dead already."""
     _set_parent_death_signal()
     if os.getppid() != parent:
         os._exit(1)
@@ -81,7 +81,7 @@ def _set_parent_death_signal() -> None:
 
 
 def _mirror_exit(child: int) -> None:
-    """Wait for the other half and end as it ended."""
+    """Wait for the other half and exit with the same status."""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os._exit(code if code >= 0 else 128 - code)
 
@@ -90,9 +90,9 @@ _NAME = "bake"
 
 
 def mount_scratch(runtime_dir: str) -> str:
-    """An empty directory that the container's root can reach, as runc needs it, whatever lies above the store.
+    """Mount an empty directory that container root can reach, as runc requires, at any store location.
 
-    It hides the runtime directory from this process and what it starts, and is gone with them.
+    It hides the runtime directory from this process and its children, and vanishes with them.
     """
     files.ensure_runtime_dir(runtime_dir)
     syscalls.mount("tmpfs", runtime_dir, "tmpfs", flags=syscalls.MS_NOSUID | syscalls.MS_NODEV, options="mode=0711")
@@ -100,13 +100,13 @@ def mount_scratch(runtime_dir: str) -> str:
 
 
 class SandboxInstance(NamedTuple):
-    """An instance of one container at a time, without cgroups. It is gone with this process, if not `end` came before.
+    """An instance for one container at a time, without cgroups; it ends with this process or `stop_instance`.
 
-    `host_ports`: those of the host's loopback that its containers reach, at the gateway of `node`.
+    `host_ports`: ports of the host's loopback that its containers reach, at the gateway of `node`.
     """
 
     context: InstanceContext
-    node: NetNode | None  # None: its containers have no network
+    node: NetNode | None  # None: containers have no network
     pasta: ProcessRef | None
     host_ports: frozenset[int]
 
@@ -114,12 +114,12 @@ class SandboxInstance(NamedTuple):
 def start_instance(
     idmap: IdMap, *, work: str, network: str, host_ports: tuple[int, ...] = (), subnet: str = networks.SUBNET
 ) -> SandboxInstance:
-    """Begin an instance. Only after `sandbox.enter`. `work` is what `scratch` gave; `network` "egress" or "none"."""
+    """Start an instance, only after `enter`. `work` is the result of `mount_scratch`; `network` "egress" or "none"."""
     node = networks.make_node(0, ipv6=networks.host_has_ipv6(), subnet=subnet) if network == "egress" else None
     context = _create_context(idmap, work)
     try:
         if not context.idmap.rootless:
-            idmaps.open_userns(idmaps.build_owner_map(context.idmap, owner=0, group=0))  # of the caches: it is kept
+            idmaps.open_userns(idmaps.build_owner_map(context.idmap, owner=0, group=0))  # for the caches; kept open
         pasta = _connect(context, node, host_ports) if node else None
     except BaseException:
         _kill_holder(context)
@@ -128,10 +128,10 @@ def start_instance(
 
 
 def stop_instance(instance: SandboxInstance) -> None:
-    """End what carries an instance; its containers have ended."""
+    """Stop the processes that support an instance; its containers have exited."""
     if instance.pasta is not None:
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself
-            os.kill(instance.pasta.pid, signal.SIGKILL)  # it publishes nothing: nobody waits until its ports are free
+        with contextlib.suppress(ProcessLookupError):  # pasta has already exited
+            os.kill(instance.pasta.pid, signal.SIGKILL)  # pasta publishes nothing: no port must become free
     _kill_holder(instance.context)
 
 
@@ -144,10 +144,10 @@ def run(
     binds: tuple[Bind, ...] = (),
     streams: tuple[int, int, int],
 ) -> int:
-    """Run a process in a container over `lowers` (topmost first), its changes in `top`/upper; its exit code.
+    """Run a process in a container over `lowers` (topmost first); changes are in `top`/upper. Return its exit code.
 
-    `streams` are its stdin, stdout and stderr. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their
-    empty mount points (and /.devbox) stay behind in the upper directory and do not belong into a layer.
+    `streams` are its stdin, stdout and stderr. /etc/resolv.conf, /etc/hosts and the binds are mounted: their empty
+    mount points (and /.devbox) remain in the upper directory and must not become part of a layer.
     """
     container = Launch(
         name=_NAME,
@@ -163,9 +163,9 @@ def run(
 
 
 def _create_context(idmap: IdMap, work: str) -> InstanceContext:
-    """The directories of an instance, and the process that holds its namespaces."""
+    """Create the directories of an instance, and its holder."""
     init = programs.find("catatonit")
-    # An ordinary user's worker is root of the store's user namespace by now: the container's is one inside, same ids.
+    # An ordinary user's worker is root of the store's user namespace: the container's is nested, with the same ids.
     ids = (
         IdMap(rootless=True, uids=_map_identity(idmap.uids), gids=_map_identity(idmap.gids))
         if idmap.rootless
@@ -185,7 +185,7 @@ def _create_context(idmap: IdMap, work: str) -> InstanceContext:
 
 
 def _connect(context: InstanceContext, node: NetNode, host_ports: tuple[int, ...]) -> ProcessRef:
-    """Make the network, and its way out."""
+    """Create the network and its egress."""
     networks.make_bridge(context.holder, ipv6=networks.host_has_ipv6(), subnet=networks.get_subnet(node))
     return egress.start_egress(context, (), tuple(HostPort(port, node) for port in host_ports))
 
@@ -196,7 +196,7 @@ def _kill_holder(context: InstanceContext) -> None:
 
 
 def _map_identity(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
-    """The identity map of the same ids; a range may not reach over two of the outer map."""
+    """Return the identity map of the same ids; a range may not span two ranges of the outer map."""
     return tuple(Range(span.inside, span.inside, span.count) for span in ranges)
 
 

@@ -1,4 +1,4 @@
-"""Reach an instance's supervisor, starting one where there is none."""
+"""Connection to an instance's supervisor, which is started if needed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from devbox.host.paths import Paths
 from devbox.isolation.client import Client
 from devbox.isolation.namespaces import format_marker
 
-_PATIENCE = 60.0  # a loaded machine; one that can not start ends sooner, and that is noticed
+_PATIENCE = 60.0  # allows for a loaded host; a supervisor that fails to start exits earlier, which is detected
 _PAUSE = 0.002
-_SPAWN_PAUSE = 0.05  # while another holds the lock: a supervisor that starts, or what a killed one left
-_INHERITED = ("PATH", "DEVBOX_RUNTIME")  # of the environment; the rest of it is none of the supervisor's business
+_SPAWN_PAUSE = 0.05  # while another process holds the lock: a starting supervisor, or a remnant of a killed one
+_INHERITED = ("PATH", "DEVBOX_RUNTIME")  # environment variables that the supervisor inherits
 
 
 def connect_supervisor(paths: Paths, instance: str) -> Client | None:
-    """A connection to the running supervisor; None when there is none."""
+    """Return a connection to the running supervisor; None if there is none."""
     try:
         return Client(paths.socket(instance))
     except (FileNotFoundError, ConnectionError):
@@ -29,7 +29,7 @@ def connect_supervisor(paths: Paths, instance: str) -> Client | None:
 
 
 def ensure_supervisor(paths: Paths, instance: str) -> Client:
-    """A connection to the supervisor, which is started where needed, and adopts what a killed one left."""
+    """Return a connection to the supervisor; start one if needed, which adopts the state of a killed one."""
     client = connect_supervisor(paths, instance)
     if client is not None:
         return client
@@ -41,7 +41,7 @@ def ensure_supervisor(paths: Paths, instance: str) -> Client:
                 _kill_spawned(pid)
             return client
         ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended and os.waitstatus_to_exitcode(status) > 0:  # one that is killed was swept away by one that was faster
+        if ended and os.waitstatus_to_exitcode(status) > 0:  # exit by signal: killed by a faster supervisor's cleanup
             break
         if ended:
             time.sleep(_SPAWN_PAUSE)
@@ -53,15 +53,15 @@ def ensure_supervisor(paths: Paths, instance: str) -> Client:
 
 
 def build_supervisor_argv(paths: Paths, instance: str) -> list[str]:
-    """The command line of an instance's supervisor. One that is respawned has a number behind it."""
-    # -E -s -P: neither PYTHON* variables, a user's site directory nor files of the project change what it runs.
+    """Build the command line of an instance's supervisor. A respawn appends the number of kills."""
+    # -E -s -P: PYTHON* variables, the user's site directory and project files must not affect it.
     module = ["-E", "-s", "-P", "-m", "devbox.isolation.supervisor.supervisor"]
     return [sys.executable, *module, paths.home, paths.runtime, instance]
 
 
 def _kill_spawned(pid: int) -> None:
-    """End a supervisor that was started where another was faster: it must not come when that one has gone."""
-    os.kill(pid, signal.SIGKILL)  # a child that was not reaped yet
+    """Kill a supervisor that lost the start race: it must not take over once the winner has exited."""
+    os.kill(pid, signal.SIGKILL)  # an unreaped child
     os.waitpid(pid, 0)
 
 

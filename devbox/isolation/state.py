@@ -1,7 +1,7 @@
-"""What an instance's supervisor says about it: written by it alone, read by everyone, checked by the reader.
+"""State file of an instance: written only by its supervisor, verified by readers.
 
-`state.json` lies on tmpfs and carries the boot it belongs to. A reader that finds the supervisor dead looks at the
-containers' processes itself: what is written may be old, what is returned is true. Annotations as in `types`.
+`state.json` is on tmpfs and contains the boot id. If the supervisor is dead, readers check the containers' processes:
+the file may be outdated, the returned state is true. Annotations as in `types`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EXITING = 0x4  # PF_EXITING of the kernel's flags
 
 
 def identify(pid: int) -> ProcessRef | None:
-    """The process with this pid now; None when there is none (or only its zombie)."""
+    """Return the process with this pid; None if there is none or only a zombie."""
     from devbox.isolation.types import ProcessRef
 
     facts = _read_stat(pid)
@@ -37,21 +37,21 @@ def identify(pid: int) -> ProcessRef | None:
 
 
 def is_alive(process: ProcessRef) -> bool:
-    """Whether exactly this process still runs."""
+    """Return whether exactly this process still runs."""
     return identify(process.pid) == process
 
 
 def is_process_usable(process: ProcessRef) -> bool:
-    """Whether it is alive and has not begun to end.
+    """Return whether the process runs and is not exiting.
 
-    A container's pid 1 that was killed is alive until all in its pid namespace are reaped, which may take seconds;
-    nothing can enter meanwhile.
+    A killed pid 1 of a container stays alive until all processes in its pid namespace are reaped, which may take
+    seconds; nothing can enter the container meanwhile.
     """
     return is_usable(process.pid, process.start_time)
 
 
 def is_usable(pid: int, start_time: int) -> bool:
-    """`usable`, of a process by its two numbers."""
+    """Return `is_process_usable` of a process given by its two numbers."""
     facts = _read_stat(pid)
     if facts is None or facts[_STATE] in "ZX" or int(facts[_START_TIME]) != start_time:
         return False
@@ -59,11 +59,11 @@ def is_usable(pid: int, start_time: int) -> bool:
 
 
 def open_pidfd(pid: int) -> int | None:
-    """A descriptor of the process with this pid; None when there is none, as where a thread has that number by now."""
+    """Return a pidfd; None if the process is gone, including when a thread has reused the number."""
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):  # of a thread, by older and by newer kernels
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):  # for a thread, on older and newer kernels
             return None
         raise
 
@@ -80,7 +80,7 @@ FORMAT = 1
 
 LIVE = ("starting", "running")  # states in which a container may have a process, and keeps it
 
-_LISTS = ("names", "published", "containers", "guests")  # of an `InstanceState`: hundreds of things each
+_LISTS = ("names", "published", "containers", "guests")  # of an `InstanceState`: hundreds of items each
 
 _MOMENT = 1.0
 _PAUSE = 0.01
@@ -89,7 +89,7 @@ _ENDING_REASON = "it is ending: not all that ran in it is gone yet"
 
 
 class ContainerState(NamedTuple):
-    """One container, as `ps` shows it and as adoption needs it."""
+    """State of one container, for `ps` and for adoption."""
 
     name: str
     role: str
@@ -103,12 +103,12 @@ class ContainerState(NamedTuple):
     command: ProcessRef | None = None  # the supervised command inside it
     ports: tuple[PublishedPort, ...] = ()
     restarts: int = 0
-    crashes: int = 0  # restarts since it last ran for a stable while: above 0 it is not known to stay up
+    crashes: int = 0  # restarts since the last stable period: above 0, stability is not established
     exit_code: int | None = None
     reason: str = ""
     started_at: str | None = None
-    released: bool = True  # its supervised command may run (its setup is done, or it has none)
-    stopped: bool = False  # it was asked to end: whoever takes it over does not start it again
+    released: bool = True  # the supervised command may run (its setup is done, or there is none)
+    stopped: bool = False  # a stop was requested: a supervisor that adopts the container does not restart it
 
 
 class NetworkName(NamedTuple):
@@ -119,14 +119,14 @@ class NetworkName(NamedTuple):
 
 
 class NamedPublishedPort(NamedTuple):
-    """A published port and the container it belongs to."""
+    """A published port and the name of its container."""
 
     name: str
     publish: PublishedPort
 
 
 class OneShot(NamedTuple):
-    """A one-shot container, and the process that runs it."""
+    """A one-shot container and its client process."""
 
     name: str
     node: NetNode
@@ -134,11 +134,11 @@ class OneShot(NamedTuple):
     oci_id: str
     top: str
     reach: NetworkAccess = NetworkAccess()
-    joined: bool = False  # it shares the processes of another container, and has no pid 1 of its own
+    joined: bool = False  # shares another container's processes; has no pid 1 of its own
 
 
 class InstanceState(NamedTuple):
-    """Everything the supervisor knows that outlives it."""
+    """The supervisor's persistent state."""
 
     format: int
     boot: str
@@ -149,24 +149,24 @@ class InstanceState(NamedTuple):
     published: tuple[NamedPublishedPort, ...] = ()
     containers: tuple[ContainerState, ...] = ()
     guests: tuple[OneShot, ...] = ()
-    subnet: str = ""  # the first two numbers of the network's /16
-    led: tuple[int, ...] = ()  # ports of the host's loopback that the running pasta leads to
-    runtime: str = ""  # the OCI runtime, without which its containers can't be looked after
+    subnet: str = ""  # first two octets of the network's /16
+    led: tuple[int, ...] = ()  # ports of the host's loopback that the running pasta forwards to
+    runtime: str = ""  # the OCI runtime, required to manage its containers
     cgroups: str = ""  # the kind of control groups that its containers have,
-    group: str = ""  # and the one below which they have them: see `cgroups.settle`
-    respawner: ProcessRef | None = None  # what becomes the next supervisor when this one is killed
-    ending: bool = False  # it is going down, and its supervisor with it
-    companion: tuple[str, ...] = ()  # the program of this machine that runs as long as the instance
+    group: str = ""  # and their parent group: see `cgroups.join_instance_group`
+    respawner: ProcessRef | None = None  # becomes the next supervisor if this one is killed
+    ending: bool = False  # the instance and its supervisor are shutting down
+    companion: tuple[str, ...] = ()  # argv of the sidecar: a host program that runs as long as the instance
 
 
 def read_boot_id() -> str:
-    """The kernel's id of this boot."""
+    """Return the kernel's id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as source:
         return source.read().strip()
 
 
 class StateFile:
-    """The state file, as its one writer keeps it: what has not changed is not put into words again."""
+    """The state file of its only writer; the JSON of unchanged items is cached."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = paths.state(instance)
@@ -193,10 +193,9 @@ def _format_json(value: NamedTuple) -> str:
 
 
 def read_state_file(paths: Paths, instance: str) -> InstanceState | None:
-    """What was written last in this boot; None when there is nothing (another boot means stopped).
+    """Return the state last written in this boot; None if there is none (after a reboot nothing runs).
 
-    EngineError when it can't be understood: what runs is not known then, and nothing is claimed. `down` works all the
-    same.
+    Raises EngineError if the file cannot be parsed: the running containers are then unknown. `down` still works.
     """
     path = paths.state(instance)
     text = files.read_text(path)
@@ -217,12 +216,12 @@ def read_state_file(paths: Paths, instance: str) -> InstanceState | None:
 
 
 def load_container_state(plain: object) -> ContainerState:
-    """A row that a supervisor sent."""
+    """Return the container state from a supervisor's response."""
     return unpack(ContainerState, plain)
 
 
 def observe_state(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
-    """Whether a supervisor lives that has its ground, and the state as it really is."""
+    """Return whether a supervisor with its namespaces is alive, and the verified state."""
     state = read_state_file(paths, instance)
     if state is None:
         return False, None
@@ -236,10 +235,10 @@ def observe_state(paths: Paths, instance: str) -> tuple[bool, InstanceState | No
 
 
 def read_state(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
-    """`look`, as people and plans are to be told: a container whose pid 1 is ending runs no more.
+    """Return `observe_state` for users and plans: a container whose pid 1 is exiting counts as exited.
 
-    A supervisor writes an ordinary end down within a moment, which it is given here; where something in the container
-    can't be taken away, it hears of the end only later.
+    A supervisor records an ordinary exit within `_MOMENT`, which this function waits for; if a process in the container
+    cannot be killed, the supervisor learns of the exit later.
     """
     deadline = time.monotonic() + _MOMENT
     while True:
@@ -261,17 +260,17 @@ def _mark_ended(row: ContainerState) -> ContainerState:
 
 
 def has_namespaces(state: InstanceState) -> bool:
-    """Whether the namespaces stand that everything of it lives in."""
+    """Return whether the instance's namespaces still exist."""
     return state.holder is not None and is_alive(state.holder)
 
 
 def _verify_container(row: ContainerState, *, begun: Callable[[str], ProcessRef | None]) -> ContainerState:
-    """A row that nobody watches any more, set right. `begun` finds what its supervisor did not live to write down."""
+    """Correct the state of an unsupervised container. `begun` finds a process that the supervisor did not record."""
     if row.process is not None and is_alive(row.process):
-        state = "running" if row.state == "stopping" else row.state  # nobody is stopping it any more
+        state = "running" if row.state == "stopping" else row.state  # no supervisor is stopping it any more
         health = "none" if row.health == "none" else "starting"
         return row._replace(state=state, health=health, reason=row.reason or _UNSUPERVISED_REASON)
-    if row.state in ("exited", "dead", "created"):  # created: it was not begun, or waits for its time
+    if row.state in ("exited", "dead", "created"):  # created: not started, or waiting for its schedule
         return row
     if row.state == "starting" and (process := begun(row.name)) is not None:
         return row._replace(process=process)
@@ -280,7 +279,7 @@ def _verify_container(row: ContainerState, *, begun: Callable[[str], ProcessRef 
 
 
 def _find_started(paths: Paths, instance: str, name: str, holder: ProcessRef | None) -> ProcessRef | None:
-    """A container's pid 1 as its runtime wrote it down; None where there is none, or its number is another's by now."""
+    """Return a container's pid 1 from its runtime's pid file; None if there is none or its pid was reused."""
     text = (files.read_text(paths.pid_file(instance, name)) or "").strip()
     process = identify(int(text)) if text.isdigit() else None
     if process is None or holder is None:
@@ -293,7 +292,7 @@ def _find_started(paths: Paths, instance: str, name: str, holder: ProcessRef | N
 
 
 class ExecEntry(NamedTuple):
-    """What entering a running container takes."""
+    """Data for executing commands in a running container."""
 
     process: ProcessRef
     oci_id: str
@@ -305,11 +304,11 @@ class ExecEntry(NamedTuple):
     user: str
     groups: tuple[int, ...]
     needs: tuple[str, ...] = ()
-    group: str = ""  # the control group below which the container has its own
+    group: str = ""  # the parent of the container's control group
 
 
 def write_entry(path: str, entry: ExecEntry) -> None:
-    """Write an entry file. Its few lines are read without a JSON parser: see `enter`."""
+    """Write an entry file; its few lines are read without a JSON parser: see `exec`."""
     lines = [
         f"pid={entry.process.pid}",
         f"start_time={entry.process.start_time}",
@@ -324,13 +323,13 @@ def write_entry(path: str, entry: ExecEntry) -> None:
         f"groups={' '.join(map(str, entry.groups))}",
         f"needs={' '.join(entry.needs)}",
     ]
-    if any(end in line for line in lines for end in "\r\n"):  # it would be more lines, and they say what to run
+    if any(end in line for line in lines for end in "\r\n"):  # a line break would inject an entry
         raise EngineError(f"the working directory {entry.cwd!r} has a line end", remedy="give it another: workdir")
     files.write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 
 
 def require_process(pid: int) -> ProcessRef:
-    """A process that is known to run."""
+    """Return a process that is known to run; raise ProcessLookupError if it does not."""
     process = identify(pid)
     if process is None:
         raise ProcessLookupError(pid)

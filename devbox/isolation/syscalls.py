@@ -1,4 +1,4 @@
-"""Linux system calls that Python lacks. Each raises OSError that carries the call's name and what it was about."""
+"""Linux system calls that Python does not provide. Each raises OSError with the call's name and argument."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
 
-# These numbers are the same on every architecture: the calls are younger than the shared table.
+# Same numbers on every architecture: these calls are newer than the shared table.
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
@@ -64,7 +64,7 @@ class _OpenHow(ctypes.Structure):
 
 
 def open_inside(root: str, path: str, flags: int) -> int:
-    """Open `path` as a process would whose root is `root`: no link leads out of it. The descriptor."""
+    """Open `path` as a process with the root `root` would: no symlink escapes. Return the descriptor."""
     place = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         how = _OpenHow(flags=flags | os.O_CLOEXEC, resolve=_RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
@@ -75,12 +75,12 @@ def open_inside(root: str, path: str, flags: int) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Put this process into new namespaces."""
+    """Move this process into new namespaces."""
     _check(_libc.unshare(flags), f"unshare {flags:#x}")
 
 
 def setns(path: str) -> None:
-    """Join the namespace that `path` (such as /proc/PID/ns/net) stands for."""
+    """Join the namespace at `path` (such as /proc/PID/ns/net)."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.setns(fd, 0), "setns", path)
@@ -102,13 +102,13 @@ def detach(target: str) -> None:
 
 
 def clone_mount(source: str, *, recursive: bool) -> int:
-    """A file descriptor of a detached copy of the mount at `source`."""
+    """Return a descriptor of a detached copy of the mount at `source`."""
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags), "open_tree", source)
 
 
 def set_mount_attributes(tree: int, attributes: int, *, userns: int = 0, recursive: bool) -> None:
-    """Give a detached mount attributes; with MOUNT_ATTR_IDMAP the id map of a user namespace (a descriptor)."""
+    """Set attributes of a detached mount; with MOUNT_ATTR_IDMAP also the id map of a user namespace (a descriptor)."""
     request = _MountAttr(attr_set=attributes, userns_fd=userns)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     result = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", flags, ctypes.byref(request), ctypes.sizeof(request))
@@ -122,7 +122,7 @@ def attach_mount(tree: int, target: str) -> None:
 
 
 def sync_filesystem(path: str) -> None:
-    """Write everything of the file system that `path` lies on to the disk, and wait for it."""
+    """Flush the file system of `path` to disk, and wait."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.syncfs(fd), "syncfs", path)
@@ -131,12 +131,12 @@ def sync_filesystem(path: str) -> None:
 
 
 def copy_descriptor(pidfd: int, number: int) -> int:
-    """A copy of another process's descriptor `number`, closed on exec. It takes the right to trace that process."""
+    """Copy another process's descriptor `number`, close-on-exec. Requires permission to trace that process."""
     return _check(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0), "pidfd_getfd", str(number))
 
 
 def prctl(option: int, value: int) -> None:
-    """Set a property of this process that is one number."""
+    """Set a numeric property of this process."""
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
 
 
@@ -145,7 +145,7 @@ def _encode(value: str | None) -> bytes | None:
 
 
 def _check(result: int, call: str, path: str | None = None) -> int:
-    """A call's result, or its error."""
+    """Return a call's result, or raise its error."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{call}: {os.strerror(number)}", path)

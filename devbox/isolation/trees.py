@@ -1,4 +1,4 @@
-"""Directories whose files belong to the ids of a store: handled with the right to do so."""
+"""Operations on directories whose files belong to the ids of a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from devbox.isolation.types import IdMap
 
 
 def run_as_root(idmap: IdMap, work: Callable[[], None]) -> None:
-    """Do `work` as root of the store: root at once, an ordinary user in a child that dies with this process."""
+    """Run `work` as root of the store: directly as root, else in a child that dies with this process."""
     if not idmap.rootless:
         work()
         return
@@ -18,14 +18,14 @@ def run_as_root(idmap: IdMap, work: Callable[[], None]) -> None:
 
     parent = os.getpid()
 
-    def inside() -> None:
+    def run_inside() -> None:
         sandbox.enter(idmap, parent=parent)
         work()
 
-    forks.run_in_child(inside)
+    forks.run_in_child(run_inside)
 
 
 def remove(idmap: IdMap, path: str) -> None:
-    """Remove a tree. Quiet when there is none."""
+    """Remove a tree; no-op if missing."""
     if os.path.lexists(path):
         run_as_root(idmap, lambda: disk.remove(path))

@@ -1,7 +1,7 @@
-"""What the isolation core is told. Named tuples: the hot path can't afford dataclasses. JSON by `pack`, `unpack`.
+"""Input types of the isolation core. Named tuples: dataclasses are too slow for the hot path. JSON by `pack`, `unpack`.
 
-Everything here is already decided: paths are absolute, users are numbers, nothing is looked up again. Annotations are
-not deferred: `typing` would compile each of them when its class is made, and again when hints are asked for.
+All values are resolved: paths are absolute, users are numeric. Annotations are not deferred: `typing` would compile
+each of them when its class is created, and again for `get_type_hints`.
 """
 
 import functools
@@ -16,11 +16,11 @@ class Range(NamedTuple):
 
     inside: int
     outside: int
-    count: int  # type: ignore[assignment]  # tuple.count is not missed
+    count: int  # type: ignore[assignment]  # tuple.count is not needed
 
 
 class IdMap(NamedTuple):
-    """The user namespace of a store. `rootless`: made by an ordinary user through newuidmap."""
+    """The user namespace map of a store. `rootless`: created by an ordinary user through newuidmap."""
 
     rootless: bool
     uids: tuple[Range, ...]
@@ -30,9 +30,9 @@ class IdMap(NamedTuple):
 class Bind(NamedTuple):
     """A host directory or file in the container. `owner`/`group`: container root appears as these ids on disk.
 
-    `within`: the directory that the source must lie in, all links followed, at the moment it is mounted. `top`: a
-    directory of `upper/` and `work/`, made when missing, where what is written to a source that is a directory goes; a
-    source that is a file can't be written to then. `lowers`: unpacked layers, topmost first, instead of a source.
+    `within`: the directory that must contain the source when it is mounted, with symlinks resolved. `top`: the writable
+    layer (`upper/`, `work/`) over a source directory, created if missing; a source file becomes read-only. `lowers`:
+    unpacked layers, topmost first, instead of a source.
     """
 
     source: str
@@ -60,9 +60,9 @@ class ProcessSpec(NamedTuple):
 
 
 class SecurityProfile(NamedTuple):
-    """How tight. Capabilities without "CAP_", of which an added one stays though "ALL" are dropped.
+    """Capabilities and limits. Names without "CAP_"; an added capability stays even if "ALL" are dropped.
 
-    Limits None = unlimited; memory in bytes, cpus in cores.
+    A limit of None means unlimited; memory in bytes, cpus in cores.
     """
 
     add_capabilities: tuple[str, ...] = ()
@@ -70,14 +70,14 @@ class SecurityProfile(NamedTuple):
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
-    drop_capabilities: tuple[str, ...] = ()  # of Docker's default set
+    drop_capabilities: tuple[str, ...] = ()  # from Docker's default set
 
 
 class NetNode(NamedTuple):
-    """A container's place in the instance network. None instead of a NetNode: loopback only."""
+    """The addresses of a container in the instance network. None instead of a NetNode: loopback only."""
 
     address: str  # IPv4, "10.213.0.5"
-    address6: str  # IPv6 ULA, "" where the host has none
+    address6: str  # IPv6 ULA, "" if the host has no IPv6
 
 
 class ProcessRef(NamedTuple):
@@ -90,10 +90,10 @@ class ProcessRef(NamedTuple):
 class Launch(NamedTuple):
     """A container, ready to be started by `isolation.launch`."""
 
-    name: str  # in the instance; its host name
+    name: str  # unique in the instance; also its host name
     oci_id: str  # unique for the OCI runtime's root
     lowers: tuple[str, ...]  # unpacked layers, topmost first
-    top: str  # directory of `upper/` and `work/`, made when missing
+    top: str  # writable layer: directory of `upper/` and `work/`, created if missing
     process: ProcessSpec
     binds: tuple[Bind, ...] = ()
     tmpfs: tuple[str, ...] = ()
@@ -102,17 +102,17 @@ class Launch(NamedTuple):
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0
     init: bool = True  # wrap the process in an init as pid 1
-    host_ports: tuple[int, ...] = ()  # of the host's loopback: this container reaches them at the gateway's address
-    egress: tuple[str, ...] | None = None  # host names it may reach ("a.example", "*.b.example:443"); None: everything
-    aliases: tuple[str, ...] = ()  # further names it has while it runs, maybe together with others
+    host_ports: tuple[int, ...] = ()  # of the host's loopback, reachable for this container at the gateway's address
+    egress: tuple[str, ...] | None = None  # allowed host names ("a.example", "*.b.example:443"); None: unrestricted
+    aliases: tuple[str, ...] = ()  # additional names while it runs, possibly shared with other containers
     joins: ProcessRef | None = None  # pid 1 of a container whose processes, sockets and IPC it shares
-    directories: tuple[str, ...] = ()  # that it has, whether a layer holds them or not
-    digest: str = ""  # of its image: what the OCI runtime is told, and tells whoever asks it
+    directories: tuple[str, ...] = ()  # directories that exist even if no layer contains them
+    digest: str = ""  # the image's digest, as an annotation for the OCI runtime
     listens: tuple[int, ...] = ()  # TCP ports at which the supervisor listens for it: see `network.listening`
 
 
 class Probe(NamedTuple):
-    """A readiness probe the supervisor runs: exactly one of argv, http, tcp_port. Seconds."""
+    """A readiness probe of the supervisor: exactly one of argv, http, port. Times in seconds."""
 
     argv: tuple[str, ...] = ()
     http: str = ""
@@ -124,7 +124,7 @@ class Probe(NamedTuple):
 
 
 class PublishedPort(NamedTuple):
-    """A host port that leads to a container's port."""
+    """A host port that is forwarded to a container's port."""
 
     host: int
     address: str
@@ -133,7 +133,7 @@ class PublishedPort(NamedTuple):
 
 
 class SupervisedContainer(NamedTuple):
-    """A container as its supervisor keeps it: how to start it, probe it, restart it, and what `ps` says of it."""
+    """A container as managed by its supervisor: start, probe, restart policy, and data for `ps`."""
 
     launch: Launch
     role: str
@@ -145,55 +145,55 @@ class SupervisedContainer(NamedTuple):
     restart: str = "on-failure"  # "no" | "on-failure" | "always"
     probe: Probe | None = None
     ports: tuple[PublishedPort, ...] = ()
-    command: ProcessSpec | None = None  # supervised inside the standing container (role dev)
-    after_setup: bool = False  # hold `command` back until told that the setup has run
+    command: ProcessSpec | None = None  # supervised inside the running container (role dev)
+    after_setup: bool = False  # do not start `command` before the setup has run
     log: str = ""  # log file
-    needs: tuple[str, ...] = ()  # containers it was started after
-    schedule: str = ""  # of what is scheduled: five cron fields, in UTC
-    hidden: tuple[str, ...] = ()  # values that stand in no log
+    needs: tuple[str, ...] = ()  # containers that it was started after
+    schedule: str = ""  # five cron fields, in UTC, if scheduled
+    hidden: tuple[str, ...] = ()  # values to mask in logs
 
 
 class InstanceContext(NamedTuple):
-    """Where the containers of one instance run: all that a launch needs beside the container itself."""
+    """The environment of an instance's containers: everything that a launch needs except the container itself."""
 
     instance: str  # id: names the cgroup
-    run_dir: str  # the instance's runtime directory, reachable for everyone (0711), on tmpfs
+    run_dir: str  # the instance's runtime directory, world-accessible (0711), on tmpfs
     oci_root: str  # the OCI runtime's own state
     runtime: str  # path of the OCI runtime: crun, runc
     init: str  # path of catatonit
     idmap: IdMap
-    holder: ProcessRef  # whose user and network namespace the containers join
+    holder: ProcessRef  # the containers join its user and network namespaces
     hosts: str = ""  # file shown as /etc/hosts
     resolv: str = ""  # file shown as /etc/resolv.conf
-    cgroups: str = "none"  # what `cgroups.settle` said: "v1" | "hybrid" | "v2" | "none"
-    group: str = ""  # and below which group the containers' own ones are: "/devbox/HOME/INSTANCE"
+    cgroups: str = "none"  # from `cgroups.join_instance_group`: "v1" | "hybrid" | "v2" | "none"
+    group: str = ""  # parent of the containers' groups: "/devbox/HOME/INSTANCE"
 
 
 class PortRoute(NamedTuple):
-    """A published port and the container it leads to."""
+    """A published port and its container."""
 
     publish: PublishedPort
     node: NetNode
 
 
 class NetworkAccess(NamedTuple):
-    """How far a container reaches beyond the instance: ports of the host's loopback, host names (None: every one)."""
+    """A container's access beyond the instance: ports of the host's loopback, host names (None: unrestricted)."""
 
     host_ports: tuple[int, ...] = ()
     egress: tuple[str, ...] | None = None
 
 
 class HostPort(NamedTuple):
-    """A port of the host's loopback and a container that may reach it, at the gateway's address."""
+    """A port of the host's loopback and a container that may reach it at the gateway's address."""
 
     port: int
     node: NetNode
 
 
 def pack(value: Any) -> Any:
-    """A named tuple, deeply, as JSON-able dicts and lists.
+    """Convert a named tuple recursively to JSON-compatible dicts and lists.
 
-    What is as by default is left out: an older supervisor does not have to know a field that nobody uses.
+    Default values are omitted: an older supervisor need not know unused fields.
     """
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         defaults = getattr(value, "_field_defaults", {})
@@ -205,14 +205,14 @@ def pack(value: Any) -> Any:
 
 
 def unpack(cls: type[T], plain: Any) -> T:
-    """The named tuple that `pack` took apart. A field that the class lacks is a TypeError."""
-    hints = _get_hints(cls)  # type: ignore[arg-type]  # mypy: a class can be hashed all the same
+    """Rebuild the named tuple from `pack`'s result; raise TypeError for an unknown field."""
+    hints = _get_hints(cls)  # type: ignore[arg-type]  # a class is hashable
     return cls(**{name: _unpack_value(hints.get(name), item) for name, item in plain.items()})
 
 
 @functools.cache
 def _get_hints(cls: type) -> dict[str, Any]:
-    """Looking them up costs more than all the rest: a state has hundreds of the same few."""
+    """Return a class's type hints. Cached: the lookup dominates, and a state has hundreds of items of few classes."""
     return get_type_hints(cls)
 
 

@@ -1,4 +1,4 @@
-"""The images of all cells, each baked once. One that can't be made costs its own cells, not those of the others."""
+"""Images of all cells, each built once. A failed image affects only the cells that use it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from devbox.project import Project, apply, build_instance, observe_instance
 
 
 def merge_cells(wanted: Iterable[DesiredCell], resolved: Spec, *, by_lock: bool = False) -> Spec:
-    """The file with the images of its cells beside its own, under the names by which the lock knows them.
+    """Add the images of cells to the spec, under their names in the lockfile.
 
-    `by_lock`: whatever this machine has baked before.
+    `by_lock`: ignore versions of earlier builds on this host.
     """
     cells = list(wanted)
     images = matrix.merge_images((one.by_lock if by_lock else one.resolved.images, one.names) for one in cells)
@@ -27,7 +27,7 @@ def merge_cells(wanted: Iterable[DesiredCell], resolved: Spec, *, by_lock: bool 
 
 
 def bake(opened: Project, wanted: Iterable[DesiredCell], sink: Sink, *, locked: bool = False) -> dict[str, str]:
-    """Make what is missing. The cells (by name) that lack an image then, and why."""
+    """Build missing images. Returns the cells (by name) without an image, with the reason."""
     cells = list(wanted)
     if not cells:
         return {}
@@ -43,7 +43,7 @@ def bake(opened: Project, wanted: Iterable[DesiredCell], sink: Sink, *, locked: 
 
 
 def remember(opened: Project, wanted: Iterable[DesiredCell]) -> None:
-    """Keep what the cells are made from, so that it is not collected."""
+    """Record the images of the cells, which protects them from garbage collection."""
     cells = list(wanted)
     every = matrix.merge_images((one.resolved.images, one.names) for one in cells)
     images: dict[str, KeyedImage] = {name: key_image(name, every) for name in every}
@@ -53,17 +53,17 @@ def remember(opened: Project, wanted: Iterable[DesiredCell]) -> None:
 
 
 def _list_run_images(one: DesiredCell) -> tuple[str, ...]:
-    """The images that a cell's containers run, and what they are made from."""
+    """Return the images of a cell's containers and their ancestors."""
     return order.list_lineage((spec.image for spec in one.resolved.containers.values()), one.resolved.images)
 
 
 def _open_shared(opened: Project, cells: list[DesiredCell]) -> Project:
-    """Where it is recorded what all cells are made from."""
+    """Return the project that records the images of all cells."""
     return open_cell(opened, SHARED, released=any(one.against for one in cells))
 
 
 def _bake_all(shared: Project, resolved: Spec, sink: Sink, *, locked: bool) -> dict[str, str]:
-    """Bake until there is nothing left that can be; the images that can't, and why."""
+    """Build all images that can be built; return the failed ones, with the reason."""
     failed: dict[str, str] = {}
 
     def watch(event: Event) -> None:
@@ -89,7 +89,7 @@ def _bake_all(shared: Project, resolved: Spec, sink: Sink, *, locked: bool) -> d
 
 
 def _include_children(failed: dict[str, str], images: dict[str, ImageSpec]) -> dict[str, str]:
-    """The images that failed, and those that are made from them."""
+    """Add the images that are based on failed ones."""
     found = dict(failed)
     for name in order.list_lineage(images, images):
         parent = images[name].parent

@@ -1,4 +1,4 @@
-"""The cells of a project, each with the instance that it is and what the file wants in it."""
+"""Cells of a project, each with its instance and its spec."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from devbox.records.instance import InstanceRecords
 from devbox.records.tests import format_instance_name
 from devbox.records.trust import TrustRecord
 
-SHARED = ""  # the name of what all cells have in common: baked images, data that is ready
-NAME = "DEVBOX_CELL"  # the variable that tells a test where it runs
+SHARED = ""  # name for shared resources of all cells: built images, prepared service data
+NAME = "DEVBOX_CELL"  # variable with the name of a test's cell
 
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredCell:
-    """A cell, the instance it is, and what it consists of. `resolved` has its images by what is fixed of them.
+    """A cell with its instance and spec. `resolved` has pinned images.
 
-    `by_lock` has them by the lock alone; `names` are those of the images beside other cells' and in the lock, by what
-    the cell calls them.
+    `by_lock` has images pinned by the lockfile only; `names`: image label in the cell → name across all cells and in
+    the lockfile.
     """
 
     cell: Cell
@@ -46,27 +46,27 @@ class DesiredCell:
     by_lock: Mapping[str, ImageSpec]
     names: Mapping[str, str]
     against: ReleaseUnderTest | None = None
-    exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # need of the release → what it gives
+    exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # need of the release → exported variables
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What cells were read from: files and environment variables. `own`: of the project, but no input of its tests."""
+    """Inputs of cells: files and environment variables. `own`: project files that are not inputs of tests."""
 
     files: tuple[str, ...]
     variables: tuple[str, ...]
     own: tuple[str, ...]
-    lasting: bool  # whether nothing else can change what they are: no Dockerfile, no tarball
+    lasting: bool  # inputs cannot change in another way: no Dockerfile, no tarball
 
 
 def open_cell(opened: Project, name: str, *, released: bool = False) -> Project:
-    """The instance that a cell is, as a project: it has its own containers, volumes and records."""
+    """Return a cell's instance as a project, with its own containers, volumes and records."""
     key = ids.compute_cell_id(opened.id, format_instance_name(name, released=released))
     return replace(opened, id=key, records=InstanceRecords(opened.paths, key))
 
 
 def load_cells(opened: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple[Cell, ...]]:
-    """The file, and the cells of its matrix; `pinned`: none whose vars would change the image of a release."""
+    """Load the file and its matrix cells; `pinned`: no cells whose vars change the release image."""
     from devbox.envfile.load import load
 
     env = load(opened.root, file=opened.env_file)
@@ -75,13 +75,13 @@ def load_cells(opened: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple
 
 
 def read_matrix(env: EnvFile) -> Matrix:
-    """The matrix of a file; an empty one where it has none."""
+    """Return the matrix of a file; empty without one."""
     table = env.document.test.matrix if env.document.test else None
     return table.to_matrix() if table else Matrix()
 
 
 def _pin_axes(env: EnvFile, whole: Matrix) -> Matrix:
-    """The matrix with those axes at their own values of which another would make another image."""
+    """Fix the axes whose values affect the release image to their own value."""
     from devbox.envfile import load
     from devbox.envfile.stage_services import list_release_images
 
@@ -97,7 +97,7 @@ def _pin_axes(env: EnvFile, whole: Matrix) -> Matrix:
 
 
 def check_access(opened: Project, wanted: Iterable[DesiredCell]) -> list[DesiredCell]:
-    """The cells with what they may have of this machine. NotTrusted where the user has not allowed it."""
+    """Add the allowed host access to the cells. NotTrusted if it is not allowed."""
     check_grants(opened, load_file(opened))
     trust = TrustRecord(opened.paths, opened.id)
     found = []
@@ -115,16 +115,16 @@ def check_access(opened: Project, wanted: Iterable[DesiredCell]) -> list[Desired
 
 
 def pin_cell(wanted: DesiredCell) -> DesiredCell:
-    """The cell by what bakes have taken so far."""
+    """Pin the images of a cell to the versions of earlier builds."""
     return replace(wanted, resolved=locks.pin_images(wanted.resolved, wanted.project.store))
 
 
-_PLAIN = ""  # in the place of a cell's name: the file without the matrix
+_PLAIN = ""  # instead of a cell name: the file without its matrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class _CellSource:
-    """A cell as the file alone says it; of the file without the matrix, all of it."""
+    """A cell from the file alone, without the lockfile; for the file without its matrix, everything."""
 
     env: EnvFile
     project: Project
@@ -135,7 +135,7 @@ class _CellSource:
 def read(
     opened: Project, env: EnvFile, chosen: Iterable[Cell], *, against: ReleaseUnderTest | None = None
 ) -> tuple[list[DesiredCell], Sources]:
-    """What the chosen cells consist of, by the lock. What that calls their images, all cells of the file decide."""
+    """Resolve the chosen cells with the lockfile; image names depend on all cells of the file."""
     lock_file = Locks(build_instance(opened, env.name))
     lock, chosen = lock_file.read(), list(chosen)
     known = {cell.name: cell for cell in (*matrix.expand_cells(read_matrix(env)), *chosen)}
@@ -179,7 +179,7 @@ def _resolve_cell(opened: Project, env: EnvFile, name: str, against: ReleaseUnde
 def _add_needs(
     env: EnvFile, resolved: Spec, against: ReleaseUnderTest, credentials: Mapping[str, str]
 ) -> tuple[Spec, Mapping[str, Mapping[str, str]]]:
-    """A cell with what the release needs, where its processes are to run; and what that gives them."""
+    """Add the release's needs to a cell that runs its processes; also return their exports."""
     from devbox.envfile.stage_services import resolve_backing
 
     tests = resolved.tests
@@ -203,7 +203,7 @@ def _build_cell(
     against: ReleaseUnderTest | None,
 ) -> DesiredCell:
     tests = one.resolved.tests
-    assert tests is not None  # noqa: S101 - for mypy: `for_tests` gives nothing without them
+    assert tests is not None  # noqa: S101 - for mypy: set by `resolve_tests`
     spec = replace(tests.container, env={**tests.container.env, NAME: cell.name})
     resolved = replace(
         one.resolved,

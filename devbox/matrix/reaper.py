@@ -1,7 +1,7 @@
-"""A process that takes cells down when devbox can't: `python -m devbox.matrix.reaper HOME RUNTIME`, killed or not.
+"""Process that removes cells if devbox cannot: `python -m devbox.matrix.reaper HOME RUNTIME`.
 
-It is told which cells stand (`+ID`; `=ID` of one whose data stay) and which no longer do (`-ID`). When nobody tells it
-any more, what stands is taken down.
+Stdin names active cells (`+ID`; `=ID` keeps the data) and removed ones (`-ID`). At the end of stdin, also after a kill
+of devbox, active cells are removed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _INHERITED = ("PATH", "DEVBOX_RUNTIME")
 
 
 class CellReaper:
-    """The guardian of one run. Methods may be called from several threads."""
+    """Reaper process of one run. Methods are thread-safe."""
 
     def __init__(self, paths: Paths) -> None:
         read_end, self._tell = os.pipe()
-        module = ["-E", "-s", "-P", "-m", "devbox.matrix.reaper"]  # -P: never from the project's directory
+        module = ["-E", "-s", "-P", "-m", "devbox.matrix.reaper"]  # -P: never import from the project's directory
         env = {key: environ.get(key) for key in _INHERITED if environ.get(key)} | {"LANG": "C.UTF-8"}
         argv = [sys.executable, *module, paths.home, paths.runtime]
         try:
@@ -38,15 +38,15 @@ class CellReaper:
         self._lock = threading.Lock()
 
     def watch(self, instance: str, *, data: bool = False) -> None:
-        """Something of this instance is about to stand; its `data` stay when it goes."""
+        """Register an instance before its start; with `data`, its data is kept on removal."""
         self._send(f"{'=' if data else '+'}{instance}\n")
 
     def release(self, instance: str) -> None:
-        """Nothing of it stands any more, or it is to stay."""
+        """Unregister an instance that is removed, or to be kept."""
         self._send(f"-{instance}\n")
 
     def end(self) -> None:
-        """There is nothing to watch over any more; what was not released is taken down."""
+        """End the process; registered cells are removed."""
         os.close(self._tell)
         self._process.wait()
 
@@ -56,7 +56,7 @@ class CellReaper:
 
 
 def take_down(paths: Paths, instance: str, *, data: bool = False) -> None:
-    """Leave nothing of a cell: containers, data, records; or nothing but its `data`."""
+    """Remove a cell: containers, data and records; with `data`, keep the data."""
     if not any(
         map(os.path.isdir, (paths.project(instance), paths.instance_runtime(instance), paths.volumes(instance)))
     ):
@@ -68,7 +68,7 @@ def take_down(paths: Paths, instance: str, *, data: bool = False) -> None:
 
 
 def main() -> None:
-    """Listen to the end, then do what is left to do."""
+    """Read stdin to its end, then remove active cells."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     paths, standing = Paths(sys.argv[1], sys.argv[2]), dict[str, str]()
@@ -84,14 +84,14 @@ if __name__ == "__main__":
 
 
 def sweep(opened: Project, records: MatrixRecords) -> None:
-    """Take away what a killed run left. The caller holds the lock of the tests, so nobody runs any."""
+    """Remove the cells of a killed run. The caller holds the lock of the tests, so that no tests run."""
     for cell, what in records.list_standing().items():
         if what == RUNNING:
             _remove_cell(opened, records, cell)
 
 
 def remove_cells(opened: Project, sink: Sink, *, volumes: bool) -> None:
-    """For `down`: nothing of any cell runs any more; with `volumes`, nothing is known of tests either."""
+    """Remove all cells for `down`; with `volumes`, also the records of tests."""
     both = [MatrixRecords(opened.paths, opened.id, released=released) for released in (False, True)]
     if not (volumes or any(records.list_standing() for records in both)):
         return

@@ -1,7 +1,7 @@
-"""Tests against a release: which cells mean its image, what of the release runs in one, and what tests get beside it.
+"""Tests against a release: which cells use its image, and how tests reach the release.
 
-`inside`: the container of the tests has the release's image, to the byte; their own image is mounted at ROOT, to read.
-`client`: the tests run in their own image, and what the release runs stands beside them, started by its digest.
+`inside`: the tests run in the release's unmodified image, with their own image mounted read-only at ROOT. `client`: the
+tests run in their own image, next to the release's processes, started by digest.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from devbox.plan import identity
 from devbox.project import Project
 from devbox.records.releases import Releases
 
-ROOT = "/run/devbox/tests"  # the image of the tests, beside the release's
-BESIDE = "devbox.beside."  # with the name of a variable, a label of images: their paths for it where they are at ROOT
-VARIABLE = "DEVBOX_RELEASE"  # the digest that is under test
+ROOT = "/run/devbox/tests"  # mount point of the tests' image in the release's
+BESIDE = "devbox.beside."  # plus a variable: image label with its search paths, used with the image at ROOT
+VARIABLE = "DEVBOX_RELEASE"  # digest under test
 INSIDE, CLIENT = "inside", "client"
-_IMAGE = "image"  # the label of the release's image, and what the file calls it
+_IMAGE = "image"  # label of the release's image in the file
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseUnderTest:
-    """A release under test, its image ready to run."""
+    """A release under test, with its image."""
 
     release: Release
     image: BakedImage
 
 
 def find(opened: Project, identity: str) -> ReleaseUnderTest:
-    """The release of this id, ready to run."""
+    """Return the release with this ID and its image."""
     release = Releases(opened.paths, opened.id).find(identity)
     return ReleaseUnderTest(release=release, image=opened.store.load_by_digest(release.image))
 
@@ -49,7 +49,7 @@ def find(opened: Project, identity: str) -> ReleaseUnderTest:
 def add_release(
     resolved: Spec, tests: Tests, against: ReleaseUnderTest, exports: Mapping[str, Mapping[str, str]]
 ) -> Spec:
-    """A cell with the release in it. `exports`: what each need of the release gives."""
+    """Add the release to a cell. `exports`: variables of each need of the release."""
     spec = tests.container
     spec = replace(spec, env={**spec.env, **tests.release_env, VARIABLE: against.release.image})
     if tests.release == INSIDE:
@@ -71,7 +71,7 @@ def add_release(
 
 
 def _place_inside(spec: ContainerSpec) -> dict[str, ContainerSpec]:
-    """The tests in the release, whose rootfs is left as it is: their setup runs in their own image, which is beside."""
+    """Run the tests in the release's unmodified root; their setup runs in their own image, mounted next to it."""
     if spec.setup is None:
         own = Mount(kind="image", source=spec.image, target=ROOT, read_only=True)
         return {spec.name: replace(spec, mounts=(*spec.mounts, own))}
@@ -82,18 +82,18 @@ def _place_inside(spec: ContainerSpec) -> dict[str, ContainerSpec]:
 
 
 def name_setup(spec: ContainerSpec) -> str:
-    """The container that the setup of tests runs in, where it may not run in theirs."""
+    """Return the name of the setup container of tests that run in the release's image."""
     return f"{spec.name}-setup"
 
 
 def start(
     name: str, resolved: Spec, observed: Observed, against: ReleaseUnderTest, engine: Engine, store: ImageStore
 ) -> None:
-    """Start one container of a cell that the release is in, and see that what should be its image is."""
+    """Start one container of a cell with a release, and verify its image."""
     spec, instance = resolved.containers[name], resolved.instance
     seen = observed.containers.get(name)
     if seen is not None and seen.exit_code == 0 and spec.kind == "job":
-        return  # it did its work
+        return  # a completed job
     engine.start(instance, _build_request(spec, resolved, against, store))
     try:
         engine.wait_ready(instance, name)
@@ -158,7 +158,7 @@ def _build_request(spec: ContainerSpec, resolved: Spec, against: ReleaseUnderTes
 
 
 def merge_search_paths(tests: ImageConfig, release: ImageConfig) -> dict[str, str]:
-    """What makes programs of the tests' image be found beside the release's, after its own."""
+    """Return search paths that find programs of the tests' image after the release's own."""
     paths = {"PATH": tests.env.get("PATH", DEFAULT_PATH)} | {
         name.removeprefix(BESIDE): path for name, path in tests.labels.items() if name.startswith(BESIDE)
     }

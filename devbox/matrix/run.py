@@ -1,4 +1,4 @@
-"""One cell from nothing to its result, and nothing of it left: services, tests, what they wrote."""
+"""One cell run, from start to cleanup: services, tests, reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from devbox.records.tests import MatrixRecords
 
 
 class Clock:
-    """How long a cell was in which phase."""
+    """Durations of a cell's phases."""
 
     def __init__(self) -> None:
         self.phase = ""
@@ -39,19 +39,19 @@ class Clock:
         self._since = 0.0
 
     def begin(self, phase: str) -> None:
-        """A phase begins, and the one before it ends."""
+        """End the current phase and start another one."""
         self.stop()
         self.phase, self._since = phase, time.monotonic()
 
     def stop(self) -> None:
-        """The phase ends."""
+        """End the current phase."""
         if self.phase:
             self.phases[self.phase] = self.phases.get(self.phase, 0.0) + time.monotonic() - self._since
         self.phase = ""
 
 
 class CellLog:
-    """A cell's log. Where it can't be written, the tests go on without."""
+    """Log of a cell. Write errors do not fail the tests."""
 
     def __init__(self, path: str) -> None:
         self._to: IO[bytes] | None = None
@@ -60,7 +60,7 @@ class CellLog:
             self._to = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
 
     def write(self, line: str) -> None:
-        """Add a line."""
+        """Write a line."""
         if self._to is not None:
             try:
                 self._to.write(f"{line}\n".encode(errors="replace"))
@@ -68,7 +68,7 @@ class CellLog:
                 self.close()
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the log."""
         if self._to is not None:
             self._to.close()
         self._to = None
@@ -81,7 +81,7 @@ _LITTLE = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the cells of a run have in common. `slots`: so many test at once; `stopping`: no test begins any more."""
+    """Shared context of a run's cells. `slots`: parallel tests; `stopping`: no further test starts."""
 
     records: MatrixRecords
     guardian: CellReaper
@@ -90,11 +90,11 @@ class RunContext:
     slots: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)
     keep: bool = False
-    steps: Sink | None = None  # who is told of the steps that bring a cell up, instead of the board
+    steps: Sink | None = None  # receiver of step events of the cell's start, instead of the board
 
 
 class CellRun:
-    """One run of one cell. `run` is called once; `abort` may be called from another thread, at any moment."""
+    """One run of one cell. `run` is called once; `abort` from any thread at any time."""
 
     def __init__(self, wanted: DesiredCell, around: RunContext, *, reason: str) -> None:
         self.wanted = wanted
@@ -119,9 +119,9 @@ class CellRun:
         self._exit_code: int | None = None
 
     def run(self) -> CellResult:
-        """Run it to its result; nothing stands afterwards that is not to be kept. What is raised is a fault of devbox.
+        """Run the cell and remove everything not to be kept. An exception is a bug in devbox.
 
-        Then the guardian is not told that the cell has gone, and takes it down.
+        The reaper then still has the cell registered, and removes it.
         """
         cell, around = self.wanted.cell, self._around
         around.guardian.watch(self._instance.id)
@@ -153,12 +153,12 @@ class CellRun:
         )
 
     def abort(self) -> None:
-        """End everything in the cell now. What `run` waits for ends with it."""
+        """Stop everything in the cell at once, which also ends `run`."""
         with contextlib.suppress(DevboxError, OSError):
             self._engine.tear_down(self._instance, volumes=False)
 
     def bring_up(self) -> None:
-        """Start what does not run: services, then the container of the tests."""
+        """Start missing containers: services, then the tests' container."""
         own, release, resolved = self._spec.name, self.wanted.against, self._resolved
         if release is None:
             self._apply((own,))
@@ -179,27 +179,27 @@ class CellRun:
                 )
 
     def prepare(self) -> None:
-        """Bring up a cell that is new, its services ready for tests."""
+        """Bring up a new cell with prepared service data."""
         self._project.records.record_place(self._project.root, self._project.env_file)
         self._around.ready.provide(self.wanted, bring_up=self.bring_up, run=self._execute)
         self.bring_up()
 
     def _apply(self, names: tuple[str, ...]) -> Observed:
-        """Start these containers as the file says, with what they need; what was there before."""
+        """Start these containers and their needs; return the observation from before."""
         observed = observe_instance(self._project, self._resolved)
         made = diff.diff(self._resolved, observed, names=names, network=True)
         apply(self._project, made, self._resolved, observed, self._around.steps or self._show)
         return observed
 
     def _find_own_setup(self) -> tuple[str, ...]:
-        """The container whose setup is still to run for the tests, where that is one of its own."""
+        """Return the setup container of the tests if its setup is still to run."""
         name = release_under_test.name_setup(self._spec)
         if name not in self._resolved.containers:
             return ()
         return () if self._spec.name in self._engine.observe(self._instance).containers else (name,)
 
     def _run_phases(self) -> tuple[str, str]:
-        """The state the cell comes to, and why."""
+        """Run all phases; return the state of the cell and the reason."""
         try:
             self._begin_phase("prepare")
             with self._limit_time():
@@ -219,7 +219,7 @@ class CellRun:
             self._clock.stop()
 
     def _run_tests(self) -> tuple[str, str]:
-        """Run the command, again where it may be."""
+        """Run the command, with retries if allowed."""
         while not (self._around.stopping.is_set() or self._expired):
             self._attempts += 1
             self._begin_phase("test")
@@ -244,7 +244,7 @@ class CellRun:
     def _classify_failure(
         self, reason: str, details: str, *, state: str = "error", services: bool = False
     ) -> tuple[str, str]:
-        """What a failure is: the person's doing, the clock's, or what it seems. `services`: what they said may tell."""
+        """Classify a failure as interruption, timeout or `state`. `services`: append the services' logs."""
         if self._is_stopped():
             return "interrupted", "interrupted"
         if self._expired:
@@ -256,14 +256,14 @@ class CellRun:
         return state, reason
 
     def _log_services(self) -> None:
-        """The last lines of each service go into the cell's log: the services themselves go with the cell."""
+        """Append the last lines of each service, which is removed with the cell, to the cell's log."""
         names = tuple(name for name in self._resolved.containers if name != self._spec.name)
         with contextlib.suppress(DevboxError, OSError):
             for line in self._engine.read_logs(self._instance, names, follow=False, tail=_TAIL):
                 self._log_line(f"{line.container} | {line.text}")
 
     def _is_stopped(self) -> bool:
-        """Whether the run is being interrupted. A command may hear of Ctrl-C before devbox does."""
+        """True if the run is being interrupted. A command may get Ctrl-C before devbox does."""
         return self._around.stopping.wait(0.5 if self._exit_code == 130 else 0)  # noqa: PLR2004 - 128 + SIGINT
 
     def _explain_exit(self, code: int, kills: int) -> str:
@@ -275,13 +275,13 @@ class CellRun:
         return cause if code == _KILLED else f"{plain}, after a process of it was killed: {cause}"
 
     def _describe_full_disk(self) -> str:
-        """That there is no room where the cell writes, where that is so."""
+        """Return a note if the cell's disk is full."""
         place = self._project.paths.project(self._instance.id)
         facts = os.statvfs(place)
         return f"; no space is left on the disk of {place}" if facts.f_bavail * facts.f_frsize < _LITTLE else ""
 
     def _collect_reports(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The reports and coverage files that the tests wrote into their copy of the project."""
+        """Collect the reports and coverage files from the tests' copy of the project."""
         tests, spec = self._tests, self._resolved.containers[self._spec.name]
         workspace = next((mount for mount in spec.mounts if mount.kind == "workspace"), None)
         top, target = (workspace.top or spec.name, workspace.target) if workspace else (spec.name, "")
@@ -301,7 +301,7 @@ class CellRun:
         return reports, coverage
 
     def _clean_up(self, state: str) -> bool:
-        """Take down what is not to be kept; whether it still stands. A failed cell's data wait for `--shell`."""
+        """Remove what is not to be kept; True if the cell still runs. Data of a failed cell is kept for `--shell`."""
         around, key = self._around, self._instance.id
         if around.keep and state not in ("error", "interrupted"):
             around.records.mark(key, records.KEPT)
@@ -318,7 +318,7 @@ class CellRun:
         return False
 
     def _execute(self, argv: tuple[str, ...]) -> int:
-        """Run a command in the container of the tests; its exit code."""
+        """Run a command in the tests' container; return its exit code."""
         return self._engine.exec(self._instance, self._spec.name, argv, env={}, on_line=self._log_line)
 
     def _begin_phase(self, phase: str) -> None:
@@ -332,7 +332,7 @@ class CellRun:
         self._around.board(CellEvent(cell=self.wanted.cell.name, phase=phase, line=text, at=time.monotonic()))
 
     def _show(self, event: Event) -> None:
-        """What a step of the plan tells is told as the cell's."""
+        """Forward a step event as an event of the cell."""
         if isinstance(event, StepStarted) and event.op in ("start", "setup"):
             self._around.board(
                 CellEvent(
@@ -347,7 +347,7 @@ class CellRun:
 
     @contextlib.contextmanager
     def _limit_time(self) -> Iterator[None]:
-        """What lies within counts as time of the cell; when that is used up, everything in it is ended."""
+        """Count the block as cell time; stop everything in the cell when the time is used up."""
         if self._left is None:
             yield
             return
@@ -367,7 +367,7 @@ class CellRun:
 
     @contextlib.contextmanager
     def _open_log(self) -> Iterator[None]:
-        """The cell's place is emptied, and all that it prints goes into a file there."""
+        """Empty the cell's directory and log all output there."""
         if os.path.isdir(self._place):
             disk.remove(self._place)
         self._log = CellLog(f"{self._place}/log")
@@ -377,13 +377,13 @@ class CellRun:
             self._log.close()
 
     def _find_image(self) -> str:
-        """The digest of the image that the tests ran in."""
+        """Return the digest of the image of the tests."""
         release = self.wanted.against
         inside = release is not None and self._tests.release == release_under_test.INSIDE
         return release.image.digest if release and inside else self._find_digest(self._spec.image)
 
     def _describe_image(self, label: str) -> str:
-        """What an image is there for, and its digest."""
+        """Describe the purpose of an image, with its digest."""
         return ", ".join(
             filter(None, (building.describe_image(self.wanted.resolved.images[label]), self._find_digest(label)))
         )

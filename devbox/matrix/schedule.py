@@ -1,6 +1,6 @@
-"""The cells of a project looked at: what they depend on just now, which have to run, and why.
+"""Cells to run: their current inputs, the decision about each, and the reason.
 
-What cells are read from is remembered, so that a run in which nothing changed reads no env file.
+The inputs of cells are cached, so that an unchanged run reads no env file.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _PASSED = ("passed", "flaky")
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixRequest:
-    """What a person asked of the matrix. `jobs` 0: by cores and memory.
+    """Test request of the user. `jobs` 0: by cores and memory.
 
-    `writes`: the reports that are to be written, absolute; directories end with a slash. `proven`: the only cells whose
-    earlier result counts, where it is to become evidence; None for all.
+    `writes`: absolute paths of the reports to write; directories end with a slash. `proven`: if results become
+    evidence, the only cells whose earlier result counts; None for all.
     """
 
     expression: str = ""
@@ -42,13 +42,13 @@ class MatrixRequest:
     keep: bool = False
     locked: bool = False
     writes: tuple[str, ...] = ()
-    against: str = ""  # the id of a release
+    against: str = ""  # ID of a release
     proven: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellDecision:
-    """What happens to one cell: RUN, CACHED or SKIPPED."""
+    """Decision about one cell: RUN, CACHED or SKIPPED."""
 
     cell: Cell
     verdict: str
@@ -58,7 +58,7 @@ class CellDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixObservation:
-    """The cells as they are now. `tree`: the files of the project that count; `inputs` of each cell, by its name."""
+    """Current cells. `tree`: relevant project files; `inputs` by cell name."""
 
     known: CachedMatrix
     tree: Mapping[str, str]
@@ -66,7 +66,7 @@ class MatrixObservation:
 
 
 def read_known(opened: Project, records: MatrixRecords, *, release: str = "") -> MatrixObservation | None:
-    """The cells, where what they were read from has not changed."""
+    """Return the cells from the cache, or None if their sources changed."""
     known = records.read_cached_matrix(compute_reader_id())
     return _observe(opened, records, known) if known and known.release == release else None
 
@@ -74,7 +74,7 @@ def read_known(opened: Project, records: MatrixRecords, *, release: str = "") ->
 def record_cells(
     opened: Project, records: MatrixRecords, wanted: Iterable[DesiredCell], sources: Sources
 ) -> MatrixObservation:
-    """The cells as they were read just now, which is remembered."""
+    """Return the cells as just read, and cache them."""
     cells = list(wanted)
     known = CachedMatrix(
         project=cells[0].resolved.instance.name if cells else "",
@@ -92,13 +92,13 @@ def record_cells(
 
 
 def _list_outputs(wanted: Iterable[DesiredCell]) -> Iterator[str]:
-    """What the tests themselves write: no input, wherever else the same command has run."""
+    """Yield the tests' own outputs, which are not inputs."""
     for one in wanted:
         yield from map(os.path.normpath, (*one.tests.junit, *one.tests.coverage))
 
 
 def decide(seen: MatrixObservation, records: MatrixRecords, asked: MatrixRequest) -> list[CellDecision]:
-    """What happens to each cell, in the order of the file."""
+    """Decide about each cell, in file order."""
     cells = seen.known.cells
     ways = {
         f"-k {asked.expression}": matrix.select_cells(cells, asked.expression) if asked.expression else None,
@@ -112,12 +112,12 @@ def decide(seen: MatrixObservation, records: MatrixRecords, asked: MatrixRequest
 
 
 def has_changed(opened: Project, records: MatrixRecords, seen: MatrixObservation) -> bool:
-    """Whether files that count have changed since."""
+    """True if relevant files have changed since."""
     return _read_tree(opened, records, seen.known) != seen.tree
 
 
 def has_failed(seen: MatrixObservation, records: MatrixRecords) -> bool:
-    """Whether there is something for `--last-failed`."""
+    """True if `--last-failed` selects any cell."""
     return bool(_find_failed(seen.known.cells, records))
 
 
@@ -134,7 +134,7 @@ def _observe(opened: Project, records: MatrixRecords, known: CachedMatrix) -> Ma
 
 
 def _read_tree(opened: Project, records: MatrixRecords, known: CachedMatrix) -> dict[str, str]:
-    """The files that tests depend on. What devbox itself writes of them is no input."""
+    """Return the tests' input files, without files written by devbox."""
     but = (*known.but, *records.read_written())
     return source_tree.read(opened.root, known.patterns, but=but, record=records.files)
 
@@ -170,14 +170,14 @@ def _decide_cell(
 
 
 def _require_evidence(decided: CellDecision, asked: MatrixRequest) -> CellDecision:
-    """Run a cell again whose earlier result is known from files below DEVBOX_HOME alone."""
+    """Rerun a cell whose result is only known from files below DEVBOX_HOME."""
     if decided.verdict != CACHED or asked.proven is None or decided.cell.name in asked.proven:
         return decided
     return replace(decided, verdict=RUN, reason="no evidence of this host says that it passed", last=None)
 
 
 def _list_changed(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
-    """The files that differ; none where it is not known what they were."""
+    """Return the files that differ; empty if the earlier state is unknown."""
     if not before:
         return []
     return sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))

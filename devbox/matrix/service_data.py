@@ -1,4 +1,4 @@
-"""Data that services are ready for tests with: made once by whichever cell comes first, a copy for all others."""
+"""Prepared data of services: created once by the first cell, copied for all others."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from devbox.model import ids
 from devbox.plan import matrix, order
 
 _DIGITS = 16
-_KEPT = 16  # the newest
+_KEPT = 16  # newest copies to keep
 
 
 class ReadyData:
-    """The copies of one project. Methods may be called from several threads, for different cells."""
+    """Prepared data of one project. Methods are thread-safe for different cells."""
 
     def __init__(self, engine: Engine, project: str, files: Callable[[tuple[str, ...]], Mapping[str, str]]) -> None:
-        """`files` reads what globs of the project name."""
+        """`files` returns the digests of files by patterns."""
         self._engine = engine
         self._shared = ids.compute_cell_id(project, SHARED)
         self._files = files
@@ -34,9 +34,9 @@ class ReadyData:
     def provide(
         self, wanted: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
     ) -> None:
-        """Give a new cell its data, or make them in it. `bring_up` starts the cell, `run` a command in its tests.
+        """Provide a new cell's data, or create it there. `bring_up` starts the cell, `run` executes a command in it.
 
-        Where its services keep nothing in volumes, the commands run in every cell.
+        If its services have no volumes, the commands run in every cell.
         """
         ready = wanted.tests.ready
         if ready is None:
@@ -64,7 +64,7 @@ class ReadyData:
     def _make(
         self, wanted: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
     ) -> None:
-        assert wanted.tests.ready is not None  # noqa: S101 - for mypy: nobody comes here without
+        assert wanted.tests.ready is not None  # noqa: S101 - for mypy: checked by the caller
         bring_up()
         for command in wanted.tests.ready.commands:
             argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
@@ -77,7 +77,7 @@ class ReadyData:
                 )
 
     def _stop(self, wanted: DesiredCell) -> None:
-        """Nothing writes to the volumes from here on."""
+        """Stop everything that writes to the volumes."""
         instance, containers = wanted.resolved.instance, wanted.resolved.containers
         for name in self._engine.observe(instance).containers:
             if name not in containers or name == wanted.tests.container.name:
@@ -91,15 +91,15 @@ class ReadyData:
             return self._locks.setdefault(name, threading.Lock())
 
 
-_LARGEST = 1 << 28  # bytes of one file
-_MOST = 1000  # files of one cell
+_LARGEST = 1 << 28  # bytes per file
+_MOST = 1000  # files per cell
 _PIECE = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def collect(source: str, patterns: Iterable[str], target: str) -> tuple[str, ...]:
-    """Copy the regular files below `source` that the patterns name to the same paths below `target`; the copies."""
+    """Copy the regular files below `source` that match the patterns to `target`; return the copies."""
     wanted = [re.compile(translate_glob(os.path.normpath(pattern)), re.DOTALL) for pattern in patterns]
     if not wanted or not os.path.isdir(source):
         return ()
@@ -117,11 +117,11 @@ def collect(source: str, patterns: Iterable[str], target: str) -> tuple[str, ...
 
 
 def _walk_files(directory: int, prefix: str) -> Iterator[tuple[str, int, str]]:
-    """Path, descriptor of its directory and name of each file below, links and special files included."""
+    """Yield path, directory descriptor and name of each file below, including links and special files."""
     for name in sorted(os.listdir(directory)):
         try:
             inner = os.open(name, _DIRECTORY, dir_fd=directory)
-        except OSError:  # no directory, or one that this user may not look into
+        except OSError:  # not a directory, or not readable
             yield f"{prefix}{name}", directory, name
             continue
         try:
@@ -131,7 +131,7 @@ def _walk_files(directory: int, prefix: str) -> Iterator[tuple[str, int, str]]:
 
 
 def _copy_file(name: str, directory: int, target: str) -> bool:
-    """Copy a regular file that is not too large; whether it was one."""
+    """Copy a regular file within the size limit; return whether it was one."""
     try:
         source = os.open(name, _FILE, dir_fd=directory)
     except OSError:
@@ -143,7 +143,7 @@ def _copy_file(name: str, directory: int, target: str) -> bool:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "wb") as copy:
             left = facts.st_size
-            while left > 0 and (piece := data.read(min(left, _PIECE))):  # of one that grows, what it had
+            while left > 0 and (piece := data.read(min(left, _PIECE))):  # a growing file is cut at its initial size
                 left -= len(piece)
                 copy.write(piece)
     return True

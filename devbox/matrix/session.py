@@ -1,4 +1,4 @@
-"""One run of the cells that have to run: read the file, bake, start a crew, write down what came of each."""
+"""Test session: read the file, build images, run the cells in parallel and record each result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOBODY: Mapping[str, str] = {}
 
 @dataclass
 class Session:
-    """One run. `results` has the cells that were not begun, could not be, or have ended."""
+    """One session. `results` has skipped, failed and completed cells."""
 
     seen: MatrixObservation
     decided: list[CellDecision]
@@ -42,9 +42,9 @@ class Session:
     results: dict[str, CellResult] = field(default_factory=dict)
 
     def report_cells(self, board: MatrixSink, lacking: Mapping[str, str] = NOBODY) -> None:
-        """Tell who watches of the cells that are meant, and what of them is not begun.
+        """Report the selected cells and those that do not start.
 
-        `lacking`: cells without an image, and why. Cells that were left out are in the results alone.
+        `lacking`: cells without an image, with the reason. Deselected cells are only in the results.
         """
         now = time.monotonic()
         meant = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
@@ -58,7 +58,7 @@ class Session:
 
 
 def _build_skipped_result(decided: CellDecision, lacking: Mapping[str, str]) -> CellResult | None:
-    """The result of a cell that is not begun. What a cached one wrote when it passed is still there."""
+    """Return the result of a cell that does not run. Reports of a cached one still exist."""
     cell, last = decided.cell, decided.last
     if decided.verdict == RUN:
         return CellResult(cell=cell, state="error", reason=lacking[cell.name]) if cell.name in lacking else None
@@ -82,7 +82,7 @@ OnResult = Callable[[CellRun, CellResult], None]
 
 
 class WorkerPool:
-    """One crew for one run. Only the calling thread hands out results."""
+    """Worker pool of one session. Results are delivered in the calling thread only."""
 
     def __init__(self, around: RunContext, runs: Sequence[CellRun], *, jobs: int, fail_fast: bool) -> None:
         self._around = around
@@ -91,12 +91,12 @@ class WorkerPool:
         self._guard = threading.Lock()
         self._results: queue.SimpleQueue[tuple[CellRun, CellResult]] = queue.SimpleQueue()
         self._fail_fast = fail_fast
-        self._failed = ""  # the cell after whose failure none begins
+        self._failed = ""  # the failed cell that stops further starts
         self._hands = min(len(runs), jobs + 1 if jobs > 1 else jobs)
         self.interrupted = False
 
     def work(self, on_result: OnResult) -> None:
-        """Run all cells, and hand each result over as it comes."""
+        """Run all cells; deliver each result when it arrives."""
         left = len(self._waiting)
         for each in self._waiting:
             self._around.board(CellEvent(cell=each.wanted.cell.name, phase="waiting", at=time.monotonic()))
@@ -108,20 +108,20 @@ class WorkerPool:
             self._around.board(CellDone(result=result, at=time.monotonic()))
 
     def interrupt(self) -> None:
-        """Nothing begins any more, and what runs is ended, all of it at once. From a signal's handler."""
+        """Start no more cells and abort running ones in parallel. Called from a signal handler."""
         self.interrupted = True
         self._around.stopping.set()
-        with self._guard:  # the main thread, in which handlers run, never holds it
+        with self._guard:  # never held by the main thread, which runs handlers
             active = tuple(self._active)
         for run in active:
             threading.Thread(target=run.abort, daemon=True).start()
 
     def _run_worker(self) -> None:
-        """Take cells one after the other until there are none left."""
+        """Run waiting cells until none is left."""
         while (run := self._pop_next()) is not None:
             try:
                 result = self._check_skipped(run) or run.run()
-            except BaseException as error:  # noqa: BLE001 - the others go on; a cell without a result would hang all
+            except BaseException as error:  # noqa: BLE001 - a cell without a result would block the session
                 sentence = f"this is a fault of devbox: {type(error).__name__}: {error}"
                 result = CellResult(cell=run.wanted.cell, state="error", reason=sentence)
             with self._guard:
@@ -139,7 +139,7 @@ class WorkerPool:
             return run
 
     def _check_skipped(self, run: CellRun) -> CellResult | None:
-        """The result of a cell that is not begun any more."""
+        """Return the result of a cell that does not start any more."""
         blank = CellResult(cell=run.wanted.cell, state="skipped")
         if self._around.stopping.is_set():
             return replace(blank, reason="interrupted before it began")
@@ -148,22 +148,22 @@ class WorkerPool:
         return None
 
 
-_EACH = 512 << 20  # bytes that a cell is reckoned to need, with its services, where the file sets no limit
+_EACH = 512 << 20  # estimated bytes per cell with its services, without a memory limit in the file
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_HOLDS = 0.8  # of the memory that is free
+_HOLDS = 0.8  # of the available memory
 
 
 def run_session(
     opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink, board: MatrixSink
 ) -> Session:
-    """Run what has to run."""
+    """Run a test session."""
     with _lock_exclusively(opened, records, sink):
         session, wanted, lacking = _prepare(opened, records, asked, sink)
         session.report_cells(board, lacking)
         runs = [one for name, one in wanted.items() if name not in session.results]
         if runs:
             _run(opened, records, asked, session, runs, sink, board)
-            with suppress(OSError):  # the disk is full, which was said
+            with suppress(OSError):  # the disk is full, as already reported
                 _invalidate_changed(opened, records, session, runs, sink)
     return session
 
@@ -171,7 +171,7 @@ def run_session(
 def _invalidate_changed(
     opened: Project, records: MatrixRecords, session: Session, wanted: list[cells.DesiredCell], sink: Sink
 ) -> None:
-    """Where files changed while cells ran, it is not known which of them a cell saw: it runs again the next time."""
+    """Invalidate results if project files changed during the run: the cells run again next time."""
     if not schedule.has_changed(opened, records, session.seen):
         return
     sink(Note(text="files of the project changed while the tests ran: these cells run again the next time"))
@@ -183,7 +183,7 @@ def _invalidate_changed(
 
 @contextmanager
 def _lock_exclusively(opened: Project, records: MatrixRecords, sink: Sink) -> Iterator[None]:
-    """Nobody else runs tests of the project meanwhile, and what a killed run left is gone."""
+    """Lock the project's tests and remove the cells of a killed run."""
     with files.lock_file(records.lock, wait=False) as got:
         if got:
             with lock.lock_shared(opened.paths):
@@ -200,7 +200,7 @@ def _lock_exclusively(opened: Project, records: MatrixRecords, sink: Sink) -> It
 def _prepare(
     opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink
 ) -> tuple[Session, dict[str, cells.DesiredCell], dict[str, str]]:
-    """The cells that are to run, their images baked; and those that lack one, with the reason."""
+    """Build the images of the cells to run; also return the cells without an image, with the reason."""
     with lock_instance(opened, sink):
         release = release_under_test.find(opened, asked.against) if asked.against else None
         env, every = cells.load_cells(opened, pinned=release is not None)
@@ -218,7 +218,7 @@ def _prepare(
         if not asked.locked:
             complete_lock(opened, bake.merge_cells(wanted, load(opened)), sink)
         seen = schedule.record_cells(opened, records, wanted, sources)
-    # With its packages fixed, a cell may turn out to be one that passed. Others are what they were a moment ago.
+    # With pinned packages, a cell may match one that passed. Other decisions stay.
     again = schedule.decide(seen, records, asked)
     decided = [each if each.cell.name in fresh else first[each.cell.name] for each in again]
     session = Session(seen, decided, jobs=_count_jobs(asked, running))
@@ -226,7 +226,7 @@ def _prepare(
 
 
 def _demand(opened: Project, meant: list[cells.DesiredCell]) -> None:
-    """NotLocked where the lock does not fix all images of these cells."""
+    """Raise NotLocked unless the lockfile pins all images of these cells."""
     resolved = load(opened)
     names = dict.fromkeys(name for one in meant for name in one.names.values())
     baked = bake.merge_cells(meant, resolved)
@@ -255,7 +255,7 @@ def _run(
     sink: Sink,
     board: MatrixSink,
 ) -> None:
-    """Run the cells, and write down what comes of each at once."""
+    """Run the cells and record each result at once."""
     seen, reasons = session.seen, {each.cell.name: each.reason for each in session.decided}
 
     guardian = CellReaper(opened.paths)
@@ -285,7 +285,7 @@ def _run(
 
 
 def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, result: CellResult, sink: Sink) -> None:
-    """Write down what came of a cell. Where there is no room for that, what it left goes."""
+    """Record a cell's result. If the disk is full, remove the cell's remains and retry."""
     name = result.cell.name
     for last in (False, True):
         try:
@@ -302,7 +302,7 @@ def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, 
 
 
 def open_ready_data(opened: Project, records: MatrixRecords, tree: Mapping[str, str]) -> ReadyData:
-    """The data of services that are ready. `tree`: the files that tests depend on, where the file names no others."""
+    """Return the prepared data. `tree`: input files of the tests, used if the file names no patterns."""
 
     def read(patterns: tuple[str, ...]) -> Mapping[str, str]:
         if not patterns:
@@ -314,7 +314,7 @@ def open_ready_data(opened: Project, records: MatrixRecords, tree: Mapping[str, 
 
 @contextmanager
 def _handle_signals(crew: WorkerPool) -> Iterator[None]:
-    """Ctrl-C and requests to end interrupt the crew; a second one ends devbox, and the guardian does the rest."""
+    """Interrupt the pool on Ctrl-C or termination; a second signal ends devbox, and the reaper cleans up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         if crew.interrupted:

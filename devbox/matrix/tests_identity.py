@@ -1,6 +1,6 @@
-"""Which tests a project has just now: what evidence about a release is bound to.
+"""Identity of a project's current tests, to which evidence about a release is bound.
 
-Nothing of it is read from DEVBOX_HOME, and nothing depends on the machine.
+Independent of the host and of DEVBOX_HOME.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from devbox.records import lockfile
 
 
 class ReleaseTests:
-    """The tests against a release, as the file and the project have them now."""
+    """Current tests against a release, from the file and the project."""
 
     def __init__(self, opened: Project) -> None:
-        """Read the file. Raises EnvFileError, and UsageError for a file without [test]."""
+        """Load the file. Raises EnvFileError, and UsageError for a file without [test]."""
         self._opened = opened
         self._env, self._cells = cells.load_cells(opened, pinned=True)
         own = build_instance(opened, self._env.name)
         nobody = dict.fromkeys(list_credentials(self._env), "")
         tests = resolve_tests(self._env, instance=own, credentials=nobody).tests
-        assert tests is not None  # noqa: S101 - `for_tests` raises without them
+        assert tests is not None  # noqa: S101 - `resolve_tests` raises without them
         self._tests = tests
 
     def list_excluded(self, written: Iterable[str] = ()) -> tuple[str, ...]:
-        """Paths of the project that are none of the tests' files: the file and its lock, and what tests write.
+        """Return project paths that are not test files: the env file, its lockfile, and outputs of tests.
 
         `written`: reports of the run, relative to the project; directories end with a slash.
         """
@@ -44,7 +44,7 @@ class ReleaseTests:
         return tuple(sorted({self._opened.env_file, project.LOCAL_FILE, lock, *outputs, *written}))
 
     def compute_identity(self, but: Iterable[str]) -> TestsIdentity:
-        """What the tests are, leaving out the files `but`. Every file is read again."""
+        """Return the identity of the tests without the files `but`. Reads every file again."""
         return TestsIdentity(
             table=ids.compute_key(_select_table(self._env)),
             files=ids.compute_key(_read_files(self._opened.root, self._tests, but)),
@@ -58,7 +58,7 @@ def _list_names(found: Iterable[Cell]) -> Iterable[str]:
 
 
 def _select_table(env: EnvFile) -> object:
-    """What the file says that tests depend on; images are not part of it."""
+    """Return the tables that tests depend on, without images."""
     document = env.document
     plain = document.model_dump(mode="json", include={"vars", "test", "service"})
     tests = plain["test"]
@@ -67,5 +67,5 @@ def _select_table(env: EnvFile) -> object:
 
 
 def _read_files(root: str, tests: Tests, but: Iterable[str]) -> dict[str, str]:
-    with tempfile.TemporaryDirectory(prefix="devbox-") as place:  # no record of earlier looks counts
+    with tempfile.TemporaryDirectory(prefix="devbox-") as place:  # bypass all digest caches
         return source_tree.read(root, tests.input_globs, but=but, record=f"{place}/files.json")

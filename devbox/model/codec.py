@@ -1,4 +1,4 @@
-"""Models to plain JSON values and back. Unknown and missing keys are errors: a state file is never half understood."""
+"""Conversion between models and plain JSON values. Unknown and missing keys are errors: no partial loads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = typing.TypeVar("T")
 
 
 class CodecError(ValueError):
-    """A stored value does not have the shape its model asks for."""
+    """A stored value does not have the shape of its model."""
 
 
 def dump(value: Any) -> Any:
-    """A model as dicts, lists and scalars. Variants of a union carry their class variable `op`."""
+    """Convert a model to dicts, lists and scalars. Variants of a union include their class variable `op`."""
     if dataclasses.is_dataclass(value):
         plain = {f.name: dump(getattr(value, f.name)) for f in dataclasses.fields(value)}
         if tag := getattr(type(value), "op", None):
@@ -31,7 +31,7 @@ def dump(value: Any) -> Any:
 
 
 def load(cls: type[T], plain: Any) -> T:
-    """The model `cls` from what `dump` gave."""
+    """Load the model `cls` from the result of `dump`."""
     return typing.cast("T", _load(cls, plain))
 
 

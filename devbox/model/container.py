@@ -1,4 +1,4 @@
-"""What a container is, whatever its role: the one noun that roles expand to and engines run."""
+"""Container model for all roles: roles expand to it, engines run it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """Something mounted into a container. `source` is a volume's or a cache's name, else a host path.
+    """A mount of a container. `source` is the name of a volume or cache, else a host path.
 
-    A "cache" is shared by all projects' builds; "scratch" is a directory of devbox's own, which is root's inside;
-    "control" is one that is root's inside also where its file system has no id-mapped mounts, as that of /etc may; an
-    "image" is the root of another image, to read. Of what is `private` the container sees the source as it is, and what
-    it changes is its own: it goes with its top. `top` names a container that ran before, whose changes are taken over:
-    those of its root lie over an image, those of the same private mount are gone on with.
+    A "cache" is shared by all builds of a project; "scratch" is a devbox directory owned by root inside; "control" is
+    the same on file systems without id-mapped mounts, as /etc may be; an "image" is the read-only root of another
+    image. A `private` mount shows the source; changes are kept in the container's writable layer. `top` names an
+    earlier container whose changes are included: those of its root over an image, those of the same private mount as
+    its continuation.
     """
 
     kind: str  # "workspace" | "volume" | "bind" | "tmpfs" | "cache" | "scratch" | "control" | "image"
@@ -44,9 +44,9 @@ class Health:
     http: str = ""
     tcp: bool = False
     port: int = 0  # for http and tcp
-    interval: float = 10.0  # once healthy; before that devbox probes fast
+    interval: float = 10.0  # once healthy; before, devbox probes frequently
     timeout: float = 5.0
-    retries: int = 3  # failures in a row before healthy becomes unhealthy
+    retries: int = 3  # consecutive failures before a healthy container becomes unhealthy
     start_period: float = 60.0  # not ready by then: `up` fails
 
 
@@ -61,18 +61,18 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Isolation:
-    """How tight the container is."""
+    """Isolation settings of a container."""
 
     preset: str = "integrated"  # "integrated" | "isolated"
     network: str = "project"  # "project" | "none"
-    capabilities: tuple[str, ...] = ()  # beside Docker's default set: "NET_ADMIN"; taken away: "-NET_RAW", "-ALL"
+    capabilities: tuple[str, ...] = ()  # added to Docker's default set: "NET_ADMIN"; dropped: "-NET_RAW", "-ALL"
     read_only: bool = False
-    egress: tuple[str, ...] | None = None  # host names within reach: "a.example", "*.b.example:443"; None: every one
+    egress: tuple[str, ...] | None = None  # reachable host names: "a.example", "*.b.example:443"; None: unrestricted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
-    """Where a secret comes from, and how it is given: as a variable, or as a file at this path."""
+    """The source of a secret, and its destination: a variable, or a file at this path."""
 
     reference: str  # "env:…", "file:…", "cmd:…"; fetched at start
     file: str = ""
@@ -80,7 +80,7 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Commands run in the started container when `inputs` (globs below the workspace) changed or its top is new."""
+    """Commands run in the started container if `inputs` (workspace globs) changed or its writable layer is new."""
 
     commands: tuple[str | tuple[str, ...], ...]
     inputs: tuple[str, ...]
@@ -89,34 +89,34 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
-    """A container of an instance, completely resolved but for generated credentials (`{{…}}` never remains).
+    """A container of an instance, completely resolved except for generated credentials (`{{…}}` never remains).
 
-    Where its image is one of a registry, `command`, `user`, `workdir` and `stop_signal` may be empty: the image's own.
+    With a registry image, `command`, `user`, `workdir` and `stop_signal` may be empty: the image's own apply.
 
-    `command` is what pid 1's init runs (nothing in an `idle` one, which waits for calls); a `supervised` command runs
-    inside an already standing container and may crash without taking it down (role dev). `keep_top` keeps the writable
-    top over `down` until the image changes.
+    `command` is run by pid 1's init (none in an `idle` container, which waits for exec calls); a `supervised` command
+    runs inside the running container and may crash without stopping it (role dev). `keep_top` keeps the writable layer
+    across `down` until the image changes.
     """
 
     name: str  # unique in the instance; also its host name
     label: str  # as in the file: "dev", "service.db"
     role: str
-    image: str  # name of an ImageSpec of the same Resolved
+    image: str  # name of an ImageSpec of the same Spec
     kind: str = "service"  # "service" | "job" | "scheduled": a job that runs at its times
-    schedule: str = ""  # of what is scheduled: five cron fields, in UTC
+    schedule: str = ""  # five cron fields, in UTC, if scheduled
     command: tuple[str, ...] = ()
     supervised: tuple[str, ...] = ()
-    idle: bool = False  # it has no command: pid 1 sleeps, and what is wanted of it is executed inside
+    idle: bool = False  # without a command: pid 1 sleeps, and commands are executed inside
     env: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, Secret] = field(default_factory=dict)  # by the variable, or the name of the file
+    secrets: dict[str, Secret] = field(default_factory=dict)  # by variable, or by file name
     user: str = "root"
     workdir: str = "/"
     mounts: tuple[Mount, ...] = ()
     ports: tuple[Port, ...] = ()
     needs: tuple[str, ...] = ()  # container names
-    aliases: tuple[str, ...] = ()  # further names while it runs; several containers may share one
+    aliases: tuple[str, ...] = ()  # additional names while it runs; several containers may share one
     health: Health | None = None
-    image_health: bool = False  # without a probe of its own, the image's counts
+    image_health: bool = False  # use the image's probe, for lack of its own
     restart: str = "on-failure"  # "no" | "on-failure" | "always"
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0
@@ -127,8 +127,8 @@ class ContainerSpec:
     where: str = ""  # file:line of its table
 
 
-EVERY = "*"  # the value of a grant without a bound
-# What a grant of each kind allows; `{}` is its value.
+EVERY = "*"  # the value of an unlimited grant
+# Effect of a grant by kind; `{}` is its value.
 _TEXTS = {
     "preset": "the host's proxy, CA, git and SSH agent settings",
     "network": "the network of the {} with its other containers",
@@ -147,7 +147,7 @@ _TEXTS = {
     "cpus": "{} cores",
     "pids": "{} processes",
 }
-# What it allows without a bound.
+# Effect of an unlimited grant.
 _UNBOUNDED = {
     "egress": "connections to every host, the internet included",
     "memory": "no limit on memory",
@@ -159,7 +159,7 @@ _LIMITS = ("memory", "cpus", "pids")
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """`subject` is a container, an image, a stage or a file, as the env file names it. `where` is its file:line."""
+    """A permission of the env file. `subject`: a container, image, stage or file, by its name; `where`: file:line."""
 
     subject: str
     kind: str
@@ -168,13 +168,13 @@ class Grant:
 
     @property
     def text(self) -> str:
-        """The grant in words, such as `connections to every host`."""
+        """The grant as a phrase, such as `connections to every host`."""
         if self.value == EVERY:
             return _UNBOUNDED[self.kind]
         return _TEXTS[self.kind].format(self.value)
 
     def is_covered_by(self, other: Grant) -> bool:
-        """True if whoever accepted `other` accepted this one, too."""
+        """True if accepting `other` implies accepting this grant."""
         if (self.subject, self.kind) != (other.subject, other.kind):
             return False
         if self.kind in _LIMITS and self.value != EVERY:

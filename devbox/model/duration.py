@@ -12,7 +12,7 @@ def format_duration(seconds: float) -> str:
         count, rest = divmod(rest, size)
         if count:
             parts.append(f"{count} {unit}")
-        if parts and (len(parts) == 2 or not count):  # noqa: PLR2004 - a third unit says nothing
+        if parts and (len(parts) == 2 or not count):  # noqa: PLR2004 - at most two units
             break
     return " ".join(parts) or "0 s"
 
@@ -23,7 +23,7 @@ _HOUR = 3600.0
 
 
 def format_elapsed(seconds: float) -> str:
-    """`0.04 s`, `41.2 s`, `2 min 05 s`, `3 h 07 min`."""
+    """Format an elapsed time: `0.04 s`, `41.2 s`, `2 min 05 s`, `3 h 07 min`."""
     if seconds < _EXACT_BELOW:
         return f"{seconds:.2f} s"
     if seconds < _MINUTE - 0.05:

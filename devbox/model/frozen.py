@@ -1,7 +1,7 @@
-"""The standard library's `dataclass(frozen=True, kw_only=True)`, whose methods are written once.
+"""Fast replacement for `dataclass(frozen=True, kw_only=True)` with methods shared by all classes.
 
-The library compiles six methods for each class: half a millisecond, and most commands load a hundred classes (ADR 46).
-The rest is the library's own: `field`, `fields`, `replace`, `asdict`, `is_dataclass`.
+The standard library compiles six methods per class: half a millisecond, and most commands load a hundred classes (ADR
+46). Everything else is the library's own: `field`, `fields`, `replace`, `asdict`, `is_dataclass`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ __all__ = ["dataclass"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from dataclasses import dataclass  # what type checkers know
+    from dataclasses import dataclass  # for type checkers
 else:
 
     def dataclass(*, frozen: bool, kw_only: bool) -> Callable[[type], type]:
-        """Make a class a frozen dataclass that takes keywords only. TypeError where another kind is asked for."""
+        """Make a class a frozen, keyword-only dataclass; raise TypeError for other options."""
         if not (frozen and kw_only):
             raise TypeError("only frozen dataclasses that take keywords only; others by the standard library")
         return _make_frozen
 
 
 class _Shape(NamedTuple):
-    """What the methods need to know of a class."""
+    """The field data of a class for its methods."""
 
     names: frozenset[str]
     defaults: dict[str, Any]
     factories: dict[str, Callable[[], Any]]
-    key: Callable[[Any], Any]  # gives what makes instances equal
+    key: Callable[[Any], Any]  # returns the values that determine equality
     shown: tuple[str, ...]
 
 
@@ -51,7 +51,7 @@ def _make_frozen(cls: type) -> type:
 
 
 class _Methods:
-    """What every class gets."""
+    """The methods of every class."""
 
     __shape__: _Shape
 

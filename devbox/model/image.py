@@ -1,10 +1,10 @@
-"""What an image is made from, and what a baked one is.
+"""Image model: image specs, their keyed steps, and built images.
 
 An `ImageSpec` is a chain of steps on top of a parent image of the same file. Every step becomes one OCI layer, keyed by
-the key of everything below it plus its own inputs; an image's key is the key of its last step plus its config.
+the key of everything below plus its own inputs; an image's key is the key of its last step plus its config.
 
-What a step installs is an input, too, once it is known: `pins` are the versions of packages that the lock gives it
-(None where the lock has no entry yet), `prefer` those that are to be taken while they can be had.
+Installed packages become an input once known: `pins` are the locked versions (None without a lock entry), `prefer` are
+versions to use while they are available.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class FromRegistry:
-    """The first layers of an image: those of one of a registry. `pins` is its digest by its reference."""
+    """The first layers of an image, from a registry image. `pins` is its digest by reference."""
 
     op: ClassVar[str] = "image"
     reference: str
@@ -43,13 +43,13 @@ class FromRegistry:
 
 @dataclass(frozen=True, kw_only=True)
 class FromDockerfile:
-    """The first layers of an image: what a Dockerfile makes.
+    """The first layers of an image, built from a Dockerfile.
 
-    `content` is the digest of the file and its context, "" until they were looked at, in the project at `root`, without
-    its lock, which lies at `lock`. `FROM` of the name `base` is the image below, which has the config `base_config`.
-    `begins`: the registries' images that it begins with, by their names in it; `pins`: their digests; `prefer`: digests
-    of some of them, where the lock lacks others. `files`: the kind and first digits of everything in the context by its
-    path, and of the Dockerfile itself at ""; empty where there are too many to name them in a reason.
+    `content` is the digest of the file and its context, "" until computed, in the project at `root`, excluding its
+    lockfile `lock`. `FROM` of the name `base` is the image below, with config `base_config`. `begins`: its base images
+    in registries, by name; `pins`: their digests; `prefer`: digests of some of them, if others are unlocked. `files`:
+    kind and first digits of every context entry by path, and of the Dockerfile at ""; empty if there are too many for a
+    reason.
     """
 
     op: ClassVar[str] = "dockerfile"
@@ -72,7 +72,7 @@ class FromDockerfile:
 class FromTarball:
     """The first layers of an image: a root file system in a tarball, or an image in an archive.
 
-    `content` is the digest of the file, "" until it was looked at, in the project at `root`.
+    `content` is the digest of the file, "" until computed, in the project at `root`.
     """
 
     op: ClassVar[str] = "tarball"
@@ -87,7 +87,7 @@ class Packages:
 
     op: ClassVar[str] = "packages"
     names: tuple[str, ...]
-    purge: tuple[str, ...] = ()  # paths removed from the same layer (what the service does not need)
+    purge: tuple[str, ...] = ()  # paths removed from the same layer (not needed by the service)
     pins: dict[str, str] | None = None
     prefer: dict[str, str] = field(default_factory=dict)
 
@@ -101,7 +101,7 @@ class Run:
     env: dict[str, str] = field(default_factory=dict)
     caches: dict[str, str] = field(default_factory=dict)  # cache name → path in the container; never in the layer
     pins: dict[str, str] | None = None  # "curl" of the distribution, "pip:flask", "npm:typescript"
-    output: str = ""  # what `[build]` put out, copied below: packages that lie there are the project's own, not pinned
+    output: str = ""  # output of `[build]` below: packages in it are the project's own, not pinned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +110,15 @@ class Files:
 
     op: ClassVar[str] = "files"
     contents: dict[str, str]  # absolute path → text
-    modes: dict[str, int] = field(default_factory=dict)  # absolute path → permission bits; 0o644 where absent
+    modes: dict[str, int] = field(default_factory=dict)  # absolute path → permission bits; default 0o644
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """What `[build]` put out, copied into the image, owned by root.
+    """Output of `[build]`, copied into the image, owned by root.
 
-    `paths`: path among the output → place in the image; a directory's content goes into that place, a file becomes it
-    (or goes into it, where it ends with "/"). `output` is the diff id of the output, "" until it is known.
+    `paths`: path in the output → place in the image; a directory's content is copied into the place, a file to the
+    place (or into it, if it ends with "/"). `output` is the diff id of the output, "" until known.
     """
 
     op: ClassVar[str] = "copy"
@@ -126,23 +126,23 @@ class Copy:
     output: str = ""
 
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of images that set none
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # for images that set none
 
 BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | Run | Files | Copy
 
-# Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
-# packages are cleaned up after.
+# Part of every step's key. Increment it when the same step produces another layer: exclusions of a bootstrap, cleanup
+# after packages.
 _BAKER = 2
-_BAKERS = {"dockerfile": 3}  # of steps that have one of their own
-_VERSIONS = ("pins", "prefer")  # no part of the key where there are none
-_PLACES = ("root", "lock", "begins", "files")  # no part of the key: where something lies, and what others already say
-_FOLLOWING = {"run": ("output",)}  # no part of the key of these steps: what is below them has it
-_ADDED = ("labels", "volumes")  # came to configs later: no part of the key where there are none
+_BAKERS = {"dockerfile": 3}  # of steps with a version of their own
+_VERSIONS = ("pins", "prefer")  # not part of the key if empty
+_PLACES = ("root", "lock", "begins", "files")  # not part of the key: locations, and data covered by other fields
+_FOLLOWING = {"run": ("output",)}  # not part of the key of these steps: included in the step below
+_ADDED = ("labels", "volumes")  # added to configs later: not part of the key if empty
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """The OCI image config's run-time part. In a spec on an image of a registry, what is "" is left to that image."""
+    """Run-time part of the OCI image config. On a registry image, "" means the image's own value."""
 
     env: dict[str, str] = field(default_factory=dict)
     entrypoint: tuple[str, ...] = ()
@@ -150,26 +150,26 @@ class ImageConfig:
     workdir: str = "/"
     user: str = "root"
     stop_signal: str = "TERM"
-    exposed: tuple[str, ...] = ()  # ports it listens on: "5432/tcp"; for people, nothing is published by it
+    exposed: tuple[str, ...] = ()  # ports it listens on: "5432/tcp"; informational, not published
     health: Health | None = None
     labels: dict[str, str] = field(default_factory=dict)
-    volumes: tuple[str, ...] = ()  # directories that a container has, whether a layer holds them or not
+    volumes: tuple[str, ...] = ()  # directories that exist in a container even if no layer contains them
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """One image of the file: a parent (by name, in the same `Resolved`) and steps on top of it."""
+    """One image of the file: a parent (by name, in the same `Spec`) and steps on top of it."""
 
     name: str  # "base.py", "dev", "service.db"
     parent: str | None
     steps: tuple[BakeStep, ...]
     config: ImageConfig
-    recipe: str = ""  # the recipe it comes from
+    recipe: str = ""  # the recipe that it comes from
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyedStep:
-    """A step with its identity. `describe` is one line for people: `packages git, less`."""
+    """A step with its identity. `describe` is one line for users: `packages git, less`."""
 
     key: str
     step: BakeStep
@@ -178,7 +178,7 @@ class KeyedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyedImage:
-    """An image with its whole chain, parents' steps included, lowest first."""
+    """An image with its whole chain, including parents' steps, lowest first."""
 
     name: str
     key: str
@@ -209,7 +209,7 @@ class BakedImage:
 
 
 def key_image(name: str, images: dict[str, ImageSpec]) -> KeyedImage:
-    """The image `name` with the keys of its whole chain. Pure; `images` is by name and acyclic."""
+    """Return the image `name` with the keys of its whole chain. Pure; `images` is by name and acyclic."""
     spec = images[name]
     below = key_image(spec.parent, images).chain if spec.parent else ()
     chain = list(below)
@@ -219,19 +219,19 @@ def key_image(name: str, images: dict[str, ImageSpec]) -> KeyedImage:
 
 
 def build_keyed_image(name: str, chain: Sequence[KeyedStep], config: ImageConfig) -> KeyedImage:
-    """The image of a chain, with its key."""
+    """Return the image of a chain, with its key."""
     plain = {name: value for name, value in codec.dump(config).items() if value or name not in _ADDED}
     key = ids.compute_key({"chain": chain[-1].key if chain else "", "config": plain})
     return KeyedImage(name=name, key=key, chain=tuple(chain), config=config)
 
 
 def build_keyed_step(parent: str, step: BakeStep) -> KeyedStep:
-    """A step on top of the chain whose last key is `parent`."""
+    """Return a step on top of the chain whose last key is `parent`."""
     return KeyedStep(key=compute_step_key(parent, step), step=step, describe=describe(step))
 
 
 def compute_step_key(parent: str, step: BakeStep) -> str:
-    """The identity of a step: the key of the chain below and the step's own inputs."""
+    """Return the identity of a step, from the key of the chain below and the step's own inputs."""
     left_out = (*_PLACES, *_FOLLOWING.get(step.op, ()))
     inputs = {name: value for name, value in codec.dump(step).items() if name not in left_out}
     plain = {name: value for name, value in inputs.items() if value or name not in _VERSIONS}
@@ -239,7 +239,7 @@ def compute_step_key(parent: str, step: BakeStep) -> str:
 
 
 def pin_step(step: BakeStep, versions: dict[str, str]) -> BakeStep:
-    """The step once it is known what it installs. Commands that install nothing stay as they are."""
+    """Return the step pinned to the installed versions. Commands that install nothing stay unchanged."""
     match step:
         case Bootstrap() | Packages():
             return replace(step, pins=versions, prefer={})
@@ -254,17 +254,17 @@ def pin_step(step: BakeStep, versions: dict[str, str]) -> BakeStep:
 
 
 def is_unpinned(step: BakeStep) -> bool:
-    """Whether the step may install packages whose versions nothing fixes."""
+    """Return whether the step may install packages of unpinned versions."""
     return not isinstance(step, Files | FromTarball | Copy) and step.pins is None
 
 
 def has_unknown_versions(step: BakeStep) -> bool:
-    """Whether only what was made tells what a step installs: nothing fixes it, or its commands may be others now."""
+    """Return whether a step's packages are known only from its result: unpinned, or its commands may have changed."""
     return is_unpinned(step) or isinstance(step, Run)
 
 
 def merge_config(own: ImageConfig, below: ImageConfig) -> ImageConfig:
-    """The config of an image on one that says itself how it runs: its own, and what it leaves to the other."""
+    """Return the config of an image on another one: its own values, else those of the other."""
     return replace(
         below,
         env={**below.env, **own.env},
@@ -281,7 +281,7 @@ def merge_config(own: ImageConfig, below: ImageConfig) -> ImageConfig:
 
 
 def describe(step: BakeStep) -> str:
-    """One line for a person: what the step does."""
+    """Describe the step in one line for users."""
     match step:
         case Bootstrap():
             extra = f" + {', '.join(step.packages)}" if step.packages else ""
@@ -306,6 +306,6 @@ def _describe_files(step: Files | Copy) -> str:
 
 
 def format_title(command: str | tuple[str, ...]) -> str:
-    """The first line of a command; a comment there is a title for what follows."""
+    """Return the first line of a command; a comment there serves as its title."""
     text = command if isinstance(command, str) else " ".join(command)
     return text.strip().splitlines()[0].removeprefix("# ")[:60]

@@ -1,4 +1,4 @@
-"""Files that `devbox install` puts onto the host, out of an image."""
+"""Files that `devbox install` copies from an image to the host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from devbox.model.frozen import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Install:
-    """`[install.NAME]`: place on the host, as written → path in the image `image`. `asleep`: its profiles are off."""
+    """`[install.NAME]`: host place, as written → path in the image `image`. `asleep`: its profiles are inactive."""
 
     name: str
     image: str
@@ -18,7 +18,7 @@ class Install:
 
 @dataclass(frozen=True, kw_only=True)
 class HostEntry:
-    """What lies at a place of the host. `digest` is of a file's content, or of where a link leads."""
+    """An entry at a place of the host. `digest` is of a file's content, or of a link's target path."""
 
     kind: str  # "file" | "link" | "directory" | "other"
     mode: int
@@ -27,7 +27,7 @@ class HostEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class InstalledFile:
-    """One file on the host. `path` is where it really lies, no link on the way."""
+    """One file on the host. `path` is its real path, without links."""
 
     path: str
     digest: str
@@ -37,7 +37,7 @@ class InstalledFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FileConflict:
-    """Why a file may not be put or removed. `final`: also when told to."""
+    """The reason why a file must not be installed or removed. `final`: not even when forced."""
 
     path: str
     why: str
@@ -46,7 +46,7 @@ class FileConflict:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What one `[install.NAME]` has put onto the host: its files, and the directories that were made for them."""
+    """The files on the host of one `[install.NAME]`, and the directories created for them."""
 
     name: str
     project: str  # the project's directory
@@ -58,17 +58,17 @@ class Manifest:
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """The name for users."""
         return f"[install.{self.name}] of {self.project}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """A change of the host's files under way. `staged`: where a file lies ready → its place, in the same directory.
+    """A change of the host's files in progress. `staged`: temporary file → its place, in the same directory.
 
-    Before it is `committed` all of it can be taken back; from then on it is carried to its end. `after` is what counts
-    then: None when everything is uninstalled. `directories` are made for it, outermost first; `emptied` are removed
-    where nothing lies in them any more, innermost first.
+    Before `committed` the change can be rolled back; afterwards it is completed. `after` is the resulting manifest:
+    None after an uninstall. `directories` are created for it, outermost first; `emptied` are removed if they are empty,
+    innermost first.
     """
 
     name: str

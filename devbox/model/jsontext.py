@@ -1,4 +1,4 @@
-"""JSON, read: the one place that does so, since whoever wrote a text may be an enemy. Standard library only."""
+"""JSON parser for all input, which may be hostile. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-DEEPEST = 64  # tables and lists in each other; documents have about six
+DEEPEST = 64  # levels of nesting; documents have about six
 
 
 def loads(
@@ -20,8 +20,8 @@ def loads(
 ) -> Any:
     """Parse a JSON text. Raises ValueError if it is invalid, or nested more than DEEPEST levels deep.
 
-    How deep Python itself goes depends on its version and on who calls; deeper values would stop whoever uses them.
-    `object_pairs_hook`, `parse_constant`: as those of `json.loads`.
+    Python's own limit depends on its version and on the stack; deeper values would overflow it in later processing.
+    `object_pairs_hook`, `parse_constant`: as in `json.loads`.
     """
     try:
         plain = json.loads(text, object_pairs_hook=object_pairs_hook, parse_constant=parse_constant)

@@ -1,4 +1,4 @@
-"""A row of the ledger: what was meant to happen to a release, what happened, what people said about it."""
+"""Ledger entries: intended and completed promotions, and statements about releases."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 from devbox.model import codec, ids
 from devbox.model.frozen import dataclass
 
-# What moves a release into a stage: intent → copied → running → applied; failed ends it anywhere before applied.
+# Promotion of a release into a stage: intent → copied → running → applied; failed ends it anywhere before applied.
 INTENT, COPIED, RUNNING, APPLIED, FAILED = "intent", "copied", "running", "applied", "failed"
-# What is said about a release.
+# Statements about a release.
 APPROVED, REVOKED = "approved", "revoked"
-DOWN = "down"  # the stage was stopped by hand; it is not healthy until it is promoted to again
-DRIFTED = "drifted"  # a container that runs something else than what was deployed, and gets no traffic
-SEEN = "seen"  # that it came to run in a stage elsewhere, by a signed record; `body["at"]` says when
-TESTED = "tested"  # a run of the tests against an image; `body["run"]` is a TestEvidence
-REBUILT = "rebuilt"  # what stood before was given up; signed records alone tell of that time
+DOWN = "down"  # the stage was stopped manually; it is not healthy until the next promotion to it
+DRIFTED = "drifted"  # a container runs something else than the deployment, and gets no traffic
+SEEN = "seen"  # it ran in a stage on another host, by a signed record; `body["at"]` is the time
+TESTED = "tested"  # a test run against an image; `body["run"]` is a TestEvidence
+REBUILT = "rebuilt"  # the earlier ledger was discarded; only signed records cover that time
 
-GENESIS = "sha256:" + "0" * 64  # what stands before the first entry
+GENESIS = "sha256:" + "0" * 64  # the hash before the first entry
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
     """One entry. `body` is plain JSON, by kind; `previous` the hash of the entry before it.
 
-    `attempt` tells the tries of one release at one stage apart, from 1; 0 where nothing is tried.
+    `attempt` numbers the attempts of one release at one stage, from 1; 0 for other kinds.
     """
 
-    seq: int  # from 1, without a gap
+    seq: int  # from 1, consecutive
     at: str  # RFC 3339 UTC
     kind: str
-    release: str  # its id, or "" for what is about no release
+    release: str  # its id, or "" if not about a release
     stage: str
     attempt: int
     body: Mapping[str, Any]
@@ -40,7 +40,7 @@ class LedgerEntry:
     hash: str
 
     def compute_hash(self) -> str:
-        """The hash that it must have."""
+        """Return the expected hash of the entry."""
         plain = codec.dump(self)
         del plain["hash"]
         return ids.compute_key(plain)
@@ -48,7 +48,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerHead:
-    """The last entry of a ledger, as it is signed and published. `seq` 0: nothing happened yet."""
+    """The last entry of a ledger, as signed and published. `seq` 0: an empty ledger."""
 
     seq: int = 0
     hash: str = GENESIS
@@ -57,13 +57,13 @@ class LedgerHead:
 
 @dataclass(frozen=True, kw_only=True)
 class TestsIdentity:
-    """The tests of a project, the same on every machine. `cells`: the names of all cells of the matrix.
+    """The identity of a project's tests, equal on all machines. `cells`: the names of all cells of the matrix.
 
-    `table` is the digest of what the file says of tests, variables and the services they need, `files` that of the
-    files they depend on, `matrix` that of the cells.
+    Digests: `table` of the file's test settings, variables and required services, `files` of the files that the tests
+    depend on, `matrix` of the cells.
     """
 
-    __test__ = False  # no class of tests, whatever pytest makes of its name
+    __test__ = False  # not a test class for pytest
 
     table: str
     files: str
@@ -73,16 +73,16 @@ class TestsIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class TestEvidence:
-    """One run of the tests against one image. `digest` is the image index's; `cells`: name → how it ended.
+    """One test run against one image. `digest` is the image index's; `cells`: name → final state.
 
-    `but`: paths of the project that are none of the tests' files, as the env file and reports.
+    `but`: project paths that do not belong to the tests' files, such as the env file and reports.
     """
 
-    __test__ = False  # no class of tests, whatever pytest makes of its name
+    __test__ = False  # not a test class for pytest
 
     digest: str
     passed: bool
-    at: str  # RFC 3339 UTC: when it ended
+    at: str  # RFC 3339 UTC: end of the run
     tests: TestsIdentity
     cells: dict[str, str] = field(default_factory=dict)
     release: str = ""  # its id
@@ -91,11 +91,11 @@ class TestEvidence:
 
     @property
     def evidence(self) -> str:
-        """The digest of all this."""
+        """The digest of this evidence."""
         return ids.compute_key(codec.dump(self))
 
     def describe_difference(self, now: TestsIdentity) -> str:
-        """What of the tests is another today, for a sentence; "" for nothing."""
+        """Return the differences of the tests today as a phrase; "" for none."""
         parts = {"the matrix": "matrix", "what the file says of the tests": "table", "files of the tests": "files"}
         changed = [what for what, name in parts.items() if getattr(self.tests, name) != getattr(now, name)]
         return " and ".join(changed)

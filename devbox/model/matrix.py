@@ -1,4 +1,4 @@
-"""A test matrix: its cells, what came of each, and what a running one tells whoever watches."""
+"""Test matrix: its cells, their results, and events of a running matrix."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from devbox.model import ids
 from devbox.model.container import ContainerSpec
 from devbox.model.frozen import dataclass
 
-# How a cell ends. `flaky`: green after a retry. `error`: devbox could not run it. `skipped`: it was not begun.
+# Final state of a cell. `flaky`: passed after a retry. `error`: devbox could not run it. `skipped`: not started.
 STATES = ("passed", "failed", "flaky", "error", "timeout", "skipped", "cached", "interrupted")
-GREEN = ("passed", "flaky", "cached")  # states that a run succeeds with
+GREEN = ("passed", "flaky", "cached")  # states with which a run succeeds
 
-# Where a cell is, in this order; `waiting` until there is room for it.
+# Phases of a cell, in this order; `waiting` until a slot is free.
 PHASES = ("waiting", "prepare", "services", "test", "collect", "done")
 
 
@@ -21,7 +21,7 @@ PHASES = ("waiting", "prepare", "services", "test", "collect", "done")
 class Matrix:
     """`[test.matrix]` as written. `exclude`, `include` and `allow_failure` are combinations of axis values.
 
-    What `include` says beside axes are further variables of its cells.
+    Other keys in `include` are additional variables of its cells.
     """
 
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -31,15 +31,15 @@ class Matrix:
 
     @property
     def has_variants(self) -> bool:
-        """Whether a cell can be something else than the file without the matrix."""
+        """Whether a cell may differ from the file without the matrix."""
         return bool(self.axes or self.include)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyCommands:
-    """What makes started services ready for tests, as a migration does: run once, its outcome is what cells begin with.
+    """Commands that prepare started services for tests, such as a migration: run once, with a shared result.
 
-    `inputs` are globs of the project; none: all that the tests depend on.
+    `inputs` are globs of the project; none: everything that the tests depend on.
     """
 
     commands: tuple[str | tuple[str, ...], ...]
@@ -48,12 +48,12 @@ class ReadyCommands:
 
 @dataclass(frozen=True, kw_only=True)
 class Tests:
-    """`[test]`. The command runs in `container`, which stands; `junit` and `coverage` are globs of what it writes.
+    """`[test]`. The command runs in the running `container`; `junit` and `coverage` are globs of its output files.
 
-    `inputs` are globs of what the result depends on; none: all files of the project that git does not ignore.
+    `inputs` are globs of files that the result depends on; none: all files of the project that git does not ignore.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # not a test class for pytest
 
     container: ContainerSpec
     command: tuple[str, ...]
@@ -65,22 +65,22 @@ class Tests:
     fail_fast: bool = False
     ready: ReadyCommands | None = None
     release: str = "inside"  # "inside" | "client"
-    release_env: dict[str, str] = field(default_factory=dict)  # beside the container's own, against a release
+    release_env: dict[str, str] = field(default_factory=dict)  # added to the container's own, against a release
     matrix: Matrix = field(default_factory=Matrix)
 
     @property
     def input_globs(self) -> tuple[str, ...]:
-        """Globs of all that the result depends on; none: all files of the project that git does not ignore."""
+        """Globs of everything that the result depends on; none: all files of the project that git does not ignore."""
         setup = self.container.setup
         return (*self.inputs, *setup.inputs) if self.inputs and setup else self.inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One environment the tests must pass in.
+    """One environment in which the tests must pass.
 
-    `name` is "python=3.11,pg=15", "default" where there is no matrix; `axes` what it says, in that order; `variables`
-    all that it overrides of `[vars]`: the axes, and what an `include` adds to them.
+    `name` is "python=3.11,pg=15", "default" without a matrix; `axes` are its axis values, in order; `variables` are all
+    overrides of `[vars]`: the axes, and additions by an `include`.
     """
 
     name: str
@@ -91,10 +91,10 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class CellInputs:
-    """All that a cell's result depends on, as far as it is kept: hashes, and fingerprints of variables.
+    """All inputs of a cell's result: hashes, and fingerprints of variables.
 
-    `services`: name → hash; `settings` is the hash of how the container runs, `exact` that of everything but `files`,
-    values of variables included; `files` the digest of the files of the project that count, "" while not looked at.
+    `services`: name → hash; `settings` is the hash of the container's settings, `exact` that of everything except
+    `files`, including values of variables; `files` the digest of the relevant project files, "" until computed.
     """
 
     image: str
@@ -114,12 +114,12 @@ class CellInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """What came of a cell.
+    """The result of a cell.
 
-    `phases`: phase → seconds. `reason` is a sentence: why it failed, was skipped or is cached, and why it ran. `log`
-    is the file with all that the cell printed ("" where it never ran), `reports` the JUnit files its command wrote,
-    `coverage` the coverage files: copies on this machine that stay, absolute paths. `image` is the digest of the image
-    it ran in, `services` what was beside it: service → its software and versions, and its image digest.
+    `phases`: phase → seconds. `reason` is a sentence: why it failed, was skipped or is cached, and why it ran. `log` is
+    the file with its output ("" if it never ran), `reports` the JUnit files of its command, `coverage` the coverage
+    files: permanent copies on the host, absolute paths. `image` is the digest of its image, `services` the other
+    containers: service → software, versions and image digest.
     """
 
     cell: Cell
@@ -134,18 +134,18 @@ class CellResult:
     coverage: tuple[str, ...] = ()
     image: str = ""
     services: dict[str, str] = field(default_factory=dict)
-    ended_at: str = ""  # RFC 3339 UTC; of what is cached, when it passed
-    kept: bool = False  # it still stands
+    ended_at: str = ""  # RFC 3339 UTC; if cached, when it passed
+    kept: bool = False  # its containers still exist
 
     @property
     def is_green(self) -> bool:
-        """Whether the run can succeed with it."""
+        """Whether the run can succeed with this result."""
         return self.state in GREEN or (self.cell.allow_failure and self.state in ("failed", "timeout", "error"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellRecord:
-    """What is known of a cell from the last time it ran."""
+    """The stored inputs and result of a cell's last run."""
 
     inputs: CellInputs
     result: CellResult
@@ -153,10 +153,10 @@ class CellRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CachedMatrix:
-    """The cells of a project and what they depend on, without a look at its files or images.
+    """The cells of a project and their inputs, known without reading its files or images.
 
-    `patterns` are the declared inputs, `but` the files of the project that count in other ways: the env file, recipes.
-    `release` is the id of what they are tests against.
+    `patterns` are the declared inputs, `but` project files that count in other ways: the env file, recipes. `release`
+    is the id of the release under test.
     """
 
     project: str
@@ -169,7 +169,7 @@ class CachedMatrix:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixRun:
-    """One `devbox test`. `directory` is where its files lie; `jobs` how many cells ran beside each other."""
+    """One `devbox test` run. `directory` contains its files; `jobs` is the number of parallel cells."""
 
     id: str
     project: str
@@ -183,7 +183,7 @@ class MatrixRun:
 
     @property
     def exit_code(self) -> int:
-        """0 where every cell is green and at least one was not skipped; 130 where it was interrupted."""
+        """0 if all cells are green or skipped, but not all skipped; 130 if interrupted; 1 otherwise."""
         states = {each.state for each in self.cells}
         if self.interrupted:
             return 130
@@ -194,7 +194,7 @@ class MatrixRun:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixStarted:
-    """The cells that are about to run or are known already, in the order of the file; none that were left out."""
+    """The cells to run and the known ones, in the order of the file, without excluded ones."""
 
     cells: tuple[Cell, ...]
     jobs: int
@@ -203,7 +203,7 @@ class MatrixStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class CellEvent:
-    """A cell came into a phase, or printed a line in it (`line` is not empty)."""
+    """A cell entered a phase, or printed a line in it (`line` is not empty)."""
 
     cell: str
     phase: str

@@ -1,4 +1,4 @@
-"""What is: the facts one look at the machine gives. The other input of planning."""
+"""Observed state of an instance on this host: input of planning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEALTH = ("starting", "healthy", "unhealthy", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class BoundPort:
-    """A published port as it is: what `ps` shows."""
+    """A bound published port, as in `ps`."""
 
     host: int
     address: str
@@ -24,7 +24,7 @@ class BoundPort:
 
 @dataclass(frozen=True, kw_only=True)
 class PortHolder:
-    """Why a host port that the file wants can't be had: "nginx (pid 812) has"; and the command that mends it."""
+    """The reason why a host port is unavailable: "nginx (pid 812) has"; and the command to free it."""
 
     why: str
     remedy: str
@@ -45,16 +45,16 @@ class ObservedContainer:
     image_key: str
     ports: tuple[BoundPort, ...] = ()
     restarts: int = 0
-    crashes: int = 0  # restarts since it last ran for a stable while
+    crashes: int = 0  # restarts since the last stable period
     exit_code: int | None = None
     reason: str = ""
     started_at: str | None = None  # RFC 3339 UTC
-    setup_key: str | None = None  # inputs of the setup that last succeeded in this container's top
+    setup_key: str | None = None  # inputs of the last successful setup in this container's writable layer
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDone:
-    """What a task succeeded with: the hash of its commands, the key of dev's image, its inputs (file → digest)."""
+    """Inputs of a task's last success: hash of its commands, key of dev's image, its inputs (file → digest)."""
 
     commands: str
     image: str
@@ -63,7 +63,7 @@ class TaskDone:
 
 @dataclass(frozen=True, kw_only=True)
 class LastApplied:
-    """What the instance was last made from, for reasons a person understands. Empty before the first `up`.
+    """The instance's state after the last `up`, for precise reasons. Empty before the first `up`.
 
     The specs are fingerprinted (`plan.keys`): values of variables are not kept.
     """
@@ -75,32 +75,32 @@ class LastApplied:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """One instance on this machine, looked at once.
+    """One observation of an instance on this host.
 
-    `baked` has the wanted images that the store holds (image name → index digest), `steps` the keys of wanted steps
-    that are cached. `setup_files` are the setup inputs of each container as they are now (file → digest).
+    `baked` has the desired images in the store (image name → index digest), `steps` the keys of desired steps that are
+    cached. `setup_files` are the current setup inputs of each container (file → digest).
     """
 
     supervised: bool  # a live supervisor holds the instance
-    adoptable: bool = False  # a supervisor was killed, and the next one takes over what it kept, jobs that are done too
-    standing: bool = False  # something of it is on the machine beside its data, if only what a killed supervisor left
+    adoptable: bool = False  # a supervisor was killed; the next one adopts its containers, including completed jobs
+    standing: bool = False  # the host has resources of it besides its data, possibly leftovers of a killed supervisor
     containers: dict[str, ObservedContainer] = field(default_factory=dict)
-    names: tuple[str, ...] = ()  # what the standing network was made for
+    names: tuple[str, ...] = ()  # the names of the existing network
     published: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)
-    tops: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # kept tops: image key, setup key
+    tops: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # kept writable layers: image key, setup key
     volumes: tuple[str, ...] = ()
     baked: dict[str, str] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
-    ports: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)  # host ports each container is to have
+    ports: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)  # host ports assigned to each container
     setup_files: dict[str, dict[str, str]] = field(default_factory=dict)
-    hooks_due: tuple[str, ...] = ()  # hooks that have not succeeded since they should have
+    hooks_due: tuple[str, ...] = ()  # hooks that have not succeeded since they became due
     last: LastApplied = field(default_factory=LastApplied)
-    notes: tuple[str, ...] = ()  # what a person should know: "the supervisor was killed; adopting what runs"
+    notes: tuple[str, ...] = ()  # messages for users: "the supervisor was killed; adopting what runs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Copies of some volumes under one name. `size`: bytes of their files, as `du` counts them."""
+    """Copies of some volumes under one name. `size`: disk usage in bytes, as in `du`."""
 
     name: str
     created_at: str  # RFC 3339 UTC

@@ -1,4 +1,4 @@
-"""A plan is a value between deciding and doing."""
+"""Plans: values between planning and execution."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from devbox.model.frozen import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing to do. `op` is a verb of the runner, `resource` its object, `reason` why, for a person.
+    """One action. `op` is an operation of the runner, `resource` its object, `reason` an explanation for users.
 
-    `after` holds the ids of steps that must have succeeded before this one starts.
+    `after` contains the ids of steps that must succeed before this one starts.
     """
 
     op: str  # bake | network | start | replace | stop | remove | setup | ready | save | restore | hook
@@ -20,13 +20,13 @@ class Step:
 
     @property
     def id(self) -> str:
-        """Unique in its plan."""
+        """Unique id in the plan."""
         return f"{self.op} {self.resource}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Steps in an order in which each comes after those it waits for. Empty: nothing to do."""
+    """Steps in topological order. Empty: a no-op."""
 
     steps: tuple[Step, ...]
 
@@ -34,15 +34,15 @@ class Plan:
         return bool(self.steps)
 
 
-PASS, FAIL, PENDING = "pass", "fail", "pending"  # of gates; what is not a pass is a denial
+PASS, FAIL, PENDING = "pass", "fail", "pending"  # of gates; everything except a pass denies
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What is so about a subject, and for what reason. `opens_at`: when that can change by itself, RFC 3339 UTC.
+    """A judgement about a subject, with its reason. `opens_at`: earliest automatic change, RFC 3339 UTC.
 
-    Of a gate: `evidence` is the digest of what was looked at, `expires_at` until when that counts, `output` what was
-    printed, at most 4 KiB without secrets.
+    For a gate: `evidence` is the digest of the examined data, `expires_at` its end of validity, `output` its output, at
+    most 4 KiB without secrets.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""A release: an image, what it runs, and what it was made from. Its id is the hash of these three."""
+"""Releases: image, config and source. The id is the hash of these three."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from devbox.model import codec, ids
 from devbox.model.container import ContainerSpec, Health, Limits, Port, Secret
 from devbox.model.frozen import dataclass
 
-SHORT = 12  # digits of an id that tell releases apart
+SHORT = 12  # digits of a short id
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """What a release image runs: one of `[image.process]`. `env` and `secrets` are what a stage begins with."""
+    """A process of a release image: one of `[image.process]`. `env` and `secrets` are defaults for stages."""
 
     kind: str  # "service" | "job"
     command: tuple[str, ...]
     ports: tuple[Port, ...] = ()
     health: Health | None = None
     env: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, Secret] = field(default_factory=dict)  # where they are, never their values
+    secrets: dict[str, Secret] = field(default_factory=dict)  # their sources, never their values
     limits: Limits = field(default_factory=Limits)
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0
@@ -29,10 +29,10 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseConfig:
-    """What a stage needs to run the image beside the image: its processes by name, and what they lean on.
+    """The settings for running the image in a stage: its processes by name, and their dependencies.
 
-    `needs`: service → variable that it exports → name under which the processes get it, all of them where empty.
-    `stages`: the processes of stages whose `vars` make others of them; the image is the same.
+    `needs`: service → exported variable → name of the variable in the processes; all under their own names if empty.
+    `stages`: processes of stages with different `vars`; the image is the same.
     """
 
     processes: dict[str, Process]
@@ -40,23 +40,23 @@ class ReleaseConfig:
     stages: dict[str, dict[str, Process]] = field(default_factory=dict)
 
     def get_stage_processes(self, name: str) -> dict[str, Process]:
-        """What a stage runs, before its own env and replicas."""
+        """Return the processes of a stage, before its own env and replicas are applied."""
         return self.stages.get(name, self.processes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What `devbox build` made. `image` is the index's digest; `source` a commit, or a digest of the files."""
+    """A result of `devbox build`. `image` is the index's digest; `source` a commit, or a digest of the files."""
 
     id: str
     image: str
     config: ReleaseConfig
     source: str
-    created_at: str  # RFC 3339 UTC; no part of the id
+    created_at: str  # RFC 3339 UTC; not part of the id
 
     @property
     def short_id(self) -> str:
-        """The first digits of its id, as people see and type it."""
+        """The first digits of its id, for users."""
         return self.id.removeprefix("sha256:")[:SHORT]
 
     @property
@@ -66,25 +66,25 @@ class Release:
 
     @property
     def computed_id(self) -> str:
-        """The id that a release of this image, config and source must have."""
+        """The id computed from its image, config and source."""
         return compute_release_id(image=self.image, config=self.config, source=self.source)
 
     @property
     def is_sound(self) -> bool:
-        """True if its id is the hash of what it says, and every value has its type.
+        """True if its id matches its content, and every value has its declared type.
 
-        Anybody may have written it who can write below DEVBOX_HOME, or attach a document to an image at a registry.
+        Untrusted: writers to DEVBOX_HOME, or to the image's repository in a registry, can forge a release.
         """
         return codec.conforms(self, Release) and _is_time(self.created_at) and self.id == self.computed_id
 
 
 def compute_config_digest(config: ReleaseConfig) -> str:
-    """The digest of a config's canonical JSON."""
+    """Return the digest of a config's canonical JSON."""
     return ids.compute_key(codec.dump(config))
 
 
 def compute_release_id(*, image: str, config: ReleaseConfig, source: str) -> str:
-    """sha256 over the canonical JSON of image digest, config digest and source revision."""
+    """Return the sha256 over the canonical JSON of image digest, config digest and source revision."""
     return ids.compute_key({"config": compute_config_digest(config), "image": image, "source": source})
 
 
@@ -97,26 +97,26 @@ def _is_time(text: str) -> bool:
         return False
 
 
-# Part of every build's key. Raise it when the same build comes to leave another layer.
+# Part of every build's key. Increment it when the same build produces another layer.
 _BUILDER = 1
 
-WORKSPACE = "/workspace"  # where a build finds its inputs, and leaves its output
+WORKSPACE = "/workspace"  # directory of a build's inputs and output
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """`[build]` as the file has it. `container` says how it runs; `inputs` and `output` are paths and globs."""
+    """`[build]` of the file. `container` is its container spec; `inputs` and `output` are paths and globs."""
 
     container: ContainerSpec
     commands: tuple[str | tuple[str, ...], ...]
     inputs: tuple[str, ...]
     output: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)  # as written: what services export is no input
+    env: dict[str, str] = field(default_factory=dict)  # as written: values exported by services are not inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildInputs:
-    """All that a build is made from. `image` is the toolchain's digest, `files` the digest of each input."""
+    """All inputs of a build. `image` is the toolchain's digest, `files` the digest of each input."""
 
     image: str
     files: dict[str, str]
@@ -127,12 +127,12 @@ class BuildInputs:
 
 
 def compute_build_key(inputs: BuildInputs) -> str:
-    """The identity of a build."""
+    """Return the identity of a build."""
     return ids.compute_key({"builder": _BUILDER, **codec.dump(inputs)})
 
 
 def make_build_inputs(build: Build, *, image: str, files: dict[str, str]) -> BuildInputs:
-    """What a build is made from just now."""
+    """Return the current inputs of a build."""
     return BuildInputs(
         image=image,
         files=files,

@@ -1,4 +1,4 @@
-"""The whole file, resolved: what should be. The input of planning."""
+"""The resolved env file: desired state, input of planning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from devbox.model.stage import Stage
 class Instance:
     """A project and its worktree. `root` is canonical; `owner` is the uid of the project directory.
 
-    `stage`: it is not where people work, but where releases run in that stage.
+    `stage`: the stage whose releases run here; "" for a development instance.
     """
 
     id: str
@@ -31,17 +31,17 @@ class Instance:
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A named volume of the instance; `on_disk` is where the store keeps it, relative to the volumes directory."""
+    """A named volume of the instance."""
 
     name: str
-    label: str  # as a person wrote it
+    label: str  # as written in the file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Named commands of `[tasks]`, run in `dev`: a shell's text or argv each; the first that fails ends the task.
+    """Commands of `[tasks]`, run in `dev`: shell text or argv each; the first failure ends the task.
 
-    `needs` run first. With `inputs` (globs below the project) it runs only where one of them changed or an output is
+    `needs` run first. With `inputs` (globs below the project), it runs only if one of them changed or an output is
     missing.
     """
 
@@ -54,7 +54,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What happens to `container` when files of the project change: "restart", "rebuild", "signal:HUP", "task:NAME".
+    """Action on `container` when project files change: "restart", "rebuild", "signal:HUP", "task:NAME".
 
     `paths` and `ignore` are globs below the project.
     """
@@ -69,7 +69,7 @@ class Watch:
 class Tool:
     """A program of `[tool.NAME]`, run in `container`. An empty `command` is the image's own.
 
-    It is called by its name, or as one of `shims`: that of its program runs the command, others a program so called.
+    It is called by its name or a shim: that of its own program runs `command`, others the program named.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """A command of `[hooks]`, run on this machine in the project directory. `argv`: it was written as a list."""
+    """A command of `[hooks]`, run on the host in the project directory. `argv`: it was written as a list."""
 
     name: str  # "created" | "started"
     command: tuple[str, ...]
@@ -88,55 +88,55 @@ class Hook:
     where: str = ""
 
 
-# In the place of a container, where somebody else wants something of this machine.
+# Values in place of a container, for other kinds of host access.
 HOOKS = "hooks"
-SHELL = "shell"  # of whoever enters the project, see `devbox hook`
-GATE, METRIC = "gate", "metric"  # in the place of a variable: a command that a stage asks, once or again and again
+SHELL = "shell"  # of a user who enters the project, see `devbox hook`
+GATE, METRIC = "gate", "metric"  # in place of a variable: a command run by a stage, once or repeatedly
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostAccess:
-    """Something that a file makes this machine do or give away outside of containers: `devbox trust` allows it.
+    """Access to the host outside of containers that a file requests: permitted by `devbox trust`.
 
-    `reference` is `cmd:COMMAND`, `file:PATH` of a file outside the project, or `image:PATH` of a file that is put onto
-    the host at the place `variable`. `container` and `variable` are HOOKS and the hook's name where it is a hook; SHELL
-    and a variable of it, which comes from `tools:NAMES` or `export:SERVICE`.
+    `reference` is `cmd:COMMAND`, `file:PATH` of a file outside the project, or `image:PATH` of a file to install on the
+    host at the place `variable`. For a hook, `container` and `variable` are HOOKS and its name; for a shell, SHELL and
+    its variable, which comes from `tools:NAMES` or `export:SERVICE`.
     """
 
     container: str
     variable: str
     reference: str
     where: str
-    path: str = ""  # the file, links followed; "" for a command
+    path: str = ""  # the file with links resolved; "" for a command
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One instance as the file wants it: images and containers by name, start order by `needs`."""
+    """The desired state of one instance: images and containers by name, start order by `needs`."""
 
     instance: Instance
     images: dict[str, ImageSpec]
     containers: dict[str, ContainerSpec]
     volumes: tuple[Volume, ...] = ()
-    branched: dict[str, str] = field(default_factory=dict)  # volume per git branch → the branch's own in its place
+    branched: dict[str, str] = field(default_factory=dict)  # volume per git branch → the branch's own replacement
     tasks: dict[str, Task] = field(default_factory=dict)
     watches: tuple[Watch, ...] = ()
     tools: dict[str, Tool] = field(default_factory=dict)
-    on_use: tuple[str, ...] = ()  # containers that `up` starts only when they are named: tools, and what only they need
+    on_use: tuple[str, ...] = ()  # containers that `up` starts only by name: tools, and their exclusive dependencies
     hooks: dict[str, Hook] = field(default_factory=dict)
-    sleeping: dict[str, str] = field(default_factory=dict)  # containers left out → a profile that brings them in
-    exports: dict[str, dict[str, str]] = field(default_factory=dict)  # service → variables, called as dev calls them
-    recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
-    unlocked: tuple[str, ...] = ()  # what the lock lacks, a sentence each
-    allowed: tuple[HostAccess, ...] = ()  # of what it wants of this machine, what the user allows; none where not asked
+    sleeping: dict[str, str] = field(default_factory=dict)  # excluded containers → a profile that includes them
+    exports: dict[str, dict[str, str]] = field(default_factory=dict)  # service → variables, named as in dev
+    recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of its content
+    unlocked: tuple[str, ...] = ()  # entries missing in the lock, a sentence each
+    allowed: tuple[HostAccess, ...] = ()  # requested host access that the user permits; empty if not checked
     build: Build | None = None
     release: ReleaseConfig | None = None  # of [image]
     stages: dict[str, Stage] = field(default_factory=dict)  # in the order in which a release passes them
     approvers: dict[str, str] = field(default_factory=dict)  # name → file of the public key, below the project
-    builders: dict[str, str] = field(default_factory=dict)  # the same of those who build and sign
+    builders: dict[str, str] = field(default_factory=dict)  # the same for builders, who sign images
     installs: dict[str, Install] = field(default_factory=dict)
     tests: Tests | None = None
-    later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"
+    later: tuple[str, ...] = ()  # tables whose command this version does not have: "[install.x] is not used yet: …"
 
 
 Versions = dict[str, str]
@@ -145,10 +145,10 @@ Versions = dict[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Lockfile:
-    """All entries. A base system is shared by the images on it; other steps are known by what they do."""
+    """All lock entries. A base system is shared by its images; other steps are identified by their actions."""
 
-    recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
-    references: dict[str, str] = field(default_factory=dict)  # an image of a registry, as written → index digest
+    recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of its content
+    references: dict[str, str] = field(default_factory=dict)  # registry image, as written → index digest
     tarballs: dict[str, str] = field(default_factory=dict)  # tarball's path in the project → its digest
     bases: dict[str, Versions] = field(default_factory=dict)  # "debian trixie" → its packages
-    images: dict[str, dict[str, Versions]] = field(default_factory=dict)  # image → step → what it installs
+    images: dict[str, dict[str, Versions]] = field(default_factory=dict)  # image → step → installed packages

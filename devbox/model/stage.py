@@ -1,4 +1,4 @@
-"""A stage: where a release goes, what it must pass to get in, how traffic moves to it."""
+"""Stages: targets of releases with their gates and traffic strategy."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from devbox.model.release import Process, Release
 
 @dataclass(frozen=True, kw_only=True)
 class TestsGate:
-    """The tests of this very digest passed. `expires`, here and below: evidence counts for so many seconds."""
+    """The tests of exactly this digest passed. `expires`, here and below: validity of evidence in seconds."""
 
-    __test__: ClassVar[bool] = False  # no class of tests, whatever pytest makes of its name
+    __test__: ClassVar[bool] = False  # not a test class for pytest
     op: ClassVar[str] = "tests"
     expires: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignatureGate:
-    """The image is signed by one of `keys`, names of builders or approvers; by any builder where empty."""
+    """The image is signed by one of `keys`, names of builders or approvers; by any builder if empty."""
 
     op: ClassVar[str] = "signature"
     keys: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class SignatureGate:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceGate:
-    """One of `builders`, any builder where empty, says that he built the image, and from what."""
+    """One of `builders`, or any builder if empty, attests that they built the image, and its sources."""
 
     op: ClassVar[str] = "provenance"
     builders: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class ProvenanceGate:
 
 @dataclass(frozen=True, kw_only=True)
 class SbomGate:
-    """The image's bill of materials has none of these packages and licences, nor what a file lists as vulnerable."""
+    """The image's SBOM contains none of these packages and licences, and no package listed as vulnerable in a file."""
 
     op: ClassVar[str] = "sbom"
     deny: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class SbomGate:
 
 @dataclass(frozen=True, kw_only=True)
 class SoakGate:
-    """The release ran in `stage`, and was seen healthy there, for `duration` seconds."""
+    """The release ran in `stage` and was observed healthy there for `duration` seconds."""
 
     op: ClassVar[str] = "soak"
     stage: str
@@ -61,7 +61,7 @@ class SoakGate:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalGate:
-    """`count` of the approvers `people` said yes, all approvers where empty."""
+    """`count` of the approvers `people`, or of all approvers if empty, have approved."""
 
     op: ClassVar[str] = "approval"
     count: int = 1
@@ -81,7 +81,7 @@ class FreezeGate:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandGate:
-    """A command on this machine, in the project, ends with 0."""
+    """A command on the host, in the project directory, exits with 0."""
 
     op: ClassVar[str] = "command"
     run: tuple[str, ...]
@@ -90,12 +90,12 @@ class CommandGate:
 
 Gate = (
     TestsGate | SignatureGate | ProvenanceGate | SbomGate | SoakGate | ApprovalGate | FreezeGate | CommandGate
-)  # each called by its `op`
+)  # each named by its `op`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What the router counts. `alpha`: its share of the chance of a false alarm; None: an equal one."""
+    """A metric of the router. `alpha`: its share of the false alarm probability; None: an equal share."""
 
     name: str  # "errors" | "latency"
     alpha: float | None = None
@@ -104,10 +104,10 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalMetric:
-    """A metric of a gray release from outside: what a command prints, or Prometheus answers, held against limits.
+    """An external metric of a gray release: a command's output, or a Prometheus query, compared with limits.
 
-    A command without limits says no by ending with 1. `authorization`: where the header of that name is ("env:…"), or
-    "". So many bad answers in a row as `failures` take the release back. Times in seconds; `every`: between answers.
+    A command without limits fails by exit status 1. `authorization`: source of the header of that name ("env:…"), or
+    "". `failures` consecutive bad samples cause a rollback. Times in seconds; `every`: between samples.
     """
 
     name: str
@@ -124,7 +124,7 @@ class ExternalMetric:
 
 @dataclass(frozen=True, kw_only=True)
 class Warmup:
-    """The first requests and seconds of each new process, whose response times are not judged."""
+    """The first requests and seconds of each new process, whose response times are ignored."""
 
     requests: int = 20
     seconds: float = 10.0
@@ -132,9 +132,9 @@ class Warmup:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How traffic moves. Times in seconds, `steps` in percent of traffic; see `[stage.NAME.strategy]`.
+    """The traffic strategy. Times in seconds, `steps` in percent of traffic; see `[stage.NAME.strategy]`.
 
-    `baseline`: what a canary is compared with, "stable" or "fresh" (new replicas of stable, as many as the canary has).
+    `baseline`: the reference for the canary, "stable" or "fresh" (new replicas of stable, as many as the canary has).
     """
 
     kind: str = "recreate"  # "recreate" | "rolling" | "blue-green" | "gray"
@@ -157,10 +157,10 @@ class Strategy:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """`[stage.NAME]`. `order`: its place among the stages, from 0. `into`: the stage in whose environment it acts.
+    """`[stage.NAME]`. `order`: its position among the stages, from 0. `into`: the stage in whose environment it acts.
 
-    `vars` are those of the file that are others here: services and processes were resolved with them. `external` meets
-    a need from outside: name → variables, each where its value is ("env:…", "file:…", "cmd:…").
+    `vars` override the file's variables: services and processes were resolved with them. `external` provides a need
+    from outside: name → variables, each with the source of its value ("env:…", "file:…", "cmd:…").
     """
 
     name: str
@@ -177,41 +177,41 @@ class Stage:
     gates: tuple[Gate, ...] = ()
     strategy: Strategy = field(default_factory=Strategy)
     where: str = ""  # file:line of its table
-    protected: bool = False  # a command that destroys it has to name it
-    verify: float | None = None  # seconds that a release is observed when it has the traffic; None: by its strategy
-    drain: float = 300.0  # seconds that connections of a release may go on when another one has the traffic
+    protected: bool = False  # destructive commands must name the stage
+    verify: float | None = None  # seconds of observation once a release has the traffic; None: by its strategy
+    drain: float = 300.0  # seconds that connections of a replaced release may continue
 
     @property
     def environment(self) -> str:
-        """The stage whose environment it acts in: its own, or that of `into`."""
+        """The stage in whose environment it acts: its own, or that of `into`."""
         return self.into or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """A release as one stage runs it: image and config together. What a rollback goes back to is one of these."""
+    """A release as one stage runs it: image and config together; the unit of a rollback."""
 
     release: Release
     stage: Stage
 
     @property
     def processes(self) -> dict[str, Process]:
-        """What runs, with the stage's variables: env and replicas of the stage come before those of the release."""
+        """The processes with the stage's variables: its env and replicas override those of the release."""
         own, stage = self.release.config.get_stage_processes(self.stage.environment), self.stage
         return {name: _apply_stage(process, stage, name) for name, process in own.items()}
 
     @property
     def config_digest(self) -> str:
-        """The identity of its config: another one is another deployment, also of the same image."""
+        """The identity of its config: a different one is another deployment, even of the same image."""
         plain = codec.dump({"processes": self.processes, "needs": self.release.config.needs})
         stage = {"external": self.stage.external, "publish": codec.dump(self.stage.publish), "vars": self.stage.vars}
         return ids.compute_key({**plain, **stage})
 
 
 def compute_policy_digest(stage: Stage, approvers: dict[str, str], *, builders: dict[str, str] | None = None) -> str:
-    """The identity of what a stage asks of a release. `approvers`, `builders`: name → what its key is known by.
+    """Return the identity of a stage's requirements. `approvers`, `builders`: name → identity of the key.
 
-    Approvals and records are bound to it: who changes the gates of a stage, or a key, makes old approvals void.
+    Approvals and records are bound to it: changing the gates of a stage, or a key, invalidates old approvals.
     """
     gates = codec.dump([_dump_tagged(gate) for gate in stage.gates])
     return ids.compute_key({"gates": gates, "approvers": approvers, "builders": builders or {}})
@@ -236,8 +236,8 @@ def _apply_stage(process: Process, stage: Stage, name: str) -> Process:
 class Counts:
     """Lost requests of a stage since its first router started. `router`: the id of the tally; `lost`: cause → requests.
 
-    A request is lost if the client got no complete answer of the application, except where the client itself left.
-    `unknown`: requests that may have been lost besides, at most, because a router or a replica was killed.
+    A request is lost if the client got no complete response of the application, unless the client disconnected.
+    `unknown`: upper bound of further losses because a router or a replica was killed.
     """
 
     router: str
@@ -245,12 +245,12 @@ class Counts:
     unknown: int = 0
 
     def subtract(self, earlier: Counts | None) -> Counts | None:
-        """What was lost since an earlier reading, None if another tally counted then. Without one, all of it."""
+        """Return the losses since an earlier reading, None if that has another tally; all of them without one."""
         if earlier is None:
             return self
         if earlier.router != self.router:
             return None
-        # A cause that has fewer than before was counted again from 0.
+        # A cause with a lower count than before was reset to 0.
         found = {
             cause: lost - (earlier.lost.get(cause, 0) if lost >= earlier.lost.get(cause, 0) else 0)
             for cause, lost in self.lost.items()
@@ -259,21 +259,21 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All causes together, without those that are not known."""
+        """The sum of all known causes."""
         return sum(self.lost.values())
 
     def count_since(self, earlier: Counts | None) -> int | None:
-        """The total of the difference."""
+        """Return the total of the difference."""
         found = self.subtract(earlier)
         return found.total if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageObserved:
-    """What runs in a stage, as the runtime reports it: container → digest of the image index it was started from.
+    """Observed state of a stage, as reported by the runtime: container → digest of its image index.
 
-    `release` and `config` are those of the deployment that gets traffic, "" for none; `address` leads to it. `counts`
-    is None where no router counts.
+    `release` and `config` are those of the deployment with the traffic, "" for none; `address` is its endpoint.
+    `counts` is None without a counting router.
     """
 
     release: str = ""

@@ -1,22 +1,22 @@
-"""What a router counted: requests of each side of a gray release, how many failed, how long they took."""
+"""Request counts of a router: requests, failures and response times for each side of a gray release."""
 
 from __future__ import annotations
 
 from devbox.model.frozen import dataclass
 
-# Upper ends of the classes of response times, in microseconds; what took longer is in one class more.
+# Upper bounds of the response time classes, in microseconds; slower responses are in one additional class.
 _DECADE = (100, 125, 160, 200, 250, 315, 400, 500, 630, 800)
 TIMES = (*(step * 10**power for power in (0, 1, 2, 3) for step in _DECADE), 1_000_000, 2_000_000, 5_000_000, 10_000_000)
 
 CANARY, STABLE, BASELINE = "canary", "stable", "baseline"
-HISTORY = 600  # seconds of stable that a judge wants to know from before a release
+HISTORY = 600  # seconds of stable's history before a release, for its evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Requests of one side: all of them, those that failed, and all by response time: a count for each class.
+    """Requests of one side: all, failed, and by response time: a count for each class.
 
-    `lost` are those among the failed ones that no server answered.
+    `lost` are the failed ones that no server answered.
     """
 
     requests: int = 0
@@ -25,7 +25,7 @@ class Side:
     times: tuple[int, ...] = (0,) * (len(TIMES) + 1)
 
     def subtract(self, earlier: Side) -> Side:
-        """What came after `earlier`; all of it, if the router has restarted its counters since."""
+        """Return the requests after `earlier`; all of them if the router has since reset its counters."""
         if self.requests < earlier.requests or self.errors < earlier.errors:
             return self
         return Side(
@@ -44,11 +44,11 @@ class Side:
         )
 
     def count_slower(self, limit: int) -> int:
-        """How many took longer than `limit`, one of TIMES."""
+        """Return the number of requests slower than `limit`, one of TIMES."""
         return sum(self.times[TIMES.index(limit) + 1 :])
 
     def find_quantile(self, share: float) -> int | None:
-        """The smallest of TIMES that at least this share of the requests kept to; None without requests."""
+        """Return the lowest of TIMES that at least this share of the requests met; None without requests."""
         wanted, seen = share * sum(self.times), 0
         if not wanted:
             return None
@@ -63,11 +63,11 @@ class Side:
 class Second:
     """The responses of one replica in one second of wall time, by the router's clock.
 
-    `replica`: the server's name, "" for responses that the router gave itself without a server. `first_failed`: failed
-    responses to clients that had not failed before in the same generation (see `Batch`), on either side;
-    `first_slow`: the same for responses slower than the generation's limit, None where the router has no limit.
-    `times`: requests by TIMES and one class more, as in `Side`. A response that stable gave in the canary's place
-    (rescued) counts as a failed one of the canary, replica "". Likewise for the baseline.
+    `replica`: the server's name, "" for responses of the router itself. `first_failed`: failed responses to clients
+    without an earlier failure in the same generation (see `Batch`), on either side; `first_slow`: the same for
+    responses slower than the generation's limit, None without a limit. `times`: requests by TIMES and one additional
+    class, as in `Side`. A response by stable in place of the canary (rescued) counts as a failure of the canary,
+    replica "". Likewise for the baseline.
     """
 
     at: int  # seconds since the epoch
@@ -82,12 +82,12 @@ class Second:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The responses of both sides in one stretch of time in which the share did not change.
+    """The responses of both sides in a period of constant traffic share.
 
-    `seconds`: complete ones only, each delivered once, oldest first, those of stable up to HISTORY seconds before the
-    release among the first ones. Empty where the router does not count by second; `canary` and `stable` are all there
-    is then. A generation is a number that the controller gives the router: each client's first failure and first slow
-    response are counted once in it. Before the first one, and between releases, a generation lasts HISTORY seconds.
+    `seconds`: complete ones only, each delivered once, oldest first; the first batches include stable's up to HISTORY
+    seconds before the release. Empty if the router does not count by second; then there are only `canary` and `stable`.
+    A generation is a number that the controller sets in the router: each client's first failure and first slow response
+    are counted once per generation. Before the first one, and between releases, a generation lasts HISTORY seconds.
     `baseline`: None without a baseline, which is not part of `stable`.
     """
 
@@ -98,5 +98,5 @@ class Batch:
 
     @property
     def control(self) -> Side:
-        """What the canary is compared with."""
+        """The reference for the canary."""
         return self.stable if self.baseline is None else self.baseline

@@ -1,7 +1,7 @@
-"""Windows of time in a zone: "Fri 16:00 - Mon 08:00" each week, "22:00 - 06:00" each day, or between two dates.
+"""Time windows in a zone: "Fri 16:00 - Mon 08:00" weekly, "22:00 - 06:00" daily, or between two dates.
 
-A window is from its first moment on, up to its last, by the clocks of its zone; where these are changed within an hour
-that it begins or ends in, it is the longer for it.
+A window includes its start and excludes its end, by the clocks of its zone; a clock change within the hour of its start
+or end makes it longer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ HELP = 'write "Fri 16:00 - Mon 08:00", "22:00 - 06:00" or "2026-12-24 18:00 - 20
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EDGE = re.compile(r"(?:(?:(?P<day>[A-Za-z]{3,9})|(?P<date>\d{4}-\d\d-\d\d)) +)?(?P<time>\d\d?:\d\d)")
 _DASH = re.compile(r"\s*–\s*|\s+-\s+|(?<=:\d\d)-")
-_AGAIN = 100  # windows that may follow on each other before one is taken for endless
+_AGAIN = 100  # consecutive windows before an opening counts as never
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """Where a window begins or ends: a time of day, of a weekday (0 is Monday), of a date, or of every day."""
+    """The start or end of a window: a time of day, of a weekday (0 is Monday), of a date, or of every day."""
 
     time: dt.time
     day: int | None = None
@@ -30,7 +30,7 @@ class Edge:
 
     @property
     def kind(self) -> str:
-        """How often it comes."""
+        """The recurrence: "once", "daily" or "weekly"."""
         if self.date is not None:
             return "once"
         return "daily" if self.day is None else "weekly"
@@ -38,14 +38,14 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """From one edge to the next other one."""
+    """The period from one edge to the next other one."""
 
     begins: Edge
     ends: Edge
 
 
 def parse(text: str) -> Window:
-    """A window as a person writes it. Raises ValueError with the rest of a sentence about it."""
+    """Parse a window written by a user; raise ValueError with a message."""
     edges = [_parse_edge(part) for part in _DASH.split(text.strip())]
     begins, ends = edges if len(edges) == len(("begins", "ends")) else (None, None)
     if begins is None or ends is None or begins.kind != ends.kind:
@@ -56,7 +56,7 @@ def parse(text: str) -> Window:
 
 
 def load_zone(name: str) -> zoneinfo.ZoneInfo:
-    """The IANA time zone of that name. Raises ValueError where this machine knows none."""
+    """Return the IANA time zone; raise ValueError if unknown on this host."""
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
@@ -64,12 +64,12 @@ def load_zone(name: str) -> zoneinfo.ZoneInfo:
 
 
 def find_closed_window(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> Window | None:
-    """The first of the windows that a moment lies in."""
+    """Return the first of the windows that contain a moment; None if there is none."""
     return next((window for window in windows if _find_end(window, now, place)), None)
 
 
 def find_opening(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
-    """When the windows that a moment lies in are over, those that follow without a gap included; None for never."""
+    """Return the end of all windows that contain a moment, including adjacent ones; None for never."""
     every = tuple(windows)
     moment = now
     for _ in range(_AGAIN):
@@ -81,7 +81,7 @@ def find_opening(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.Zo
 
 
 def _find_end(window: Window, now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
-    """When the window that a moment lies in ends; None where it lies in none."""
+    """Return the end of the window that contains a moment; None if it does not."""
     ends = [end for begin, end in _list_occurrences(window, now.astimezone(place).date(), place) if begin <= now < end]
     return max(ends, default=None)
 
@@ -89,7 +89,7 @@ def _find_end(window: Window, now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.
 def _list_occurrences(
     window: Window, day: dt.date, place: zoneinfo.ZoneInfo
 ) -> Iterator[tuple[dt.datetime, dt.datetime]]:
-    """All that can reach a day, as moments."""
+    """Yield all occurrences that can overlap a day, as moments."""
     begins, ends = window.begins, window.ends
     if begins.date is not None and ends.date is not None:
         yield _resolve_moments(begins.date, begins.time, ends.date, ends.time, place)
@@ -112,7 +112,7 @@ def _resolve_moments(
 
 
 def _list_readings(day: dt.date, time: dt.time, place: zoneinfo.ZoneInfo) -> list[dt.datetime]:
-    """The moments at which clocks show this: two where they are put back, and around the gap where they are put on."""
+    """Return the moments with this clock reading: two when clocks go back, and around the gap when they go forward."""
     local = dt.datetime.combine(day, time, tzinfo=place)
     return [local.replace(fold=fold).astimezone(dt.UTC) for fold in (0, 1)]
 

@@ -1,4 +1,4 @@
-"""What a project does to the shell of whoever enters it (`devbox hook`), and how leaving undoes it. Pure."""
+"""Shell activation of a project (`devbox hook`): the environment changes on entering and on leaving. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from devbox.model.observed import BoundPort
 from devbox.model.spec import SHELL, HostAccess, Spec
 from devbox.plan import tasks
 
-ACTIVE = "DEVBOX_ACTIVE"  # the directory of the project that the shell is set up for
-BEFORE = "DEVBOX_BEFORE"  # what was there before, as JSON: {"path": …, "variables": {NAME: value or null}}
+ACTIVE = "DEVBOX_ACTIVE"  # root directory of the active project
+BEFORE = "DEVBOX_BEFORE"  # previous values as JSON: {"path": …, "variables": {NAME: value or null}}
 _PATH = "PATH"
-_MEANT = re.compile(r"(?!PATH$|DEVBOX_)[A-Za-z_][A-Za-z0-9_]*")  # not what this here is made of
+_MEANT = re.compile(r"(?!PATH$|DEVBOX_)[A-Za-z_][A-Za-z0-9_]*")  # excludes PATH and devbox's own variables
 
 Environment = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activation:
-    """What entering a project sets: variables, and a directory at the front of PATH ("" for none)."""
+    """Shell changes of a project: variables, and a directory prepended to PATH ("" for none)."""
 
     root: str
     path: str = ""
@@ -31,7 +31,7 @@ class Activation:
 
 
 def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
-    """What `devbox trust` allows of a shell: which commands it finds, and which variables it gets."""
+    """Return the shell access that `devbox trust` allows: commands on PATH and exported variables."""
     where = resolved.instance.env_file
     commands = " ".join(list_shims(resolved))
     exports = [
@@ -45,9 +45,9 @@ def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
 
 
 def build_variables(resolved: Spec, ports: Mapping[str, int]) -> dict[str, str]:
-    """What services with published ports export, with the addresses that this machine knows them by.
+    """Return the exported variables of services with published ports, addresses translated for the host.
 
-    `ports` are the host ports by "NAME/8000/tcp".
+    `ports`: host ports by "NAME/8000/tcp".
     """
     found: dict[str, str] = {}
     for service, exports in resolved.exports.items():
@@ -61,12 +61,12 @@ def build_variables(resolved: Spec, ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def list_shims(resolved: Spec) -> tuple[str, ...]:
-    """The commands of the project's tools."""
+    """Return the commands of the project's tools."""
     return tasks.list_shims(resolved.tools)
 
 
 def enter(environment: Environment, activation: Activation) -> dict[str, str]:
-    """An environment that nothing is active in, set up."""
+    """Return the environment with the activation applied; no project is active in `environment`."""
     kept = {name: environment.get(name) for name in activation.variables}
     before = json.dumps({"path": activation.path, "variables": kept})
     found = {**environment, **activation.variables, ACTIVE: activation.root, BEFORE: before}
@@ -76,7 +76,7 @@ def enter(environment: Environment, activation: Activation) -> dict[str, str]:
 
 
 def leave(environment: Environment) -> dict[str, str]:
-    """An environment as it was before `entered`. What was changed since, but for PATH's other parts, is undone, too."""
+    """Return the environment before `enter`; later changes are undone, except for other entries of PATH."""
     found = {name: value for name, value in environment.items() if name not in (ACTIVE, BEFORE)}
     path, kept = _read(environment.get(BEFORE, ""))
     if path and _PATH in found:
@@ -105,7 +105,7 @@ def _remove_directory(path: str, directory: str) -> list[str]:
 
 
 def _list_published(resolved: Spec, service: str) -> list[int]:
-    """The TCP ports of a service that can be reached from this machine."""
+    """Return the TCP ports of a service that are reachable from the host."""
     spec = resolved.containers.get(service)
     return [port.container for port in spec.ports if port.protocol == "tcp"] if spec else []
 
@@ -118,7 +118,7 @@ def _find_bound(service: str, container: int, resolved: Spec, ports: Mapping[str
 
 
 def _translate_value(value: str, service: str, ports: list[BoundPort]) -> str:
-    """A value with `db:5432`, `db` alone and `5432` alone exchanged for where that is reached from this machine."""
+    """Replace `db:5432`, and a value of only `db` or `5432`, by the address on the host."""
     for port in ports:
         if value == str(port.container):
             return str(port.host)

@@ -1,7 +1,7 @@
-"""Data per git branch: volumes that each branch has of its own. Pure.
+"""Data per git branch: volumes that belong to one branch. Pure.
 
-A volume `db.data` is `db.data@main` on the branch main: another volume, which begins as a copy of the one that was in
-use when the branch was new.
+The volume `db.data` is `db.data@main` on the branch main. The volume of a new branch starts as a copy of the volume
+used when the branch was created.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from devbox.model.container import ContainerSpec
 from devbox.model.observed import Observed
 from devbox.model.spec import Spec
 
-_MARK = "@"  # no volume that a person or a recipe names has one
-_LONGEST = 120  # characters of a directory's name
+_MARK = "@"  # not allowed in volume names of users and recipes
+_LONGEST = 120  # characters of a directory name
 
 
 def apply_branch(resolved: Spec, branch: str | None, last: Mapping[str, ContainerSpec]) -> Spec:
-    """The file with the volumes of this branch; on none, as amid a rebase, with those that were used last."""
+    """Return the spec with the volumes of this branch; without a branch (during a rebase), with the last used ones."""
     used = _find_used(last)
     names = {name: used.get(name, name) if branch is None else name_volume(name, branch) for name in resolved.branched}
     containers = {name: _replace_volumes(spec, names) for name, spec in resolved.containers.items()}
@@ -28,17 +28,17 @@ def apply_branch(resolved: Spec, branch: str | None, last: Mapping[str, Containe
 
 
 def name_volume(name: str, branch: str) -> str:
-    """The volume that a branch has in the place of `name`."""
+    """Return the name of `name`'s volume on a branch."""
     return f"{name}{_MARK}{_encode(branch)}"
 
 
 def strip_branch(volume: str) -> str:
-    """What a branch's volume is in the place of; another volume is so itself."""
+    """Return a volume's name without its branch."""
     return volume.partition(_MARK)[0]
 
 
 def find_seeds(resolved: Spec, observed: Observed) -> dict[str, str]:
-    """The volumes of the branch that are not there yet → the volume that each begins as, where there is one."""
+    """Map each missing volume of the branch to its source volume, if any."""
     used = _find_used(observed.last.specs)
     found = {}
     for name, mine in resolved.branched.items():
@@ -49,12 +49,12 @@ def find_seeds(resolved: Spec, observed: Observed) -> dict[str, str]:
 
 
 def is_elsewhere(resolved: Spec, volume: str) -> bool:
-    """Whether a volume belongs to another branch than the one that is checked out."""
+    """True if a volume belongs to a branch other than the current one."""
     return resolved.branched.get(strip_branch(volume), volume) != volume
 
 
 def find_moved(spec: ContainerSpec, last: ContainerSpec | None) -> str:
-    """The branch whose data a container is to have, where that is all that changed about its mounts; else ""."""
+    """Return the new branch if a container's mounts differ only by branch; else ""."""
     if last is None or spec.mounts == last.mounts or _normalize_mounts(spec) != _normalize_mounts(last):
         return ""
     sources = [mount.source for mount in spec.mounts if mount.kind == "volume" and _MARK in mount.source]
@@ -62,12 +62,12 @@ def find_moved(spec: ContainerSpec, last: ContainerSpec | None) -> str:
 
 
 def parse_branch(volume: str) -> str:
-    """The branch that a volume belongs to; "" for one that belongs to none."""
+    """Return the branch of a volume; "" for a volume without one."""
     return urllib.parse.unquote(volume.partition(_MARK)[2])
 
 
 def _find_used(last: Mapping[str, ContainerSpec]) -> dict[str, str]:
-    """Volume → the one that was last in its place."""
+    """Map each volume to its last used branch volume."""
     sources = (mount.source for spec in last.values() for mount in spec.mounts if mount.kind == "volume")
     return {strip_branch(source): source for source in sources if _MARK in source}
 
@@ -81,14 +81,14 @@ def _replace_volumes(spec: ContainerSpec, names: Mapping[str, str]) -> Container
 
 
 def _normalize_mounts(spec: ContainerSpec) -> tuple[object, ...]:
-    """Its mounts, whatever the branch."""
+    """Return the mounts without branch names."""
     return tuple(
         replace(mount, source=strip_branch(mount.source)) if mount.kind == "volume" else mount for mount in spec.mounts
     )
 
 
 def _encode(branch: str) -> str:
-    """As a part of a directory's name; what would be too long ends with the hash of it all."""
+    """Encode a branch for a directory name; a long name is truncated and ends with its hash."""
     name = urllib.parse.quote(branch, safe="+=,~")
     if len(name) <= _LONGEST:
         return name

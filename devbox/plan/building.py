@@ -1,4 +1,4 @@
-"""What `devbox build` and `devbox install` do before anything is released or installed: bakes, and the build. Pure."""
+"""Plans of `devbox build` and `devbox install` before a release or an installation: images and `[build]`. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOOLCHAIN = "its toolchain changed"
 
 
 def plan(resolved: Spec, observed: Observed, *, images: tuple[str, ...], build: str) -> Plan:
-    """The steps that make these images. `build`: why `[build]` has to run first; "" where its output is known."""
+    """Return the steps that build these images. `build`: reason to run `[build]` first; "" if its output is known."""
     names = order.list_lineage(images, resolved.images)
     waiting = [name for name in names if _is_waiting(name, resolved)]
     if not build or resolved.build is None:
@@ -23,7 +23,7 @@ def plan(resolved: Spec, observed: Observed, *, images: tuple[str, ...], build: 
     spec = resolved.build.container
     ready = tuple(name for name in names if name not in waiting)
     before = diff.diff(resolved, observed, names=spec.needs, images=(*ready, spec.image), network=True)
-    # Alone: nothing else starts or ends containers of the instance meanwhile.
+    # Exclusive: no other step starts or stops containers of the instance at the same time.
     step = Step(op="build", resource=spec.name, reason=build, after=tuple(each.id for each in before.steps))
     bakes = [
         Step(
@@ -35,7 +35,7 @@ def plan(resolved: Spec, observed: Observed, *, images: tuple[str, ...], build: 
 
 
 def why_build(now: BuildInputs, last: BuildInputs | None) -> str:
-    """Why `[build]` runs: what changed since it ran last."""
+    """Explain why `[build]` runs: the changes since its last run."""
     if last is None:
         return "not built yet"
     changed = _list_changes(now, last)
@@ -46,7 +46,7 @@ def why_build(now: BuildInputs, last: BuildInputs | None) -> str:
 
 
 def list_verdicts(now: BuildInputs, last: BuildInputs | None, *, built: bool) -> tuple[Verdict, ...]:
-    """`devbox why build`: one verdict about each input that is another one since the last build."""
+    """Return the verdicts of `devbox why build`: one per input that changed since the last build."""
     if last is None:
         reason = "the store has its output" if built else "not built yet"
         return (Verdict(subject="build", verdict=UNCHANGED if built else MISSING, reason=reason),)
@@ -60,7 +60,7 @@ def list_verdicts(now: BuildInputs, last: BuildInputs | None, *, built: bool) ->
 
 
 def _list_changes(now: BuildInputs, last: BuildInputs) -> list[tuple[str, str, str]]:
-    """Subject, verdict and reason of each difference, the toolchain aside."""
+    """Return subject, verdict and reason of each difference, except for the toolchain."""
     found = [*_diff_tables(now.files, last.files), *_diff_tables(now.env, last.env)]
     rest = ("commands", "output", "network")
     return [*found, *((name, CHANGED, "changed") for name in rest if getattr(now, name) != getattr(last, name))]
@@ -73,7 +73,7 @@ def _diff_tables(now: dict[str, str], last: dict[str, str]) -> list[tuple[str, s
 
 
 def _is_waiting(name: str, resolved: Spec) -> bool:
-    """Whether an image, or one below it, copies an output that is not known."""
+    """True if an image or one of its ancestors copies an output that is not known yet."""
     spec = resolved.images[name]
     if any(isinstance(step, Copy) and not step.output for step in spec.steps):
         return True
@@ -86,7 +86,7 @@ def _find_parent(name: str, waiting: list[str], resolved: Spec) -> tuple[str, ..
 
 
 def describe_image(image: ImageSpec) -> str:
-    """`postgresql-17 17.12-0+deb13u1`, `docker.io/library/redis:8`; empty where no step says it."""
+    """Describe an image, as `postgresql-17 17.12-0+deb13u1` or `docker.io/library/redis:8`; "" without a source."""
     words: list[str] = []
     for step in image.steps:
         match step:

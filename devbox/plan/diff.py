@@ -1,4 +1,4 @@
-"""What should be (`Resolved`) against what is (`Observed`): the plan. Pure; the same value is printed and run."""
+"""Compare desired state (`Spec`) with observed state (`Observed`). Pure; the same plan is printed and run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def diff(
     images: tuple[str, ...] = (),
     network: bool = False,
 ) -> Plan:
-    """The steps that turn what is into what the file wants; empty when nothing has to change.
+    """Return the steps that converge the observed state to the env file; empty if nothing has to change.
 
-    With `names`, only these containers and what they need; nothing is removed then. `images` are baked in any case,
-    and `network` asks for the network even where no container starts (a one-shot container is about to join).
+    With `names`: only these containers and their needs, without removals. `images` are built in any case; `network`
+    plans the network even if no container starts (for a one-shot container that is about to join).
     """
     chosen = order.select_containers(resolved, names)
     differ = _Differ(resolved, observed, chosen, images=images, network=network)
@@ -35,7 +35,7 @@ def diff(
 
 
 def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
-    """The steps that bake these images and their ancestors, asked for whatever there is."""
+    """Return the steps that build these images and their ancestors, whatever the store already has."""
     names = order.list_lineage(images, resolved.images)
     parents = {name: resolved.images[name].parent for name in names}
     return Plan(
@@ -47,21 +47,21 @@ def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
 
 
 def restart(resolved: Spec, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
-    """Stop the named containers (else all, without tools), dependants first; start them as the file now wants them."""
+    """Plan a restart of the named containers (default: all except tools), dependants first, from the current file."""
     chosen = frozenset(names) or order.select_containers(resolved, None)
     return _Differ(resolved, observed, chosen, images=(), network=False).restart()
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What happens to one container: `op` is "start", "replace" or "" (it stays)."""
+    """Change of one container: `op` is "start", "replace" or "" (unchanged)."""
 
     op: str
     reason: str = ""
 
 
 class _Differ:
-    """One diff: reads the two sides, collects steps."""
+    """One comparison of a spec with an observation; collects steps."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class _Differ:
         self._images = {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}
 
     def plan(self, *, removing: bool) -> Plan:
-        """Bakes, then removals, then the network, then containers with their setups."""
+        """Return builds, then removals, the network, and containers with their setups."""
         changes = {name: self._decide_change(spec) for name, spec in self._specs.items()}
         bakes = self._plan_bakes()
         removals = self._plan_removals() if removing else []
@@ -92,7 +92,7 @@ class _Differ:
         return Plan(steps=self._add_hooks((*bakes, *removals, *network, *copies, *starts)))
 
     def restart(self) -> Plan:
-        """What is to be baked while all still runs, then stops, the network, and starts with their setups."""
+        """Return builds while everything still runs, then stops, the network, and starts with their setups."""
         changes = {name: _Change("start", RESTART) for name in self._specs}
         bakes = self._plan_bakes()
         baked = tuple(step.id for step in bakes)
@@ -104,7 +104,7 @@ class _Differ:
         return Plan(steps=self._add_hooks((*bakes, *stops, *network, *copies, *starts)))
 
     def _add_hooks(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        """The steps, then the hooks that are due; none for a one-shot, which is who wants the network."""
+        """Append the hooks that are due; none for a one-shot (`network`)."""
         started = any(step.op in ("start", "replace") for step in steps)
         due = {*self._observed.hooks_due, *(("started",) if started else ())}
         for name in () if self._network_wanted else self._resolved.hooks:
@@ -127,7 +127,7 @@ class _Differ:
         return steps
 
     def _list_own_steps(self, name: str) -> tuple[KeyedStep, ...]:
-        """The steps of an image without its parent's."""
+        """Return the steps of an image without those of its parent."""
         parent = self._resolved.images[name].parent
         return self._images[name].chain[len(self._images[parent].chain) if parent else 0 :]
 
@@ -138,7 +138,7 @@ class _Differ:
     def _plan_network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
         wanted = list_connected(self._resolved)
         if not (wanted or self._network_wanted or self._observed.names):
-            return []  # nothing may need /dev/net/tun where no container has a network
+            return []  # without networked containers, /dev/net/tun is not required
         added = [name for name in wanted if name not in self._observed.names]
         standing = self._observed.supervised and bool(self._observed.names)
         if (
@@ -160,7 +160,7 @@ class _Differ:
     def _plan_copies(
         self, changes: Mapping[str, _Change], *, after: tuple[str, ...], stops: Sequence[Step] = ()
     ) -> list[Step]:
-        """What makes the volumes of a branch that is new, for who starts; who uses what they begin as stops for it."""
+        """Plan the copies that seed the volumes of a new branch; containers that use a source volume stop first."""
         wanted = {volume for name, spec in self._specs.items() if changes[name].op for volume in list_mounted(spec)}
         steps: list[Step] = []
         for volume, seed in branches.find_seeds(self._resolved, self._observed).items():
@@ -198,7 +198,7 @@ class _Differ:
 
     def _plan_containers(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
         steps: list[Step] = []
-        ready: dict[str, tuple[str, ...]] = {}  # container → the step after which it can be relied on
+        ready: dict[str, tuple[str, ...]] = {}  # container → the step after which it is ready
         for name in order.list_start_order(self._specs):
             spec, change = self._specs[name], changes[name]
             needed = tuple(step for need in spec.needs for step in ready.get(need, ()))
@@ -240,7 +240,7 @@ def _is_alive(seen: ObservedContainer) -> bool:
 
 
 def _describe_wait(seen: ObservedContainer) -> str:
-    """What a container is on its way to be ready; "" where it is."""
+    """Describe why a container is not ready yet; "" if it is ready."""
     if seen.health in ("starting", "unhealthy"):
         return seen.health
     if seen.state in ("starting", "restarting"):
@@ -254,12 +254,12 @@ def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:
     if spec.kind == "job":
         return seen.state in ("exited", "dead") and seen.exit_code != 0
     if spec.kind == "scheduled":
-        return not _is_alive(seen)  # between two runs it is "created"
+        return not _is_alive(seen)  # between two runs, its state is "created"
     return seen.state in ("exited", "dead", "created")
 
 
 def needs_wait(spec: ContainerSpec, seen: ObservedContainer) -> bool:
-    """Whether a container that was ready once may have ceased to be, or has."""
+    """True if a container may no longer be ready, or has exited."""
     return bool(_describe_wait(seen)) or _has_ended(spec, seen)
 
 
@@ -268,16 +268,16 @@ def _list_hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ..
 
 
 def _list_published(published: Mapping[str, tuple[BoundPort, ...]]) -> set[tuple[str, BoundPort]]:
-    """Every published port with the container it leads to."""
+    """Return every published port with its container."""
     return {(name, port) for name, ports in published.items() for port in ports}
 
 
 def list_connected(resolved: Spec) -> tuple[str, ...]:
-    """The containers that the instance network is for: all but those without a network."""
+    """Return the containers on the instance network: all except those with network = "none"."""
     return tuple(name for name, spec in resolved.containers.items() if spec.isolation.network != "none")
 
 
 def key_images(resolved: Spec) -> dict[str, KeyedImage]:
-    """All images that containers of the file need, with their keys, parents first."""
+    """Return all images of the file's containers with their keys, parents first."""
     wanted = (spec.image for spec in resolved.containers.values())
     return {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}

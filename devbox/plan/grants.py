@@ -1,7 +1,7 @@
-"""What an env file grants its containers, and whether that is more than was accepted. Pure.
+"""Grants of an env file to its containers, and their comparison with the accepted grants. Pure.
 
-A container that runs isolated can write to its project. What it changes in the env file, its local override or its
-recipes must not loosen its own isolation at the next `up`: more than was accepted needs `devbox trust`.
+An isolated container can write to its project. Its changes to the env file, the local override or recipes must not
+loosen its isolation at the next `up`: grants beyond the accepted ones require `devbox trust`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _ALL = "-ALL"
 _OF_IMAGES = ("run", "image")
 _OF_PROGRAMS = (*_OF_IMAGES, "command", "variable")
 _BY_VARS = " by other vars"
-_RUNS_THE_PROJECT = ("dev", "test", "build")  # roles whose commands are the project's own code, whatever the file says
-_WITHOUT_HOST_SETTINGS = ("service", "glue", "image")  # roles that get none of the host's settings, whatever the preset
-# Docker's default set: what a container has whose capabilities are not named.
+_RUNS_THE_PROJECT = ("dev", "test", "build")  # roles that always run the project's own code
+_WITHOUT_HOST_SETTINGS = ("service", "glue", "image")  # roles that never get host settings, whatever their preset
+# Docker's default set: the capabilities of a container that names none.
 _DEFAULT = (
     *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW"),
     *("SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
@@ -30,12 +30,12 @@ _DEFAULT = (
 
 
 def is_closed(resolved: Spec) -> bool:
-    """True if a container that can write to the project is kept from the network, from most hosts, or isolated."""
+    """True if a container with write access to the project is isolated, without network or limited in its egress."""
     return any(_is_closed(spec, resolved.instance.root) for spec in _list_containers(resolved))
 
 
 def list_grants(resolved: Spec) -> tuple[Grant, ...]:
-    """Everything that the file grants, in the order of the file."""
+    """Return all grants of the file, in file order."""
     found = [grant for spec in _list_containers(resolved) for grant in _list_container_grants(spec)]
     found += [grant for name, image in resolved.images.items() for grant in _list_image_grants(name, image)]
     found += [
@@ -48,15 +48,15 @@ def list_grants(resolved: Spec) -> tuple[Grant, ...]:
 
 
 def find_added(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
-    """The grants that no accepted one covers."""
+    """Return the grants that are not covered by an accepted one."""
     accepted = tuple(accepted)
     return tuple(grant for grant in found if not any(map(grant.is_covered_by, accepted)))
 
 
 def find_loosened(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
-    """What other vars (a cell of the matrix, a stage) grant of a container beyond what was accepted.
+    """Return the grants by other vars (a matrix cell, a stage) beyond the accepted ones.
 
-    What it is made from and runs may differ from cell to cell: that is what a matrix is for.
+    Images and commands are exempt: they may differ between the cells of a matrix.
     """
     plain = [*accepted]
     plain += [replace(grant, subject=grant.subject.removesuffix(_BY_VARS)) for grant in plain]
@@ -64,14 +64,14 @@ def find_loosened(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Gr
 
 
 def mark_by_vars(found: Iterable[Grant]) -> tuple[Grant, ...]:
-    """The grants of other vars as they are recorded: beside those of the file itself, and not narrowed with them."""
+    """Mark grants by other vars, which are recorded separately from the file's own and not narrowed with them."""
     return tuple(replace(grant, subject=f"{grant.subject}{_BY_VARS}") for grant in found)
 
 
 def narrow(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
-    """What counts as accepted from now on: of each subject that the file still has, no more than it grants.
+    """Return the new accepted grants: those of `found`, plus the accepted ones of subjects no longer in the file.
 
-    What images are made from stays accepted: the cells of a matrix have others than `up`.
+    Image sources stay accepted: matrix cells use others than `up`.
     """
     found = tuple(found)
     subjects = {grant.subject for grant in found}
@@ -80,7 +80,7 @@ def narrow(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ..
 
 
 def describe(found: Iterable[Grant]) -> tuple[str, ...]:
-    """The grants in words, a line for each subject: `dev: the network project, connections to every host`."""
+    """Describe grants, one line per subject: `dev: the network project, connections to every host`."""
     subjects: dict[str, list[Grant]] = {}
     for grant in found:
         subjects.setdefault(grant.subject, []).append(grant)
@@ -112,7 +112,7 @@ def _is_closed(spec: ContainerSpec, root: str) -> bool:
 
 
 def _is_project(mount: Mount, root: str) -> bool:
-    """True if files of the project can be written through the mount."""
+    """True if project files are writable through the mount."""
     inside = mount.kind == "bind" and f"{mount.source}/".startswith(f"{root.rstrip('/')}/")
     return (mount.kind == "workspace" or inside) and not mount.read_only
 
@@ -141,9 +141,9 @@ def _list_container_grants(spec: ContainerSpec) -> Iterator[Grant]:
 
 
 def _list_program_grants(spec: ContainerSpec) -> Iterator[Grant]:
-    """What a container with a network runs: the file's author would reach the network through it.
+    """Yield the programs of a container with a network: their author can reach the network through them.
 
-    Variables count by their names, since their values may be secret.
+    Variables are recorded by name, since their values may be secret.
     """
     health = spec.health.command if spec.health else ()
     setup = spec.setup.commands if spec.setup else ()
@@ -166,7 +166,7 @@ def _list_image_grants(name: str, image: ImageSpec) -> Iterator[Grant]:
 
 
 def _list_processes(resolved: Spec) -> Iterator[tuple[str, Process]]:
-    """The processes of releases, those of stages with variables of their own as well."""
+    """Yield the processes of releases, including those with variables per stage."""
     if resolved.release:
         for processes in (resolved.release.processes, *resolved.release.stages.values()):
             yield from ((f"image.process.{name}", process) for name, process in processes.items())
@@ -188,7 +188,7 @@ def _list_capabilities(names: tuple[str, ...]) -> list[str]:
 
 
 def _describe_mount(mount: Mount) -> str:
-    """The grant's value: two mounts of the same source differ if only one of them can be written to."""
+    """Return the value of a mount grant; read-only and writable mounts of a source differ."""
     what = "the project" if mount.kind == "workspace" else f"the {mount.kind} {mount.source}"
     return f"{what} {'read-only' if mount.read_only else 'writable'}"
 

@@ -1,4 +1,4 @@
-"""Identities that plans compare. Pure."""
+"""Identities compared by plans. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from devbox.model import codec, ids
 from devbox.model.container import ContainerSpec, Setup
 
-# Changing these does not make another container: order and setup are acted on by themselves, the rest is for people.
+# Not part of a container's identity: order and setup have their own steps, the others are informational.
 _NOT_IDENTITY = ("where", "label", "needs", "setup")
 _FINGERPRINT = 4  # hexadecimal digits
 
 
 def fingerprint(spec: ContainerSpec) -> ContainerSpec:
-    """The spec with a short fingerprint in the place of each variable's value: what may be kept to explain a change.
+    """Replace each variable's value by a short fingerprint, which may be stored to explain a change.
 
-    So short that many values share one: a kept fingerprint does not give a secret away to who guesses.
+    Many values share a fingerprint of this length, so that it does not reveal a secret to a guess.
     """
     env = {
         name: ids.compute_sha256(value.encode(errors="surrogateescape"))[-_FINGERPRINT:]
@@ -26,16 +26,16 @@ def fingerprint(spec: ContainerSpec) -> ContainerSpec:
 
 
 def build_identity(spec: ContainerSpec) -> dict[str, Any]:
-    """The part of a spec that a container is made from."""
+    """Return the fields of a spec that identify its container."""
     plain: dict[str, Any] = codec.dump(spec)
     return {name: value for name, value in plain.items() if name not in _NOT_IDENTITY}
 
 
 def compute_spec_key(spec: ContainerSpec) -> str:
-    """The identity of a container, its image aside."""
+    """Return the identity of a container without its image."""
     return ids.compute_key(build_identity(spec))
 
 
 def compute_setup_key(setup: Setup, files: dict[str, str]) -> str:
-    """The identity of a setup: its commands and the contents of its inputs."""
+    """Return the identity of a setup: its commands and the contents of its inputs."""
     return ids.compute_key({"commands": codec.dump(setup.commands), "files": files})

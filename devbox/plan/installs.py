@@ -1,4 +1,4 @@
-"""What `devbox install` changes on the host, and what stands in its way. Pure."""
+"""Host changes of `devbox install`, and conflicts. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from devbox.model.spec import HostAccess, Spec
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Files to put, files to remove, files that are there already; and why a person has to decide first."""
+    """Files to write, remove and keep, and the conflicts that require a decision of the user."""
 
     put: tuple[InstalledFile, ...] = ()
     remove: tuple[InstalledFile, ...] = ()
@@ -31,10 +31,10 @@ def plan_placement(
     *,
     force: bool,
 ) -> Placement:
-    """From what is to be there and what was put there before to what has to change; nothing wanted: uninstall.
+    """Return the changes from the installed to the wanted files; no wanted files means uninstall.
 
-    `found` has what lies at each place now, `owners` which other install has put it there. With `force`, files that
-    were changed or that others put there are replaced or removed; a directory never is.
+    `found`: current file of each path; `owners`: other install that owns a path. `force` replaces or removes modified
+    and foreign files, never directories.
     """
     before = {each.path: each for each in own.files} if own else {}
     after = {each.path: each for each in wanted}
@@ -43,7 +43,7 @@ def plan_placement(
     kept = tuple(each for each in wanted if each not in put)
     foreign = (
         each for each in kept if each.path not in before
-    )  # the same by chance: removing it is another's to decide
+    )  # identical by chance: owned and removed by another install
     at_stake = [each.path for each in (*put, *gone, *foreign)]
     conflicts = (_find_conflict(path, before.get(path), found.get(path), owners.get(path, "")) for path in at_stake)
     standing = tuple(each for each in conflicts if each is not None and (each.final or not force))
@@ -56,7 +56,7 @@ def plan_placement(
 
 
 def compute_state(manifest: Manifest, found: Mapping[str, HostEntry | None]) -> dict[str, str]:
-    """What became of each installed file: "installed", "changed" or "missing"."""
+    """Return the state of each installed file: "installed", "changed" or "missing"."""
     states = {}
     for each in manifest.files:
         present = found.get(each.path)
@@ -69,7 +69,7 @@ def _is_present(wanted: InstalledFile, present: HostEntry | None) -> bool:
 
 
 def _find_conflict(path: str, own: InstalledFile | None, present: HostEntry | None, owner: str) -> FileConflict | None:
-    """Why a file may not be replaced or removed without being told to."""
+    """Return why a file must not be replaced or removed without `force`, if there is a reason."""
     if present is None:
         return None
     if present.kind in ("directory", "other"):
@@ -87,7 +87,7 @@ _KINDS = {"directory": "a directory", "other": "neither a file nor a link"}
 
 
 def _adopt_found(own: InstalledFile, found: Mapping[str, HostEntry | None]) -> InstalledFile:
-    """A file to be removed, by what it is now: whoever carries on after a kill removes nothing else."""
+    """Record a file to remove as found now, so that a resumed removal never deletes another version."""
     present = found.get(own.path)
     if present is None:
         return own
@@ -95,7 +95,7 @@ def _adopt_found(own: InstalledFile, found: Mapping[str, HostEntry | None]) -> I
 
 
 def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
-    """What installs put onto the host: `devbox trust` allows it."""
+    """Return the host access of installs; `devbox trust` allows it."""
     return tuple(
         HostAccess(container=f"install.{each.name}", variable=place, reference=f"image:{path}", where=each.where)
         for each in resolved.installs.values()
@@ -104,7 +104,7 @@ def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
 
 
 def select_installs(resolved: Spec, names: tuple[str, ...]) -> tuple[Install, ...]:
-    """The installs of these names; of none: all whose profiles are not off."""
+    """Return the named installs; without names, all whose profiles are enabled."""
     known = ", ".join(resolved.installs) or "none"
     for name in names:
         if name not in resolved.installs:

@@ -1,4 +1,4 @@
-"""The lock and the images of a file: what it fixes, what it lacks, what a change of it means. Pure."""
+"""The lockfile and the images of a file: pins, missing entries and changes. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from devbox.plan import identity, matrix, order
 
 
 def name_steps(steps: Sequence[BakeStep]) -> tuple[str, ...]:
-    """How the lock calls the steps of an image: by what they do, those that do the same numbered."""
+    """Return the lockfile names of an image's steps: their descriptions, numbered if equal."""
     names: list[str] = []
     for step in steps:
         name = describe(step)
@@ -38,12 +38,12 @@ def name_steps(steps: Sequence[BakeStep]) -> tuple[str, ...]:
 
 
 def is_built(image: str) -> bool:
-    """Whether `devbox build`, `install` or `test` makes an image, not `devbox up`."""
+    """True if an image is built by `devbox build`, `install` or `test` rather than `devbox up`."""
     return matrix.parse_label(image).partition(".")[0] in ("build", "image", "install", "test")
 
 
 def unlock_images(images: Mapping[str, ImageSpec]) -> dict[str, ImageSpec]:
-    """The images as the file alone wants them."""
+    """Return the images without any pins."""
     return {name: dataclasses.replace(spec, steps=tuple(map(_unpin, spec.steps))) for name, spec in images.items()}
 
 
@@ -60,9 +60,9 @@ def _unpin(step: BakeStep) -> BakeStep:
 def lock_images(
     images: Mapping[str, ImageSpec], lock: Lockfile, *, names: Mapping[str, str] | None = None
 ) -> dict[str, ImageSpec]:
-    """The images, their steps fixed to what the lock says. `names`: what that calls them, where it is not their name.
+    """Pin the steps of images to the lockfile. `names`: label → lockfile name, if different.
 
-    Where packages were added to a list, the lock has the step as it was: those versions are preferred.
+    If packages were added to a list, the versions of the old step in the lockfile are preferred.
     """
     called = names or {}
     return {name: _lock_image(spec, lock, called.get(name, name)) for name, spec in images.items()}
@@ -84,7 +84,7 @@ def _lock_image(spec: ImageSpec, lock: Lockfile, called: str) -> ImageSpec:
 
 
 def _find_entry(step: BakeStep, name: str, lock: Lockfile, entries: Mapping[str, Versions]) -> Versions | None:
-    """What the lock says of a step; None where it says nothing."""
+    """Return the lockfile entry of a step, or None."""
     if isinstance(step, FromRegistry):
         digest = lock.references.get(step.reference)
         return {step.reference: digest} if digest else None
@@ -94,7 +94,7 @@ def _find_entry(step: BakeStep, name: str, lock: Lockfile, entries: Mapping[str,
 def unpin_images(
     images: Mapping[str, ImageSpec], names: Iterable[str] | None
 ) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
-    """The images without the lock's versions of what `names` call (else of all), and the images that differ then."""
+    """Return the images without the pins of `names` (default: all), and the names of the changed images."""
     if names is None:
         return unlock_images(images), tuple(images)
     there = list_upgradable(images)
@@ -109,10 +109,10 @@ def unpin_images(
 
 
 def loosen_images(images: Mapping[str, ImageSpec], names: Iterable[str]) -> dict[str, ImageSpec]:
-    """The images without the lock's versions for `names`: images, recipes, base systems or packages.
+    """Return the images without pins for `names`: images, recipes, base systems or packages.
 
-    Of a step that holds a named package, the other versions stay preferred; packages of the same version as the
-    named one are most likely made from the same source, and go with it.
+    Other versions of an affected step stay preferred, except packages of the same version as a named one: they are most
+    likely built from the same source.
     """
     wanted = frozenset(names)
     return {
@@ -136,7 +136,7 @@ def _loosen_step(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> Bak
 
 
 def _list_held(step: BakeStep) -> Versions | None:
-    """The versions that an upgrade sets a step free of; None where nothing fixes any."""
+    """Return the versions that an upgrade would unpin; None if nothing is pinned."""
     match step:
         case Files() | FromTarball() | Copy():
             return None
@@ -151,13 +151,13 @@ def _is_called(spec: ImageSpec, names: frozenset[str]) -> bool:
 
 
 def _list_names(image: str) -> tuple[str, ...]:
-    """How an image may be called: by its whole name or without its role; a variant also as what it is one of."""
+    """Return the accepted names of an image: with or without its role, and a variant's label."""
     ways = (name for whole in (image, matrix.parse_label(image)) for name in (whole, whole.partition(".")[2]))
     return tuple(filter(None, dict.fromkeys(ways)))
 
 
 def list_upgradable(images: Mapping[str, ImageSpec]) -> dict[str, str]:
-    """Everything that can be upgraded by name, and what it is."""
+    """Return every name that can be upgraded, with its kind."""
     found: dict[str, str] = {}
     for spec in images.values():
         for step in spec.steps:
@@ -170,7 +170,7 @@ def list_upgradable(images: Mapping[str, ImageSpec]) -> dict[str, str]:
 
 
 def collect_lock(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], before: Lockfile) -> Lockfile:
-    """The lock of the images: entries for all steps that are fixed; what is not yet keeps the entry it had."""
+    """Return the lockfile of the images: pinned steps get entries, others keep the previous ones."""
     used = {spec.recipe for spec in images.values() if spec.recipe}
     bases: dict[str, Versions] = {}
     references: dict[str, str] = {}
@@ -201,7 +201,7 @@ def collect_lock(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], be
 
 
 def retain_cell_entries(before: Lockfile, after: Lockfile) -> Lockfile:
-    """The lock of a file with a matrix, where `after` is that of some images: what other cells need keeps its entry."""
+    """Keep the entries of other matrix cells in a new lockfile that covers only some images."""
     others = {name: steps for name, steps in before.images.items() if matrix.parse_label(name) != name}
     return Lockfile(
         recipes={**before.recipes, **after.recipes},
@@ -213,17 +213,17 @@ def retain_cell_entries(before: Lockfile, after: Lockfile) -> Lockfile:
 
 
 def _is_fixed(spec: ImageSpec) -> bool:
-    """Whether every step that installs something says what."""
+    """True if every installing step is pinned."""
     return not any(is_unpinned(step) for step in spec.steps if not _may_be_empty(step))
 
 
 def _may_be_empty(step: BakeStep) -> bool:
-    """Whether a step may never have had an entry: commands, and Dockerfiles that begin with no image of a registry."""
+    """True if a step may have no entry: commands, and Dockerfiles without a base image from a registry."""
     return isinstance(step, Run) or (isinstance(step, FromDockerfile) and not step.begins)
 
 
 def list_missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: Lockfile) -> list[str]:
-    """What the lock lacks for these images, or says otherwise, a sentence each."""
+    """List missing and outdated lockfile entries of these images, one sentence each."""
     sentences = [
         f"the recipe {name} {'is another one now' if name in lock.recipes else 'has no entry'}"
         for name in dict.fromkeys(spec.recipe for spec in images.values() if spec.recipe)
@@ -240,7 +240,7 @@ def list_missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lo
 
 
 def list_unknown_bases(images: Mapping[str, ImageSpec]) -> list[str]:
-    """What the lock lacks of the images that Dockerfiles begin with, which have been looked at, a sentence each."""
+    """List missing entries of Dockerfile base images that have been resolved, one sentence each."""
     return [
         f"{spec.name}: {name}: {base} has no entry"
         for spec in images.values()
@@ -252,7 +252,7 @@ def list_unknown_bases(images: Mapping[str, ImageSpec]) -> list[str]:
 
 
 def _check_tarball(step: FromTarball, lock: Lockfile) -> list[str]:
-    """Whether the lock knows a tarball, and as the one it is; which may not have been looked at yet."""
+    """Check the lockfile entry of a tarball; its content may not have been read yet."""
     locked = lock.tarballs.get(step.path)
     if locked and step.content in ("", locked):
         return []
@@ -260,7 +260,7 @@ def _check_tarball(step: FromTarball, lock: Lockfile) -> list[str]:
 
 
 def list_additions(before: Lockfile, after: Lockfile) -> list[str]:
-    """The entries that are new or say something else; of a step's, also those that say more than it installs."""
+    """List new and changed entries; for steps, also entries with surplus versions."""
     steps = _list_steps(before).keys() & _list_steps(after).keys()
     return [
         title
@@ -270,7 +270,7 @@ def list_additions(before: Lockfile, after: Lockfile) -> list[str]:
 
 
 def list_changes(before: Lockfile, after: Lockfile) -> list[str]:
-    """What is different, a line each: `+` new, `-` gone, `~` another version."""
+    """List differences, one line each: `+` added, `-` removed, `~` changed version."""
     lines: list[str] = []
     for title, old, now in _list_sections(before, after):
         if old == now:
@@ -303,7 +303,7 @@ def _list_steps(lock: Lockfile) -> dict[str, Versions]:
 
 
 def find_last_applied(resolved: Spec, observed: Observed, names: tuple[str, ...] | None) -> LastApplied:
-    """The last run, once everything is as the file wants it; with `names`, only these and what they need are new."""
+    """Return the record after a successful run; with `names`, only these and their needs are updated."""
     chosen = order.select_containers(resolved, names)
     before = observed.last if names is not None else _select_untouched(resolved, observed.last)
     specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
@@ -316,7 +316,7 @@ def find_last_applied(resolved: Spec, observed: Observed, names: tuple[str, ...]
 
 
 def _select_untouched(resolved: Spec, last: LastApplied) -> LastApplied:
-    """Of the last run, what an `up` of everything leaves alone: containers that start on use, what was built."""
+    """Return the recorded entries that a full `up` does not touch: on-demand containers and built images."""
     specs = {name: spec for name, spec in last.specs.items() if name in resolved.on_use}
     images = order.list_lineage((resolved.containers[name].image for name in specs), resolved.images)
     kept = {*images, *filter(is_built, last.images)}

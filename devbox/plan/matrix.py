@@ -1,7 +1,7 @@
-"""The cells of a matrix: the product of its axes, without what is excluded, with what is included. Pure.
+"""Cells of a matrix: the product of its axes minus exclusions plus inclusions. Pure.
 
-As GitHub Actions does it: an `include` whose axis values fit cells of the product adds the rest of it to them, as
-variables; one that fits none is a cell of its own.
+Follows GitHub Actions: an `include` that matches cells of the product by its axis values adds its other values to them
+as variables; without a match, it becomes a new cell.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from devbox.model.release import Release
 from devbox.model.spec import Spec
 from devbox.plan import identity
 
-DEFAULT = "default"  # the one cell of tests without a matrix
+DEFAULT = "default"  # name of the only cell of tests without a matrix
 
 
 def expand_cells(matrix: Matrix) -> tuple[Cell, ...]:
-    """All cells, in the order of the file: the last axis turns fastest, included ones come last."""
+    """Return all cells in file order: the last axis varies fastest, included cells come last."""
     products = [dict(zip(matrix.axes, values, strict=True)) for values in itertools.product(*matrix.axes.values())]
     kept = [axes for axes in products if not any(_matches(axes, pattern) for pattern in matrix.exclude)]
     if not matrix.axes and matrix.include:
-        kept = []  # the product of nothing is one empty cell, which nobody wrote
+        kept = []  # the product of no axes is one empty cell, which the file does not declare
     found = [(axes, dict(axes)) for axes in kept]
     added: list[tuple[dict[str, str], dict[str, str]]] = []
     for included in matrix.include:
@@ -45,7 +45,7 @@ def expand_cells(matrix: Matrix) -> tuple[Cell, ...]:
 
 
 def pin_axes(matrix: Matrix, values: Mapping[str, str]) -> Matrix:
-    """The matrix with one value for some of its axes. What is included for another value of them is left out."""
+    """Return the matrix with some axes fixed to one value, without includes for other values."""
     return replace(
         matrix,
         axes={name: (values[name],) if name in values else axis for name, axis in matrix.axes.items()},
@@ -56,7 +56,7 @@ def pin_axes(matrix: Matrix, values: Mapping[str, str]) -> Matrix:
 
 
 def name_cell(axes: Mapping[str, str]) -> str:
-    """A cell's name."""
+    """Return the name of a cell."""
     return ",".join(f"{name}={value}" for name, value in axes.items()) or DEFAULT
 
 
@@ -74,19 +74,19 @@ def _sort_axes(axes: dict[str, str], order: Iterable[str]) -> dict[str, str]:
 
 
 def count_jobs(*, cells: int, cores: int, memory: int, each: int) -> int:
-    """How many cells run beside each other: as many as there are cores, and as `memory` holds; bytes."""
+    """Return the number of parallel cells, bounded by cores and by `memory` (bytes)."""
     return max(1, min(cells, cores, memory // max(each, 1)))
 
 
-# Part of every cell's inputs. Raise it when the same tests come to run in another way.
+# Part of every cell's inputs. Increase when tests are run in a different way.
 _RUNNER = 1
 _SHOWN = 3
 
 
 def compute_inputs(resolved: Spec, tests: Tests, *, release: Release | None = None) -> CellInputs:
-    """What one cell depends on, its files aside: the images by what is fixed of them, services, command, variables.
+    """Return the inputs of one cell except its files: image pins, services, command, variables.
 
-    Against a `release`, that as well, and how the tests meet it.
+    With a `release`, also its digest and how tests reach it.
     """
     spec = tests.container
     image = key_image(spec.image, resolved.images).key
@@ -121,21 +121,21 @@ def compute_inputs(resolved: Spec, tests: Tests, *, release: Release | None = No
 
 
 def compute_ready_key(resolved: Spec, tests: Tests, files: Mapping[str, str]) -> str:
-    """The identity of the data that started services are left with once they are ready for tests.
+    """Return the identity of the service data left by the `ready` commands.
 
-    The image that the commands run in is no part of it: one migration serves the cells of all interpreters.
+    The image of the commands is excluded: one migration serves the cells of all interpreters.
     """
     services = {name: _digest_service(resolved, name) for name in resolved.containers if name != tests.container.name}
     return ids.compute_key({"services": services, "ready": codec.dump(tests.ready), "files": dict(files)})
 
 
 def why_cached(last: CellResult) -> str:
-    """Why a cell need not run."""
+    """Explain why a cell need not run."""
     return f"nothing changed since it passed at {last.ended_at} ({last.seconds:.1f} s)"
 
 
 def why_run(now: CellInputs, before: CellInputs | None, last: CellResult | None, changed: Iterable[str]) -> str:
-    """Why a cell runs. `changed`: the files that are others than when it ran last."""
+    """Explain why a cell runs. `changed`: files that differ from the last run."""
     if before is None or last is None:
         return "it never ran"
     if last.state not in ("passed", "cached"):
@@ -185,19 +185,19 @@ _BEGIN = " ["
 
 @dataclass(frozen=True, kw_only=True)
 class CellImages:
-    """A cell's images as the file wants them, and all variables of the matrix as they are in it."""
+    """Desired images of a cell, and all matrix variables with their values in the cell."""
 
     variables: Mapping[str, str]
     images: dict[str, ImageSpec]
 
     @cached_property
     def keys(self) -> dict[str, str]:
-        """The identity of each image."""
+        """Identity of each image."""
         return {label: key_image(label, self.images).key for label in self.images}
 
 
 class ImageVariants:
-    """The names of all images of a matrix. `plain` is the file without it, `cells` all of its cells."""
+    """Names of all images of a matrix. `plain`: the file without its matrix; `cells`: all cells."""
 
     def __init__(self, plain: CellImages, cells: Sequence[CellImages]) -> None:
         self._plain = plain
@@ -206,23 +206,23 @@ class ImageVariants:
         self._depends = {label: _find_variables(label, rows) for label in labels}
 
     def name_images(self, cell: CellImages) -> dict[str, str]:
-        """What the images of a cell are called: label → name."""
+        """Map the image labels of a cell to names."""
         return {label: self._name_image(label, cell) for label in cell.images}
 
     def _name_image(self, label: str, cell: CellImages) -> str:
         if cell.keys[label] == self._plain.keys.get(label):
             return label
-        named = self._depends.get(label) or tuple(cell.variables)  # all, where no cell of the file has such an image
+        named = self._depends.get(label) or tuple(cell.variables)  # all variables if no cell has this image
         return f"{label}{_BEGIN}{','.join(f'{name}={cell.variables[name]}' for name in named)}]"
 
 
 def parse_label(name: str) -> str:
-    """The image that a name is a variant of, as the file calls it; of another name, the name."""
+    """Return the label of an image variant; another name unchanged."""
     return name.partition(_BEGIN)[0]
 
 
 def merge_images(cells: Iterable[tuple[Mapping[str, ImageSpec], Mapping[str, str]]]) -> dict[str, ImageSpec]:
-    """The images of several cells under their names. `cells`: the images of each by label, and label → name."""
+    """Merge the images of several cells under their names. `cells`: images by label, and label → name."""
     found: dict[str, ImageSpec] = {}
     for images, names in cells:
         found |= rename_images(images, names)
@@ -230,7 +230,7 @@ def merge_images(cells: Iterable[tuple[Mapping[str, ImageSpec], Mapping[str, str
 
 
 def rename_images(images: Mapping[str, ImageSpec], names: Mapping[str, str]) -> dict[str, ImageSpec]:
-    """Images under other names, as children of other names."""
+    """Rename images and their parents."""
     return {
         names[label]: replace(spec, name=names[label], parent=names[spec.parent] if spec.parent else None)
         for label, spec in images.items()
@@ -238,7 +238,7 @@ def rename_images(images: Mapping[str, ImageSpec], names: Mapping[str, str]) -> 
 
 
 def _find_variables(label: str, rows: Sequence[CellImages]) -> tuple[str, ...]:
-    """As few variables as tell the images of this label apart; the first axes are left out last."""
+    """Return the fewest variables that distinguish the images of this label; leading axes are kept longest."""
     having = [row for row in rows if label in row.images]
     names = tuple(dict.fromkeys(name for row in having for name in row.variables))
     for name in reversed(names):
@@ -249,7 +249,7 @@ def _find_variables(label: str, rows: Sequence[CellImages]) -> tuple[str, ...]:
 
 
 def _is_determined(label: str, names: Sequence[str], rows: Iterable[CellImages]) -> bool:
-    """Whether the image is a function of these variables."""
+    """True if these variables determine the image."""
     known: dict[tuple[str, ...], str] = {}
     return all(
         known.setdefault(tuple(row.variables[name] for name in names), row.keys[label]) == row.keys[label]
@@ -265,10 +265,10 @@ Test = Callable[[Cell], bool]
 
 
 def select_cells(cells: Iterable[Cell], expression: str) -> frozenset[str]:
-    """Names of the cells that an expression means: words (`*` matches anything) with and, or, not and parentheses.
+    """Select cells by an expression: words (`*` is a wildcard), and, or, not, parentheses. Returns names.
 
-    A word is the name of a cell or of an axis, a value, or both as `python=3.14`. UsageError where it can't be
-    understood, or one of its words means no cell at all.
+    A word is a cell, an axis, a value, or `axis=value` as in `python=3.14`. UsageError for a syntax error or a word
+    without a match.
     """
     every = tuple(cells)
     parser = _Parser(expression, every)
@@ -276,7 +276,7 @@ def select_cells(cells: Iterable[Cell], expression: str) -> frozenset[str]:
 
 
 def select_shard(cells: Iterable[Cell], share: str) -> frozenset[str]:
-    """Names of the cells of share `i/n`: every n-th, from the i-th on."""
+    """Return the cells of shard `i/n`: every n-th cell, starting at the i-th."""
     match = _SHARD.fullmatch(share)
     if match is None or int(match[1]) > int(match[2]):
         raise UsageError(f"--shard {share}: a shard is written i/n, i from 1 to n", remedy="devbox test --shard 1/2")
@@ -284,7 +284,7 @@ def select_shard(cells: Iterable[Cell], share: str) -> frozenset[str]:
 
 
 class _Parser:
-    """One expression: `or` binds least, `not` most."""
+    """Parser of an expression: `or` binds weakest, `not` strongest."""
 
     def __init__(self, expression: str, cells: tuple[Cell, ...]) -> None:
         self._expression = expression

@@ -1,4 +1,4 @@
-"""Orders: which images come before which, which containers start before which. Pure."""
+"""Orders of images and of containers. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devbox.model.spec import Spec
 
 
 def list_lineage(wanted: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
-    """The wanted images and all their ancestors, parents first."""
+    """Return the wanted images and all their ancestors, parents first."""
     graph: dict[str, tuple[str, ...]] = {}
     for name in wanted:
         _add_lineage(name, images, graph)
@@ -28,13 +28,13 @@ def _add_lineage(name: str, images: Mapping[str, ImageSpec], graph: dict[str, tu
 
 
 def list_start_order(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
-    """Container names, needs first; otherwise as in the file."""
+    """Return container names, needs first; otherwise in file order."""
     graph = {name: tuple(need for need in spec.needs if need in containers) for name, spec in containers.items()}
     return tuple(TopologicalSorter(graph).static_order())
 
 
 def add_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) -> frozenset[str]:
-    """The named containers and everything they need, transitively."""
+    """Return the named containers and all their needs, transitively."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -46,12 +46,12 @@ def add_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) -> 
 
 
 def select_containers(resolved: Spec, names: tuple[str, ...] | None) -> frozenset[str]:
-    """The containers that a command is about: the named ones and all they need; else all that `up` starts."""
+    """Return the named containers and all their needs; default: all containers started by `up`."""
     if names is None:
         return frozenset(resolved.containers).difference(resolved.on_use)
     return add_needs(names, resolved.containers)
 
 
 def list_stop_order(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
-    """The order of stopping: who needs others goes before them."""
+    """Return the stop order: dependants first."""
     return tuple(reversed(list_start_order(containers)))

@@ -1,4 +1,4 @@
-"""Host ports: fixed ones as written, free ones chosen once per instance and remembered. Pure but for the probe."""
+"""Host ports: fixed as written, free ones chosen once per instance and remembered. Pure except for the probe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from devbox.model.container import ContainerSpec, Port
 from devbox.model.observed import BoundPort, PortHolder
 from devbox.model.plan import Step
 
-# Where a free port is looked for when the wanted number is taken: above the usual servers, below the ephemeral range.
+# Range of fallback ports: above well-known servers, below the ephemeral range.
 _FIRST, _LAST = 20000, 32000
 
 IsFree = Callable[[str, int, str], bool]
@@ -26,11 +26,11 @@ def choose(
     seed: int,
     apart: bool = False,
 ) -> dict[str, tuple[BoundPort, ...]]:
-    """The host ports of every container.
+    """Choose the host ports of every container.
 
-    `remembered` maps "NAME/8000/tcp" to the number used last; `held` are numbers this instance publishes now, which
-    count as free; `is_free(address, port, protocol)` probes the host, `who_has(address, port, protocol)` says why
-    one is not free; `seed` spreads instances over the range. `apart`: the containers' own numbers are left to others.
+    `remembered`: number used last by "NAME/8000/tcp"; `held`: numbers published now by this instance, which count as
+    free; `is_free(address, port, protocol)` probes the host, `who_has(…)` reports the holder of a port; `seed` spreads
+    instances over the range; `apart`: do not use the container's own port numbers.
     """
     taken: set[int] = {port.host for spec in containers.values() for port in spec.ports if port.host is not None}
 
@@ -71,30 +71,30 @@ def _pick(port: Port, liked: tuple[int | None, ...], usable: Callable[[Port, int
 
 
 def describe_taken(spec: ContainerSpec, port: Port, holder: PortHolder) -> str:
-    """That a fixed port can't be had."""
+    """Describe the conflict about a fixed port."""
     return f"{spec.label} wants port {port.host} on {port.address}, which {holder.why}"
 
 
 def suggest_remedy(port: Port, holder: PortHolder) -> str:
-    """What to do about it."""
+    """Return the remedy for a taken port."""
     return f"{holder.remedy}; or let devbox pick a free port: ports = [{port.container}]"
 
 
 def remember(chosen: Mapping[str, tuple[BoundPort, ...]]) -> dict[str, int]:
-    """The chosen numbers as they are kept for the next time."""
+    """Return the chosen numbers in their stored form."""
     return {name_port(name, port): port.host for name, ports in chosen.items() for port in ports}
 
 
 def name_port(container: str, port: Port | BoundPort) -> str:
-    """How a chosen port is remembered."""
+    """Return the record key of a chosen port."""
     return f"{container}/{port.container}/{port.protocol}"
 
 
-MOST = 1023  # a Linux bridge has ports 1 to 1023, one for each container
+MOST = 1023  # a Linux bridge has ports 1 to 1023, one per container
 
 
 def check(names: Collection[str], *, instance: str) -> None:
-    """EngineError if more containers than that would be in the network at once."""
+    """Raise EngineError if more than `MOST` containers would be on the network at once."""
     if len(names) > MOST:
         raise EngineError(
             f"{instance} has {len(names)} containers in its network, which takes at most {MOST}",
@@ -103,7 +103,7 @@ def check(names: Collection[str], *, instance: str) -> None:
 
 
 def check_steps(steps: Iterable[Step], standing: Collection[str], *, instance: str) -> None:
-    """`check` of every moment of a plan: steps that start and remove containers, in their order."""
+    """Run `check` after each step of a plan that starts or removes containers, in order."""
     present = set(standing)
     for step in steps:
         if step.op in ("start", "replace"):

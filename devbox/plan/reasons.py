@@ -1,4 +1,4 @@
-"""Why: the sentences of a plan. Pure; every reason is what changed, in the words of the file."""
+"""Reasons in plans. Pure; every reason names the change in terms of the env file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OUTPUT = {True: "what [build] put out changed", False: "[build] has to run firs
 
 
 def describe_change(before: BakeStep, after: BakeStep) -> str:
-    """Which inputs differ, as in "+ git, less 661-1 → 668-1"; "" where none does."""
+    """Describe which inputs differ, as "+ git, less 661-1 → 668-1"; "" if none does."""
     match before, after:
         case Bootstrap(), Bootstrap():
             found = _diff_value(f"{before.distribution} {before.suite}", f"{after.distribution} {after.suite}")
@@ -58,7 +58,7 @@ def describe_change(before: BakeStep, after: BakeStep) -> str:
 
 
 def _diff_context(before: FromDockerfile, after: FromDockerfile) -> list[str]:
-    """What of a Dockerfile and its context is another one, as far as both are known file by file."""
+    """Describe changes of a Dockerfile and its context, by file if both sides list their files."""
     old, new = before.files, after.files
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if not (old and new and names):
@@ -70,7 +70,7 @@ def _diff_context(before: FromDockerfile, after: FromDockerfile) -> list[str]:
 
 
 def _make_printable(name: str) -> str:
-    """A name of somebody else's file, which may hold anything."""
+    """Replace unprintable characters of an untrusted file name."""
     return "".join(sign if sign.isprintable() else "?" for sign in name)
 
 
@@ -85,7 +85,7 @@ def _diff_names(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
 
 
 def _diff_versions(before: Mapping[str, str] | None, after: Mapping[str, str] | None) -> list[str]:
-    """Packages that the lock has in other versions. What nothing fixes yet is no change of the file's."""
+    """Describe changed package versions; packages that are not pinned yet do not count as changed."""
     if before is None or after is None:
         return ["the lock has no versions of its packages"] if before != after and after is None else []
     names = sorted(before.keys() | after.keys())
@@ -112,7 +112,7 @@ def _diff_tables(what: str, before: Mapping[str, object], after: Mapping[str, ob
     return [f"{what} {name} {words[name in before, name in after]}" for name in names]
 
 
-# How reasons begin that tell of no change: something was not there, or was asked for.
+# Prefixes of reasons for missing resources or explicit requests rather than changes.
 _EXPECTED = (
     "not baked yet",
     "not there yet",
@@ -132,12 +132,12 @@ TAKEN_OVER = "it runs on without its supervisor: taken over"
 
 
 def is_routine(reason: str) -> bool:
-    """Whether a reason says nothing that the step, once done, does not say by itself."""
+    """True if a reason adds no information once its step is done."""
     return reason.startswith(_EXPECTED)
 
 
 def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, cached: frozenset[str]) -> str:
-    """Why an image has to be baked. `own` are its steps without its parent's."""
+    """Explain why an image is built. `own`: its steps without those of its parent."""
     todo = [step.describe for step in own if step.key not in cached]
     if last is None:
         return f"not baked yet: {'; '.join(todo)}" if todo else "not baked yet: every layer is in the store"
@@ -182,7 +182,7 @@ def _describe_step_change(before: KeyedStep | None, after: KeyedStep | None) -> 
 
 
 def why_start(seen: ObservedContainer | None) -> str:
-    """Why a container that the file wants has to be started."""
+    """Explain why a container is started."""
     if seen is None:
         return "not running"
     if seen.state in ("exited", "dead"):
@@ -192,7 +192,7 @@ def why_start(seen: ObservedContainer | None) -> str:
 
 
 def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, *, baked: bool) -> str:
-    """Why a container gets another image. What changed about one that is to be baked, its own step says."""
+    """Explain why a container gets another image; details of a planned build are in its own step."""
     if baked and last is not None and last.key != image.key:
         return f"its image {image.name} changed: {_describe_image_change(image, own, last)}"
     if not baked and any(isinstance(step.step, FromDockerfile) for step in image.chain):
@@ -201,7 +201,7 @@ def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedIm
 
 
 def why_replace(spec: ContainerSpec, last: ContainerSpec | None) -> str:
-    """Why a running container is replaced that keeps its image. `last` is fingerprinted, as records keep it."""
+    """Explain why a running container is replaced although its image is the same. `last` is fingerprinted."""
     if last is None:
         return "its definition changed"
     before, after = identity.build_identity(last), identity.build_identity(identity.fingerprint(spec))
@@ -221,7 +221,7 @@ def _describe_field_change(name: str, before: object, after: object) -> str:
 
 
 def why_setup(setup: Setup, now: Mapping[str, str], last: Mapping[str, str] | None, *, fresh: bool) -> str:
-    """Why a setup runs. `fresh`: its container's writable top is new."""
+    """Explain why a setup runs. `fresh`: the container's writable layer is new."""
     if fresh or last is None:
         return f"new container: {_find_first_line(setup)}"
     changed = sorted(path for path in now.keys() | last.keys() if now.get(path) != last.get(path))
@@ -234,14 +234,14 @@ def _find_first_line(setup: Setup) -> str:
 
 
 def why_hook(*, started: bool, name: str) -> str:
-    """Why a hook runs."""
+    """Explain why a hook runs."""
     if name == "created":
         return "not run yet for this instance"
     return "containers started" if started else "not finished last time"
 
 
 def why_network(*, standing: bool, added: list[str], ports: tuple[int, ...], was: tuple[int, ...]) -> str:
-    """Why the network is made or changed."""
+    """Explain why the network is created or changed."""
     if not standing:
         listed = f"; publishes {', '.join(map(str, ports))}" if ports else ""
         return f"not there yet{listed}"
@@ -256,9 +256,9 @@ UNCHANGED, CHANGED, ADDED, REMOVED, FOLLOWS, MISSING = "unchanged", "changed", "
 
 
 def why_image(image: KeyedImage, last: KeyedImage | None, digest: str | None) -> tuple[Verdict, ...]:
-    """One verdict about each step that has to be made again, or one about the whole image.
+    """Return one verdict per step that has to be rebuilt, or one about the whole image.
 
-    `last` is the image as this project baked it last; `digest` its index's in the store, as the file now wants it.
+    `last`: the image as last built for this project; `digest`: index digest of the desired image in the store.
     """
     subject = f"image {image.name}"
     if last is None:

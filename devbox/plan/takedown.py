@@ -1,4 +1,4 @@
-"""Plans that end things: stop and down. Pure."""
+"""Plans of `stop` and `down`. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _STANDING = ("created", "starting", "running", "restarting", "stopping")
 
 
 def stop(specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
-    """Stop containers, dependants first. `specs` say who needs whom; a container they don't know is stopped anyway."""
+    """Stop containers, dependants first according to `specs`; a container without a spec is stopped, too."""
     return Plan(steps=tuple(plan_stops(specs, observed, names, reason="asked to")))
 
 
 def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str, volumes: bool) -> Plan:
-    """Stop everything, then take the network and the supervisor away; with `volumes` the data, too."""
+    """Stop everything, then remove the network and the supervisor; with `volumes` the data, too."""
     stopping = plan_stops(specs, observed, (), reason="down")
     kept = [name for name in observed.volumes if volumes]
     if not (observed.supervised or observed.standing or observed.containers or kept or (volumes and observed.tops)):
@@ -36,7 +36,7 @@ def plan_stops(
     reason: str,
     after: tuple[str, ...] = (),
 ) -> list[Step]:
-    """A stop for each of the named containers (else all) that stands, dependants first, all behind `after`."""
+    """Plan stops of the named (default: all) active containers, dependants first, all after `after`."""
     standing = [
         name for name, seen in observed.containers.items() if seen.state in _STANDING and (not names or name in names)
     ]
@@ -52,7 +52,7 @@ def plan_stops(
 def plan_snapshot(
     op: str, name: str, volumes: tuple[str, ...], specs: Mapping[str, ContainerSpec], observed: Observed
 ) -> Plan:
-    """`op` is "save" or "restore": what mounts one of the volumes stops, dependants first, then it is done."""
+    """Plan a "save" or "restore": stop the users of the volumes, dependants first, then run `op`."""
     what = ", ".join(volumes)
     reason = f"volumes {what}" if len(volumes) > 1 else f"volume {what}"
     standing = tuple(user for user in find_users(volumes, specs) if user in observed.containers)
@@ -62,10 +62,10 @@ def plan_snapshot(
 
 
 def find_users(volumes: tuple[str, ...], specs: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
-    """The containers that mount one of the volumes."""
+    """Return the containers that mount one of the volumes."""
     return tuple(name for name, spec in specs.items() if set(list_mounted(spec)) & set(volumes))
 
 
 def list_mounted(spec: ContainerSpec) -> tuple[str, ...]:
-    """The volumes of a container."""
+    """Return the volumes of a container."""
     return tuple(mount.source for mount in spec.mounts if mount.kind == "volume")

@@ -1,4 +1,4 @@
-"""Tasks: in which order, whether one has anything to do, and as which command. Pure."""
+"""Tasks, tools, debug and one-shot commands: order, up-to-date checks and command lines. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TASK_SHELL = ("/bin/sh", "-c")
 
 
 def find_task(name: str, tasks: Mapping[str, Task], *, env_file: str) -> Task:
-    """The task of this name. UsageError where there is none."""
+    """Return a task by name. UsageError if it does not exist."""
     if name not in tasks:
         known = ", ".join(tasks) or "none"
         raise UsageError(f"there is no task {name} in {env_file}", remedy=f"known: {known}")
@@ -30,7 +30,7 @@ def find_task(name: str, tasks: Mapping[str, Task], *, env_file: str) -> Task:
 
 
 def plan_needs(name: str, tasks: Mapping[str, Task]) -> Plan:
-    """A step for everything that a task needs, each after what it needs itself; the task is not among them."""
+    """Return a step per transitive need of a task, in dependency order, without the task itself."""
     order: dict[str, None] = {}
     _collect(name, tasks, order)
     return Plan(
@@ -48,7 +48,7 @@ def plan_needs(name: str, tasks: Mapping[str, Task]) -> Plan:
 
 
 def build_task_argv(task: Task, arguments: Argv = ()) -> Argv:
-    """The task as one command; the arguments of a call go to its last one."""
+    """Return a task as one command; arguments are passed to its last command."""
     *before, last = task.commands
     if not before:
         return _add_arguments(last, arguments, task.name)
@@ -58,7 +58,7 @@ def build_task_argv(task: Task, arguments: Argv = ()) -> Argv:
 
 
 def explain_run(task: Task, last: TaskDone | None, now: TaskDone, *, lacking: Argv) -> str:
-    """Why a task has to run; "" where it has not. `lacking` are outputs that are not there."""
+    """Explain why a task runs; "" if it is up to date. `lacking`: missing outputs."""
     if not task.inputs:
         return "it has no inputs to go by"
     if last is None:
@@ -92,19 +92,19 @@ def _add_arguments(item: str | Argv, arguments: Argv, name: str) -> Argv:
 
 
 def _pass_arguments(item: str | Argv) -> str:
-    """A command within a script, that passes on the script's own arguments."""
+    """Return a script command that forwards the script's arguments."""
     words = (*_TASK_SHELL, f'{item.rstrip()} "$@"', "sh") if isinstance(item, str) else item
     return f'{shlex.join(words)} "$@"'
 
 
 def _describe_changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """`a.py and 2 more`."""
+    """Format a list of changes as `a.py and 2 more`."""
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}"
 
 
 def find_tool(resolved: Spec, name: str) -> Tool:
-    """The tool that a name calls: its own, or one of its commands. UsageError where there is none."""
+    """Return a tool by its own name or one of its commands. UsageError if it does not exist."""
     tools = resolved.tools
     found = tools.get(name) or next((tool for tool in tools.values() if name in tool.shims), None)
     if found is None:
@@ -114,24 +114,24 @@ def find_tool(resolved: Spec, name: str) -> Tool:
 
 
 def list_names(tools: Mapping[str, Tool]) -> tuple[str, ...]:
-    """Everything that `devbox tool` takes as a name."""
+    """Return all names accepted by `devbox tool`."""
     return tuple(dict.fromkeys([*tools, *list_shims(tools)]))
 
 
 def list_shims(tools: Mapping[str, Tool]) -> tuple[str, ...]:
-    """The commands that go on PATH."""
+    """Return the commands to put on PATH."""
     return tuple(dict.fromkeys(shim for tool in tools.values() for shim in tool.shims))
 
 
 def list_call_names(resolved: Spec, tool: Tool) -> tuple[str, ...]:
-    """The names by which this tool is called."""
+    """Return the names that call this tool."""
     return tuple(name for name in (tool.name, *tool.shims) if find_tool(resolved, name) is tool)
 
 
 def build_tool_argv(tool: Tool, name: str, image: ImageConfig) -> tuple[Argv, Argv]:
-    """What runs when it is called by this name, before the words of the call; and the words where a call has none.
+    """Return the command called by this name, and the default arguments of a call without any.
 
-    An image of a registry has its entrypoint before, and its command instead of, what a person says.
+    In an image from a registry, the user's arguments follow the entrypoint and replace the command.
     """
     if name != tool.name and name != _find_program(tool):
         return (name,), ()
@@ -141,7 +141,7 @@ def build_tool_argv(tool: Tool, name: str, image: ImageConfig) -> tuple[Argv, Ar
 
 
 def has_unseen_inputs(resolved: Spec, tool: Tool) -> bool:
-    """Whether it depends on more than the env file and the lock: on what a Dockerfile copies, or on git's branch."""
+    """True if inputs exist besides the env file and lockfile: Dockerfile contexts or the git branch."""
     if resolved.branched:
         return True
     images = order.list_lineage((resolved.containers[tool.container].image,), resolved.images)
@@ -149,19 +149,19 @@ def has_unseen_inputs(resolved: Spec, tool: Tool) -> bool:
 
 
 def _find_program(tool: Tool) -> str:
-    """What its command is called; of a shell's text, the first word."""
+    """Return the program name of a tool; for shell text, its first word."""
     words = tool.command[2].split() if tool.command[:2] == ("/bin/sh", "-c") else list(tool.command)
     return words[0].rpartition("/")[2] if words else ""
 
 
 IMAGE = "debug"
-# As a table of the file would say it. Without gdb's Python, which is larger than all the rest.
+# In the form of an env-file table. gdb without Python, which would be larger than all other packages.
 TABLE: Mapping[str, object] = {
     "recipe": "debian",
     "packages": ["gdb-minimal", "iproute2", "lsof", "procps", "strace", "tcpdump"],
 }
 
-# Every process of the target: all in its pid namespace that have another file system than the one who asks.
+# Shell code to find the target's processes: those in its pid namespace with another mount namespace.
 _OTHERS = (
     'own=$(readlink /proc/self/ns/mnt); all=; for one in /proc/[0-9]*; do case $(readlink "$one/ns/mnt") in '
     '"$own" | "") ;; *) all="$all ${one#/proc/}" ;; esac; done; '
@@ -179,7 +179,7 @@ _PROGRAMS: dict[str, Argv] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DebugRequest:
-    """What a person asks for: a program of the table above or a tool of the file, an image, a command."""
+    """Debug request of the user: a program or tool, an image, a command."""
 
     tool: str = ""
     image: str = ""
@@ -187,7 +187,7 @@ class DebugRequest:
 
 
 def find_debug_image(resolved: Spec, wanted: DebugRequest) -> tuple[str, Mapping[str, object] | None]:
-    """The name of the image that debugs, and the table that it is made by where the file has none for it."""
+    """Return the name of the debug image, and its table unless the file defines the image."""
     if wanted.image:
         return f"{IMAGE}.image", {"image": wanted.image}
     if wanted.tool in list_names(resolved.tools):
@@ -199,7 +199,7 @@ def find_debug_image(resolved: Spec, wanted: DebugRequest) -> tuple[str, Mapping
 
 
 def build_debug_argv(resolved: Spec, wanted: DebugRequest) -> Argv:
-    """What runs: the tool with the words of the command, the command, or a shell."""
+    """Return the command: the tool with its arguments, the command itself, or a shell."""
     if not wanted.tool:
         return wanted.command or _SHELL
     if wanted.tool in list_names(resolved.tools):
@@ -209,7 +209,7 @@ def build_debug_argv(resolved: Spec, wanted: DebugRequest) -> Argv:
 
 
 def build_debug_spec(name: str, image_name: str, command: Argv, env: Mapping[str, str]) -> ContainerSpec:
-    """The one-shot container called `name`: root, so that it may look at processes of every user."""
+    """Return the spec of the one-shot container `name`; it runs as root to inspect processes of every user."""
     return dataclasses.replace(
         ContainerSpec(name=name, label="debug", role="debug", image=image_name),
         kind="job",
@@ -221,7 +221,7 @@ def build_debug_spec(name: str, image_name: str, command: Argv, env: Mapping[str
 
 @dataclass(frozen=True, kw_only=True)
 class OneShotCommand:
-    """What a person wants run once; `env` comes on top, empty `workdir` and `user` are the container's own."""
+    """One-shot command of the user; `env` overrides, empty `workdir` and `user` use the container's."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -230,10 +230,10 @@ class OneShotCommand:
 
 
 def build_oneshot(resolved: Spec, source: str, command: OneShotCommand, *, name: str) -> ContainerSpec:
-    """The spec of a container called `name` that runs `command` once.
+    """Return the spec of a container `name` that runs `command` once.
 
-    `source` is a container's name (its image, environment, mounts and needs, none of its ports) or `base.NAME` (the
-    bare image over the workspace).
+    `source`: a container (its image, environment, mounts and needs, without its ports) or `base.NAME` (the plain image
+    with the workspace).
     """
     spec = _find_source(resolved, source, name)
     return dataclasses.replace(

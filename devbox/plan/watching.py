@@ -1,4 +1,4 @@
-"""Which changed files make which containers do what. Pure."""
+"""Watch rules: map changed files to actions on containers. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from devbox.model.plan import Plan, Step
 from devbox.model.spec import Watch
 
 _MAGIC = frozenset("*?[")
-# What is made anew comes first, and who is told of it last.
+# Rebuilds first, signals last.
 _ORDER = ("rebuild", "task", "restart", "signal")
 
 
 def list_places(watches: Iterable[Watch]) -> tuple[str, ...]:
-    """The directories and files to look at, relative to the project: each pattern as far as it has no wildcard."""
+    """Return the directories and files to watch, relative to the project: patterns up to their first wildcard."""
     found = {_strip_wildcards(pattern) for watch in watches for pattern in watch.paths}
     return tuple(sorted(place for place in found if not any(_is_inside(place, other) for other in found)))
 
 
 def plan_reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
-    """What is to be done about changed files (relative paths), each thing once, with these files as its reason."""
+    """Return the reactions to changed files (relative paths), each once, with the files as its reason."""
     files = sorted(changed)
     because: dict[tuple[str, str, str], list[str]] = {}
     for watch in watches:
@@ -33,7 +33,7 @@ def plan_reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
     steps: list[Step] = []
     for kind, name, container in sorted(because, key=lambda key: _ORDER.index(key[0])):
         if kind in ("restart", "signal") and container in rebuilt:
-            continue  # it is another container by then
+            continue  # the container is replaced by the rebuild
         resource = " ".join(part for part in (name, container) if part)
         before = tuple(step.id for step in steps)
         steps.append(
@@ -43,7 +43,7 @@ def plan_reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a pattern means a file, or a directory above it. `**` is any number of directories."""
+    """True if a pattern matches a file or one of its parents. `**` matches any number of directories."""
     parts, globs = path.split("/"), pattern.strip("/").split("/")
     return any(_match_parts(parts[:count], globs) for count in range(1, len(parts) + 1))
 
@@ -75,7 +75,7 @@ def _strip_wildcards(pattern: str) -> str:
 
 
 def _format_paths(paths: list[str]) -> str:
-    """`app/main.py changed`, `app/main.py and 3 more changed`."""
+    """Format paths as `app/main.py changed` or `app/main.py and 3 more changed`."""
     more = f" and {len(paths) - 1} more" if paths[1:] else ""
     return f"{paths[0]}{more} changed"
 

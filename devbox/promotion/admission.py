@@ -1,4 +1,4 @@
-"""Whether a release may go to a stage at all, whatever the gates say: the order of stages, and revocations. Pure."""
+"""Admission of a release to a stage before its gates: stage order and revocations. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from devbox.promotion.history import History, find_time
 
 
 def admit(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
-    """A verdict about each."""
+    """Return the verdicts of all admission checks."""
     return (*check_not_revoked(release, history), *_check_order(release, stage, stages, history))
 
 
 def find_previous(stage: Stage, stages: Mapping[str, Stage]) -> Stage | None:
-    """The stage that a release must have passed before."""
+    """Return the stage that a release must have passed before."""
     return next((each for each in stages.values() if each.order == stage.order - 1), None)
 
 
 def check_not_revoked(release: Release, history: History) -> tuple[Verdict, ...]:
-    """A verdict where the release was revoked; else none."""
+    """Return a failing verdict for a revoked release; otherwise none."""
     entry = history.find_revocation(release.id)
     if entry is None:
         return ()
@@ -57,9 +57,9 @@ def _check_order(release: Release, stage: Stage, stages: Mapping[str, Stage], hi
 def mark_incomplete(
     verdicts: Iterable[Verdict], stage: Stage, stages: Mapping[str, Stage], lacking: Mapping[str, str]
 ) -> tuple[Verdict, ...]:
-    """The verdicts, pending where they rest on the records of a stage of which not all is known, and why.
+    """Set verdicts to pending if they rest on a stage whose records are incomplete, with the reason.
 
-    A stage that is promoted to, the one before it and those in which a release soaks must be known as a whole.
+    Required are the complete records of the stage, the one before it, and those of soak gates.
     """
     before = find_previous(stage, stages)
     soaking = [gate.stage for gate in stage.gates if isinstance(gate, SoakGate)]

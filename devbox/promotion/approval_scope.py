@@ -1,6 +1,6 @@
-"""What an approval covers: a deployment, taken apart so that a later change can be named. Pure.
+"""Scope of an approval: the parts of a deployment, so that a later change can be named. Pure.
 
-Values that are short and no secrets are kept as they are, the others as digests.
+Short values that are not secrets are kept as text, others as digests.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 from devbox.model import codec, ids
 from devbox.model.stage import Deployment, Stage
 
-_LONGEST = 100  # characters of a value that is kept as it is
+_LONGEST = 100  # characters of a value kept as text
 _SHOWN = 3  # changes in a sentence
-_OPAQUE = ("env", "secrets")  # values are kept as digests
+_OPAQUE = ("env", "secrets")  # values kept as digests
 _PLACED = ("name", "order", "where", "gates", "strategy", "env", "secrets", "replicas")  # covered elsewhere, or a place
 
 
@@ -25,12 +25,11 @@ def list_parts(
     services: Mapping[str, str] | None = None,
     home: Stage | None = None,
 ) -> dict[str, str]:
-    """The parts of a deployment by name. `order`: all stages. `keys`: who builds and approves, by their fingerprints.
+    """Return the parts of a deployment by name. `order`: all stages. `keys`: builders and approvers, by fingerprint.
 
-    `services`: those behind the release, each with the digest of what the file says of it. `home`: the stage in whose
-    environment it runs, if that is another one: its replicas, variables and secrets are those that run, and its parts
-    are covered as well, without its gates. A field that a later version adds to stages, strategies or processes is
-    covered without a change here.
+    `services`: those behind the release, with the digests of their tables. `home`: the stage that owns the environment,
+    if that is another one: its replicas, variables and secrets apply, and its parts are covered as well, except for its
+    gates. Fields added to stages, strategies or processes by later versions are covered without a change here.
     """
     found = {"image": deployment.release.image, "order of stages": ", ".join(order), **keys, **(services or {})}
     found |= _flatten("needs", codec.dump(deployment.release.config.needs))
@@ -44,7 +43,7 @@ def list_parts(
 
 
 def _list_stage_parts(deployment: Deployment) -> dict[str, str]:
-    """What runs in a stage, and how: its processes, its strategy and its other fields, without its gates."""
+    """Return the parts of a stage without its gates: processes, strategy and other fields."""
     found: dict[str, str] = {}
     for name, process in deployment.processes.items():
         plain = codec.dump(process)
@@ -55,31 +54,31 @@ def _list_stage_parts(deployment: Deployment) -> dict[str, str]:
     for key, value in stage.items():
         if key not in _PLACED:
             found |= _flatten(key, value)
-    # A need that is met from outside without any variable has no values below its name.
+    # An external need without variables has no values below its name.
     bare = [need for need, variables in deployment.stage.external.items() if not variables]
     return found | {f"external.{need}": "no variables" for need in bare}
 
 
 def compute_digest(covered: Mapping[str, str]) -> str:
-    """The digest of all parts."""
+    """Return the digest of all parts."""
     return ids.compute_key(dict(covered))
 
 
 def list_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The parts that differ: name, then, now; "" where there is no such part."""
+    """Return the parts that differ: name, before, now; "" for a missing part."""
     names = sorted({*before, *now})
     return [(name, before.get(name, ""), now.get(name, "")) for name in names if before.get(name) != now.get(name)]
 
 
 def explain_void(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Why an approval of these parts does not cover what would be deployed now; "" if it does."""
+    """Explain why an approval of these parts does not cover the current deployment; "" if it does."""
     found = [_describe_difference(*each) for each in list_differences(approved, now)]
     more = f" and {len(found) - _SHOWN} more changes" if len(found) > _SHOWN else ""
     return f"approved {', '.join(found[:_SHOWN])}{more}" if found else ""
 
 
 def format_difference(name: str, before: str, now: str) -> str:
-    """A difference on a line."""
+    """Format a difference on one line."""
     if _is_digest(before) and _is_digest(now) and name != "image":
         return f"{name}: changed"
     return f"{name}: {_shorten(before) or '—'} → {_shorten(now) or '—'}"
@@ -102,7 +101,7 @@ def _flatten(name: str, value: Any) -> dict[str, str]:
 
 
 def _walk_leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every value below a name; nothing for None and for what is empty, as the default of a new field may be."""
+    """Yield every value below a name, except None and empty values, the possible defaults of new fields."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             if name.rpartition(".")[2] in _OPAQUE:
@@ -127,7 +126,7 @@ def _format_leaf(value: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """True if a list of such values may be joined by commas, and no other list has the same text."""
+    """True if a comma-separated list of such values is unambiguous."""
     if isinstance(value, str):
         return ", " not in value and not value.startswith("[")
     return isinstance(value, int | float)

@@ -1,7 +1,7 @@
-"""One move of a release into a stage, step by step: each is in the ledger when it is done, before the next begins.
+"""Promotion attempt, step by step: each step is in the ledger before the next begins.
 
-Whatever kills this between two steps, or within one, leaves an attempt that has not ended; `course` says how the next
-command ends it. Every step can be done twice.
+After a kill within or between steps, the attempt is open; `plan` decides how the next command ends it. All steps are
+idempotent.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from devbox.promotion.target import StageTarget
 from devbox.records.leases import Lease
 from devbox.records.ledger import Ledger
 
-Copy = Callable[[Deployment], Mapping[str, Any]]  # to where the stage's images are kept; what is known of it then
+Copy = Callable[[Deployment], Mapping[str, Any]]  # to the stage's repository; returns facts about the copy
 Attest = Callable[
     [LedgerEntry, Sequence[LedgerEntry]], Mapping[str, Any]
-]  # the record of an attempt, from its intent and steps
+]  # record of an attempt, from its intent and steps
 
-_AHEAD = 1 << 20  # more than machines do without learning of each other
+_AHEAD = 1 << 20  # maximum clock distance of hosts that have not learned of each other
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionDeps:
-    """What a move is made with: who runs the stage, who copies, who writes the record that travels with the image.
+    """Dependencies of an attempt: the target, the copy, and the attested record attached to the image.
 
-    `learn`: enters what other machines did meanwhile.
+    `learn`: adds the records of other hosts.
     """
 
     environment: StageTarget
@@ -45,7 +45,7 @@ class PromotionDeps:
 
 
 class PromotionAttempt:
-    """An attempt under way, by a process that holds the target."""
+    """An attempt in progress, by the process that holds the stage's lease."""
 
     def __init__(self, planned: PromotionPlan, ledger: Ledger, lease: Lease, means: PromotionDeps, sink: Sink) -> None:
         self._planned = planned
@@ -57,7 +57,7 @@ class PromotionAttempt:
         self._clock = 0
 
     def run(self, *, policy: str, verdicts: Sequence[Verdict]) -> LedgerEntry:
-        """Do what is still to be done; the entry by which the stage runs it. What fails is undone as far as can be."""
+        """Run the remaining steps; return the applied entry. On failure, undo as much as possible."""
         self._clock = stage_records.compute_next_clock(self._ledger.read_entries())
         self._give_up_other()
         if self._planned.needs_step(INTENT):
@@ -67,7 +67,7 @@ class PromotionAttempt:
                 self._append_entry(COPIED, self._means.copy(self._wanted))
             self._deploy()
         except (TargetLocked, LedgerDamaged):
-            raise  # whoever holds the stage now decides what becomes of it
+            raise  # the new holder of the stage decides
         except DevboxError as error:
             self.fail(error.sentence)
             raise
@@ -80,13 +80,13 @@ class PromotionAttempt:
         return self._append_entry(APPLIED, self._build_applied())
 
     def fail(self, reason: str) -> LedgerEntry:
-        """End the attempt: the stage runs again what it ran before, or nothing."""
+        """Record the failure and restore the previous deployment, if any."""
         before = self._read_history().find_current(self._wanted.stage.name)
         wanted = plan.load_deployment(before, self._read_history()) if before else None
         back = wanted.release.id if wanted else ""
         try:
             self._restore(wanted)
-        except DevboxError as error:  # what failed first is what is told; the stage is looked after by the next command
+        except DevboxError as error:  # report the first failure; the next command repairs the stage
             self._sink(Note(text=f"{self._wanted.stage.name} could not be brought back: {error.sentence}"))
             return self._append_entry(FAILED, {"reason": reason, "runs": "", "restored": False})
         return self._append_entry(FAILED, {"reason": reason, "runs": back})
@@ -99,7 +99,7 @@ class PromotionAttempt:
             self._means.environment.deploy(before, self._sink)
 
     def _deploy(self) -> None:
-        """Have it run, and see that it does: what the runtime reports counts, whatever was asked of it."""
+        """Deploy, and verify by the state that the runtime reports."""
         environment, wanted = self._means.environment, self._wanted
         if not self._planned.needs_step(RUNNING) and plan.runs(environment.observe(), wanted):
             return
@@ -118,7 +118,7 @@ class PromotionAttempt:
         )
 
     def _check_not_revoked(self) -> None:
-        """Denied if the release was revoked since it was let in, here or elsewhere: a gray release takes hours."""
+        """Raise Denied if the release was revoked meanwhile, on any host: a gray release takes hours."""
         if self._planned.operation != plan.PROMOTE:
             return
         self._means.learn()
@@ -130,7 +130,7 @@ class PromotionAttempt:
             )
 
     def _count_lost(self, seen: StageObserved) -> Counts | None:
-        """Requests that were lost since the attempt began; None where that is not known."""
+        """Return the requests lost since the start of the attempt; None if unknown."""
         intent = next(entry for entry in reversed(self._list_own_entries()) if entry.kind == INTENT)
         before = intent.body.get("counts")
         earlier = codec.load(Counts, before) if before else None
@@ -160,19 +160,19 @@ class PromotionAttempt:
         facts |= find_last_losses(steps)
         origin = intent.body.get("from")
         facts["left"] = origin["release"] if origin else ""
-        # A promotion was decided when it began; a rollback comes after what others decided without knowing of it.
+        # A promotion's clock is that of its intent; a rollback's is later than unknown decisions of others.
         is_promotion = self._planned.operation == plan.PROMOTE
         now = stage_records.compute_next_clock(self._ledger.read_entries()) + _AHEAD
         facts["clock"] = self._clock if is_promotion else now
         return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
 
     def _list_own_entries(self) -> list[LedgerEntry]:
-        """The entries of this attempt, the oldest first."""
+        """Return the entries of this attempt, oldest first."""
         key = (self._wanted.stage.name, self._wanted.release.id, self._planned.attempt)
         return [entry for entry in self._ledger.read_entries() if (entry.stage, entry.release, entry.attempt) == key]
 
     def _give_up_other(self) -> None:
-        """End the attempt that somebody was killed in, and that is not wanted any more."""
+        """End an interrupted attempt that is superseded."""
         other = self._planned.gives_up
         if other is not None:
             wanted = f"{self._planned.operation} {self._wanted.release.short_id}"
@@ -196,7 +196,7 @@ class PromotionAttempt:
 
 
 def format_losses(counts: Counts | None) -> dict[str, Any]:
-    """Lost requests as entries of the ledger have them."""
+    """Return lost requests in the form of ledger entries."""
     return {
         "lost_requests": counts.total if counts else None,
         "lost_by_cause": {cause: count for cause, count in counts.lost.items() if count} if counts else None,
@@ -205,7 +205,7 @@ def format_losses(counts: Counts | None) -> dict[str, Any]:
 
 
 def find_last_losses(steps: Sequence[LedgerEntry]) -> dict[str, Any]:
-    """The same of an attempt, by its steps."""
+    """Return the lost requests of an attempt from its steps."""
     found = [entry.body for entry in steps if "lost_requests" in entry.body]
     none, last = format_losses(None), found[-1] if found else {}
     return {name: last.get(name) for name in none}

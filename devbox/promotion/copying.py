@@ -1,7 +1,7 @@
-"""An image to where a stage keeps its images: its repository, or the store of this machine. To the byte, by digest.
+"""Copy of an image to a stage's repository or the local store, byte by byte, by digest.
 
-Within one registry no blob is sent: the repository of the stage takes them over from the one they are in. What is
-attached to the image, by others as well, goes along.
+Within one registry, blobs are mounted from their repository instead of sent. All attachments of the image are copied,
+too.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from devbox.model import ids
 from devbox.model.stage import Deployment, Stage
 from devbox.promotion import target
 
-CURRENT = "current"  # the tag of what a stage runs
-_DIGITS = 12  # of a release, in its tag
+CURRENT = "current"  # tag of a stage's current image
+_DIGITS = 12  # of a release's digest in its tag
 
 
 class Copier:
-    """Copies images of one store. `sources`: the repositories where an image and what is attached to it may be."""
+    """Copier for images of one store. `sources`: repositories that may have an image and its attachments."""
 
     def __init__(self, paths: Paths, sources: Sequence[str], sink: Sink) -> None:
         self._paths = paths
@@ -40,7 +40,7 @@ class Copier:
         self._sink = sink
 
     def copy(self, wanted: Deployment) -> Mapping[str, Any]:
-        """Copy the image and all that is attached to it to where the stage keeps its images, and hash it again."""
+        """Copy an image and its attachments to the stage's repository; verify its digest again."""
         digest, repository = wanted.release.image, wanted.stage.repository
         self._gather(digest, but=repository)
         top = self._verify_manifests(digest)
@@ -51,13 +51,13 @@ class Copier:
         pushed = transfer.push(self._transfers, top, reference, self._sink, paths=self._paths)
         RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference).fetch_manifest(
             digest
-        )  # hashed as it comes
+        )  # the response is hashed
         return {"digest": digest, "repository": str(reference), "sent": pushed.sent}
 
     def mark(self, wanted: Deployment) -> None:
-        """Have the tag `current` of the stage's repository name what the stage runs: for people, and other machines.
+        """Move the tag `current` of the stage's repository to its current image, for users and other hosts.
 
-        Where the repository is one that the stage got since, it has the image then, too.
+        A repository that was added to the stage later gets the image, too.
         """
         if not wanted.stage.repository:
             return
@@ -75,7 +75,7 @@ class Copier:
             self._sink(Note(text=f"{wanted.stage.repository} does not know of it yet: {error.sentence}"))
 
     def ensure_image(self, wanted: Deployment) -> Mapping[str, Any]:
-        """Have the image in the store; ask no registry if it is there already. A rollback needs no approval."""
+        """Ensure that the image is in the store, without a registry if possible. A rollback needs no approval."""
         digest = wanted.release.image
         if not self._oci.has_blob(digest):
             self._gather(digest, but="")
@@ -83,7 +83,7 @@ class Copier:
         return {"digest": digest, "repository": "", "sent": 0}
 
     def _gather(self, digest: str, *, but: str) -> None:
-        """Have the image in the store, and all that was attached to it anywhere."""
+        """Pull the image into the store, and its attachments from all sources."""
         lacking = None
         for source in self._sources:
             if source != but or not self._oci.has_blob(digest):
@@ -100,7 +100,7 @@ class Copier:
             raise lacking
 
     def _verify_manifests(self, digest: str) -> Descriptor:
-        """The image in the store, its manifests hashed again."""
+        """Return the image of the store after verifying the digests of its manifests."""
         raw = self._oci.read_raw(digest)
         if raw is None:
             raise RegistryError(
@@ -115,31 +115,31 @@ class Copier:
 
 
 def has_image(repository: str, digest: str) -> bool:
-    """True if a repository has an image. Raises RegistryError if it cannot be asked."""
+    """True if a repository has an image. Raises RegistryError if it cannot be queried."""
     return bool(find_digest(parse(repository)._replace(tag=digest, digest="")))
 
 
 def build_missing_error(repository: str, digest: str) -> RegistryError:
-    """The error of an image that a repository does not have."""
+    """Return the error for an image that a repository does not have."""
     return RegistryError(
         f"{repository} does not have the image {digest}", remedy=f"devbox image pull REPOSITORY@{digest}"
     )
 
 
 def find_digest(reference: Reference) -> str:
-    """The digest that a tag names now; "" if there is no such tag."""
+    """Return the current digest of a tag; "" if the tag does not exist."""
     return RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference).resolve_digest(
         reference.tag
     )
 
 
 def format_tag(release: str) -> str:
-    """The tag below which a repository has the image of a release: no garbage collector takes it away."""
+    """Return the tag of a release's image, which protects the image from garbage collection."""
     return f"release-{release.removeprefix('sha256:')[:_DIGITS]}"
 
 
 def send(image: str, stages: Iterable[Stage], sink: Sink, *, paths: Paths) -> None:
-    """Have what is attached to an image wherever a stage keeps that image. Raises RegistryError."""
+    """Push the attachments of an image to the repositories of stages. Raises RegistryError."""
     top = attachments.find_subject(image, attachments.open_store(paths))
     for name in _list_repositories(stages):
         if Transfers(paths).push_attached(top, reference.parse(name), lambda _: None):
@@ -147,12 +147,12 @@ def send(image: str, stages: Iterable[Stage], sink: Sink, *, paths: Paths) -> No
 
 
 def fetch(image: str, stages: Iterable[Stage], *, paths: Paths) -> None:
-    """Have what others attached to an image, wherever a stage keeps it. Raises RegistryError."""
+    """Pull the attachments of an image from the repositories of stages. Raises RegistryError."""
     top = attachments.find_subject(image, attachments.open_store(paths))
     for name in _list_repositories(stages):
         Transfers(paths).pull_attached(top, reference.parse(name), lambda _: None)
 
 
 def _list_repositories(stages: Iterable[Stage]) -> list[str]:
-    """The repositories of stages, each once."""
+    """Return the repositories of stages, each once."""
     return list(dict.fromkeys(stage.repository for stage in stages if stage.repository))

@@ -1,4 +1,4 @@
-"""What a ledger says, as questions about stages and releases. Pure."""
+"""Queries on a ledger about stages and releases. Pure."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections.abc import Iterable, Mapping
 
 from devbox.model.ledger import APPLIED, APPROVED, COPIED, DOWN, FAILED, INTENT, REVOKED, RUNNING, SEEN, LedgerEntry
 
-OWN = (APPLIED, APPROVED, DOWN, REVOKED)  # the entries that other machines have to know of
-ROLLBACK, REPAIR = "rollback", "repair"  # operations; a repair starts again what the stage ran, and no gate is asked
+OWN = (APPLIED, APPROVED, DOWN, REVOKED)  # entries that other hosts must know
+ROLLBACK, REPAIR = "rollback", "repair"  # operations; a repair restarts the stage's release without gates
 
 _ENDS = (APPLIED, FAILED)
 _CAME = (APPLIED, SEEN)
 _STEPS = (INTENT, COPIED, RUNNING, *_ENDS)
-_EARLIER = 1 << 40  # more than the seconds since 1970: by it, what an earlier version entered has a negative clock
+_EARLIER = 1 << 40  # more than the seconds since 1970, so that entries of an earlier version have negative clocks
 
 
 class History:
-    """The entries of a ledger, the oldest first."""
+    """Entries of a ledger, oldest first."""
 
     def __init__(self, entries: Iterable[LedgerEntry]) -> None:
         self.entries = tuple(entries)
 
     def find_current(self, stage: str) -> LedgerEntry | None:
-        """The entry by which the stage runs what it runs: the last that was applied there."""
+        """Return the entry of the stage's current release: the last one applied."""
         return next((entry for entry in self._list_newest(stage) if entry.kind == APPLIED), None)
 
     def find_running(self, stage: str) -> LedgerEntry | None:
-        """The entry by which the stage runs what it is to run on this machine; None after `down`."""
+        """Return the entry of the release to run on this host; None after `down`."""
         last = next((entry for entry in self._list_newest(stage) if entry.kind in (APPLIED, DOWN)), None)
         return last if last is not None and last.kind == APPLIED else None
 
     def find_latest(self, stage: str) -> LedgerEntry | None:
-        """The last entry that says what the stage runs, on this machine or elsewhere."""
+        """Return the last entry about the stage's release, on any host."""
         came = self.list_arrivals(stage)
         return came[-1] if came else None
 
     def find_previous(self, stage: str) -> LedgerEntry | None:
-        """The entry by which the stage ran what it would go back to: a rollback undoes what came after that.
+        """Return the entry of a stage's rollback target: a rollback undoes later entries.
 
-        Revoked releases are nothing to go back to.
+        Revoked releases are skipped.
         """
         line: list[LedgerEntry] = []
         for entry in self.list_entries(APPLIED, stage=stage):
@@ -53,20 +53,20 @@ class History:
         return next((entry for entry in reversed(line[:-1]) if self.find_revocation(entry.release) is None), None)
 
     def list_passes(self, stage: str, release: str) -> tuple[LedgerEntry, ...]:
-        """Every time that a release came to run in a stage, on this machine or elsewhere."""
+        """Return the arrivals of a release in a stage, on any host."""
         return tuple(entry for entry in self.list_arrivals(stage) if entry.release == release)
 
     def list_arrivals(self, stage: str) -> tuple[LedgerEntry, ...]:
-        """Every time that any release came to run in a stage, on this machine or elsewhere.
+        """Return the arrivals of all releases in a stage, on any host.
 
-        In the order in which it happened, whenever this machine learned of it: by the clocks of the signed chains.
+        Ordered by the clocks of the signed chains, regardless of when this host learned of them.
         """
         found = [entry for entry in self.entries if entry.stage == stage and entry.kind in _CAME]
         published = assign_clocks(self.entries, stage)
         return tuple(sorted(found, key=lambda entry: _build_sort_key(entry, published)))
 
     def find_run(self, stage: str, release: str) -> tuple[LedgerEntry, LedgerEntry | None] | None:
-        """When a release came to a stage last, and by which other one it was replaced; None if it never came."""
+        """Return the last arrival of a release in a stage, and the arrival that replaced it; None if there is none."""
         begun: LedgerEntry | None = None
         ended: LedgerEntry | None = None
         for entry in self.list_arrivals(stage):
@@ -78,9 +78,9 @@ class History:
         return (begun, ended) if begun is not None else None
 
     def find_local_run(self, stage: str, release: str) -> LedgerEntry | None:
-        """The entry by which a release came to a stage of this machine last, without another one in between.
+        """Return the entry that started the current run of a release on this host, without another one in between.
 
-        What is applied after another machine rolled the release back begins a new run.
+        A release applied after another host's rollback of it starts a new run.
         """
         begun: LedgerEntry | None = None
         before = ""
@@ -94,9 +94,9 @@ class History:
         return begun
 
     def is_run_valid(self, stage: str, release: str, writer: str = "") -> bool:
-        """True if what a machine saw of its last run of a release counts: the stage has not gone back from it since.
+        """True if a host's observations of its last run of a release count: the stage has not rolled back since.
 
-        `writer`: the name of another machine's chain; "" for this machine.
+        `writer`: name of another host's chain; "" for this host.
         """
         found, before = False, ""
         for entry in self.list_arrivals(stage):
@@ -108,9 +108,9 @@ class History:
         return found
 
     def find_rollback(self, stage: str, release: str) -> LedgerEntry | None:
-        """The entry by which a stage went back from a release; None if it did not, or the release came again since.
+        """Return the entry of a stage's rollback from a release; None without one, or if the release arrived again.
 
-        A stage that only starts again what it ran (a repair) has not got it again.
+        A repair, which restarts the same release, is not an arrival.
         """
         found: LedgerEntry | None = None
         before = ""
@@ -123,7 +123,7 @@ class History:
         return found
 
     def find_replaced(self, entry: LedgerEntry) -> str:
-        """The release that a stage ran before what came with an entry; "" if that is not known."""
+        """Return the release that an entry replaced in its stage; "" if unknown."""
         if "left" in entry.body:
             return str(entry.body["left"])
         intent = self.find_intent(entry) if entry.kind == APPLIED else None
@@ -131,31 +131,31 @@ class History:
         return str(origin["release"]) if origin else ""
 
     def find_pending(self, stage: str) -> LedgerEntry | None:
-        """The newest step of an attempt that has not ended: it runs now, or whoever ran it was killed."""
+        """Return the newest step of an open attempt, which is running or was killed."""
         last = next((entry for entry in self._list_newest(stage) if entry.kind in _STEPS), None)
         return last if last is not None and last.kind not in _ENDS else None
 
     def is_unsettled(self, stage: str) -> bool:
-        """True if the last attempt has failed, or was given up, and the stage may run a part of it still."""
+        """True if the last attempt failed without a rollback, so that the stage may still run parts of it."""
         last = next((entry for entry in self._list_newest(stage) if entry.kind in _STEPS), None)
         return last is not None and last.kind == FAILED and last.body.get("restored") is False
 
     def find_intent(self, entry: LedgerEntry) -> LedgerEntry | None:
-        """The intent of the attempt that a step belongs to."""
+        """Return the intent of a step's attempt."""
         key = (entry.stage, entry.release, entry.attempt)
         found = (each for each in self._list_newest(entry.stage) if each.kind == INTENT and each.seq <= entry.seq)
         return next((each for each in found if (each.stage, each.release, each.attempt) == key), None)
 
     def count_attempts(self, stage: str, release: str) -> int:
-        """How often it was tried."""
+        """Return the number of attempts."""
         return max((each.attempt for each in self.entries if _matches(each, INTENT, stage, release)), default=0)
 
     def find_revocation(self, release: str) -> LedgerEntry | None:
-        """The entry by which a release may go nowhere any more."""
+        """Return the entry that revoked a release."""
         return next((each for each in reversed(self.entries) if each.kind == REVOKED and each.release == release), None)
 
     def list_entries(self, kind: str, *, release: str = "", stage: str = "") -> tuple[LedgerEntry, ...]:
-        """The entries of a kind, of a release or a stage or any."""
+        """Return the entries of a kind, optionally of a release or a stage."""
         return tuple(
             each
             for each in self.entries
@@ -167,12 +167,12 @@ class History:
 
 
 def find_time(entry: LedgerEntry) -> str:
-    """When what an entry says came to be; of what was seen elsewhere, there."""
+    """Return the time of an entry's event; for a record of another host, the time there."""
     return str(entry.body["at"]) if entry.kind == SEEN else entry.at
 
 
 def read_clock(entry: LedgerEntry) -> int:
-    """The clock of an entry, positive; negative for one of an earlier version, which counts by its time."""
+    """Return the clock of an entry: positive, or negative by time for an earlier version."""
     found = entry.body.get("clock")
     if isinstance(found, int):
         return found
@@ -183,9 +183,9 @@ def read_clock(entry: LedgerEntry) -> int:
 
 
 def assign_clocks(entries: Iterable[LedgerEntry], stage: str) -> dict[int, int]:
-    """The clocks with which this machine publishes what it did with a stage, by the numbers of the entries.
+    """Return the clocks of this host's published entries about a stage, by entry number.
 
-    Each is greater than the one before, also where two processes took the same one.
+    Strictly increasing, even if two processes used the same clock.
     """
     found: dict[int, int] = {}
     last = -2 * _EARLIER
@@ -200,7 +200,7 @@ def _read_operation(entry: LedgerEntry) -> str:
 
 
 def _read_writer(entry: LedgerEntry) -> str:
-    """The machine that published what an entry was learned from; "" for what was done here."""
+    """Return the host that an entry was learned from; "" for this host."""
     origin = entry.body.get("seen")
     return str(origin.get("writer", "")) if isinstance(origin, Mapping) else ""
 
@@ -217,14 +217,14 @@ def _matches(entry: LedgerEntry, kind: str, stage: str, release: str) -> bool:
     return (entry.kind, entry.stage, entry.release) == (kind, stage, release)
 
 
-# From the newest to the oldest thing that can be said of a release in a stage.
+# States of a release in a stage, from the newest to the oldest.
 RUNS, MOVING, ROLLED_BACK, PASSED, FAILS = "running", "moving", "rolled-back", "passed", "failed"
-UNSUPERVISED = "unsupervised"  # it runs there, and nothing that ends is started again: the supervisor was killed
-STOPPED = "stopped"  # it is what the stage is to run, and nothing of the stage runs
+UNSUPERVISED = "unsupervised"  # running, but without restarts: the supervisor was killed
+STOPPED = "stopped"  # the stage should run the release, but nothing runs
 
 
 def compute_states(history: History) -> dict[str, dict[str, str]]:
-    """Release → stage → state."""
+    """Map release → stage → state."""
     found: dict[str, dict[str, str]] = {}
     running: dict[str, str] = {}
     for entry in history.entries:
@@ -236,7 +236,7 @@ def compute_states(history: History) -> dict[str, dict[str, str]]:
                 found[before or ""][entry.stage] = left
             running[entry.stage] = entry.release
             own[entry.stage] = RUNS
-        elif entry.kind == SEEN:  # elsewhere: what runs here is another matter
+        elif entry.kind == SEEN:  # on another host, regardless of what runs here
             own.setdefault(entry.stage, PASSED)
             left = str(entry.body.get("left", ""))
             if entry.body.get("operation") == "rollback" and left and running.get(entry.stage) != left:

@@ -1,7 +1,7 @@
-"""What a promotion or a rollback has to do, by what the ledger says happened before. Pure.
+"""Plan of a promotion or rollback, from the ledger. Pure.
 
-A move is an attempt of a few steps, each entered into the ledger when it is done. After a kill, the next command
-continues the attempt if it is about the same deployment, and ends it otherwise.
+It is an attempt of a few steps, each recorded in the ledger when it is done. After a kill, the next command continues
+the attempt if it is about the same deployment, and ends it otherwise.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from devbox.model.stage import Deployment, Stage, StageObserved
 from devbox.promotion.history import ROLLBACK, History
 
 PROMOTE = "promote"
-STEPS = (INTENT, COPIED, RUNNING)  # of an attempt, in their order
+STEPS = (INTENT, COPIED, RUNNING)  # of an attempt, in order
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionPlan:
-    """One move. `done`: the last step that an earlier try of this attempt did, "" for a new one.
+    """One promotion or rollback. `done`: last completed step of this attempt, "" for a new one.
 
-    `gives_up`: the newest step of another attempt that ends here. `asks`: whether the gates have a say. `back_to`: the
-    number of the entry by which a stage ran first what a rollback brings back. `repairs`: the stage only
-    starts its recorded release again.
+    `gives_up`: newest step of another attempt that ends here. `asks`: whether gates are judged. `back_to`: number of
+    the entry that first applied a rollback's target. `repairs`: restarts the stage's recorded release.
     """
 
     operation: str
@@ -38,12 +37,12 @@ class PromotionPlan:
     repairs: bool = False
 
     def needs_step(self, step: str) -> bool:
-        """Whether a step is still to be done."""
+        """True if a step is still to be done."""
         return step not in STEPS[: STEPS.index(self.done) + 1] if self.done else True
 
 
 def load_deployment(entry: LedgerEntry, history: History) -> Deployment | None:
-    """What an attempt was about to run: image and config, as its intent has them."""
+    """Return the deployment of an attempt: image and config of its intent."""
     intent = history.find_intent(entry)
     if intent is None:
         return None
@@ -57,7 +56,7 @@ def load_deployment(entry: LedgerEntry, history: History) -> Deployment | None:
 
 
 def plan_promotion(wanted: Deployment, history: History, observed: StageObserved) -> PromotionPlan | None:
-    """The course of a promotion; None where the stage has the very thing and runs it."""
+    """Plan a promotion; None if the stage already runs the deployment."""
     stage, release = wanted.stage.name, wanted.release.id
     pending = history.find_pending(stage)
     new = PromotionPlan(operation=PROMOTE, wanted=wanted, attempt=history.count_attempts(stage, release) + 1)
@@ -79,11 +78,11 @@ def plan_promotion(wanted: Deployment, history: History, observed: StageObserved
         return new
     if runs(observed, wanted):
         return None
-    return replace(new, asks=False, repairs=True)  # it was let in before
+    return replace(new, asks=False, repairs=True)  # admitted before
 
 
 def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
-    """The course of a rollback: to what ran before, or away from what is only on its way. None: nowhere to go."""
+    """Plan a rollback to the previous release, or away from one in progress. None if there is no target."""
     pending = history.find_pending(stage)
     if pending is not None and _read_operation(pending, history) == ROLLBACK:
         intent, wanted = history.find_intent(pending), load_deployment(pending, history)
@@ -113,7 +112,7 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
 
 
 def find_interrupted(stage: str, history: History) -> PromotionPlan | None:
-    """The course of a promotion or rollback that was killed, as it is; None if nothing is under way."""
+    """Return the interrupted promotion or rollback, unchanged; None if no attempt is open."""
     pending = history.find_pending(stage)
     wanted = load_deployment(pending, history) if pending else None
     if pending is None or wanted is None:
@@ -123,7 +122,7 @@ def find_interrupted(stage: str, history: History) -> PromotionPlan | None:
 
 
 def runs(observed: StageObserved, wanted: Deployment) -> bool:
-    """Whether a stage runs this and nothing else, by what the runtime reports."""
+    """True if a stage runs exactly this deployment, by the runtime's report."""
     image = wanted.release.image
     same = (observed.release, observed.config) == (wanted.release.id, wanted.config_digest)
     return same and observed.healthy and all(digest == image for digest in observed.digests.values())
@@ -135,21 +134,21 @@ def _is_same(entry: LedgerEntry, wanted: Deployment, history: History) -> bool:
 
 
 def _is_continued(pending: LedgerEntry, wanted: Deployment, history: History) -> bool:
-    """True if an attempt is this promotion: the deployment that it entered is the one to deploy.
+    """True if an attempt is this promotion: its recorded deployment is the one to deploy.
 
-    One that has deployed already goes on as it was, also if the strategy of its stage changed since.
+    One that has deployed is continued even if the strategy of its stage has changed.
     """
     if _read_operation(pending, history) != PROMOTE or not _is_same(pending, wanted, history):
         return False
     try:
         known = load_deployment(pending, history)
-    except DevboxError:  # entered by another version: begun again
+    except DevboxError:  # recorded by another version: start over
         known = None
     return pending.kind == RUNNING or (known is not None and _strip_location(known) == _strip_location(wanted))
 
 
 def _strip_location(deployment: Deployment) -> Stage:
-    """Its stage, wherever in the file that is written."""
+    """Return its stage without the location in the file."""
     return replace(deployment.stage, where="")
 
 

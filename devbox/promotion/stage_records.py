@@ -1,7 +1,7 @@
-"""Between the ledger and the signed records of stages. Pure.
+"""Conversion between the ledger and the signed records of stages. Pure.
 
-A ledger's own entries become the records that this machine publishes; records of other machines become entries that
-say so in `body["seen"]`.
+A ledger's own entries become the records published by this host; records of other hosts become entries with
+`body["seen"]`.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _DIGITS = 12
 
 
 def name_writer(entries: Sequence[LedgerEntry]) -> str:
-    """The name of this machine's ledger among others: digits of its first entry's hash; "" while it is empty."""
+    """Return the name of this host's ledger: digits of its first entry's hash; "" if it is empty."""
     return entries[0].hash.removeprefix("sha256:")[:_DIGITS] if entries else ""
 
 
 def compute_next_clock(entries: Iterable[LedgerEntry]) -> int:
-    """The clock of something done now: after everything that is known."""
+    """Return the clock for a new event, later than all known ones."""
     return 1 + max((0, *(read_clock(entry) for entry in entries)))
 
 
 def read_origin(entry: LedgerEntry) -> Mapping[str, Any] | None:
-    """From which record of which machine an entry was learned; None for what was done here."""
+    """Return the origin of an entry learned from another host; None for an own entry."""
     found = entry.body.get("seen")
     return found if isinstance(found, Mapping) else None
 
 
 def list_own_records(entries: Iterable[LedgerEntry], stage: str) -> tuple[StageRecord, ...]:
-    """What this machine has to say about a stage, the newest records of it; always the same for the same ledger."""
+    """Return this host's newest records about a stage; deterministic for a ledger."""
     entries = tuple(entries)
     published = assign_clocks(entries, stage)
     found: list[StageRecord] = []
@@ -50,7 +50,7 @@ def list_own_records(entries: Iterable[LedgerEntry], stage: str) -> tuple[StageR
 
 
 def list_known_records(entries: Iterable[LedgerEntry], stage: str) -> dict[str, tuple[int, str]]:
-    """The newest record of each other machine about a stage that the ledger has: its number and hash."""
+    """Return number and hash of the newest known record about a stage, by other host."""
     found: dict[str, tuple[int, str]] = {}
     for entry in entries:
         origin = read_origin(entry)
@@ -60,7 +60,7 @@ def list_known_records(entries: Iterable[LedgerEntry], stage: str) -> dict[str, 
 
 
 def build_entry(record: StageRecord, *, stage: str, writer: str, by: str) -> dict[str, Any] | None:
-    """The arguments of `Ledger.append` for a record of another machine; None for a kind of a later version."""
+    """Return the arguments of `Ledger.append` for another host's record; None for an unknown kind."""
     if record.kind not in OWN:
         return None
     kind = SEEN if record.kind == APPLIED else record.kind
@@ -89,8 +89,8 @@ def _build_record(entry: LedgerEntry, *, number: int, clock: int, previous: str)
 
 
 LIMIT = dt.timedelta(days=7)
-AGAIN = dt.timedelta(days=1)  # after which a machine signs its chain again, whatever it does
-_AHEAD = dt.timedelta(hours=1)  # of the reader's clock: what was signed later is not believed
+AGAIN = dt.timedelta(days=1)  # after which a host signs its chain again
+_AHEAD = dt.timedelta(hours=1)  # of the reader's clock: later signatures are not accepted
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -102,9 +102,9 @@ def confirm_reading(
     is_whole: bool = True,
     accepted: bool = False,
 ) -> StageConfirmation:
-    """The same when what other machines published is believed; if nothing is missing (`is_whole`), it can be confirmed.
+    """Return the state after the records of other hosts are accepted; confirmed if complete (`is_whole`).
 
-    `accepted`: by the user. What a new machine believed is confirmed as of when others confirmed it.
+    `accepted`: by the user. A new host's reading is confirmed as of the other hosts' confirmations.
     """
     chains = [each for each in others if each.records]
     time = now.isoformat(timespec="seconds")
@@ -124,7 +124,7 @@ def confirm_reading(
 
 
 def find_doubt(reading: StageConfirmation, others: Collection[StageDocument], *, now: dt.datetime) -> str:
-    """Why a machine does not believe what it reads for the first time; "" if it does, or has read the stage before."""
+    """Return why a host does not accept its first reading of a stage; "" if it does, or has read the stage before."""
     if reading.joined != NEW:
         return ""
     found = {each.writer: _find_confirmation(each, others, now) for each in others if each.records}
@@ -140,7 +140,7 @@ def find_doubt(reading: StageConfirmation, others: Collection[StageDocument], *,
 
 
 def is_due(own: StageDocument | None, *, now: dt.datetime) -> bool:
-    """True if what this machine published was signed so long ago that it should sign again."""
+    """True if this host's records should be signed again because of their age."""
     time = _parse_time(own.signed) if own else _NEVER
     return not now - AGAIN < time <= now + _AHEAD
 
@@ -148,7 +148,7 @@ def is_due(own: StageDocument | None, *, now: dt.datetime) -> bool:
 def _find_confirmation(
     document: StageDocument, all_of_them: Collection[StageDocument], now: dt.datetime
 ) -> dt.datetime | None:
-    """When a chain was last known to be whole: by its own machine, or by one that knows as many records of it."""
+    """Return when a chain was last confirmed, by its own host or one that knows as many of its records."""
     number = document.records[-1].number
     others = (each.confirmed for each in all_of_them if each.knows.get(document.writer) == number)
     times = (_parse_time(text) for text in (document.signed, *others))
@@ -160,5 +160,5 @@ def _format_time(time: dt.datetime) -> str:
 
 
 def _parse_time(text: str) -> dt.datetime:
-    """A time that was checked when its document was read; `_NEVER` for ""."""
+    """Parse a time that was validated with its document; `_NEVER` for ""."""
     return dt.datetime.fromisoformat(text) if text else _NEVER

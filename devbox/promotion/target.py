@@ -1,4 +1,4 @@
-"""What promotion asks of a stage's environment. Whoever runs stages somewhere implements it."""
+"""Target interface: a stage's environment. Implemented by each kind of target."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from devbox.model.stage import Deployment, StageObserved
 
 
 class StageTarget(Protocol):
-    """One stage's environment. Every verb can be called again after a kill: it goes on, or finds nothing to do."""
+    """Environment of one stage. All methods are idempotent and can be repeated after a kill."""
 
     def observe(self) -> StageObserved:
-        """Look once. Changes nothing."""
+        """Observe once without changes."""
 
     def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
-        """Have the stage run this, and nothing else, by the strategy of its stage.
+        """Deploy this release and remove all others, by the stage's strategy.
 
-        `verify`: observe it for as long as its stage says when it has the traffic; VerifyFailed if it is not well.
-
-        From any state: a deployment that was killed, of this or of another release, is continued or undone. Traffic
-        goes only to what the runtime reports to be the digest of `wanted`, and is ready. When this raises, traffic goes
-        where it went before, as far as that still runs.
+        `verify`: observe the release for the stage's time once it has the traffic; VerifyFailed if it is unhealthy.
+        Works from any state: an interrupted deployment of this or another release is continued or undone. Traffic goes
+        only to containers that are ready and run the digest of `wanted`, as reported by the runtime. On an error,
+        traffic stays on the previous release, as far as it still runs.
         """
 
     def retire(self) -> None:
-        """Stop everything of the stage; data stays."""
+        """Stop everything in the stage; data stays."""
 
 
 MEDIA_TYPE = "application/vnd.devbox.release.v1+json"
@@ -40,7 +39,7 @@ _EMPTY = "application/vnd.oci.empty.v1+json"
 
 
 def attach_release(release: Release, subject: Descriptor, oci: Layout) -> None:
-    """Have the image of the release carry its document."""
+    """Attach the release document to its image."""
     if release.id in {each.id for each in list_attached_releases(subject.digest, oci)}:
         return
     raw = ids.encode_canonical_json(codec.dump(release))
@@ -58,7 +57,7 @@ def attach_release(release: Release, subject: Descriptor, oci: Layout) -> None:
 
 
 def list_attached_releases(image: str, oci: Layout) -> Iterator[Release]:
-    """The releases that an image of the store says it is. What does not fit its own id is left out."""
+    """Yield the releases attached to an image in the store. Documents that do not match their ID are skipped."""
     for target in inspect.find_referrers({image}, oci):
         try:
             plain = oci.read_json(target.digest)

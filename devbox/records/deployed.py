@@ -1,7 +1,7 @@
-"""What a stage runs, what is being brought in, what it ran before, and what its router is to do.
+"""Deployments of a stage: current, pending and previous ones, and the state of its router.
 
-Kept in parallel to the ledger, which says what was decided: this is what the next command finds of what was done. The
-file lies in the configuration directory (`records/hostfiles.py`): it decides whether a gray release is tried.
+Supplements the ledger, which records decisions, by the actual state for the next command. The file is in the
+configuration directory (`records/host_files.py`): it decides whether a gray release is evaluated.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from devbox.model.stage import Deployment
 from devbox.records.host_files import HostFiles
 
 DEPLOYED_FORMAT = 1
-_KEPT = 10  # of what ran before
+_KEPT = 10  # previous deployments
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageDeployments:
-    """`running` has the traffic, or had it last. `before`: the newest first, each once.
+    """`running` has the traffic, or had it last. `before`: previous ones, newest first, without duplicates.
 
-    `draining`: containers that get no requests any more, and since when, in seconds since the boot.
+    `draining`: containers without new requests, and the start of the drain, in seconds since boot.
     """
 
     running: Deployment | None = None
@@ -35,7 +35,7 @@ class StageDeployments:
     draining: dict[str, float] = field(default_factory=dict)
 
     def finish_rollout(self) -> StageDeployments:
-        """The same when what was coming runs."""
+        """Return the record after the pending deployment has become the current one."""
         if self.coming is None:
             return self
         past = {_identify(each): each for each in reversed((self.running, *self.before)) if each is not None}
@@ -43,16 +43,16 @@ class StageDeployments:
         return replace(self, running=self.coming, coming=None, before=tuple(reversed(past.values()))[:_KEPT])
 
     def runs(self, deployment: Deployment) -> bool:
-        """True if this very release, with this config, has the traffic or had it last."""
+        """True if this release with this config has the traffic, or had it last."""
         return self.running is not None and _identify(self.running) == _identify(deployment)
 
     def has_run(self, deployment: Deployment) -> bool:
-        """True if it runs, or is one of those before."""
+        """True if the deployment runs, or is a recorded previous one."""
         return self.runs(deployment) or any(_identify(each) == _identify(deployment) for each in self.before)
 
     @property
     def all_deployments(self) -> tuple[Deployment, ...]:
-        """Everything that runs, comes, or could be gone back to."""
+        """The current, pending and previous deployments."""
         return tuple(each for each in (self.running, self.coming, *self.before) if each)
 
 
@@ -69,11 +69,11 @@ class DeployedRecord:
 
     @property
     def exists(self) -> bool:
-        """True if anything was deployed here and not forgotten since; also if the record is damaged."""
+        """True if the stage has a record, even a damaged one."""
         return self._files.exists(self._path)
 
     def read(self) -> StageDeployments:
-        """What is known; nothing of a stage in which nothing was run. DevboxError if the file is damaged."""
+        """Return the record; an empty one for a new stage. DevboxError if the file is damaged."""
         text = self._files.read(self._path)
         if text is None:
             return StageDeployments()
@@ -89,5 +89,5 @@ class DeployedRecord:
         )
 
     def write(self, deployed: StageDeployments) -> None:
-        """Keep it; only its owner can read it, as variables may be confidential."""
+        """Write the record; readable only by its owner, as variables may be confidential."""
         self._files.write(self._path, json.dumps({"format": DEPLOYED_FORMAT, "deployed": codec.dump(deployed)}))

@@ -1,9 +1,9 @@
-"""Files by which devbox decides about releases, and about what it does to the host.
+"""Trusted files: the basis of decisions about releases and changes to the host.
 
-They lie in the configuration directory, next to the key of this host.
+They are in the configuration directory, next to the key of this host.
 
-So a process that can only write below DEVBOX_HOME can neither forge nor delete them, nor put an older copy back.
-Earlier versions kept them below the home: those are copied once, at the first use by this version, and not read again.
+A process with write access only to DEVBOX_HOME can neither forge, delete nor roll back these files. Earlier versions
+kept them below the home: those are copied once, on the first use by this version.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class HostFiles:
-    """The files of one DEVBOX_HOME, by their paths (`Paths.host_files` and what lies below it).
+    """The files of one DEVBOX_HOME, by their paths (`Paths.host_files` and below).
 
-    HostError if the configuration directory is open to others, or cannot be made.
+    Raises HostError if the configuration directory is open to other users, or cannot be created.
     """
 
     def __init__(self, paths: Paths) -> None:
@@ -44,23 +44,23 @@ class HostFiles:
 
     @property
     def is_known(self) -> bool:
-        """True if this host keeps the files of the home; from then on, none below it counts."""
+        """True if this host keeps the home's files; files below the home are then ignored."""
         return os.path.isdir(self._root)
 
     def exists(self, path: str) -> bool:
-        """True if the file exists, or one of an earlier version that would be adopted."""
+        """True if the file exists, or an earlier version's file that would be adopted."""
         return os.path.lexists(path) or (not self.is_known and os.path.lexists(self.get_legacy_path(path)))
 
     def read(self, path: str) -> str | None:
         """Return the text of a file; None if it does not exist."""
         if not self.is_known:
             if not os.path.lexists(self.get_legacy_path(path)):
-                return None  # a reader makes nothing
+                return None  # reading must not create anything
             self._begin()
         try:
             text = files.read_text(path)
         except PermissionError:
-            text = ""  # the check says whose it is
+            text = ""  # the check below reports the owner
         if text is not None:
             self._key.check_directory()
         return text
@@ -79,14 +79,14 @@ class HostFiles:
         return found
 
     def write(self, path: str, text: str) -> None:
-        """Replace a file, which only its owner can read. A copy that an earlier version left below the home goes."""
+        """Replace a file, readable only by its owner, and remove an earlier version's copy below the home."""
         self.prepare(path)
         files.write_atomic(path, text, mode=0o600)
         self._remove_legacy_file(path)
 
     @contextlib.contextmanager
     def open_writer(self, path: str) -> Iterator[int]:
-        """Open a file to write, emptied; yield its descriptor. HostError if it is a link or not a regular file."""
+        """Open a file for writing, truncated; yield its descriptor. HostError if it is a link or not a regular file."""
         self.prepare(path)
         try:
             fd = os.open(path, _EMPTIED, 0o600)
@@ -111,14 +111,14 @@ class HostFiles:
             disk.remove(self._paths.host_project(instance))
 
     def lock(self, path: str, *, wait: bool = True) -> AbstractContextManager[bool]:
-        """Hold a lock file; see `files.locked`."""
+        """Hold a lock file; see `files.lock_file`."""
         self.prepare(path)
         return files.lock_file(path, wait=wait)
 
     def adopt(self) -> None:
-        """Copy what an earlier version kept below the home, once. The caller holds the configuration directory's lock.
+        """Copy an earlier version's files from the home, once. The caller holds the configuration directory's lock.
 
-        A killed run is repeated as a whole. HostError if a process of an earlier version works on one of the files.
+        An interrupted run is repeated entirely. HostError if an earlier version's process uses one of the files.
         """
         if self.is_known:
             return
@@ -139,7 +139,7 @@ class HostFiles:
             self.adopt()
 
     def prepare(self, path: str) -> None:
-        """Have the directory of a file."""
+        """Ensure the directory of a file."""
         if self.is_known:
             self._key.check_directory()
         else:
@@ -147,7 +147,7 @@ class HostFiles:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
 
     def _read_legacy_files(self) -> Iterator[tuple[str, bytes]]:
-        """The files of an earlier version, by their paths below the home, with what they hold."""
+        """Yield an earlier version's files, by their paths below the home, with their content."""
         for instance in self._list_legacy_names("projects"):
             for name in (*_STAGES, *_OTHERS):
                 path = f"projects/{instance}/{name}"
@@ -169,7 +169,7 @@ class HostFiles:
             return []
 
     def _read_legacy_file(self, path: str) -> bytes | None:
-        """What a regular file below the home holds; None for anything else."""
+        """Return the content of a regular file below the home; None otherwise."""
         try:
             return safe_files.read(self._paths.home, path)
         except OSError:
@@ -193,7 +193,7 @@ class HostFiles:
                     )
 
     def get_legacy_path(self, path: str) -> str:
-        """Where an earlier version kept a file."""
+        """Return the path of a file in earlier versions."""
         return f"{self._paths.home}/{os.path.relpath(path, self._root)}"
 
     def _remove_legacy_file(self, path: str) -> None:
@@ -207,7 +207,7 @@ _ENTRY = "ledger entry"
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor:
-    """The newest entry of a ledger, as this host wrote it: its number, hash and authentication code (MAC)."""
+    """The head of a ledger as this host wrote it: its number, hash and authentication code (MAC)."""
 
     seq: int = 0
     hash: str = GENESIS
@@ -216,7 +216,7 @@ class Anchor:
 
 
 class Anchors:
-    """What this host remembers of the ledgers of one DEVBOX_HOME."""
+    """This host's records of the ledgers in one DEVBOX_HOME."""
 
     def __init__(self, paths: Paths) -> None:
         self.key = HostKey(paths)
@@ -227,7 +227,7 @@ class Anchors:
 
     @property
     def is_known(self) -> bool:
-        """True if nothing in this home that an earlier version wrote is believed any more: no ledger, no other file."""
+        """True if files of earlier versions in this home, including ledgers, are no longer trusted."""
         return self._is_registered and self._files.is_known
 
     @property
@@ -235,11 +235,11 @@ class Anchors:
         return os.path.exists(f"{self.directory}/home.json")
 
     def register(self, adopt: Callable[[Anchors], None]) -> None:
-        """Know this home from now on. `adopt` runs before that, once; a killed run is repeated as a whole.
+        """Register this home, after `adopt` has run once; an interrupted run is repeated entirely.
 
         The files of an earlier version are adopted as well: `HostFiles.adopt`.
 
-        Raises HostError if the configuration directory cannot be written, or is open to others.
+        Raises HostError if the configuration directory cannot be written, or is open to other users.
         """
         self.key.prepare()
         with files.lock_file(self.key.lock):
@@ -258,11 +258,11 @@ class Anchors:
                 ) from None
 
     def compute_mac(self, instance: str, entry: str, previous: str) -> str:
-        """The MAC of the entry with this hash, behind the one with the MAC `previous`, in this ledger and no other."""
+        """Return the MAC of the entry with this hash, after the one with the MAC `previous`, for this ledger only."""
         return self.key.compute_mac(_ENTRY, self._bind_entry(instance, entry, previous))
 
     def read(self, instance: str) -> Anchor:
-        """The remembered head; that of an empty ledger if there is none."""
+        """Return the recorded head; an empty ledger's if there is none."""
         path = self._get_path(instance)
         text = files.read_text(path)
         if text is None:
@@ -277,19 +277,19 @@ class Anchors:
         raise HostError(f"cannot read {path}: it is damaged", remedy=f"rm {path}, then devbox release rebuild")
 
     def write(self, instance: str, anchor: Anchor) -> None:
-        """Remember a head."""
+        """Record a head."""
         plain = {"format": FORMAT, **{name: getattr(anchor, name) for name in ("seq", "hash", "mac", "at")}}
         files.write_atomic(self._get_path(instance), json.dumps(plain), mode=0o600)
 
     def bind_content(self, instance: str, plain: object) -> dict[str, object]:
-        """What a MAC of this home and instance covers besides `plain`: it counts nowhere else."""
+        """Bind `plain` to this home and instance, so that its MAC is valid only here."""
         return {"home": self._home, "id": self._read_home_id(), "instance": instance, "content": plain}
 
     def _bind_entry(self, instance: str, entry: str, previous: str) -> dict[str, object]:
         return self.bind_content(instance, {"entry": entry, "previous": previous})
 
     def _read_home_id(self) -> str:
-        """The random id of this home: a home that was cleaned and begun again believes nothing of before."""
+        """Return the random id of this home: a home that was recreated does not trust earlier records."""
         if not self._id:
             path = f"{self.directory}/home.json"
             try:
@@ -306,7 +306,7 @@ class Anchors:
 
 
 def forget(paths: Paths) -> None:
-    """Remove what is remembered of a DEVBOX_HOME; the key as well, if no other home needs it."""
+    """Remove the records of a DEVBOX_HOME, and the key if no other home needs it."""
     if os.path.isdir(directory := paths.host_state):
         disk.remove(directory)
     with contextlib.suppress(OSError):

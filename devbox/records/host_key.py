@@ -1,7 +1,7 @@
-"""The key of this user on this host: it authenticates what devbox reads back from DEVBOX_HOME to decide on releases.
+"""The key of this user on this host: authenticates data in DEVBOX_HOME that release decisions depend on.
 
-The key lies in the configuration directory (`Paths.config`), outside of DEVBOX_HOME: a process that can write below the
-home can forge nothing there. `exec` never reads it, and `up` makes none.
+The key is in the configuration directory (`Paths.config`), outside of DEVBOX_HOME: a process with write access to the
+home cannot forge such data. `exec` never reads the key, and `up` does not create it.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from devbox.host.paths import Paths
 
 _NAME = "host.key"
 _BYTES = 32
-_LIMIT = 256  # bytes of its file: 64 hexadecimal digits and a line end
+_LIMIT = 256  # bytes of its file: 64 hexadecimal digits and a newline
 _ELSEWHERE = "or export DEVBOX_CONFIG=DIR, a private directory outside of DEVBOX_HOME"
 
 
 class HostKey:
-    """A key of 32 random bytes, made on first use."""
+    """A key of 32 random bytes, created on first use."""
 
     def __init__(self, paths: Paths) -> None:
         self.directory = paths.config
         self._home = os.path.realpath(paths.home)
-        self.lock = f"{self.directory}/lock"  # of whoever begins to keep something about a home
+        self.lock = f"{self.directory}/lock"  # held while records about a home are created
         self._path = f"{self.directory}/{_NAME}"
         self._key = b""
-        self.is_new = False  # True once this object made the key
+        self.is_new = False  # True once this object has created the key
 
     @property
     def exists(self) -> bool:
-        """True if the key was made."""
+        """True if the key has been created."""
         return os.path.lexists(self._path)
 
     def check(self) -> None:
-        """Raise HostError if the key exists and cannot be used, or others could have read or replaced it."""
+        """Raise HostError if the key exists and is unusable, or other users could have read or replaced it."""
         if os.path.lexists(self.directory):
             self.check_directory()
         if self.exists:
             self._read()
 
     def check_directory(self) -> None:
-        """Raise HostError if others could have read or replaced what lies in the directory, which must exist."""
+        """Raise HostError if other users could have read or replaced files in the (existing) directory."""
         self._check(os.lstat(self.directory), self.directory, stat.S_ISDIR, "700")
 
     def compute_mac(self, purpose: str, content: Mapping[str, Any]) -> str:
         """Return `hmac-sha256:…` over the canonical JSON of `content`, for one purpose.
 
-        Raises HostError if the key cannot be made, or others could have read or replaced it.
+        Raises HostError if the key cannot be created, or other users could have read or replaced it.
         """
         import hashlib
         import hmac
@@ -69,7 +69,7 @@ class HostKey:
         return hmac.compare_digest(mac.encode(errors="replace"), self.compute_mac(purpose, content).encode())
 
     def prepare(self) -> None:
-        """Make the directory and the key unless they exist. Raises HostError as `mac`."""
+        """Create the directory and the key if missing. Raises HostError as `compute_mac`."""
         if self._home == self.directory or self.directory.startswith(f"{self._home}/"):
             raise HostError(
                 f"invalid DEVBOX_CONFIG: {self.directory} is below DEVBOX_HOME ({self._home})",

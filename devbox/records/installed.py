@@ -1,6 +1,6 @@
-"""What was installed on this machine, a file each install, of all projects; and the change that is under way.
+"""Installed files on this host: one record per install, of all projects, and the change in progress.
 
-The files lie in the configuration directory: by them, files of the host are replaced and removed.
+The records are in the configuration directory: they determine which host files are replaced and removed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class InstalledRecords:
-    """The manifests of a DEVBOX_HOME. Who writes holds `lock`."""
+    """The manifests of a DEVBOX_HOME. Writers hold `lock`."""
 
     def __init__(self, paths: Paths) -> None:
         self._directory = paths.installed_records
@@ -33,38 +33,38 @@ class InstalledRecords:
         self.lock = paths.lock("install")
 
     def list_manifests(self) -> list[Manifest]:
-        """Every manifest."""
+        """Return all manifests."""
         names = [name for name in self._files.list_names(self._directory) if name.endswith(".json")]
         found = (self._read(Manifest, name.removesuffix(".json")) for name in names if name != f"{_JOURNAL}.json")
         return [manifest for manifest in found if manifest is not None]
 
     def find(self, instance: str, name: str) -> Manifest | None:
-        """What an install of an instance has put onto the host."""
+        """Return the manifest of an install of an instance; None if there is none."""
         return self._read(Manifest, f"{instance}-{name}")
 
     def store(self, manifest: Manifest) -> None:
-        """Record what is on the host now."""
+        """Record the manifest of an install."""
         self._write(f"{manifest.instance}-{manifest.name}", manifest)
 
     def forget(self, instance: str, name: str) -> None:
-        """Nothing of it is on the host any more."""
+        """Remove the record of an uninstalled install."""
         self._drop(f"{instance}-{name}")
 
     def read_journal(self) -> Journal | None:
-        """The change that was under way when its devbox was killed."""
+        """Return the change that an interrupted devbox left; None if there is none."""
         return self._read(Journal, _JOURNAL)
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a change is under way, or was when its devbox was killed."""
+        """Whether a change is in progress, or was interrupted."""
         return self._files.exists(f"{self._directory}/{_JOURNAL}.json")
 
     def begin(self, journal: Journal) -> None:
-        """Write down what is about to happen."""
+        """Record the change that is about to happen."""
         self._write(_JOURNAL, journal)
 
     def end(self) -> None:
-        """All of it has happened."""
+        """Remove the record of the completed change."""
         self._drop(_JOURNAL)
 
     def _read(self, cls: type[T], name: str) -> T | None:
@@ -105,7 +105,7 @@ class NamedImages:
         self._lock = paths.lock("named-images")
 
     def read_images(self) -> dict[str, str]:
-        """Every kept name and its digest. A damaged record is an error: a collection must not guess."""
+        """Return all names with their digests. A damaged record is an error: garbage collection must not guess."""
         text = files.read_text(self._path)
         if text is None:
             return {}
@@ -120,12 +120,12 @@ class NamedImages:
         raise DevboxError(f"{self._path} is damaged", remedy=f"remove it, and pull again what it kept: rm {self._path}")
 
     def store(self, images: Iterable[tuple[str, str]]) -> None:
-        """Keep these names and digests, a name's newest digest."""
+        """Keep these names with their newest digests."""
         with files.lock_file(self._lock):
             self._write(self.read_images() | dict(images))
 
     def drop(self, name: str) -> bool:
-        """No longer keep an image for the sake of this name; True if it was kept."""
+        """Stop keeping an image under this name; return True if it was kept."""
         with files.lock_file(self._lock):
             known = self.read_images()
             if name not in known:

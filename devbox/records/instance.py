@@ -1,6 +1,6 @@
-"""What devbox remembers about one instance between commands: chosen ports, what it was last made from, credentials.
+"""Records of one instance between commands: host ports, the last applied state, credentials.
 
-Every file carries a `format` and is 0600, since resolved environments hold generated development credentials.
+Every file has a `format` and mode 0600, since resolved environments contain generated development credentials.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WITH_DATA = (
 
 
 class _DamagedRecord(DevboxError):
-    """A record file can't be understood."""
+    """A record file cannot be parsed."""
 
 
 class InstanceRecords:
@@ -39,25 +39,25 @@ class InstanceRecords:
         self._credentials_lock = paths.lock(f"{instance}.credentials")
 
     def read_place(self) -> tuple[str, str]:
-        """The project's root and env file, as recorded; two empty strings before the first `up`."""
+        """Return the recorded root and env file of the project; two empty strings before the first `up`."""
         plain = self._read(_PLACE)
         return str(plain.get("root", "")), str(plain.get("env_file", ""))
 
     def read_directory(self) -> str:
-        """The identity of the project's directory when its place was recorded; see `host.directory`."""
+        """Return the recorded identity of the project's directory; see `host.directory`."""
         return str(self._read(_PLACE).get("directory", ""))
 
     def record_move(self, root: str) -> None:
-        """Record another root and its directory; all else stays."""
+        """Record another root and its directory identity."""
         plain = {name: value for name, value in self._read(_PLACE).items() if name != "format"}
         self._write(_PLACE, {**plain, "root": root, "directory": directory.read_identity(root)})
 
     def read_stage(self) -> str:
-        """The stage of the project that this is; "" where it is the one in which people work."""
+        """Return the project's stage; "" for a development instance."""
         return str(self._read(_PLACE).get("stage", ""))
 
     def is_protected(self) -> bool:
-        """True if this is a stage that only a command naming it may destroy, or one of which that is not recorded."""
+        """True if only a command naming this stage may destroy it, including one without a record of this."""
         try:
             plain = self._read(_PLACE)
         except _DamagedRecord:
@@ -65,7 +65,7 @@ class InstanceRecords:
         return not plain or bool(plain.get("protected", plain.get("stage")))
 
     def record_place(self, root: str, env_file: str, *, stage: str = "", protected: bool = False) -> None:
-        """Record the project's root and env file, and the stage that this instance is ("" for a development instance).
+        """Record the project's root and env file, and the stage of this instance ("" for development).
 
         `protected`: see `is_protected`.
         """
@@ -76,41 +76,41 @@ class InstanceRecords:
             self._write(_PLACE, plain)
 
     def read_ports(self) -> dict[str, int]:
-        """Host ports by "NAME/8000/tcp", as used last."""
+        """Return the last used host ports by "NAME/8000/tcp"."""
         return dict(self._read("ports.json").get("ports", {}))
 
     def record_ports(self, ports: dict[str, int]) -> None:
-        """Keep the chosen host ports, those of containers that are away now included."""
+        """Record the chosen host ports, keeping those of removed containers."""
         known = self.read_ports()
         if known | ports != known:
             self._write("ports.json", {"ports": known | ports})
 
     def read_due_hooks(self) -> tuple[str, ...]:
-        """The hooks that have not succeeded since they should have; `created` of an instance that is new."""
+        """Return the hooks that have not succeeded since they became due; `created` for a new instance."""
         return tuple(self._read("hooks.json").get("due", ["created"]))
 
     def record_due_hooks(self, names: Iterable[str]) -> None:
-        """Remember that these are about to run."""
+        """Record hooks that are about to run."""
         self._write("hooks.json", {"due": sorted({*self.read_due_hooks(), *names})})
 
     def record_hook_done(self, name: str) -> None:
-        """Remember that one succeeded."""
+        """Record the success of a hook."""
         self._write("hooks.json", {"due": sorted({*self.read_due_hooks()} - {name})})
 
     def read_last_applied(self) -> LastApplied:
-        """What the instance was last made from."""
+        """Return the last applied state."""
         try:
             plain = self._read("last.json").get("last")
             return codec.load(LastApplied, plain) if plain else LastApplied()
         except (codec.CodecError, _DamagedRecord):
-            return LastApplied()  # or written by an older version: reasons are less exact once, nothing else
+            return LastApplied()  # or written by an older version: only reasons are less precise, once
 
     def record_applied(self, last: LastApplied) -> None:
-        """Keep what the instance is made from now."""
+        """Record the applied state."""
         self._write("last.json", {"last": codec.dump(last)})
 
     def read_last_build(self) -> BuildInputs | None:
-        """What `[build]` was last made from."""
+        """Return the inputs of the last `[build]`."""
         try:
             plain = self._read("build.json").get("inputs")
             return codec.load(BuildInputs, plain) if plain else None
@@ -118,11 +118,11 @@ class InstanceRecords:
             return None
 
     def record_build(self, inputs: BuildInputs) -> None:
-        """Keep what the build was made from."""
+        """Record the inputs of the build."""
         self._write("build.json", {"inputs": codec.dump(inputs)})
 
     def ensure_credentials(self, wanted: Iterable[str], *, keep: bool = True) -> dict[str, str]:
-        """The generated credentials by "db.password"; missing ones are made, and kept where that is wanted.
+        """Return the generated credentials by "db.password"; create missing ones, and store them if `keep`.
 
         Safe without the instance's lock: `plan` and `run TASK` load the file while an `up` holds it.
         """
@@ -135,17 +135,17 @@ class InstanceRecords:
         with files.lock_file(self._credentials_lock):
             known = (
                 _generate_credentials(names) | self._read_credentials()
-            )  # another devbox may have made them just now
+            )  # another devbox may have created them concurrently
             self._write("credentials.json", {"credentials": known})
         return known
 
     def forget(self) -> None:
-        """Drop everything that goes with the instance's data (`down -v`). What the user trusts stays, and its place."""
+        """Remove the records that belong to the instance's data (`down -v`), but not its trust and place."""
         for name in _WITH_DATA:
             self._drop(name)
         if os.path.isdir(self._dir) and os.listdir(self._dir) == [_PLACE]:
             self._drop(_PLACE)
-        with contextlib.suppress(OSError):  # it holds something yet, or was never made
+        with contextlib.suppress(OSError):  # not empty, or never created
             os.rmdir(self._dir)
 
     def _read_credentials(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The public keys that a project's file names: who may build and sign, who may approve. Pure but for reading them."""
+"""Public keys of the builders and approvers in a project's file; the key store of a DEVBOX_HOME."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from devbox.records.host_files import HostFiles
 
 @dataclass(frozen=True, kw_only=True)
 class Keyring:
-    """Keys by the names that [builders] and [approvers] give them. One key may be in both."""
+    """Keys by the names in [builders] and [approvers]. A key may be in both."""
 
     builders: Mapping[str, PublicKey]
     approvers: Mapping[str, PublicKey]
 
     @property
     def known_keys(self) -> dict[str, PublicKey]:
-        """Every key by its fingerprint."""
+        """All keys by fingerprint."""
         return {key.fingerprint: key for key in (*self.builders.values(), *self.approvers.values())}
 
     def select_keys(self, names: Iterable[str]) -> dict[str, PublicKey]:
-        """The keys of these names by fingerprint, builders before approvers."""
+        """Return the keys with these names by fingerprint, builders before approvers."""
         every = {**self.approvers, **self.builders}
         return {every[name].fingerprint: every[name] for name in names if name in every}
 
     def get_name(self, fingerprint: str) -> str:
-        """What the file calls a key; the first digits of its fingerprint where it does not know it."""
+        """Return the file's name of a key, or the first digits of its fingerprint if unknown."""
         every = (*self.builders.items(), *self.approvers.items())
         return next((name for name, key in every if key.fingerprint == fingerprint), fingerprint[:12])
 
 
 def compute_stage_policy(stage: Stage, root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> str:
-    """The digest of what a stage asks of a release, and of whom: by their keys, "" for a file that is none."""
+    """Return the digest of a stage's requirements, including keys; "" for an unreadable key."""
     builds, approves = (
         {name: _identify(root, path) for name, path in paths.items()} for paths in (builders, approvers)
     )
@@ -49,7 +49,7 @@ def compute_stage_policy(stage: Stage, root: str, *, builders: Mapping[str, str]
 
 
 def list_identities(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> dict[str, str]:
-    """Who builds and approves, by name: the fingerprint of the key, "none" for a file that is none."""
+    """Return builders and approvers by name with the fingerprints of their keys, "none" if unreadable."""
     people = {"builder": builders, "approver": approvers}
     return {
         f"{what} {name}": _identify(root, path) or "none" for what, own in people.items() for name, path in own.items()
@@ -57,7 +57,7 @@ def list_identities(root: str, *, builders: Mapping[str, str], approvers: Mappin
 
 
 def read(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> Keyring:
-    """The keys of a project at `root`. Raises SigningError for a file that is none."""
+    """Read the keys of a project at `root`; raise SigningError for an invalid file."""
     return Keyring(
         builders={name: _read(root, path, f"builder {name}") for name, path in builders.items()},
         approvers={name: _read(root, path, f"approver {name}") for name, path in approvers.items()},
@@ -91,7 +91,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A key that this machine has. `private` is its PEM text, `command` what signs instead of it; one is empty."""
+    """A key on this host. `private` is its PEM text, `command` an alternative that signs; one is empty."""
 
     name: str
     public: PublicKey
@@ -100,7 +100,7 @@ class Key:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether signing takes a passphrase."""
+        """Whether signing requires a passphrase."""
         return keys.is_encrypted(self.private)
 
 
@@ -113,26 +113,26 @@ class KeyStore:
         self._files = HostFiles(paths)
 
     def add(self, name: str, signer: LocalSigner, passphrase: str) -> Key:
-        """Keep a private key, encrypted unless the passphrase is empty. UsageError where the name is taken."""
+        """Store a private key, encrypted unless the passphrase is empty. UsageError if the name exists."""
         return self._write(Key(name=name, public=signer.public, private=signer.to_pem(passphrase)))
 
     def add_command(self, name: str, public: PublicKey, command: str) -> Key:
-        """Keep a key that a command signs for. UsageError where the name is taken."""
+        """Store a key whose signatures come from a command. UsageError if the name exists."""
         if public.kind != keys.P256:
             raise UsageError("a command signs digests, which takes a key of ECDSA on P-256", remedy="devbox key create")
         return self._write(Key(name=name, public=public, command=command))
 
     def check_free(self, name: str) -> None:
-        """UsageError where a key can't have this name, or one has it."""
+        """Raise UsageError if the name is invalid or exists."""
         if os.path.exists(f"{self._directory}/{_check_name(name)}.pub"):
             raise UsageError(f"there is a key {name}", remedy=f"take another name, or: devbox key rm {name}")
 
     def list_keys(self) -> list[Key]:
-        """Every key, by name."""
+        """Return all keys, sorted by name."""
         return [self.find(name) for name in self._list_names()]
 
     def find(self, name: str) -> Key:
-        """The key of a name. Raises UsageError where there is none."""
+        """Return the key of a name; raise UsageError if it does not exist."""
         path = f"{self._directory}/{_check_name(name)}"
         public = files.read_text(f"{path}.pub")
         if public is None:
@@ -148,14 +148,14 @@ class KeyStore:
         )
 
     def _list_names(self) -> list[str]:
-        """Those of the public halves; a link that leads nowhere is none."""
+        """Return the names of the public keys, without dangling links."""
         with suppress(FileNotFoundError):
             found = (name for name in os.listdir(self._directory) if os.path.exists(f"{self._directory}/{name}"))
             return sorted(name.removesuffix(".pub") for name in found if name.endswith(".pub"))
         return []
 
     def remove(self, name: str) -> None:
-        """Forget a key. Nobody has its private half then."""
+        """Remove a key, including its private half."""
         key = self.find(name)
         self._files.remove(self._paths.key_command(key.name))
         for suffix in ("key", "pub"):
@@ -163,7 +163,7 @@ class KeyStore:
                 os.unlink(f"{self._directory}/{key.name}.{suffix}")
 
     def open_signer(self, key: Key, passphrase: Callable[[Key], str]) -> Signer:
-        """What signs with a key; its passphrase is asked for where it has one. Raises SigningError."""
+        """Return the signer of a key, asking for its passphrase if encrypted. Raises SigningError."""
         if key.command:
             return CommandSigner(key.public, key.command)
         where = f"{self._directory}/{key.name}.key"

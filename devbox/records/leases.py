@@ -1,7 +1,7 @@
-"""Who moves releases into a target just now: one at a time, until it lets go, ends, or is not heard of any more.
+"""Exclusive leases on targets, held until released, or until the holder exits or stops renewing.
 
-A lease is a row beside the ledger. Its holder renews it; one that was killed holds nothing, and one that stands still
-longer than the lease can write no entry afterwards (`check`), since another may have taken over.
+A lease is a row next to the ledger. Its holder renews it; a killed holder loses it, and one that stalls longer than the
+duration cannot write another entry (`check`), since another process may have taken over.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ CREATE TABLE lease (
 DURATION = 60.0  # seconds; renewed every third of it
 _COLUMNS = "token, pid, started, boot, who, purpose, since, expires"
 
-Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]  # a transaction that nobody else writes in
+Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]  # opens an exclusive write transaction
 
 
 class Lease:
-    """A target that this process holds."""
+    """A target held by this process."""
 
     def __init__(self, connect: Connect, target: str, token: str) -> None:
         self.target = target
@@ -42,7 +42,7 @@ class Lease:
         self._token = token
 
     def check(self, database: sqlite3.Connection) -> None:
-        """TargetHeld where it is not this process's any more. In the transaction of what relies on it."""
+        """Raise TargetLocked if this process has lost the lease. Call in the transaction that depends on it."""
         row = database.execute("SELECT token, who, purpose FROM lease WHERE target = ?", (self.target,)).fetchone()
         if row is None or row[0] != self._token:
             by = f": {row[1]} took over ({row[2]})" if row else ""
@@ -51,20 +51,20 @@ class Lease:
             )
 
     def renew(self) -> None:
-        """Hold it for the whole duration again."""
+        """Renew the lease for the whole duration."""
         with self._connect() as database:
             self.check(database)
             database.execute("UPDATE lease SET expires = ? WHERE target = ?", (time.time() + DURATION, self.target))
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lease."""
         with self._connect() as database:
             database.execute("DELETE FROM lease WHERE target = ? AND token = ?", (self.target, self._token))
 
 
 @contextlib.contextmanager
 def acquire(connect: Connect, target: str, *, purpose: str) -> Iterator[Lease]:
-    """Hold a target, `purpose` says what for; TargetHeld, naming the holder, where another process does."""
+    """Hold a target for a `purpose`; raise TargetLocked, naming the holder, if another process does."""
     lease = _acquire_lease(connect, target, purpose)
     done = threading.Event()
     renewing = threading.Thread(target=_renew_until, args=(lease, done), daemon=True)
@@ -78,7 +78,7 @@ def acquire(connect: Connect, target: str, *, purpose: str) -> Iterator[Lease]:
 
 
 def find_holder(connect: Connect, target: str) -> str:
-    """Who holds a target and what for, for a sentence; "" where nobody does."""
+    """Return the holder and purpose of a target for a message; "" if it is free."""
     with connect() as database:
         row = _find_row(database, target)
     return _format_holder(row) if row else ""
@@ -103,7 +103,7 @@ def _acquire_lease(connect: Connect, target: str, purpose: str) -> Lease:
 
 
 def _find_row(database: sqlite3.Connection, target: str) -> tuple[object, ...] | None:
-    """The row of a target that is held: its holder lives, and has been heard of."""
+    """Return the row of a target whose holder is alive and has renewed it."""
     row = database.execute(f"SELECT {_COLUMNS} FROM lease WHERE target = ?", (target,)).fetchone()  # noqa: S608
     if row is None:
         return None
@@ -120,7 +120,7 @@ def _format_holder(row: tuple[object, ...]) -> str:
 
 
 def _renew_until(lease: Lease, done: threading.Event) -> None:
-    """Renew until done. What goes wrong is tried again, and found by the next entry, which checks."""
+    """Renew until done. Errors are retried; the next entry detects a lost lease."""
     while not done.wait(DURATION / 3):
         with contextlib.suppress(DevboxError, OSError):
             lease.renew()

@@ -1,9 +1,9 @@
-"""The ledger of one project: what was meant to happen to its releases and what did, in a chain of hashes.
+"""The ledger of one project: intended and completed promotions of its releases, in a hash chain.
 
-Entries are only ever added. Each holds the hash of the one before it and, next to that, a MAC by the key of this host.
-The head, the last entry's number, hash and MAC, is remembered next to the key (`records/anchors.py`): every reader
-finds a changed entry, a missing or foreign one, an old copy and an empty ledger. A write is on the disk when `append`
-returns; a process killed between entry and head leaves a head that is one behind, which is no damage.
+Append-only. Each entry contains the hash of the previous one and, separately, a MAC by the key of this host. The head,
+the last entry's number, hash and MAC, is stored next to the key (`records/host_files.py`): every reader detects
+changed, missing or foreign entries, old copies and an empty ledger. `append` returns after the write is on disk; a
+process killed between entry and head leaves a head that is one behind, which is valid.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from devbox.records import leases
 from devbox.records.host_files import Anchor, Anchors
 from devbox.records.leases import Lease
 
-LAG = 1  # entries that the head of a killed writer may be behind
+LAG = 1  # entries by which a killed writer's head may lag
 
-Sign = Callable[[str, str], str]  # the MAC of an entry, from its hash and the MAC before it
+Sign = Callable[[str, str], str]  # returns the MAC of an entry, from its hash and the previous MAC
 
 
 def compute_head(entries: Sequence[LedgerEntry]) -> LedgerHead:
-    """The head of a chain."""
+    """Return the head of a chain."""
     return LedgerHead(seq=entries[-1].seq, hash=entries[-1].hash, at=entries[-1].at) if entries else LedgerHead()
 
 
 def find_fault(entries: Sequence[LedgerEntry], head: LedgerHead) -> str:
-    """What is wrong with the entries, seen from the head that was kept; "" for nothing."""
+    """Return the first fault in the entries, given the recorded head; "" for none."""
     previous = GENESIS
     for number, entry in enumerate(entries, start=1):
         if entry.seq != number:
@@ -81,34 +81,34 @@ CREATE TABLE entry (
 {leases.SCHEMA}
 """
 _COLUMNS = ("seq", "at", "kind", "release", "stage", "attempt", "body", "previous", "hash")
-_WITHOUT_MAC = f"SELECT {', '.join(_COLUMNS)}, '' FROM entry ORDER BY seq LIMIT ?"  # noqa: S608 - our own words
+_WITHOUT_MAC = f"SELECT {', '.join(_COLUMNS)}, '' FROM entry ORDER BY seq LIMIT ?"  # noqa: S608 - constant columns
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, mac FROM entry ORDER BY seq LIMIT ?"  # noqa: S608
 _INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _COLUMNS)}, :mac)"  # noqa: S608
 _HAS_MAC = "SELECT 1 FROM pragma_table_info('entry') WHERE name = 'mac'"
 _FOREIGN = "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
-_BESIDE = ("-journal", "-wal", "-shm")  # what the files that SQLite has next to a database are called behind it
+_BESIDE = ("-journal", "-wal", "-shm")  # suffixes of SQLite's files next to a database
 _PATIENCE = 20.0  # seconds to wait for another writer
-_LONGEST = 64 << 20  # bytes of one value that is read
-_ASIDE = "set-aside"  # what the directory of a ledger that was given up is called behind its instance
+_LONGEST = 64 << 20  # maximum bytes of one value
+_ASIDE = "set-aside"  # directory suffix of a discarded ledger
 _REMEDY = "restore its last copy, or begin again from what known keys signed: devbox release rebuild"
 
 
 class _LedgerRows(NamedTuple):
-    """Rows of the database: the entries, and the MAC of each."""
+    """Rows of the database: the entries and their MACs."""
 
     entries: tuple[LedgerEntry, ...]
     macs: tuple[str, ...]
 
     @property
     def anchor(self) -> Anchor:
-        """The last of them, as it is remembered."""
+        """The last row as an anchor."""
         return _make_anchor(self.entries[-1], self.macs[-1]) if self.entries else Anchor()
 
 
 class Ledger:
-    """The ledger of one instance. Reading it is checking it: LedgerDamaged where it is not what was written.
+    """The ledger of one instance. Reads verify it: LedgerDamaged if it is not as written.
 
-    HostError if the key of this host cannot be made or read, or others could have.
+    HostError if the key of this host cannot be created or read, or other users could have read it.
     """
 
     def __init__(self, paths: Paths, instance: str) -> None:
@@ -122,22 +122,22 @@ class Ledger:
         self._adopted = 0  # entries of an earlier version that this object has authenticated
 
     def read_entries(self) -> tuple[LedgerEntry, ...]:
-        """Every entry, the oldest first."""
+        """Return all entries, oldest first."""
         if not self._begin(reads=True):
             return ()
         anchor = self._anchors.read(self._instance)
         found = self._read(anchor)
         if not self._find_fault(found, anchor) and found.anchor.seq == anchor.seq:
             return found.entries
-        with files.lock_file(self._lock):  # somebody may have written between the two looks
+        with files.lock_file(self._lock):  # a concurrent write may have happened between the two reads
             return self._read_and_remember().entries
 
     def read_head(self) -> LedgerHead:
-        """The last entry, on which all others hang."""
+        """Return the last entry's head."""
         return compute_head(self.read_entries())
 
     def read_remembered_hash(self) -> str:
-        """The hash of the head that this host remembers: another one, another history. Cheap, and checks nothing."""
+        """Return the hash of the recorded head, which identifies the history. Cheap, without verification."""
         return self._anchors.read(self._instance).hash
 
     def append(
@@ -150,7 +150,7 @@ class Ledger:
         body: Mapping[str, Any],
         lease: Lease | None = None,
     ) -> LedgerEntry:
-        """Add an entry; it is on the disk when this returns. With a `lease`, TargetHeld where that is lost."""
+        """Append an entry durably. With a `lease`, raise TargetLocked if it is lost."""
         self._begin()
         with files.lock_file(self._lock):
             last = self._read_and_remember().anchor
@@ -158,14 +158,14 @@ class Ledger:
             return self._add(last, fields, body, lease)
 
     def adopt(self) -> int:
-        """Authenticate the ledger if an earlier version wrote it; how many entries this object has authenticated."""
+        """Authenticate an earlier version's ledger; return the number of entries authenticated by this object."""
         self._begin(reads=True)
         return self._adopted
 
     def rebuild(self, body: Mapping[str, Any]) -> str:
-        """Begin again with one entry, whatever is there or remembered; return the path of the old ledger, "" for none.
+        """Start a new ledger with one entry; return the path of the discarded one, "" for none.
 
-        A killed run leaves a ledger that is refused, and is repeated.
+        An interrupted run leaves a ledger that is refused, and is repeated.
         """
         self._begin()
         with files.lock_file(self._lock):
@@ -178,17 +178,17 @@ class Ledger:
         return aside
 
     def acquire(self, target: str, *, purpose: str) -> AbstractContextManager[Lease]:
-        """Hold a target while something moves there; TargetHeld where another process does."""
+        """Hold a target during an operation; raise TargetLocked if another process does."""
         return leases.acquire(self._open_transaction, target, purpose=purpose)
 
     def find_holder(self, target: str) -> str:
-        """Who holds it, for a sentence; "" for nobody."""
+        """Return the target's holder for a message; "" for none."""
         return leases.find_holder(self._open_transaction, target) if os.path.exists(self._database) else ""
 
     def _add(
         self, last: Anchor, fields: Mapping[str, Any], body: Mapping[str, Any], lease: Lease | None
     ) -> LedgerEntry:
-        """Write the entry after `last`, then remember it. The lock is held."""
+        """Write the entry after `last`, then record the head. The lock is held."""
         plain = {
             "seq": last.seq + 1,
             "at": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
@@ -207,7 +207,7 @@ class Ledger:
         return entry
 
     def _begin(self, *, reads: bool = False) -> bool:
-        """Have this host know the home. False, for a reader, if there is neither a ledger nor a place for the key."""
+        """Register the home; return False for a reader without a ledger and without a place for the key."""
         if self._anchors.is_known:
             return True
         try:
@@ -223,7 +223,7 @@ class Ledger:
         return True
 
     def _list_siblings(self) -> Iterator[Ledger]:
-        """The ledgers of this home, each once; this very object for its own."""
+        """Yield the ledgers of this home, with this object for its own."""
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(os.path.dirname(self._directory))):
                 if f".{_ASIDE}-" not in name:
@@ -235,7 +235,7 @@ class Ledger:
                 each._adopt(anchors)  # noqa: SLF001
 
     def _adopt(self, anchors: Anchors) -> None:
-        """Authenticate what an earlier version wrote, by its own rules: the chain and the head next to it."""
+        """Authenticate an earlier version's ledger by its own rules: the chain and the head next to it."""
         text = files.read_text(self._old_head)
         if not os.path.exists(self._database) or (text is None and self._has_macs()):
             return
@@ -267,7 +267,7 @@ class Ledger:
         return f"{self._directory}/head.json"
 
     def _read_and_remember(self) -> _LedgerRows:
-        """The same, remembered up to its end: what a killed writer entered, and was read, cannot be cut off. Locked."""
+        """Read and record the head, so that a killed writer's entry, once read, cannot be removed. Lock held."""
         found = self._read_checked()
         if found.anchor != self._anchors.read(self._instance):
             self._anchors.write(self._instance, found.anchor)
@@ -281,13 +281,13 @@ class Ledger:
         return found
 
     def _find_fault(self, found: _LedgerRows, anchor: Anchor) -> str:
-        """What is wrong with what was read, by the chain, the MACs and the remembered head; "" for nothing."""
+        """Return a fault in the rows by chain, MACs and recorded head; "" for none."""
         head = LedgerHead(seq=anchor.seq, hash=anchor.hash, at=anchor.at)
         sign = functools.partial(self._anchors.compute_mac, self._instance)
         return find_fault(found.entries, head) or find_unsigned(found.entries, found.macs, sign)
 
     def _read(self, anchor: Anchor | None) -> _LedgerRows:
-        """The rows as far as they can be believed: not many more than are remembered."""
+        """Read the rows, at most slightly more than recorded."""
         if not os.path.exists(self._database):
             return _LedgerRows((), ())
         most = -1 if anchor is None else anchor.seq + LAG + 1
@@ -301,7 +301,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _open_transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process writes in; undone where it raises."""
+        """Open an exclusive write transaction, rolled back on an exception."""
         if not os.path.exists(self._database):
             self._create()
         with self._connect(self._database) as database:
@@ -314,7 +314,7 @@ class Ledger:
             database.execute("COMMIT")
 
     def _create(self) -> None:
-        """Put an empty database in place: whole, or not at all."""
+        """Create an empty database atomically."""
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         new = f"{self._database}.new-{secrets.token_hex(8)}"
         with self._connect(new) as database:
@@ -340,7 +340,7 @@ class Ledger:
 
     @staticmethod
     def _check_files(path: str) -> None:
-        """LedgerDamaged if a file of a database is something else: SQLite would wait for the writer of a pipe."""
+        """Raise LedgerDamaged if a database file is not regular: SQLite would block on a FIFO."""
         for each in (path, *(f"{path}{suffix}" for suffix in _BESIDE)):
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(os.lstat(each).st_mode):

@@ -1,4 +1,4 @@
-"""`devbox.lock.toml`: the lock on disk. Sorted, one package a line, so that a diff of it reads as what changed."""
+"""`devbox.lock.toml`: the lockfile, sorted, one package per line for readable diffs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def get_path(root: str, env_file: str) -> str:
-    """Where the lock of an env file lies: `devbox.lock.toml` beside `devbox.toml`."""
+    """Return the lockfile's path for an env file: `devbox.lock.toml` next to `devbox.toml`."""
     return f"{root}/{env_file.removesuffix('.toml')}.lock.toml"
 
 
 def read(place: str) -> Lockfile | None:
-    """The lock; None where there is none."""
+    """Read the lockfile; None if missing."""
     root, _, name = place.rpartition("/")
     text = safe_files.read_text(root, name)
     if text is None:
@@ -59,13 +59,13 @@ def read(place: str) -> Lockfile | None:
 
 
 def write(place: str, lock: Lockfile, *, env_file: str) -> None:
-    """Put the lock on disk, owned as the project is."""
+    """Write the lockfile, owned by the project's owner."""
     root, _, name = place.rpartition("/")
     safe_files.write(root, name, render(lock, env_file=env_file))
 
 
 def render(lock: Lockfile, *, env_file: str) -> str:
-    """The file's text. Pure."""
+    """Return the file's text. Pure."""
     parts = [_HEAD.format(env_file=env_file, format=FORMAT)]
     parts += [_format_table("recipes", lock.recipes)] if lock.recipes else []
     parts += [_format_table("references", lock.references)] if lock.references else []
@@ -89,7 +89,7 @@ def _format_key(text: str) -> str:
 
 
 def _format_text(text: str) -> str:
-    """A TOML basic string. JSON's escapes are among TOML's, but for DEL."""
+    """Format a TOML basic string. JSON's escapes are valid in TOML, except for DEL."""
     import json
 
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

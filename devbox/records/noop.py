@@ -1,6 +1,6 @@
-"""What an `up` that had nothing to do looked at, and what it told: the next one has nothing to do while that holds.
+"""Record of a no-op `up`: its inputs and its output; the next `up` is a no-op while the inputs are unchanged.
 
-One file in the runtime directory, which `down` removes and a boot forgets. Fields end with a zero byte. Light.
+One file in the runtime directory, removed by `down` and at boot. Fields end with a zero byte. Light.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
     from devbox.isolation.types import ProcessRef
 
-TICK = 2_000_000_000  # nanoseconds: what the coarsest file systems tell apart
-SETTINGS = "DEVBOX_"  # as a variable: all that begin so
-_SECRET = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of one that is to stand in no file
+TICK = 2_000_000_000  # nanoseconds: timestamp resolution of the coarsest file systems
+SETTINGS = "DEVBOX_"  # as a variable: all with this prefix
+_SECRET = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of a secret, never stored
 
 
 def stamp_files(paths: Iterable[str]) -> tuple[str, ...]:
-    """Files, by absolute paths, that hold while they are not written or replaced; also that there is none."""
+    """Stamp files by absolute paths: valid until a file is written, replaced, created or removed."""
     return tuple(f"{path}={_stat_file(path)}" for path in paths)
 
 
 def stamp_owner(path: str) -> str:
-    """A directory, that holds while it belongs to the same user and group."""
+    """Stamp a directory: valid while its owner and group are the same."""
     return f"@{path}={_stat_owner(path)}"
 
 
 def stamp_variables(names: Iterable[str]) -> tuple[str, ...]:
-    """Environment variables, that hold while they have the same value; SETTINGS for all of devbox's own."""
+    """Stamp environment variables: valid while their values are the same; SETTINGS for all of devbox's own."""
     return tuple(f"${name}={_read_variable(name)}" for name in names)
 
 
 def stamp_processes(processes: Iterable[ProcessRef]) -> tuple[str, ...]:
-    """Processes, that hold while they live and have not begun to end."""
+    """Stamp processes: valid while they run and are not exiting."""
     return tuple(f"#{process.pid}={process.start_time}" for process in processes)
 
 
 def are_unchanged(stamped: Iterable[str]) -> bool:
-    """Whether all is as it was."""
+    """Return whether all stamps are valid."""
     return all(map(_is_unchanged, stamped))
 
 
 def are_settled(paths: Iterable[str]) -> bool:
-    """Whether a stamp tells every later change of these files: none was written within the last tick of a clock."""
+    """Return whether stamps detect all later changes of these files: none was written within the last clock tick."""
     limit = time.time_ns() - TICK
     return all(os.stat(path).st_ctime_ns < limit for path in paths if os.path.exists(path))
 
@@ -89,7 +89,7 @@ def _read_variable(name: str) -> str:
 
 
 class NoopRecord:
-    """What is told: the addresses of what is up, a line each, and the container whose shell is worth a try."""
+    """Output of a no-op `up`: the addresses, one per line, and the container for a shell hint."""
 
     __slots__ = ("addresses", "shell")
 
@@ -98,13 +98,13 @@ class NoopRecord:
         self.shell = shell
 
     def write(self, path: str, stamped: tuple[str, ...]) -> None:
-        """Keep it for as long as `stamped` holds, and the same code reads it."""
+        """Write the record, valid for the same code while `stamped` is valid."""
         fields = (compute_reader_id(), self.shell, str(len(stamped)), *stamped, *self.addresses)
         files.write_atomic(path, "\0".join(fields), mode=0o600)
 
     @classmethod
     def read(cls, path: str) -> Self | None:
-        """What an `up` would tell; None where it has to look itself."""
+        """Return the output of a no-op `up`; None if the record is missing or invalid."""
         text = files.read_text(path)
         if text is None or not text.startswith(f"{compute_reader_id()}\0"):
             return None
@@ -117,10 +117,10 @@ _FORMAT = f"2 {VERSION}"
 
 
 class ToolCall:
-    """What a call of a tool runs, and where: `command`, then the words of the call, or `default` where it has none.
+    """The command and container of a tool call: `command`, followed by the call's words, or `default` without any.
 
-    `workspace` is where the container has the project. `workdir` is where the tool starts, if not in the directory of
-    the workspace in which it is called.
+    `workspace` is the project's directory in the container. `workdir` is the tool's start directory, if not the
+    corresponding directory of the caller's.
     """
 
     __slots__ = ("command", "container", "default", "workdir", "workspace")
@@ -136,14 +136,14 @@ class ToolCall:
 
 
 def write_tool_call(path: str, call: ToolCall, stamped: tuple[str, ...]) -> None:
-    """Keep how a tool is called while `stamped` holds."""
+    """Write a tool call, valid while `stamped` is valid."""
     argvs = (str(len(call.command)), *call.command, *call.default)
     head = (_FORMAT, call.container, call.workspace, call.workdir, str(len(stamped)))
     files.write_atomic(path, "\0".join((*head, *stamped, *argvs)), mode=0o600)
 
 
 def read_tool_call(path: str) -> ToolCall | None:
-    """How it is called; None if it was not made ready, or its file has changed since."""
+    """Return the tool call; None if it was not prepared, or the env file has changed."""
     text = files.read_text(path)
     if text is None or not text.startswith(f"{_FORMAT}\0"):
         return None

@@ -1,7 +1,6 @@
-"""How far this machine can rely on what it knows of each stage of a project (`promotion/freshness.py`).
+"""Reliability of this host's knowledge about the stages of a project (`promotion/stage_records.py`).
 
-The file lies in the configuration directory: whoever could write it would have this machine confirm more than it
-knows.
+The file is in the configuration directory: a forged one would make this host confirm more than it knows.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ NEW = "new"
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfirmation:
-    """How far this machine can rely on what it knows of a stage. Times are ISO 8601 with a zone.
+    """Reliability of this host's knowledge about a stage. Times are ISO 8601 with a zone.
 
-    `confirmed`: as of when it knows everything, "" for never. `joined`: NEW until it believed the chain of another
-    machine; then since when; "" once all of them were confirmed after that, or a user accepted them.
+    `confirmed`: time up to which the knowledge is complete, "" for never. `joined`: NEW until the host trusted another
+    host's chain; then the time since; "" once all were confirmed later, or a user accepted them.
     """
 
     confirmed: str = ""
@@ -39,14 +38,14 @@ class StageConfirmation:
 
 
 class ConfirmedRecord:
-    """Of one project."""
+    """The confirmations of one project."""
 
     def __init__(self, paths: Paths, project: str) -> None:
         self._path = f"{paths.host_project(project)}/confirmed.json"
         self._files = HostFiles(paths)
 
     def read(self) -> dict[str, StageConfirmation]:
-        """By stage. DevboxError if the file is damaged."""
+        """Return the confirmations by stage. DevboxError if the file is damaged."""
         text = self._files.read(self._path)
         try:
             plain: dict[str, Any] = (
@@ -65,31 +64,31 @@ class ConfirmedRecord:
         )
 
     def write(self, stage: str, reading: StageConfirmation) -> None:
-        """Keep it of one stage. Another process may do so for another one at the same time."""
+        """Write one stage's confirmation; safe for concurrent writers of other stages."""
         with self._files.lock(f"{self._path}.lock"):
             plain = {name: codec.dump(each) for name, each in {**self.read(), stage: reading}.items()}
             self._files.write(self._path, json.dumps({"format": CONFIRMED_FORMAT, "stages": plain}))
 
     def forget(self) -> None:
-        """Count as a machine that has read no stage yet."""
+        """Reset to a host that has not read any stage."""
         self._files.remove(self._path)
 
 
 def _check_times(reading: StageConfirmation) -> None:
-    """Raise ValueError or TypeError unless its times are some."""
+    """Raise ValueError or TypeError unless its times are valid."""
     for text in (reading.confirmed, "" if reading.joined == NEW else reading.joined):
         if text and dt.datetime.fromisoformat(text).tzinfo is None:
             raise ValueError(text)
 
 
 WATCHED_FORMAT = 1
-BOUND = 60.0  # seconds between two looks that both found a stage healthy, and count in between; longer gaps do not
-_KEPT = 50  # runs of which the time is remembered
+BOUND = 60.0  # maximum seconds between two healthy observations for the time between to count
+_KEPT = 50  # runs with a recorded time
 
 
 @dataclass(frozen=True, kw_only=True)
 class _HealthObservation:
-    """A look that found a run healthy: the run, the boot, and seconds since that boot."""
+    """A healthy observation of a run: the run, the boot id, and seconds since that boot."""
 
     run: str
     boot: str
@@ -97,14 +96,14 @@ class _HealthObservation:
 
 
 class StageHealthRecord:
-    """The stages of one project. A run is known by the hash of the ledger's entry that began it."""
+    """Health history of one project's stages. A run is identified by the hash of its first ledger entry."""
 
     def __init__(self, paths: Paths, project: str) -> None:
         self._directory = f"{paths.host_state}/watched/{project}"
         self._host = HostKey(paths)
 
     def record_health(self, stage: str, run: str, *, healthy: bool) -> None:
-        """Enter what was seen of a stage just now."""
+        """Record an observation of a stage, made now."""
         now = _HealthObservation(run=run, boot=read_boot_id(), at=time.clock_gettime(time.CLOCK_BOOTTIME))
         if not healthy and not os.path.exists(self._get_path(stage)):
             return
@@ -120,17 +119,17 @@ class StageHealthRecord:
             self._write(stage, {run: known.pop(run, 0.0), **known}, now if healthy else None)
 
     def read_healthy_seconds(self, stage: str, run: str) -> float:
-        """For how long a run was seen healthy."""
+        """Return the seconds for which a run was observed healthy."""
         return self._read(stage)[0].get(run, 0.0)
 
     def is_healthy(self, stage: str, run: str) -> bool:
-        """True if the last look was not long ago, and found this run healthy."""
+        """True if the last observation is recent and found this run healthy."""
         last = self._read(stage)[1]
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         return last is not None and (last.run, last.boot) == (run, read_boot_id()) and 0 <= now - last.at <= BOUND
 
     def _read(self, stage: str) -> tuple[dict[str, float], _HealthObservation | None]:
-        """What is known; a damaged file says nothing, and the time begins again."""
+        """Return the recorded times and observation; empty if the file is damaged: the time restarts."""
         try:
             plain = jsontext.loads(files.read_text(self._get_path(stage)) or "{}")
             if plain.get("format") != WATCHED_FORMAT:

@@ -1,9 +1,8 @@
-"""To which project the releases of an instance belong: its root, its env file, and the identity of its directory.
+"""Ownership of an instance's releases: the project's root, its env file, and the identity of its directory.
 
-The instance of a project is found by files below DEVBOX_HOME (`records/moves.py`). One of them could lead another
-project, or another env file of the same one, to an instance whose stages have gates that this file lacks; or this one
-away from its history, to an instance in which nothing was revoked. So what decides about releases is held against this
-record, which lies in the configuration directory.
+A project's instance is found by files below DEVBOX_HOME. A forged file could lead another project or env file to an
+instance whose stages have gates that this file does not have, or this one away from its history, to an instance without
+its revocations. Release decisions are therefore checked against this record in the configuration directory.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedLocation:
-    """A project's place. `directory`: see `host.directory`; "" if its file system records no times of creation."""
+    """A project's place. `directory`: see `host.directory`; "" if its file system records no birth times."""
 
     root: str
     env_file: str
@@ -51,9 +50,9 @@ class PlaceRecord:
     def check(self, root: str, env_file: str, *, begins: bool = False) -> None:
         """Raise HostError if the releases belong to another project, or the project has releases elsewhere.
 
-        One that was moved keeps them.
-        The first place that is seen is recorded. Before this host keeps anything about the home, only a command that
-        `begins` to do so records it.
+        A moved project keeps its releases.
+        The first observed place is recorded. Before this host keeps records about the home, only commands with `begins`
+        record it.
         """
         if not (begins or self._files.is_known):
             return
@@ -79,12 +78,12 @@ class PlaceRecord:
             self._files.write(self._path, json.dumps({"format": FORMAT, "place": codec.dump(now)}))
 
     def is_present(self) -> bool:
-        """True if the project whose releases these are has its env file where it was recorded."""
+        """True if the project that owns the releases has its env file at the recorded place."""
         known = self._read(self._path)
         return known is not None and os.path.lexists(f"{known.root}/{known.env_file}")
 
     def _find_instance(self, now: RecordedLocation) -> str:
-        """The instance for which this project is recorded; "" for none."""
+        """Return the instance recorded for this project; "" for none."""
         for name in self._files.list_names(f"{self._paths.host_files}/projects"):
             known = self._read(self._get_path(name))
             if known is not None and _has_become(known, now):
@@ -108,7 +107,7 @@ class PlaceRecord:
 
 
 def _has_become(known: RecordedLocation, now: RecordedLocation) -> bool:
-    """True if a project that was at one place is at this one; not another directory at its place, or a second path."""
+    """True if a project was moved between the places; false for a replaced directory or a second path."""
     if known.env_file != now.env_file:
         return False
     if known.root == now.root:
@@ -117,12 +116,12 @@ def _has_become(known: RecordedLocation, now: RecordedLocation) -> bool:
 
 
 def _is_same(known: RecordedLocation, now: RecordedLocation) -> bool:
-    """True if it is the same place, or the same directory elsewhere."""
+    """True for the same place, or the same directory elsewhere."""
     return known.env_file == now.env_file and (known.root == now.root or known.directory == now.directory != "")
 
 
 def find_id(paths: Paths, root: str, env_file: str) -> str:
-    """The instance id of the project at a place; one that was moved there is found by its directory, and recorded."""
+    """Return the instance id of the project at a place; detect and record a move by the directory's identity."""
     found = identify(paths, root, env_file)
     if not os.path.isdir(paths.projects):
         return found
@@ -135,21 +134,21 @@ def find_id(paths: Paths, root: str, env_file: str) -> str:
         found = identify(paths, root, env_file)
         records = InstanceRecords(paths, found)
         with contextlib.suppress(DevboxError, OSError):
-            if records.read_directory() not in ("", own):  # made anew at its place: the old one is nowhere to be found
+            if records.read_directory() not in ("", own):  # recreated at its place: the old directory is gone
                 records.record_move(root)
     return found
 
 
 def _is_at_home(paths: Paths, key: str, own: str) -> bool:
-    """True if the instance has the directory with this identity, as far as that is recorded."""
+    """True if the instance's recorded directory has this identity, or none is recorded."""
     try:
         return os.path.isdir(paths.project(key)) and InstanceRecords(paths, key).read_directory() in ("", own)
     except (DevboxError, OSError):
-        return True  # a damaged record: whoever reads more of it says so
+        return True  # a damaged record is reported by later readers
 
 
 def _list_places(paths: Paths, env_file: str) -> Iterator[tuple[str, str, str]]:
-    """Id, root and directory of each project with this env file, without stages and the cells of tests."""
+    """Yield id, root and directory of each project with this env file, without stages and test cells."""
     for key in sorted(os.listdir(paths.projects)):
         records = InstanceRecords(paths, key)
         with contextlib.suppress(DevboxError, OSError):
@@ -159,15 +158,15 @@ def _list_places(paths: Paths, env_file: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _find_lost(paths: Paths, env_file: str) -> dict[str, tuple[str, str]]:
-    """The projects whose place has another directory now, or none: id → root and directory."""
+    """Return the projects whose place has another directory or none: id → root and directory."""
     found = {key: (root, known) for key, root, known in _list_places(paths, env_file) if known}
     return {key: (root, known) for key, (root, known) in found.items() if directory.read_identity(root) != known}
 
 
 def _find_moves(paths: Paths, env_file: str, root: str, lost: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Where the directories of these projects are: id → the former root and the present one.
+    """Return the moves of these projects: id → former and current root.
 
-    They are looked for at this root, beside it, and at the places of other projects, which may have changed places.
+    Searched at this root, next to it, and at the places of other projects, which may have been swapped.
     """
     inodes = {known.partition(":")[0] for _, known in lost.values()}
     beside: list[str] = []
@@ -179,13 +178,13 @@ def _find_moves(paths: Paths, env_file: str, root: str, lost: dict[str, tuple[st
 
 
 def _record_moves(paths: Paths, env_file: str, moves: dict[str, tuple[str, str]]) -> None:
-    """Lead the new places to the projects, and places that were left to ids that no project has yet."""
+    """Redirect the new places to the projects, and abandoned places to unused ids."""
     roots = dict(moves.values())
     for key in os.listdir(paths.projects):
         records = InstanceRecords(paths, key)
         with contextlib.suppress(DevboxError, OSError):
             root, file = records.read_place()
-            if file == env_file and root in roots:  # its stages and the cells of its tests as well
+            if file == env_file and root in roots:  # including its stages and test cells
                 records.record_move(roots[root])
     for key, (before, root) in moves.items():
         if before not in roots.values():
@@ -209,7 +208,7 @@ _SEE = "see which: sudo ss -Hltunp 'sport = :{port}'"
 
 
 def find_port_holder(paths: Paths, address: str, port: int, protocol: str) -> PortHolder:
-    """Who or what keeps devbox from a port of this machine."""
+    """Return the holder of a host port, or the reason for a refusal."""
     found = ports.find_holder(port, protocol)
     if found is None:
         return _describe_refusal(address, port, protocol)
@@ -226,9 +225,9 @@ def find_port_holder(paths: Paths, address: str, port: int, protocol: str) -> Po
 
 
 def _find_publisher(paths: Paths, port: int, protocol: str) -> str:
-    """The instance of this home that publishes a port: the kernel hides the files of an ordinary user's pasta."""
+    """Return this home's instance that publishes a port: the kernel hides the files of an ordinary user's pasta."""
     for instance in os.listdir(paths.runtime) if os.path.isdir(paths.runtime) else ():
-        with contextlib.suppress(EngineError):  # what it says can't be understood
+        with contextlib.suppress(EngineError):  # unreadable state
             now = state.read_state_file(paths, instance)
             published = [each.publish for each in now.published] if now and now.egress and is_alive(now.egress) else []
             if any((each.host, each.protocol) == (port, protocol) for each in published):
@@ -237,7 +236,7 @@ def _find_publisher(paths: Paths, port: int, protocol: str) -> str:
 
 
 def _describe_refusal(address: str, port: int, protocol: str) -> PortHolder:
-    """The kernel refuses, although no program has the port."""
+    """Explain a refusal of the kernel although no program holds the port."""
     error = ports.find_refusal(address, port, protocol)
     if isinstance(error, PermissionError):
         return PortHolder(why="only root may open", remedy="publish a port above 1023")

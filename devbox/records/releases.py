@@ -1,9 +1,8 @@
-"""The releases of one project on this machine, a file each. What stages make of them is the ledger's to record.
+"""The releases of one project on this host, one file each. Their stages are recorded in the ledger.
 
-A release is found by its id or the first digits of it, as git finds a commit. Anybody who can write below DEVBOX_HOME,
-or attach documents to an image at a registry, can add one, also one whose id begins with the same digits. So the
-configuration directory records what was built here: without a name, the last one is meant, and digits mean one of these
-or one that the ledger names.
+A release is found by its id or a prefix, like a commit in git. Writers to DEVBOX_HOME, or to an image's repository in a
+registry, can add releases, even with a colliding prefix. The configuration directory therefore records the releases
+built here: without a name the last of them is used, and prefixes match only these and the ledger's.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from devbox.records.host_files import HostFiles
 
 FORMAT = 1
 FEWEST_DIGITS = 4
-_MOST_BUILT = 1000  # releases of which it is remembered that they were built here
+_MOST_BUILT = 1000  # recorded releases built here
 _WHOLE = 64  # digits of an id
 
 
 @dataclass(frozen=True, kw_only=True)
 class _BuiltReleases:
-    """The release that was built last, when that was, and the ids of all that were built here.
+    """The last release built here, its time, and the ids of all releases built here.
 
-    Earlier versions recorded the last one only.
+    Earlier versions recorded only the last one.
     """
 
     newest: str = ""
@@ -49,9 +48,9 @@ class Releases:
         self._files = HostFiles(paths)
 
     def add(self, release: Release, *, is_built: bool = True) -> None:
-        """Keep a release. The same one, made again, is the newest again. `is_built`: here, not on another machine.
+        """Store a release; a rebuild of the same one becomes the newest. `is_built`: built on this host.
 
-        HostError if the configuration directory cannot be used.
+        HostError if the configuration directory is unusable.
         """
         os.makedirs(self._directory, mode=0o711, exist_ok=True)
         plain = {"format": FORMAT, "release": codec.dump(release)}
@@ -60,7 +59,7 @@ class Releases:
             self._record_built(release)
 
     def list_releases(self) -> list[Release]:
-        """Every release, the newest first. What can't be understood is left out: a newer devbox wrote it."""
+        """Return all releases, newest first, except unreadable ones of a newer devbox."""
         names: list[str] = []
         with suppress(FileNotFoundError):
             names = [name for name in os.listdir(self._directory) if name.endswith(".json")]
@@ -68,11 +67,10 @@ class Releases:
         return sorted(found, key=lambda release: (release.created_at, release.id), reverse=True)
 
     def find(self, name: str, *, elsewhere: bool = False) -> Release:
-        """The release of an id or its first digits; the newest for "". UsageError if there is none, or several.
+        """Return the release with an id or prefix; the newest for "". UsageError if there is none, or several.
 
-        The newest is one that was built here. `elsewhere`: or learned from other machines; for what proves itself that
-        the release came from the stage before. Digits mean a release that was built here or is in the ledger; another
-        one is found by its whole id.
+        The newest is one that was built here. `elsewhere`: include releases from other hosts, for callers that verify
+        their origin. A prefix matches releases that were built here or are in the ledger; others require the whole id.
         """
         known = self.list_releases()
         if not name and known and not elsewhere:
@@ -90,7 +88,7 @@ class Releases:
         raise _make_not_found(name, known)
 
     def _find_named(self, name: str, known: list[Release]) -> Release:
-        """The release that digits mean. UsageError unless it is one of those that no other process can have added."""
+        """Return the release for a prefix; UsageError unless it is one that other processes cannot have added."""
         digits = _strip_algorithm(name)
         found = [release for release in known if _strip_algorithm(release.id).startswith(digits)]
         proven = sorted(each for each in self._list_proven_ids() if _strip_algorithm(each).startswith(digits))
@@ -113,16 +111,16 @@ class Releases:
         raise _make_not_found(name, known)
 
     def _list_proven_ids(self) -> frozenset[str]:
-        """The ids of the releases that were built here, or that an entry of the ledger names."""
+        """Return the ids of releases that were built here, or that the ledger names."""
         from devbox.records.ledger import Ledger
 
-        has_ledger = os.path.lexists(self._paths.ledger(self._instance))  # reading one makes the key of this host
+        has_ledger = os.path.lexists(self._paths.ledger(self._instance))  # reading one creates the key of this host
         entries = Ledger(self._paths, self._instance).read_entries() if has_ledger else ()
         named, built = (entry.release for entry in entries), self._read_built()
         return frozenset(filter(None, (built.newest, *built.every, *named)))
 
     def _find_last_built(self, known: list[Release]) -> Release:
-        """The newest release that was built here. UsageError if that is not known, or its file is gone."""
+        """Return the newest release built here; UsageError if unknown, or its file is missing."""
         newest = self._read_built().newest
         if not newest:
             raise UsageError(
@@ -138,7 +136,7 @@ class Releases:
         )
 
     def _record_built(self, release: Release) -> None:
-        """Enter that it was built here; as the last one unless another process built a newer one meanwhile.
+        """Record a built release; as the newest unless another process has built a newer one.
 
         A release dated in the future does not count as newer: the clock was set back since.
         """
@@ -153,7 +151,7 @@ class Releases:
             self._files.write(self._newest, json.dumps(plain))
 
     def _read_built(self) -> _BuiltReleases:
-        """What was built here, as far as it is known."""
+        """Return the record of releases built here, as far as readable."""
         try:
             plain = jsontext.loads(self._files.read(self._newest) or "{}")
             if plain["format"] == FORMAT:
@@ -165,7 +163,7 @@ class Releases:
 
     @staticmethod
     def _read(path: str) -> Release | None:
-        """The release of a file; None for what is none, also if its id is not the hash of what it says."""
+        """Read a release file; None if invalid, or if its id does not match its content."""
         try:
             plain = jsontext.loads(files.read_text(path) or "{}")
             found = codec.load(Release, plain["release"]) if plain.get("format") == FORMAT else None

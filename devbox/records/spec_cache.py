@@ -1,7 +1,7 @@
-"""The resolved file, kept by the hash of all it was read from, so that a warm `up` parses and validates nothing.
+"""Cache of the resolved env file, keyed by the hash of its inputs: a warm `up` parses and validates nothing.
 
-It lies in the project's directory of the store; one that may hold secrets, in the runtime directory of what is up. From
-when this host has a key, one that it has not authenticated counts as none: a container could get anything by it.
+It is in the project's directory of the store; with secrets, in the runtime directory of the running instance. Once this
+host has a key, unauthenticated caches are ignored: a container could otherwise grant itself anything.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAC = re.compile(r'\{"mac": "([^"\\]*)", ')
 
 
 def read(paths: Paths, directory: str, reader: str) -> Spec | None:
-    """The cached model, or None when it is absent, made by other code or another host, or any of its inputs changed."""
+    """Return the cached model; None if it is missing, of other code or another host, or an input has changed."""
     text = files.read_text(_get_path(directory))
     if text is None:
         return None
@@ -48,7 +48,7 @@ def read(paths: Paths, directory: str, reader: str) -> Spec | None:
 
 
 def read_sources(directory: str) -> tuple[list[str], list[str]] | None:
-    """The files and environment variables that the cached model was made from; None where there is none."""
+    """Return the files and environment variables of the cached model; None if there is none."""
     text = files.read_text(_get_path(directory))
     try:
         plain = jsontext.loads(text or "")
@@ -58,14 +58,14 @@ def read_sources(directory: str) -> tuple[list[str], list[str]] | None:
 
 
 def can_hold_secrets(directory: str) -> bool:
-    """Whether what is written there reaches no disk: the runtime directory of an instance that is up, on a tmpfs."""
+    """Return whether files there never reach a disk: the runtime directory of a running instance, on tmpfs."""
     return os.path.isdir(directory) and is_on_tmpfs(directory)
 
 
 def write(
     paths: Paths, directory: str, resolved: Spec, reader: str, *, inputs: Iterable[str], variables: Iterable[str]
 ) -> None:
-    """Keep a model with the files and environment variables it was made from. 0600: it holds credentials."""
+    """Write a model with its input files and environment variables. Mode 0600: it contains credentials."""
     names = sorted(set(variables))
     plain: dict[str, Any] = {
         "format": FORMAT,
@@ -81,7 +81,7 @@ def write(
 
 
 def hash_inputs(paths: Iterable[str], variables: Iterable[str], *, root: str) -> str:
-    """The hash of files, those of the project at `root` among them, and environment variables as they are now."""
+    """Return a hash of the current content of files, including the project's at `root`, and variables."""
     total = hashlib.sha256()
     for path in paths:
         total.update(f"{path}\0{_hash_file(path, root)}\0".encode(errors="surrogateescape"))
@@ -102,7 +102,7 @@ def _hash_file(path: str, root: str) -> str:
 
 
 def _authenticate(paths: Paths, directory: str, text: str) -> str:
-    """The document with a MAC as its first value; without one if this host has no key, or none that can be used."""
+    """Prepend a MAC to the document; leave it unchanged if this host has no usable key."""
     key = HostKey(paths)
     if not key.exists:
         return text
@@ -112,7 +112,7 @@ def _authenticate(paths: Paths, directory: str, text: str) -> str:
 
 
 def _is_authentic(paths: Paths, directory: str, text: str) -> bool:
-    """True if the key of this host says so, or there is none. HostError if it cannot be used."""
+    """True if the MAC of this host's key is valid, or there is no key. HostError if the key is unusable."""
     key = HostKey(paths)
     if not key.exists:
         return True
@@ -129,7 +129,7 @@ def _get_path(directory: str) -> str:
 
 
 def compute_digests(root: str, paths: Iterable[str], *, record: str) -> dict[str, str]:
-    """The digests of those files of the project at `root` that are there. `record` is the file they are kept in."""
+    """Return the digests of existing files of the project at `root`. `record` is their cache file."""
     with safe_files.ProjectDirectory(root) as project:
         return _compute_digests(project, paths, record)
 

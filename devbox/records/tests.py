@@ -1,7 +1,7 @@
-"""What came of a project's tests, cell by cell, and which cells are on the machine. All of it lies in one directory.
+"""Test results of a project by cell, and the cells with resources on the host, in one directory.
 
-`cells/ID/` has a cell's files and `result.json`; `trees/` what the project's files were, by the digest of that;
-`standing/ID` names a cell of which something is on the machine; `known.json` and `files.json` make the next run fast.
+`cells/ID/` has a cell's files and `result.json`; `trees/` earlier project files by their digest; `standing/ID` marks a
+cell with resources on the host; `known.json` and `files.json` speed up the next run.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from devbox.records import spec_cache
 MATRIX_FORMAT = 1
 T = TypeVar("T")
 
-# What of a cell is on the machine: it runs, its data are kept since it failed, it was asked to stay.
+# State of a cell's resources on the host: running, data kept after a failure, kept on request.
 RUNNING, FAILED, KEPT = "running", "failed", "kept"
 _TREES_KEPT = 20
 _WRITTEN_KEPT = 100
 
 
 class MatrixRecords:
-    """The records of one project. Writers hold `lock`, but for different cells at once."""
+    """The records of one project. Writers hold `lock`, except for different cells at the same time."""
 
     def __init__(self, paths: Paths, project: str, *, released: bool = False) -> None:
-        """`released`: those of tests against releases, which are others than those of the file as it is."""
+        """Open the records; `released`: those of tests against releases, which are separate."""
         self._paths = paths
         self._project = project
         self._released = released
@@ -42,60 +42,60 @@ class MatrixRecords:
         self.directory = self._directory
 
     def compute_cell_id(self, name: str) -> str:
-        """The id of a cell's instance."""
+        """Return the id of a cell's instance."""
         return ids.compute_cell_id(self._project, format_instance_name(name, released=self._released))
 
     def get_directory(self, name: str) -> str:
-        """The directory of what a cell wrote."""
+        """Return the directory of a cell's files."""
         return f"{self._directory}/cells/{self.compute_cell_id(name)}"
 
     def find_name(self, cell: str) -> str:
-        """The name of a cell, by the id of its instance; "" where it never ran to its end."""
+        """Return the name of a cell by its instance id; "" if it never completed."""
         found = self._load(CellRecord, f"{self._directory}/cells/{cell}/result.json", "cell")
         return found.result.cell.name if found else ""
 
     def read_last(self, name: str) -> CellRecord | None:
-        """What is known of a cell; None where it never ran, or an older version wrote it."""
+        """Return the last record of a cell; None if it never ran, or an older version wrote it."""
         return self._load(CellRecord, f"{self.get_directory(name)}/result.json", "cell")
 
     def record_result(self, inputs: CellInputs, result: CellResult) -> None:
-        """A cell ran."""
+        """Record a cell's result."""
         self._dump(
             f"{self.get_directory(result.cell.name)}/result.json", "cell", CellRecord(inputs=inputs, result=result)
         )
 
     def read_last_run(self) -> MatrixRun | None:
-        """The last run of all."""
+        """Return the last run."""
         return self._load(MatrixRun, f"{self._directory}/run.json", "run")
 
     def record_run(self, run: MatrixRun) -> None:
-        """A run ended."""
+        """Record a completed run."""
         self._dump(f"{self._directory}/run.json", "run", run)
 
     def read_written(self) -> tuple[str, ...]:
-        """What devbox itself has written into the project about its tests; of directories, with a slash at the end."""
+        """Return the project paths that devbox wrote for tests; directories end with a slash."""
         return tuple(self._read(f"{self._directory}/written.json").get("paths", ()))
 
     def record_written(self, paths: Iterable[str]) -> None:
-        """Reports are about to be written there, relative to the project."""
+        """Record report paths, relative to the project, before writing them."""
         known = self.read_written()
         if fresh := [path for path in paths if path not in known]:
             self._write(f"{self._directory}/written.json", {"paths": [*known, *fresh][-_WRITTEN_KEPT:]})
 
     def read_tree(self, digest: str) -> dict[str, str]:
-        """The files of the project that have this digest together, by path; none where that was forgotten."""
+        """Return the project files with this common digest, by path; empty if pruned."""
         plain = self._read(self._get_tree_path(digest))
         return dict(plain.get("files", {}))
 
     def record_tree(self, digest: str, tree: Mapping[str, str]) -> None:
-        """Keep what the files are, for the next time's reasons."""
+        """Record the project files, for reasons in the next run."""
         path = self._get_tree_path(digest)
         if not os.path.exists(path):
             self._write(path, {"files": dict(tree)})
             files.prune_oldest(os.path.dirname(path), _TREES_KEPT)
 
     def read_cached_matrix(self, reader: str) -> CachedMatrix | None:
-        """The cells as they were read last; None where anything they were read from changed."""
+        """Return the cached cells; None if any of their inputs changed."""
         path = f"{self._directory}/known.json"
         plain = self._read(path)
         try:
@@ -108,7 +108,7 @@ class MatrixRecords:
     def write_cached_matrix(
         self, matrix: CachedMatrix, reader: str, *, read: Iterable[str], variables: Iterable[str], root: str
     ) -> None:
-        """Keep the cells with the files, of the project at `root`, and environment variables they were read from."""
+        """Cache the cells with their input files, including the project's at `root`, and environment variables."""
         paths, names = sorted(set(read)), sorted(set(variables))
         plain = {"reader": reader, "read": paths, "variables": names, "root": root}
         self._write(
@@ -116,7 +116,7 @@ class MatrixRecords:
         )
 
     def list_standing(self) -> dict[str, str]:
-        """Ids of the cells of which something is on the machine, and what: RUNNING, FAILED or KEPT."""
+        """Return the ids of cells with resources on the host, and their state: RUNNING, FAILED or KEPT."""
         found: dict[str, str] = {}
         with suppress(FileNotFoundError):
             for name in sorted(os.listdir(f"{self._directory}/standing")):
@@ -124,7 +124,7 @@ class MatrixRecords:
         return found
 
     def mark(self, cell: str, what: str) -> None:
-        """Something of a cell (by its instance's id) is on the machine from now on; nothing any more for ""."""
+        """Record the state of a cell's resources by its instance id; "" removes the record."""
         path = f"{self._directory}/standing/{cell}"
         if what:
             os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
@@ -134,7 +134,7 @@ class MatrixRecords:
                 os.unlink(path)
 
     def forget(self) -> None:
-        """Remove all of it."""
+        """Remove all records."""
         if os.path.isdir(self._directory):
             disk.remove(self._directory)
 
@@ -153,7 +153,7 @@ class MatrixRecords:
 
     @staticmethod
     def _read(path: str) -> dict[str, Any]:
-        """A record; one that can't be understood says nothing, and cells run once more."""
+        """Read a record; an unreadable one counts as empty, and cells run again."""
         try:
             plain = jsontext.loads(files.read_text(path) or "{}")
             return plain if isinstance(plain, dict) and plain.get("format") == MATRIX_FORMAT else {}
@@ -167,12 +167,12 @@ class MatrixRecords:
 
 
 def format_instance_name(cell: str, *, released: bool) -> str:
-    """How the instance of a cell is told from those of others."""
+    """Return the instance name of a cell."""
     return f"released:{cell}" if released else cell
 
 
 def _hash_inputs(plain: Mapping[str, Any]) -> str:
-    """The hash of what cells were read from, as it is now."""
+    """Return the hash of the current inputs of cells."""
     return spec_cache.hash_inputs(plain["read"], plain["variables"], root=plain["root"])
 
 
@@ -180,14 +180,14 @@ TASKS_FORMAT = 1
 
 
 class TaskRecord:
-    """The record file of one instance's tasks. Safe without the instance's lock: tasks run beside an `up`."""
+    """The record of one instance's tasks. Safe without the instance's lock: tasks run in parallel to an `up`."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = paths.tasks(instance)
         self._lock = paths.lock(f"{instance}.tasks")
 
     def read_last(self, name: str) -> TaskDone | None:
-        """What the task succeeded with last; None before that, or where an older version wrote it."""
+        """Return the last success of a task; None before it, or if an older version wrote it."""
         plain = self._read().get(name)
         try:
             return codec.load(TaskDone, plain) if plain is not None else None
@@ -195,14 +195,14 @@ class TaskRecord:
             return None
 
     def record_success(self, name: str, done: TaskDone) -> None:
-        """It succeeded with this."""
+        """Record the success of a task."""
         os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
         with files.lock_file(self._lock):
             known = self._read() | {name: codec.dump(done)}
             files.write_atomic(self._path, json.dumps({"format": TASKS_FORMAT, "tasks": known}), mode=0o600)
 
     def _read(self) -> dict[str, object]:
-        """All that is known; a file that can't be understood says nothing, and tasks run once more."""
+        """Read the record; an unreadable one counts as empty, and tasks run again."""
         try:
             plain = jsontext.loads(files.read_text(self._path) or "{}")
             return dict(plain["tasks"]) if plain.get("format") == TASKS_FORMAT else {}

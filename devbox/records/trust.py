@@ -1,8 +1,8 @@
-"""Which projects may make this machine do something for them: trusted once, until what they ask for changes.
+"""Trust in projects: permitted host access, valid until the request changes.
 
-A record holds the hash of everything that was shown. It lies in the configuration directory: nothing runs on the host
-because of a file below DEVBOX_HOME. `projects/ID/trust.json` there changes with it, for shells to see, and allows
-nothing.
+A record contains the hash of everything that was shown to the user. It is in the configuration directory: files below
+DEVBOX_HOME cannot cause execution on the host. `projects/ID/trust.json` there changes with it, as a signal for shells,
+and permits nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from devbox.records.host_key import HostKey
 from devbox.records.instance import InstanceRecords
 
 TRUST_FORMAT = 1
-FORMAT_OF_SIGNAL = 2  # earlier versions read what is allowed there, and find nothing
+FORMAT_OF_SIGNAL = 2  # earlier versions expect permissions there, and find none
 
 
 class TrustRecord:
-    """What the user has allowed one instance."""
+    """The permissions of one instance by the user."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = f"{paths.host_project(instance)}/trust.json"
@@ -38,19 +38,19 @@ class TrustRecord:
         self._host = HostKey(paths)
 
     def covers(self, wanted: Sequence[HostAccess]) -> bool:
-        """Whether exactly this was allowed. Nothing wanted needs no trust."""
+        """Return whether exactly this access is permitted; True for an empty request."""
         return not wanted or self._read_allowed("allowed") == _compute_key(wanted)
 
     def covers_shell(self, offered: Sequence[HostAccess]) -> bool:
-        """Whether a shell may be set up with exactly this. Only what was allowed by hand counts, were it nothing."""
+        """Return whether a shell may be set up with exactly this access; even an empty request requires a record."""
         return self._read_allowed("shell") == _compute_key(offered)
 
     def covers_install(self, wanted: Sequence[HostAccess]) -> bool:
-        """Whether exactly this may be put onto the host."""
+        """Return whether exactly this access is permitted for installs."""
         return not wanted or self._read_allowed("install") == _compute_key(wanted)
 
     def covers_stages(self, wanted: Sequence[HostAccess]) -> bool:
-        """Whether stages may have exactly this of the host."""
+        """Return whether exactly this host access is permitted for stages."""
         return not wanted or files.read_text(self._stages) == _compute_key(wanted)
 
     def allow(
@@ -61,7 +61,7 @@ class TrustRecord:
         install: Sequence[HostAccess] = (),
         stages: Sequence[HostAccess] = (),
     ) -> None:
-        """Remember that the user allows this, and what shells, installs and stages may have."""
+        """Record the permitted access, and that of shells, installs and stages."""
         self._allow_stages(stages)
         keys = {"allowed": wanted, "shell": shell, "install": install}
         plain = {"format": TRUST_FORMAT, **{name: _compute_key(access) for name, access in keys.items()}}
@@ -71,7 +71,7 @@ class TrustRecord:
         files.write_atomic(self._signal, json.dumps(signal), mode=0o600)
 
     def revoke(self) -> bool:
-        """Forget it; whether there was something to forget."""
+        """Remove the record; return whether there was one."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._stages)
         was_there = self._files.exists(self._path)
@@ -88,7 +88,7 @@ class TrustRecord:
                 os.unlink(self._stages)
 
     def _read_allowed(self, what: str) -> str:
-        """The key of what was allowed; a file that can't be understood allows nothing."""
+        """Return the key of the permitted access; a damaged file permits nothing."""
         try:
             plain = jsontext.loads(self._files.read(self._path) or "{}")
         except ValueError:
@@ -97,7 +97,7 @@ class TrustRecord:
 
 
 def _compute_key(wanted: Sequence[HostAccess]) -> str:
-    """The identity of what is asked for. Where in the file it stands does not matter."""
+    """Return the identity of a request, independent of its location in the file."""
     return compute_key(sorted([access.container, access.variable, access.reference, access.path] for access in wanted))
 
 
@@ -105,7 +105,7 @@ GRANTS_FORMAT = 1
 
 
 def is_within_isolated(paths: Paths, root: str) -> bool:
-    """True if this directory is, or lies in, a project of which some env file has run isolated."""
+    """True if this directory is in a project of which an env file has run isolated."""
     for key in os.listdir(paths.projects) if os.path.isdir(paths.projects) else ():
         if os.path.lexists(paths.grants(key)):
             with contextlib.suppress(DevboxError, OSError):
@@ -116,14 +116,14 @@ def is_within_isolated(paths: Paths, root: str) -> bool:
 
 
 class GrantRecord:
-    """The accepted grants of one instance; `for_releases`, those that promotions may use."""
+    """The accepted grants of one instance; `for_releases`: the grants for promotions."""
 
     def __init__(self, paths: Paths, instance: str, *, for_releases: bool = False) -> None:
         self._path = paths.release_grants(instance) if for_releases else paths.grants(instance)
         self._files = HostFiles(paths) if for_releases else None
 
     def read(self) -> tuple[Grant, ...] | None:
-        """The accepted grants; None if the file has never run isolated. A damaged record accepts nothing."""
+        """Return the accepted grants; None if the file has never run isolated. A damaged record accepts nothing."""
         text = self._files.read(self._path) if self._files else files.read_text(self._path)
         if text is None:
             return None
@@ -134,7 +134,7 @@ class GrantRecord:
             return ()
 
     def write(self, grants: Iterable[Grant]) -> None:
-        """Accept exactly these from now on."""
+        """Replace the accepted grants."""
         plain = {"format": GRANTS_FORMAT, "grants": [{**codec.dump(grant), "where": ""} for grant in grants]}
         text = json.dumps(plain)
         if self._files:

@@ -1,6 +1,6 @@
-"""The coverage files of all cells in one directory, under names that say whose they are: `coverage combine` takes them.
+"""Coverage files of all cells in one directory, named by cell, for `coverage combine`.
 
-`.coverage` becomes `.coverage.CELL`, `coverage.xml` `coverage.CELL.xml`. What an earlier run put there goes.
+`.coverage` becomes `.coverage.CELL`, `coverage.xml` `coverage.CELL.xml`. Files of an earlier run are removed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from devbox.model import jsontext
 if TYPE_CHECKING:
     from devbox.model.matrix import MatrixRun
 
-_LIST = ".devbox-coverage.json"  # what was put there
+_LIST = ".devbox-coverage.json"  # files written by the last run
 
 
 def collect(run: MatrixRun, directory: str, *, root: str = "") -> list[str]:
-    """Copy them; the names they have now. `root`: of the project."""
+    """Copy the coverage files; return their new names. `root`: of the project."""
     within, inner = project.find_by_file(f"{directory}/{_LIST}", root=root)
     if not within:
         os.makedirs(directory, exist_ok=True)
@@ -39,17 +39,17 @@ def collect(run: MatrixRun, directory: str, *, root: str = "") -> list[str]:
 
 
 class CoverageTarget(NamedTuple):
-    """Where they go: a directory, by a path below another one that no link leads out of."""
+    """Target directory: a path below a root that links cannot leave."""
 
     root: str
     inner: str
 
     def write(self, name: str, data: bytes | str) -> None:
-        """Write a file in the place of what has that name."""
+        """Write a file, replacing an existing one."""
         safe_files.write(self.root, self._join_path(name), data)
 
     def remove_earlier(self) -> None:
-        """Remove the files that an earlier run put there."""
+        """Remove the files of an earlier run."""
         try:
             names = jsontext.loads(safe_files.read(self.root, self._join_path(_LIST)))
         except (OSError, ValueError):
@@ -65,16 +65,16 @@ class CoverageTarget(NamedTuple):
 
 
 def name_file(name: str, cell: str) -> str:
-    """`.coverage` → `.coverage.python=3.11,pg=15`; `coverage.xml` → `coverage.python=3.11,pg=15.xml`."""
+    """Rename `.coverage` to `.coverage.python=3.11,pg=15`, `coverage.xml` to `coverage.python=3.11,pg=15.xml`."""
     stem, ending = os.path.splitext(name)
     cell = "".join(char if char.isalnum() or char in "=,.-_" else "-" for char in cell)
-    if name.startswith(".coverage"):  # its own name is the beginning of what `coverage combine` looks for
+    if name.startswith(".coverage"):  # prefix expected by `coverage combine`
         return f"{name}.{cell}"
     return f"{stem}.{cell}{ending}"
 
 
 def _make_unique(names: list[str]) -> list[str]:
-    """Names that are there twice, as of two files of one cell in different directories, get a number."""
+    """Number duplicate names, as of files of one cell in different directories."""
     seen: dict[str, int] = {}
     told = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Reports as files: the name says of what kind."""
+"""Report files, with the kind determined by the file name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from devbox.model.matrix import CellResult, MatrixRun
 
-    Junit = Callable[[CellResult], str | None]  # the path of all that its command reported
+    Junit = Callable[[CellResult], str | None]  # path of the JUnit report of a cell
     from collections.abc import Iterator
 
     from devbox.model.matrix import CellResult
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def render_document(run: MatrixRun, *, junit: Junit) -> str:
-    """`{cells: [{name, axes, state, seconds, reason, junit}]}`. `junit` is a path on this machine, or null."""
+    """Return `{cells: [{name, axes, state, seconds, reason, junit}]}`. `junit` is a path on the host, or null."""
     return json.dumps({"cells": [render_cell(result, junit=junit) for result in run.cells]}) + "\n"
 
 
 def render_cell(result: CellResult, *, junit: Junit) -> dict[str, object]:
-    """One cell of it."""
+    """Return one cell of the document."""
     return {
         "name": result.cell.name,
         "axes": result.cell.axes,
@@ -41,11 +41,11 @@ def render_cell(result: CellResult, *, junit: Junit) -> dict[str, object]:
     }
 
 
-_LONGEST_LINE = 16_384  # bytes; longer ones are read in pieces
+_LONGEST_LINE = 16_384  # bytes; longer lines are split
 
 
 def read_lines(result: CellResult) -> Iterator[str]:
-    """All lines of its log, none where there is no log."""
+    """Yield all lines of the cell's log; none without a log."""
     try:
         source = open(result.log, "rb") if result.log else None  # noqa: SIM115 - closed below
     except OSError:
@@ -57,7 +57,7 @@ def read_lines(result: CellResult) -> Iterator[str]:
 
 
 def read_tail(result: CellResult, *, most_lines: int, most_bytes: int = 100_000) -> list[str]:
-    """The last lines of its log; the first of them says how much is left out."""
+    """Return the last lines of the cell's log; the first one says how much is omitted."""
     try:
         with open(result.log, "rb") as source:
             size = os.fstat(source.fileno()).st_size
@@ -66,25 +66,25 @@ def read_tail(result: CellResult, *, most_lines: int, most_bytes: int = 100_000)
     except OSError:
         return []
     if size > most_bytes:
-        del found[:1]  # begins in the middle of a line
+        del found[:1]  # starts within a line
     left_out = size > most_bytes or len(found) > most_lines
     kept = [_render_line(raw) for raw in found[-most_lines:]]
     return ["…", *kept] if left_out else kept
 
 
 def _render_line(raw: bytes) -> str:
-    """A line as it would stand on a terminal: of what carriage returns overwrote, the last."""
+    """Return a line as shown by a terminal: the text after the last carriage return."""
     text = raw.decode(errors="replace").rstrip("\r\n")
     return to_one_line(text.rpartition("\r")[2])
 
 
 _CHUNK = 1 << 20
 _TEXT_WIDTH = 120
-_TAIL, _SHORT_TAIL = 400, 40  # lines of a cell that failed, and of another
+_TAIL, _SHORT_TAIL = 400, 40  # lines of a failed cell, and of others
 
 
 def check(paths: tuple[str, ...]) -> None:
-    """Refuse names that say nothing about their kind, before anything runs."""
+    """Raise UsageError for unknown report suffixes, before anything runs."""
     for path in paths:
         if _find_suffix(path) not in _KINDS:
             known = ", ".join(f"{ending} ({what})" for ending, (what, _) in _KINDS.items())
@@ -94,14 +94,14 @@ def check(paths: tuple[str, ...]) -> None:
 
 
 def write(run: MatrixRun, paths: tuple[str, ...], *, root: str = "") -> None:
-    """Write each report, whole or not at all. Directories are made. `root`: of the project."""
+    """Write each report atomically; directories are created. `root`: of the project."""
     for path in paths:
         _, make = _KINDS[_find_suffix(path)]
         write_file(path, make(run), root=root)
 
 
 def write_file(path: str, data: bytes | str, *, root: str = "") -> None:
-    """Write a file; outside of projects, what is no regular one (`/dev/stderr`) is written to and stays what it is."""
+    """Write a file atomically; outside of projects, special files (`/dev/stderr`) are written in place."""
     within, inner = project.find_by_file(path, root=root)
     if within:
         safe_files.write(within, inner, data)
@@ -112,7 +112,7 @@ def write_file(path: str, data: bytes | str, *, root: str = "") -> None:
 
 
 def list_failed_tests(result: CellResult) -> list[str]:
-    """The tests of a cell that did not pass, as its own files call them; none where they can't be read."""
+    """Return the failed tests of a cell from its JUnit files; empty if unreadable."""
     from devbox.reports import grid
     from devbox.reports.junit import UnreadableJUnit
 
@@ -125,12 +125,12 @@ def list_failed_tests(result: CellResult) -> list[str]:
 
 
 def render_json(run: MatrixRun) -> str:
-    """The document of `--json`."""
+    """Return the document of `--json`."""
     return render_document(run, junit=lambda result: _merge_junit(run, result))
 
 
 def _merge_junit(run: MatrixRun, result: CellResult) -> str | None:
-    """The JUnit file of a cell; several become one, beside its log."""
+    """Return the JUnit file of a cell; several are merged into one, next to its log."""
     if len(result.reports) <= 1:
         return result.reports[0] if result.reports else None
     path = f"{result.log}.junit.xml"
@@ -183,7 +183,7 @@ def _find_suffix(path: str) -> str:
 
 
 def _read_junit(path: str) -> list[JUnitSuite]:
-    """A JUnit file out of a cell. Raises Unreadable, OSError."""
+    """Read a JUnit file of a cell. Raises UnreadableJUnit, OSError."""
     from devbox.reports import junit
 
     return junit.read(_read_chunks(path))
@@ -196,7 +196,7 @@ def _read_chunks(path: str) -> Iterator[bytes]:
 
 
 def _format_tail(result: CellResult) -> str:
-    """The end of what a cell printed, more of it where it went wrong."""
+    """Return the end of a cell's output, longer for a failed one."""
     from devbox.reports import grid
 
     most = _TAIL if grid.is_bad(result) or grid.is_allowed(result) else _SHORT_TAIL

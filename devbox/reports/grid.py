@@ -1,4 +1,4 @@
-"""The cells of a matrix as rows and columns: the last axis across, all others down."""
+"""Cells of a matrix as a grid: the last axis in columns, all others in rows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from devbox.model.matrix import CellResult, MatrixRun
 
-    Failed = Callable[[CellResult], Sequence[str]]  # the names of the tests of a cell that did not pass
+    Failed = Callable[[CellResult], Sequence[str]]  # names of a cell's failed tests
 
-ABSENT = "–"  # a cell that says nothing about an axis
+ABSENT = "–"  # a cell without a value for an axis
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridRow:
-    """The values of the axes that go down, and a result, or None where there is no such cell, in each column."""
+    """Values of the row axes, and one result per column, or None without a cell."""
 
     values: tuple[str, ...]
     spots: tuple[CellResult | None, ...]
@@ -29,7 +29,7 @@ class GridRow:
 
 @dataclass(frozen=True)
 class GridHead:
-    """A value at the beginning of a row, for so many rows from this one on; 0 where one above speaks for this row."""
+    """A row header that spans several rows; 0 if a header above spans this row."""
 
     text: str
     span: int
@@ -37,7 +37,7 @@ class GridHead:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """`down` and `across` are names of axes. With one axis or none nothing goes across: a row has one spot."""
+    """`down` and `across` are axis names. With one axis or none, `across` is empty, and each row has one spot."""
 
     down: tuple[str, ...]
     across: str
@@ -46,7 +46,7 @@ class Grid:
 
 
 def arrange(results: Sequence[CellResult]) -> Grid:
-    """Every result in exactly one spot."""
+    """Place every result in exactly one spot."""
     axes = _find_axes(results)
     places = [tuple(result.cell.axes.get(axis, ABSENT) for axis in axes) for result in results]
     if len(axes) < 2 or len(set(places)) < len(places):  # noqa: PLR2004 - two axes make a grid
@@ -61,14 +61,14 @@ def arrange(results: Sequence[CellResult]) -> Grid:
 
 
 def list_results(results: Sequence[CellResult]) -> Grid:
-    """A row for each result, whatever the axes: for displays too narrow for columns."""
+    """Return one row per result, for displays too narrow for columns."""
     axes = _find_axes(results)
     places = [tuple(result.cell.axes.get(axis, ABSENT) for axis in axes) for result in results]
     return _build_list(axes, places, results)
 
 
 def build_heads(arranged: Grid) -> list[tuple[GridHead, ...]]:
-    """The heads of each row, those that several rows share in the first of them."""
+    """Return the headers of each row; shared ones are in the first of their rows."""
     rows = [row.values for row in arranged.rows]
     return [
         tuple(GridHead(value, _measure_span(rows, at, depth)) for depth, value in enumerate(row))
@@ -78,7 +78,7 @@ def build_heads(arranged: Grid) -> list[tuple[GridHead, ...]]:
 
 def _measure_span(rows: Sequence[tuple[str, ...]], at: int, depth: int) -> int:
     lead = rows[at][: depth + 1]
-    if depth == len(rows[at]) - 1:  # the innermost axis says what a row is
+    if depth == len(rows[at]) - 1:  # the innermost axis identifies a row
         return 1
     if at and rows[at - 1][: depth + 1] == lead:
         return 0
@@ -86,7 +86,7 @@ def _measure_span(rows: Sequence[tuple[str, ...]], at: int, depth: int) -> int:
 
 
 def _build_list(axes: tuple[str, ...], places: Sequence[tuple[str, ...]], results: Sequence[CellResult]) -> Grid:
-    if not axes:  # no matrix at all
+    if not axes:  # without a matrix
         axes, places = ("cell",), [(result.cell.name,) for result in results]
     values = [_sort_values(column) for column in zip(*places, strict=True)]
     pairs = sorted(zip(places, results, strict=True), key=lambda pair: _rank(pair[0], values))
@@ -95,12 +95,12 @@ def _build_list(axes: tuple[str, ...], places: Sequence[tuple[str, ...]], result
 
 
 def _find_axes(results: Iterable[CellResult]) -> tuple[str, ...]:
-    """All axes, in the order in which cells name them."""
+    """Return all axes, in order of first use."""
     return tuple(dict.fromkeys(axis for result in results for axis in result.cell.axes))
 
 
 def _sort_values(values: Iterable[str]) -> tuple[str, ...]:
-    """Each value once, as the file has them; versions that an `include` adds come where they belong."""
+    """Return unique values in file order; versions added by `include` are sorted in."""
     found = tuple(dict.fromkeys(values))
     numbers = {value: _parse_version(value) for value in found if value != ABSENT}
     if not all(numbers.values()):
@@ -114,7 +114,7 @@ def _sort_values(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _parse_version(value: str) -> tuple[int, ...]:
-    """`3.10` as numbers; empty for what is no version."""
+    """Parse `3.10` into numbers; () if the value is not a version."""
     parts = value.split(".")
     return tuple(map(int, parts)) if all(part.isascii() and part.isdigit() for part in parts) else ()
 
@@ -143,55 +143,55 @@ COLORS = {
     "cached": "green",
     "interrupted": "yellow",
 }
-RED = ("failed", "timeout", "error")  # states that say the tests, or devbox, did not manage
+RED = ("failed", "timeout", "error")  # states that count as failed
 _NAMED = 3  # failed tests
 _NEVER_RAN = ("cached", "skipped")
 
 
 def choose_mark(result: CellResult) -> str:
-    """One sign."""
+    """Return the mark of a result."""
     return MARKS[result.state]
 
 
 def choose_color(result: CellResult) -> str:
-    """The colour of its sign, as `cli.terminal` names them."""
+    """Return the color of the mark, as named in `cli.terminal`."""
     return "yellow" if is_allowed(result) else COLORS[result.state]
 
 
 def format_verdict(result: CellResult) -> str:
-    """What came of it: `passed`, `failed, allowed`."""
+    """Format the verdict: `passed`, `failed, allowed`."""
     return f"{result.state}, allowed" if is_allowed(result) else result.state
 
 
 def format_brief(result: CellResult) -> str:
-    """What a spot of a grid says: the time of what passed, the word for all else."""
+    """Format a spot of a grid: the time if passed, else the verdict."""
     if result.state == "passed":
         return format_time(result)
     return format_verdict(result)
 
 
 def format_time(result: CellResult) -> str:
-    """How long it took; nothing for what did not run."""
+    """Format the time; "" for a cell that did not run."""
     return "" if result.state in _NEVER_RAN else duration.format_elapsed(result.seconds)
 
 
 def is_allowed(result: CellResult) -> bool:
-    """Whether it did not pass and the run succeeds all the same."""
+    """True if the run tolerates the failure."""
     return result.state in RED and result.cell.allow_failure
 
 
 def is_bad(result: CellResult) -> bool:
-    """Whether the run fails for it."""
+    """True if the result fails the run."""
     return result.state in (*RED, "interrupted") and not is_allowed(result)
 
 
 def needs_explanation(result: CellResult) -> bool:
-    """Whether a report says why it ended so: it did not pass, or not at once."""
+    """True if a report has to explain the result: a failure, or a success after retries."""
     return result.state in (*RED, "flaky")
 
 
 def explain_result(result: CellResult, failed: Sequence[str]) -> str:
-    """`exit code 1: test_refund, test_order and 3 more`."""
+    """Explain a result: `exit code 1: test_refund, test_order and 3 more`."""
     reason = result.reason or format_verdict(result)
     if not failed:
         return reason
@@ -200,14 +200,14 @@ def explain_result(result: CellResult, failed: Sequence[str]) -> str:
 
 
 def count_verdicts(run: MatrixRun) -> dict[str, int]:
-    """How many cells came to what, by the word of `verdict`, the worst last to be read."""
+    """Count the cells by verdict, worst last."""
     found = Counter(map(format_verdict, run.cells))
     order = sorted(found, key=lambda word: (STATES.index(word.partition(",")[0]), word))
     return {word: found[word] for word in order}
 
 
 def format_summary(run: MatrixRun) -> str:
-    """`12 cells: 9 passed, 2 failed, 1 cached in 41.2 s`."""
+    """Format `12 cells: 9 passed, 2 failed, 1 cached in 41.2 s`."""
     total = f"{len(run.cells)} cell{'' if len(run.cells) == 1 else 's'}"
     parts = ", ".join(f"{count} {word.replace(',', ' but')}" for word, count in count_verdicts(run).items())
     return f"{total}: {parts or 'nothing to run'} in {duration.format_elapsed(run.seconds)}"

@@ -1,4 +1,4 @@
-"""The grid as a page of its own: nothing is fetched, no script runs, every cell leads to what it printed."""
+"""The grid as a self-contained HTML page without scripts, with each cell's output; and as Markdown."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from devbox.reports.grid import Failed
     from devbox.reports.junit import Tail
 
-_WORTH_TELLING = 0.005  # seconds of a phase
+_WORTH_TELLING = 0.005  # seconds of a phase worth showing
 
 
 def render_html(run: MatrixRun, *, tail: Tail, failed: Failed) -> str:
-    """The document."""
+    """Return the HTML document."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
@@ -76,7 +76,7 @@ def _describe_cell(
 
 
 def _list_facts(result: CellResult) -> Iterator[tuple[str, str]]:
-    """What is known about a cell beside its name, what came of it and its log."""
+    """Yield facts about a cell besides name, verdict and log."""
     if result.reason:
         yield "Ran because" if result.state == "passed" else "Why", result.reason
     if result.attempts > 1:
@@ -93,16 +93,16 @@ def _find_color(run: MatrixRun, word: str) -> str:
 
 
 def _format_moment(at: str) -> str:
-    """An RFC 3339 time for a person, UTC."""
+    """Format an RFC 3339 time in UTC."""
     return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 _SIGNS = {"green": "✅", "red": "❌", "yellow": "⚠️", "dim": "➖"}
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#+!|~@&-])")  # what a name must not mean
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#+!|~@&-])")  # characters to escape in names
 
 
 def render_markdown(run: MatrixRun, *, failed: Failed) -> str:
-    """A heading, the grid, and why cells are not green."""
+    """Return a Markdown heading, the grid, and the reasons of cells that did not pass."""
     arranged = grid.arrange(run.cells)
     columns = arranged.columns if arranged.across else ("result",)
     across = f"{arranged.across} " if arranged.across else ""

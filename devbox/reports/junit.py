@@ -1,7 +1,7 @@
-"""One JUnit file for a whole matrix: what the cells' own files say, each case under its cell, and what no test can say.
+"""One JUnit file for a whole matrix: the cells' own test cases by cell, plus results that no test reports.
 
-A case's class name begins with its cell, so that CI systems that know a test by its name keep those of all cells apart.
-A cell whose command wrote no file, or that failed in a way its file does not show, has a case of its own.
+A case's class name starts with its cell, so that CI systems that identify tests by name keep the cells apart. A cell
+without a report, or with a failure missing in the report, gets a case of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 << 20
 _MOST_CASES = 100_000
-_DEEPEST = 40  # elements within each other
+_DEEPEST = 40  # nested elements
 _MOST_TEXT = 200_000  # characters of one message or output
 _OUTCOMES = ("failure", "error", "skipped", "flakyFailure", "flakyError", "rerunFailure", "rerunError")
 _OUTPUTS = {"system-out": "out", "system-err": "err"}
@@ -30,12 +30,12 @@ _OF_SUITES = ("name", "time", "timestamp", "package", "file")
 
 
 class UnreadableJUnit(ValueError):
-    """This is no JUnit file, or not one to be trusted; the message says why."""
+    """An invalid or untrusted JUnit file; the message states the reason."""
 
 
 @dataclass
 class JUnitOutcome:
-    """What a case did but pass: `kind` is the name of its element."""
+    """Outcome of a case other than success: `kind` is the element name."""
 
     kind: str
     message: str = ""
@@ -55,22 +55,22 @@ class JUnitCase:
 
     @property
     def name(self) -> str:
-        """Its name, with the class or module that it is of."""
+        """Name with its class or module."""
         return ".".join(filter(None, (self.attributes.get("classname", ""), self.attributes.get("name", ""))))
 
     @property
     def has_passed(self) -> bool:
-        """Whether it neither failed nor broke."""
+        """True unless the case failed or had an error."""
         return not (self.has_outcome("failure") or self.has_outcome("error"))
 
     def has_outcome(self, kind: str) -> bool:
-        """Whether it came to that."""
+        """True if the case has an outcome of this kind."""
         return any(outcome.kind == kind for outcome in self.outcomes)
 
 
 @dataclass
 class JUnitSuite:
-    """Tests that were run together."""
+    """A suite of tests."""
 
     attributes: dict[str, str]
     cases: list[JUnitCase] = field(default_factory=list)
@@ -80,9 +80,9 @@ class JUnitSuite:
 
 
 def read(chunks: Iterable[bytes]) -> list[JUnitSuite]:
-    """The suites of a file that have something in them, nested ones beside each other. Raises Unreadable."""
+    """Return the non-empty suites of a file, nested ones flattened. Raises UnreadableJUnit."""
     target = _Target()
-    parser = ET.XMLParser(target=target)  # noqa: S314 - expat reads nothing from elsewhere; see _Target.doctype
+    parser = ET.XMLParser(target=target)  # noqa: S314 - expat loads no external entities; see _Target.doctype
     size = 0
     try:
         for chunk in chunks:
@@ -91,7 +91,7 @@ def read(chunks: Iterable[bytes]) -> list[JUnitSuite]:
                 raise UnreadableJUnit(f"larger than {MOST_BYTES >> 20} MiB")
             parser.feed(chunk)
         parser.close()
-    except (ET.ParseError, LookupError, ValueError) as error:  # LookupError: an encoding nobody knows
+    except (ET.ParseError, LookupError, ValueError) as error:  # LookupError: unknown encoding
         raise UnreadableJUnit(str(error)) from None
     if not target.is_junit:
         raise UnreadableJUnit("neither testsuites nor testsuite")
@@ -99,7 +99,7 @@ def read(chunks: Iterable[bytes]) -> list[JUnitSuite]:
 
 
 class _Target:
-    """What the parser tells, as suites. Elements it does not know are passed over, what is in them too."""
+    """Parser target that builds suites. Unknown elements are skipped with their contents."""
 
     def __init__(self) -> None:
         self.suites: list[JUnitSuite] = []
@@ -112,11 +112,11 @@ class _Target:
         self._room = 0
 
     def doctype(self, *_: object) -> None:
-        """No test writes one; entities begin with it."""
+        """Reject document types: test reports have none, and they can define entities."""
         raise UnreadableJUnit("it has a document type")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        """An element begins."""
+        """Handle the start of an element."""
         name = tag.rpartition("}")[2]
         if not self._open:
             self.is_junit = name in ("testsuites", "testsuite")
@@ -144,13 +144,13 @@ class _Target:
         self._find_suite().cases.append(self._case)
 
     def data(self, text: str) -> None:
-        """Text of the innermost element."""
+        """Collect the text of the innermost element."""
         if self._room > 0:
             self._text.append(text[: self._room])
             self._room -= len(text)
 
     def end(self, _tag: str) -> None:
-        """An element ends."""
+        """Handle the end of an element."""
         name = self._open.pop()
         text = "".join(self._text)
         if name == "testsuite":
@@ -165,10 +165,10 @@ class _Target:
         self._text = []
 
     def close(self) -> None:
-        """The document ends."""
+        """Finish the document."""
 
     def _find_suite(self) -> JUnitSuite:
-        """The innermost suite; cases outside of any get one."""
+        """Return the innermost suite, creating one for cases outside of any."""
         if not self._within:
             self._within.append(JUnitSuite({}))
             self.suites.append(self._within[-1])
@@ -179,16 +179,16 @@ def _select_attributes(attributes: dict[str, str], names: tuple[str, ...]) -> di
     return {name: attributes[name] for name in names if name in attributes}
 
 
-Read = Callable[[str], list[JUnitSuite]]  # a path → its suites; raises Unreadable or OSError
-Tail = Callable[["CellResult"], str]  # the last lines that a cell printed
+Read = Callable[[str], list[JUnitSuite]]  # path → suites; raises UnreadableJUnit or OSError
+Tail = Callable[["CellResult"], str]  # last output lines of a cell
 
-CELL_CASE = "devbox test"  # the name of the case that stands for a whole cell
+CELL_CASE = "devbox test"  # name of the case that represents a whole cell
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 _NOT_XML = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def merge_reports(run: MatrixRun, *, read: Read, tail: Tail) -> bytes:
-    """The document, UTF-8."""
+    """Return the document in UTF-8."""
     root = ET.Element("testsuites", {"name": run.project})
     for result in run.cells:
         for suite in list_suites(result, read=read, tail=tail, release=run.release):
@@ -202,7 +202,7 @@ def merge_reports(run: MatrixRun, *, read: Read, tail: Tail) -> bytes:
 
 
 def list_suites(result: CellResult, *, read: Read, tail: Tail, release: str = "") -> list[JUnitSuite]:
-    """What is to be said about one cell. `release`: the digest of the image under test, where there is one."""
+    """Return the suites of one cell. `release`: digest of the tested image, if any."""
     found, unreadable = [], []
     for path in result.reports:
         try:
@@ -218,7 +218,7 @@ def list_suites(result: CellResult, *, read: Read, tail: Tail, release: str = ""
 
 
 def _qualify_suite(suite: JUnitSuite, result: CellResult) -> JUnitSuite:
-    """A suite of the cell's own file, its names made the cell's."""
+    """Prefix the names of a suite of the cell's own report by the cell."""
     cell, name = result.cell.name, suite.attributes.get("name", "")
     suite.attributes["name"] = f"{cell}: {name}" if name else cell
     for case in suite.cases:
@@ -227,7 +227,7 @@ def _qualify_suite(suite: JUnitSuite, result: CellResult) -> JUnitSuite:
 
 
 def _needs_cell_case(found: Iterable[JUnitSuite], result: CellResult) -> bool:
-    """Whether the cell ended in a way that none of its cases shows."""
+    """True if the cell's result is not visible in its cases."""
     if result.state in ("failed", "timeout", "error"):
         bad = any(not case.has_passed for suite in found for case in suite.cases)
         return result.state != "failed" or not bad
@@ -235,7 +235,7 @@ def _needs_cell_case(found: Iterable[JUnitSuite], result: CellResult) -> bool:
 
 
 def _build_cell_suite(result: CellResult, tail: Tail) -> JUnitSuite:
-    """A suite with one case: the cell itself."""
+    """Return a suite with one case: the cell itself."""
     attributes = {"name": CELL_CASE, "classname": result.cell.name, "time": f"{result.seconds:.3f}"}
     case = JUnitCase(attributes)
     said = result.reason or grid.format_verdict(result)
@@ -300,5 +300,5 @@ def _clean(attributes: dict[str, str]) -> dict[str, str]:
 
 
 def make_printable(text: str) -> str:
-    """Text without colours and without what XML cannot hold."""
+    """Remove colors and characters that XML cannot contain."""
     return _NOT_XML.sub("", text)

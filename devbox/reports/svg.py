@@ -1,4 +1,4 @@
-"""The grid as a picture: text stays text, no font is fetched, light and dark as the reader has it."""
+"""The grid as an SVG picture: real text, no external fonts, light and dark mode."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from devbox.reports.grid import Grid, GridHead, GridRow
 
 _PAD, _GAP, _HIGH, _TITLE = 16, 3, 26, 30
-_LETTER, _BROAD, _NARROW = 8.6, 13.5, 5.4  # of the broadest usual sans-serif, in bold
-_MOST_ROWS = 24  # a list longer than that stands in several columns
+_LETTER, _BROAD, _NARROW = 8.6, 13.5, 5.4  # widths of a wide, bold sans-serif font
+_MOST_ROWS = 24  # a longer list is split into columns
 _STYLE = """
   svg { color-scheme: light dark; font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; }
   .paper { fill: #fff; } .ink { fill: #1c2430; } .soft { fill: #5a6675; } .tint { fill: #f4f6f9; }
@@ -31,7 +31,7 @@ _STYLE = """
 
 
 class _Drawing:
-    """Elements, and how far they reach."""
+    """SVG elements and their extent."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -51,7 +51,7 @@ class _Drawing:
 
 
 def render_svg(run: MatrixRun) -> str:
-    """The document."""
+    """Return the document."""
     arranged = grid.arrange(run.cells)
     drawing = _Drawing()
     drawing.draw_text(_PAD, _PAD - 8, run.project, "ink strong")
@@ -68,7 +68,7 @@ def render_svg(run: MatrixRun) -> str:
 
 
 def _draw(drawing: _Drawing, arranged: Grid, *, top: float) -> None:
-    """The table; a long list in several columns beside each other."""
+    """Draw the table; a long list in several columns side by side."""
     heads = [
         _measure_breadth([axis, *(row.values[at] for row in arranged.rows)]) for at, axis in enumerate(arranged.down)
     ]
@@ -126,7 +126,7 @@ def _measure_breadth(texts: Sequence[str]) -> float:
 
 
 def _measure_length(text: str) -> float:
-    """About how far a text reaches; there is no font here to measure it with."""
+    """Estimate the width of a text without font metrics."""
     return sum(_BROAD if char in "mwMW@%" else _NARROW if char in "ijlt.,:;|'! " else _LETTER for char in text)
 
 
@@ -135,13 +135,13 @@ def _format_spot(result: CellResult | None) -> str:
 
 
 def _format_title(result: CellResult) -> str:
-    """What a pointer that rests on the cell is told."""
+    """Return the tooltip of a cell."""
     reason = f": {result.reason}" if result.reason else ""
     return f"{result.cell.name}: {grid.format_verdict(result)}{reason}"
 
 
 def _escape(text: str) -> str:
-    """Text as XML, without what XML cannot hold."""
+    """Escape text for XML, without characters that XML cannot contain."""
     from devbox.reports.junit import make_printable
 
     return escape(make_printable(text), quote=False)

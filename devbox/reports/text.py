@@ -1,4 +1,4 @@
-"""The grid as text: a table as wide as there is room for, else a line a cell."""
+"""The grid as text: a table if it fits the width, else one line per cell."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from devbox.model.matrix import CellResult, MatrixRun
     from devbox.reports.grid import Failed, Grid, GridHead, GridRow
 
-_MOST_LINES = 60  # a list longer than that shows what is not green alone
+_MOST_LINES = 60  # above this length, a list omits passed cells
 _GAP = "  "
 
 if TYPE_CHECKING:
-    Paint = Callable[[str, str], str]  # text, colour of `cli.terminal`
+    Paint = Callable[[str, str], str]  # text, color of `cli.terminal`
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class _Piece:
 
 
 def paint_plain(text: str, _color: str) -> str:
-    """No colours."""
+    """Return the text without colors."""
     return text
 
 
 def render_report(run: MatrixRun, *, failed: Failed, width: int, paint: Paint = paint_plain) -> list[str]:
-    """The grid, why cells are not green, and the sentence about all."""
+    """Return the grid, reasons of cells that did not pass, and the summary."""
     lines = render_table(run.cells, width=width, paint=paint)
     reasons = [_format_reason(result, failed, paint) for result in run.cells if grid.needs_explanation(result)]
     ended = paint(grid.format_summary(run), "green" if run.exit_code == 0 else "red")
@@ -41,7 +41,7 @@ def render_report(run: MatrixRun, *, failed: Failed, width: int, paint: Paint = 
 
 
 def render_table(results: Sequence[CellResult], *, width: int, paint: Paint = paint_plain) -> list[str]:
-    """The grid alone."""
+    """Return the grid."""
     arranged = grid.arrange(results)
     if not arranged.across:
         return _render_list(results, arranged, paint)
@@ -74,7 +74,7 @@ def _build_spot(result: CellResult | None) -> _Piece:
 
 
 def _render_list(results: Sequence[CellResult], arranged: Grid, paint: Paint) -> list[str]:
-    """A line a cell: its values, what came of it, its time. Of very many, what passed is only counted."""
+    """Return one line per cell: values, verdict, time. In long lists, passed cells are only counted."""
     rows = [(row.values, spot) for row in arranged.rows for spot in row.spots if spot is not None]
     if len(rows) > _MOST_LINES:
         rows = [(values, spot) for values, spot in rows if spot.state not in ("passed", "cached")]
@@ -89,7 +89,7 @@ def _render_list(results: Sequence[CellResult], arranged: Grid, paint: Paint) ->
 
 
 def _build_duration(result: CellResult) -> list[_Piece]:
-    """The time where the spot does not say it already."""
+    """Return the time, unless the spot already shows it."""
     return [] if result.state == "passed" or not grid.format_time(result) else [_Piece(grid.format_time(result), "dim")]
 
 

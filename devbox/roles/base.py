@@ -1,4 +1,4 @@
-"""`[base.NAME]`: an image that others of this file and other projects build on. One copy of its layers on disk."""
+"""`[base.NAME]`: a shared base image for tables of this file and other projects, stored once on disk."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class BaseTable(ImageParts):
     """Schema of `[base.NAME]`. `env`, `user` and `workdir` become part of the image."""
 
     env: Environment = {}
-    """Variables, part of the image."""
+    """Environment variables of the image."""
     user: User | None = None
-    """The user that containers of it run as; the recipe's when left out."""
+    """Default user of its containers (default: the recipe's)."""
     workdir: Path | None = None
-    """The directory that containers of it start in; the recipe's when left out."""
+    """Default working directory of its containers (default: the recipe's)."""
 
 
 def expand(table: BaseTable, label: str, context: ExpansionContext) -> ImageSpec:
-    """The base's image."""
+    """Return the image of the base."""
     return build_image(table, label, context, env=table.env, user=table.user, workdir=table.workdir)

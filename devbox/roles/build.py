@@ -1,4 +1,4 @@
-"""`[build]`: the pinned toolchain. Declared inputs go in, only `output` comes out."""
+"""`[build]`: the pinned toolchain, with declared inputs and outputs."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from devbox.roles.network import Needs
 from devbox.roles.parts import LimitsTable, SourceTable
 
 LABEL = "build"
-# It stands, so that its commands can be run in it one by one, and a person can look inside while they do.
+# Idle process: build commands run one by one in the container, which can be inspected meanwhile.
 _STANDING = ("sleep", "infinity")
 
 
 class BuildTable(SourceTable):
-    """Schema of `[build]`. It has no network unless `network = "project"`."""
+    """Schema of `[build]`. The build has no network unless `network = "project"`."""
 
     packages: Packages = ()
-    """Packages of the distribution the build needs."""
+    """Distribution packages required by the build."""
     network: Literal["none", "project"] = "none"
-    """`none`, or `project` for a build that downloads."""
+    """`none`, or `project` for a build with downloads."""
     egress: Egress | None = None
-    """With a network: host names within reach, as in `isolation`; left out: every one."""
+    """Allowed host names with a network, as in `isolation` (default: all)."""
     inputs: InnerPaths = ()
-    """What goes in."""
+    """Input files."""
     run: Annotated[Commands, Field(min_length=1)]
-    """The commands."""
+    """Build commands."""
     output: Annotated[InnerPaths, Field(min_length=1)]
-    """What comes out; nothing else does."""
+    """Output files; others are discarded."""
     env: Environment = {}
-    """Variables."""
+    """Environment variables."""
     needs: Needs = {}
     """Containers that must be ready."""
     limits: LimitsTable = Field(default_factory=LimitsTable)
-    """What it may use at most."""
+    """Resource limits."""
 
     @model_validator(mode="after")
     def _check_network(self) -> Self:
@@ -51,12 +51,12 @@ class BuildTable(SourceTable):
 
 
 def image(table: BuildTable, context: ExpansionContext) -> ImageSpec:
-    """The toolchain: what the build runs in."""
+    """Return the image of the toolchain."""
     return images.build_source_image(table, LABEL, context, packages=table.packages)
 
 
 def expand(table: BuildTable, context: ExpansionContext) -> Build:
-    """The build: its container, and what goes in and out."""
+    """Return the build: container, inputs and outputs."""
     container = ContainerSpec(
         name=context.names[LABEL],
         label=LABEL,

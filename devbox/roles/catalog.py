@@ -1,4 +1,4 @@
-"""The eight roles and the release image, written out. Adding a role is one file and one line here."""
+"""Catalog of roles and of the release image. A new role requires one file and one line here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from devbox.roles.fields import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """One kind of table. `named`: `[service.NAME]` rather than `[dev]`.
+    """A kind of table. `named`: `[service.NAME]` rather than `[dev]`.
 
-    `source`: may stand in `from`; `needed`: may stand in `needs`; `later` says which command a table waits for, where
-    this version runs no container of it.
+    `source`: valid in `from`; `needed`: valid in `needs`; `later`: describes a table whose containers this version does
+    not run.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Role:
     later: Callable[[str, Model], str] | None = None
 
 
-# In the order in which roles claim short names: `db` is [service.db] even where there is a [tool.db].
+# In order of precedence for short names: `db` is [service.db] even if there is a [tool.db].
 ROLES = (
     Role(name="dev", table=dev.DevTable, needed=True),
     Role(name="service", table=service.ServiceTable, named=True, needed=True),

@@ -1,4 +1,4 @@
-"""The container of a table, whatever its role: environment, mounts, health."""
+"""Expansion of a table to a container, for all roles: environment, mounts, health."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from devbox.roles.images import find_recipe_use, has_own_command
 from devbox.roles.parts import ImageParts, LongRunningParts, MountTable, RunParts
 from devbox.roles.recipes import ServicePart
 
-_PASSING = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - inside
+_PASSING = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - in the container
 
 
 def build_environment(table: RunParts, context: ExpansionContext) -> dict[str, str]:
-    """A container's own variables: exports of what it needs, then its env files, then `env`; the later wins."""
+    """Return a container's variables: exports of its needs, then env files, then `env`; later ones override."""
     variables = collect_exports(table.needs, context)
     for path in table.env_files:
         variables.update(context.env_files[path])
@@ -23,7 +23,7 @@ def build_environment(table: RunParts, context: ExpansionContext) -> dict[str, s
 
 
 def collect_exports(needs: Mapping[str, Mapping[str, str]], context: ExpansionContext) -> dict[str, str]:
-    """The variables that a container gets from what it needs."""
+    """Return the variables exported by a container's needs."""
     variables: dict[str, str] = {}
     for name, renames in needs.items():
         variables.update(select_exports(context.exports.get(context.containers[name], {}), renames))
@@ -31,14 +31,14 @@ def collect_exports(needs: Mapping[str, Mapping[str, str]], context: ExpansionCo
 
 
 def select_exports(exports: Mapping[str, str], renames: Mapping[str, str]) -> dict[str, str]:
-    """The exports a need brings: all of them, or just those it renames."""
+    """Return the exports of a need: all, or only the renamed ones."""
     if not renames:
         return dict(exports)
     return {new: exports[old] for old, new in renames.items() if old in exports}
 
 
 def list_needed(table: RunParts, label: str, context: ExpansionContext) -> tuple[str, ...]:
-    """Names of the containers a table waits for. One that a preset leaves without a network could not reach them."""
+    """Return the names of needed containers; EnvFileError if a preset leaves the table without a network."""
     if table.needs and table.isolation.network is None and table.isolation.to_isolation().network == "none":
         raise EnvFileError(
             f"[{label}] needs {', '.join(table.needs)}, but isolated it has no network to reach anything",
@@ -55,9 +55,9 @@ def build_mounts(
     volumes: Mapping[str, str] | None = None,
     binds: tuple[MountTable, ...] = (),
 ) -> tuple[Mount, ...]:
-    """Volumes, binds and tmpfs of a table; besides it the `volumes` and `binds` whose places it leaves free.
+    """Return the volumes, binds and tmpfs of a table, plus `volumes` and `binds` with unused targets.
 
-    A container whose own files can't be changed still has the usual places for what passes.
+    Read-only isolated containers get the usual temporary directories.
     """
     own = {*table.volumes.values(), *(item.target for item in table.mounts), *table.tmpfs}
     volumes = {name: target for name, target in (volumes or {}).items() if target not in own} | table.volumes
@@ -76,13 +76,13 @@ def build_mounts(
 
 
 def _list_scratch(table: RunParts, taken: set[str]) -> tuple[str, ...]:
-    """Where an isolated container may write, as long as it runs."""
+    """Return the temporary directories of an isolated container."""
     places = _PASSING if table.isolation.preset == "isolated" and table.isolation.to_isolation().read_only else ()
     return tuple(place for place in places if place not in taken)
 
 
 def build_probe(table: LongRunningParts) -> Health | None:
-    """The probe a table asks for."""
+    """Return the probe of a table."""
     first = table.ports[0].container if table.ports else 0
     return table.health.to_health(default_port=first) if table.health is not None else None
 
@@ -91,18 +91,18 @@ DEV = "dev"
 
 
 class StandingTable(ImageParts, LongRunningParts):
-    """What tables of services and glue have in common: an image of their own, and how it is kept running."""
+    """Common keys of services and glue: an image and a long-running container."""
 
 
 def name_volume(label: str, key: str, context: ExpansionContext) -> str:
-    """The name of a recipe's volume. The dot keeps it apart from every name a person can write."""
+    """Return the name of a recipe's volume. The dot avoids conflicts with names in the file."""
     return f"{context.names[label]}.{key}"
 
 
 def expand_part(
     table: StandingTable, label: str, context: ExpansionContext, *, more: Mapping[str, object] | None = None
 ) -> ServicePart | None:
-    """How the table's recipe runs it, `more` known to its templates; None where its image comes from elsewhere."""
+    """Render the service part of a table's recipe with the values `more`; None without a recipe."""
     use = find_recipe_use(table, label, context)
     name = context.names[label]
     return (
@@ -115,11 +115,11 @@ def expand_part(
 def expand(
     table: StandingTable, label: str, context: ExpansionContext, *, by: ServicePart | None, kind: str = "service"
 ) -> ContainerSpec:
-    """The container of a table, run as its recipe says (`by`) where the table says nothing. A job is not restarted."""
+    """Return the container of a table, with defaults from its recipe (`by`). Jobs are not restarted."""
     config = context.image(label).config
     own = build_environment(table, context)
     volumes = {name_volume(label, key, context): target for key, target in by.volumes.items()} if by else {}
-    workspace = context.workspace if table.from_ == DEV else ""  # built on dev, it works on the project as dev does
+    workspace = context.workspace if table.from_ == DEV else ""  # based on dev: works on the project like dev
     timeout = table.stop_timeout if table.stop_timeout is not None else by.stop_timeout if by else 10.0
     return ContainerSpec(
         name=context.names[label],
@@ -168,7 +168,7 @@ def _choose_command(
 
 
 def _choose_health(table: StandingTable, by: ServicePart | None, *, kind: str) -> Health | None:
-    """The probe in the file, else the recipe's."""
+    """Return the probe of the file, else of the recipe."""
     if table.health is not None or table.is_health_off or kind != "service":
         return build_probe(table)
     return by.health.to_health(default_port=by.port) if by and by.health else None

@@ -1,4 +1,4 @@
-"""What expansion knows of the rest of the file. Expansion is pure: whatever it needs from disk was read before."""
+"""Expansion context: the rest of the file. Expansion is pure; all files are read before."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Key = tuple[str | int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class ExpansionContext:
-    """The file around a table, whose project lies in `root`.
+    """The file around a table, of the project in `root`.
 
-    `workspace` is where dev has the project. `images` resolves a name written in `from` to the label of its table,
-    `containers` a name written in `needs`; `names` gives each label's container name; `exports` what each label gives
-    to whoever needs it; `env_files` the variables of each env file by its path as written; `credentials` generated ones
-    ("db.password"); `image` expands the image of a label; `where` gives `file:line` of a key.
+    `workspace`: dev's mount point of the project. `images`: name in `from` → label; `containers`: name in `needs` →
+    label; `names`: label → container name; `exports`: variables by label; `env_files`: variables of each env file, by
+    its path as written; `credentials`: generated ones ("db.password"); `image`: expands the image of a label; `where`:
+    returns the `file:line` of a key.
     """
 
     root: str
@@ -35,5 +35,5 @@ class ExpansionContext:
 
 
 def split_label(label: str) -> Key:
-    """The key path of a table: "service.db" is ("service", "db")."""
+    """Return the key path of a table: "service.db" is ("service", "db")."""
     return tuple(label.split(".", 1))

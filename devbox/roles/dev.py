@@ -1,4 +1,4 @@
-"""`[dev]`: the container a person works in. The repository is mounted with the caller's ownership."""
+"""`[dev]`: the development container. The repository is mounted with the caller's ownership."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from devbox.roles.parts import ImageParts, LongRunningParts, SetupTable
 
 LABEL = "dev"
 WORKSPACE = "/workspace"
-# pid 1 of dev: it stands whatever the supervised command does.
+# pid 1 of dev, independent of the supervised command.
 STANDING = ("sleep", "infinity")
 
 
 class DevTable(ImageParts, LongRunningParts):
-    """Schema of `[dev]`. `workspace` is where the project directory is mounted."""
+    """Schema of `[dev]`. `workspace` is the mount point of the project directory."""
 
     workspace: Path = WORKSPACE
-    """Where the project directory is mounted."""
+    """Mount point of the project directory."""
     setup: SetupTable | None = None
-    """What makes a new container ready to work in."""
+    """Setup of a new container."""
 
     @model_validator(mode="after")
     def _check_workspace(self) -> Self:
@@ -34,7 +34,7 @@ class DevTable(ImageParts, LongRunningParts):
 
 
 def expand(table: DevTable, context: ExpansionContext) -> ContainerSpec:
-    """Dev's container."""
+    """Return dev's container."""
     return ContainerSpec(
         name=context.names[LABEL],
         label=LABEL,
@@ -65,12 +65,12 @@ def expand(table: DevTable, context: ExpansionContext) -> ContainerSpec:
 
 
 def build_setup(table: DevTable, context: ExpansionContext) -> Setup | None:
-    """What makes dev's container ready to work in."""
+    """Return the setup of dev's container."""
     return table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else None
 
 
 def _choose_health(table: DevTable) -> Health | None:
-    """The probe in the file; else, where a command should open a TCP port, that it does."""
+    """Return the probe of the file, by default of the command's first TCP port."""
     if table.health is not None or table.is_health_off:
         return containers.build_probe(table)
     port = next((port.container for port in table.ports if port.protocol == "tcp"), None)

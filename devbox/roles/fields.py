@@ -1,7 +1,7 @@
-"""The kinds of value the env file knows, each parsed from everything a person may write for it.
+"""Kinds of values in the env file, each parsed from all accepted forms.
 
-A parser takes the raw TOML value and returns the finished one, or raises ValueError with the rest of the sentence
-"[dev] ports: …". The JSON Schema beside each says what editors should accept.
+A parser takes the raw TOML value and returns the parsed one, or raises ValueError with the rest of the sentence "[dev]
+ports: …". The JSON Schema next to each parser is for editors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from devbox.model.container import Secret
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or nothing when no known word is near."""
+    """Return `; did you mean X?`, or "" without a similar known word."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -31,12 +31,12 @@ NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS
 SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
 """
 NAMES = frozenset(_KNOWN.split())
-ALL = "ALL"  # can be taken away, and never given
+ALL = "ALL"  # can only be dropped
 _WRITTEN = re.compile(r"(-?)(?:CAP_)?([A-Z_]+)")
 
 
 def parse_capability(text: str) -> str:
-    """The capability ("NET_ADMIN", "-NET_RAW") from however it is written; ValueError for what Linux does not know."""
+    """Normalize a capability ("NET_ADMIN", "-NET_RAW"); ValueError for one unknown to Linux."""
     match = _WRITTEN.fullmatch(text.strip().upper())
     sign, name = match.groups() if match else ("", text)
     if name == ALL and not sign:
@@ -52,7 +52,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # programs read names that no shell can write, as discovery.type
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # programs use names that shells cannot set, such as discovery.type
 
 NAME_RULE = (
     "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
@@ -67,20 +67,20 @@ _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:~=/^-]*")
 
 
 class Model(BaseModel):
-    """A table of the env file: frozen, unknown keys refused."""
+    """Base of the env file's tables: frozen, unknown keys rejected."""
 
-    # Built when first wanted, which each of them alone is in few commands.
+    # Built on first use: few commands need all tables.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def describe_type(value: object) -> str:
-    """What a TOML value is, for a sentence."""
+    """Return the type of a TOML value for messages."""
     names = {bool: "a boolean", int: "a number", float: "a number with a point", str: "a string", list: "a list"}
     return names.get(type(value), "a table" if isinstance(value, dict) else f"a {type(value).__name__}")
 
 
 def parse_text(value: Any) -> str:
-    """A string; whole numbers and booleans as they are written. A number with a point has lost its spelling."""
+    """String; integers and booleans are accepted as written. Floats must be quoted, as their spelling is lost."""
     if isinstance(value, float):
         raise ValueError(f"{value} must be quoted: as a number, 3.10 becomes 3.1")
     if isinstance(value, bool):
@@ -95,13 +95,13 @@ def parse_text(value: Any) -> str:
 
 
 def parse_command(value: Any) -> tuple[str, ...]:
-    """argv of a command: a string is run by a shell, a list is taken as it is."""
+    """Command: a string is run by a shell, a list is an argument vector."""
     item = parse_command_item(value)
     return ("/bin/sh", "-c", item) if isinstance(item, str) else item
 
 
 def parse_command_item(value: Any) -> CommandItem:
-    """One command, still knowing whether it was a shell's text or a list."""
+    """Parse one command; strings (shell) and lists stay distinct."""
     if isinstance(value, str):
         if not value.strip():
             raise ValueError("is empty")
@@ -112,7 +112,7 @@ def parse_command_item(value: Any) -> CommandItem:
 
 
 def parse_commands(value: Any) -> tuple[CommandItem, ...]:
-    """Commands in order; the first that fails ends the run. One string is one command."""
+    """Commands in order; the first failure ends the run. A single string is one command."""
     if isinstance(value, str):
         return (parse_command_item(value),)
     if not isinstance(value, list):
@@ -121,7 +121,7 @@ def parse_commands(value: Any) -> tuple[CommandItem, ...]:
 
 
 def parse_duration(value: Any) -> float:
-    """Seconds from `90`, "500ms", "2m", "1h"."""
+    """Duration in seconds: `90`, "500ms", "2m", "1h"."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -131,7 +131,7 @@ def parse_duration(value: Any) -> float:
 
 
 def parse_size(value: Any) -> int:
-    """Bytes from `1048576`, "512MiB", "2g". As with other container tools, "M" and "MB" are powers of 1024 too."""
+    """Size in bytes: `1048576`, "512MiB", "2g". As in other container tools, "M" and "MB" are powers of 1024."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -141,21 +141,21 @@ def parse_size(value: Any) -> int:
 
 
 def parse_strings(value: Any) -> tuple[str, ...]:
-    """A list of strings."""
+    """List of strings."""
     if not isinstance(value, list):
         raise ValueError(f"must be a list of strings, not {describe_type(value)}")
     return tuple(parse_text(item) for item in value)
 
 
 def parse_text_table(value: Any) -> dict[str, str]:
-    """A table of strings."""
+    """Table of strings."""
     if not isinstance(value, dict):
         raise ValueError(f"must be a table, not {describe_type(value)}")
     return {key: _parse_named(key, item) for key, item in value.items()}
 
 
 def parse_environment(value: Any) -> dict[str, str]:
-    """A table of environment variables."""
+    """Table of environment variables."""
     table = parse_text_table(value)
     for key in table:
         if not _VARIABLE.fullmatch(key):
@@ -164,7 +164,7 @@ def parse_environment(value: Any) -> dict[str, str]:
 
 
 def parse_references(value: Any) -> dict[str, str]:
-    """Environment variables whose values are fetched at start: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
+    """Environment variables fetched at start: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
     table = parse_environment(value)
     for key, reference in table.items():
         kind, _, rest = reference.partition(":")
@@ -174,9 +174,9 @@ def parse_references(value: Any) -> dict[str, str]:
 
 
 def parse_secrets(value: Any) -> dict[str, Secret]:
-    """NAME = REFERENCE: a variable; NAME = { from = REFERENCE, file = PATH }: a file of the container, in memory.
+    """NAME = REFERENCE: a variable; NAME = { from = REFERENCE, file = PATH }: an in-memory file of the container.
 
-    A reference is "env:NAME", "file:PATH" or "cmd:COMMAND"; what it leads to is fetched when the container starts.
+    References "env:NAME", "file:PATH" and "cmd:COMMAND" are fetched at container start.
     """
     if not isinstance(value, dict):
         raise ValueError(f"must be a table, not {describe_type(value)}")
@@ -193,12 +193,12 @@ def parse_secrets(value: Any) -> dict[str, Secret]:
 
 
 def parse_capabilities(value: Any) -> tuple[str, ...]:
-    """Linux capabilities to give, and to take away ("-NET_RAW", "-ALL")."""
+    """Linux capabilities to add or to drop ("-NET_RAW", "-ALL")."""
     return tuple(parse_capability(item) for item in parse_strings(value))
 
 
 def parse_user(value: Any) -> str:
-    """`NAME`, `UID`, `NAME:GROUP` or `UID:GID` of an image."""
+    """User of the image: `NAME`, `UID`, `NAME:GROUP` or `UID:GID`."""
     text = parse_text(value)
     if not _USER.fullmatch(text):
         raise ValueError(f'must be a user of the image such as "app", 1000 or "app:staff", not {text!r}')
@@ -206,7 +206,7 @@ def parse_user(value: Any) -> str:
 
 
 def parse_packages(value: Any) -> tuple[str, ...]:
-    """Names of packages of a distribution."""
+    """Names of distribution packages."""
     names = parse_strings(value)
     for name in names:
         if not _PACKAGE.fullmatch(name):
@@ -215,7 +215,7 @@ def parse_packages(value: Any) -> tuple[str, ...]:
 
 
 def _parse_line(value: Any) -> str:
-    """A text of one line: what it becomes part of is read by lines."""
+    """Parse a single-line text, for line-based formats."""
     text = parse_text(value)
     if _CONTROL.search(text):
         raise ValueError(f"{text!r} has a line end or another control character")
@@ -223,7 +223,7 @@ def _parse_line(value: Any) -> str:
 
 
 def parse_path(value: Any) -> str:
-    """An absolute path inside a container, without `..`."""
+    """Absolute path in a container, without `..`."""
     text = _parse_line(value)
     if not text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f'must be an absolute path without "..", not {text!r}')
@@ -231,7 +231,7 @@ def parse_path(value: Any) -> str:
 
 
 def parse_inner_path(value: Any) -> str:
-    """A path below the project directory."""
+    """Path below the project directory."""
     text = _parse_line(value)
     if not text or text.startswith(("/", "~")) or ".." in text.split("/"):
         raise ValueError(f'must be a path below the project directory, without "..", not {text!r}')
@@ -244,7 +244,7 @@ def parse_inner_paths(value: Any) -> tuple[str, ...]:
 
 
 def parse_whole(value: Any) -> int:
-    """A whole number, also as a string that a variable filled."""
+    """Integer, also as a string from a variable."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
@@ -253,7 +253,7 @@ def parse_whole(value: Any) -> int:
 
 
 def parse_number(value: Any) -> float:
-    """A number, also as a string that a variable filled."""
+    """Number, also as a string from a variable."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d+)?", value.strip()):
@@ -262,7 +262,7 @@ def parse_number(value: Any) -> float:
 
 
 def parse_signal(value: Any) -> str:
-    """A signal's name without SIG: "TERM"."""
+    """Name of a signal without SIG: "TERM"."""
     number = signals.find_number(parse_text(value))
     if number is None:
         raise ValueError(f'must be the name of a signal such as "TERM", "INT" or "RTMIN+3", not {value!r}')
@@ -270,13 +270,13 @@ def parse_signal(value: Any) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse what could not be a host name or a directory."""
+    """Raise ValueError for an invalid host or directory name."""
     if not _NAME.fullmatch(name) or name == "localhost":
         raise ValueError(f"{name!r} can't be a name: {NAME_RULE}")
 
 
 def parse_named_paths(value: Any) -> dict[str, str]:
-    """Volumes: a name and where it is mounted."""
+    """Volumes: name → mount point."""
     table = parse_text_table(value)
     for name, target in table.items():
         check_name(name)
@@ -297,7 +297,7 @@ def _format_value(value: object) -> str:
 
 
 def parse_egress(value: Any) -> tuple[str, ...]:
-    """A list of host names: `pypi.org`; `*.debian.org` for everything below it; `pypi.org:443` for one port only."""
+    """Host names: `pypi.org`; `*.debian.org` for all subdomains; `pypi.org:443` for a single port."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"must be a list of host names, not {describe_type(value)}")
     entries = []
@@ -315,7 +315,7 @@ def parse_egress(value: Any) -> tuple[str, ...]:
 def build_annotations(
     parser: Callable[[Any], Any], schema: dict[str, Any]
 ) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
-    """The annotations of a value that `parser` makes from whatever `schema` allows."""
+    """Return the annotations of a value parsed by `parser` from input that matches `schema`."""
     return PlainValidator(parser), PlainSerializer(codec.dump, return_type=Any), WithJsonSchema(schema)
 
 

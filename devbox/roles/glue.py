@@ -16,14 +16,14 @@ from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Kind, Texts, build_annotations, describe_type, parse_text_table
 from devbox.roles.recipes import ServicePart
 
-BACKUP_SOURCE = "/volumes"  # where a backup finds the volumes, a directory each
+BACKUP_SOURCE = "/volumes"  # mount point of volumes in a backup, one directory each
 _PLACE = re.compile(r"(?P<host>(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*)?(?P<path>/[A-Za-z0-9._~%@+=:,/-]*)?")
 _TARGET = re.compile(r"(?P<container>[a-z0-9][a-z0-9_.-]*):(?P<port>[0-9]{1,5})")
 _LAST_PORT = 65535
 
 
 class GlueRoute(NamedTuple):
-    """Requests to `host` ("": any; "*.x": any below x) whose path is `path` or lies below it go to a container."""
+    """Route of requests to `host` ("": any; "*.x": subdomains of x) at or below `path` to a container."""
 
     place: str  # as in the file: "/", "/api", "mail.localhost", "api.localhost/v1"
     host: str
@@ -33,7 +33,7 @@ class GlueRoute(NamedTuple):
 
 
 def parse_routes(value: Any) -> tuple[GlueRoute, ...]:
-    """`[HOST][/PATH]` → "CONTAINER:PORT"; of several that fit a request the most special one counts."""
+    """`[HOST][/PATH]` → "CONTAINER:PORT"; the most specific matching route applies."""
     found = [_parse_route(place, target) for place, target in parse_text_table(value).items()]
     special = sorted(found, key=lambda route: (not route.host, route.host.startswith("*"), -len(route.path)))
     if len({(route.host, route.path) for route in special}) != len(special):
@@ -53,7 +53,7 @@ def _parse_route(place: str, target: str) -> GlueRoute:
 
 
 def parse_schedule(value: Any) -> str:
-    """Five cron fields (minute, hour, day of the month, month, day of the week), in UTC."""
+    """Five cron fields (minute, hour, day of month, month, day of week), in UTC."""
     from datetime import UTC, datetime
 
     from cronsim import CronSim, CronSimError
@@ -72,20 +72,20 @@ _ROUTES = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 class GlueTable(containers.StandingTable):
-    """Schema of `[glue.NAME]`: a proxy that stays, a job, a job that runs at its times."""
+    """Schema of `[glue.NAME]`. A long-running container, a job, or a scheduled job."""
 
     kind: Kind = "service"
-    """A `service` stays, a `job` must end with 0 before whoever needs it starts."""
+    """A `service` keeps running; a `job` must exit with 0 before its dependants start."""
     routes: Annotated[tuple[GlueRoute, ...], *build_annotations(parse_routes, _ROUTES)] = ()
-    """`[HOST][/PATH]` → `CONTAINER:PORT`, for a proxy such as the recipe haproxy; the containers are started before."""
+    """`[HOST][/PATH]` → `CONTAINER:PORT`, for a proxy such as the recipe haproxy; the containers start first."""
     schedule: Annotated[str | None, *build_annotations(parse_schedule, {"type": "string"})] = None
-    """Five cron fields, in UTC: its command runs at these times, each time in a fresh container, one at a time."""
+    """Five cron fields in UTC. Each run uses a fresh container; runs do not overlap."""
     backup: Texts = ()
-    """Volumes, or services whose volumes, it finds below `/volumes`, to read only."""
+    """Volumes, or services with volumes, mounted read-only below `/volumes`."""
 
     @property
     def reaches(self) -> tuple[str, ...]:
-        """Names of the containers it must find running; of `backup`, what may be one."""
+        """Names of the containers that must run first, including possible owners of `backup` volumes."""
         owners = (name if name in self.needs else name.partition(".")[0] for name in self.backup)
         return tuple(dict.fromkeys((*self.needs, *(route.container for route in self.routes), *owners)))
 
@@ -100,7 +100,7 @@ class GlueTable(containers.StandingTable):
 def expand(
     table: GlueTable, label: str, context: ExpansionContext, *, saved: Mapping[str, str] | None = None
 ) -> ContainerSpec:
-    """The container. `saved`: the volumes that `backup` means, by their names in the instance → who has each."""
+    """Return the container. `saved`: volumes of `backup`, by name in the instance → container that mounts it."""
     part = containers.expand_part(table, label, context, more=_build_template_values(table))
     _check_routes(table, label, context, part)
     kind = "scheduled" if table.schedule else table.kind
@@ -119,7 +119,7 @@ def expand(
 
 
 def _build_template_values(table: GlueTable) -> dict[str, object]:
-    """What the templates of a proxy's recipe are told beside its parameters."""
+    """Return the values for the templates of a proxy's recipe besides its parameters."""
     ports = dict.fromkeys(port.container for port in table.ports if port.protocol == "tcp")
     return {"routes": [route._asdict() for route in table.routes], "ports": list(ports)}
 

@@ -1,4 +1,4 @@
-"""The image of a table, whatever its role: its source, then packages, then commands."""
+"""Expansion of a table to an image, for all roles: source, packages, commands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from devbox.roles import recipes
 from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.parts import DockerfileTable, ImageParts, SourceTable
 
-# Kept between bakes and out of layers: where pip, npm, go and others put their downloads.
+# Kept between builds, outside of layers: download caches of pip, npm, go and others.
 COMMAND_CACHES = {"home-cache": "/root/.cache"}
 
-_OPEN = ImageConfig(workdir="", user="", stop_signal="")  # of an image that says itself how it runs
+_OPEN = ImageConfig(workdir="", user="", stop_signal="")  # for images with a config of their own
 
 
 def build_image(
@@ -34,7 +34,7 @@ def build_image(
     user: str | None = None,
     workdir: str | None = None,
 ) -> ImageSpec:
-    """The image of a table; `env`, `user` and `workdir` are added to its config."""
+    """Return the image of a table; `env`, `user` and `workdir` are added to its config."""
     spec = build_source_image(table, label, context, packages=table.packages)
     return finish_image(spec, run=table.run, env=env, user=user, workdir=workdir)
 
@@ -42,7 +42,7 @@ def build_image(
 def build_source_image(
     table: SourceTable, label: str, context: ExpansionContext, *, packages: tuple[str, ...] = ()
 ) -> ImageSpec:
-    """The image that a table begins with: its source, and packages."""
+    """Return a table's image before its commands: source and packages."""
     parent, steps, config = _build_source(table, label, context)
     if packages:
         steps = (*steps, Packages(names=tuple(dict.fromkeys(packages))))
@@ -57,7 +57,7 @@ def finish_image(
     user: str | None = None,
     workdir: str | None = None,
 ) -> ImageSpec:
-    """The image with commands that finish it, and `env`, `user` and `workdir` added to its config."""
+    """Add final commands to an image, and `env`, `user` and `workdir` to its config."""
     config = spec.config
     steps = (*spec.steps, Run(commands=run, env=dict(config.env), caches=COMMAND_CACHES)) if run else spec.steps
     config = dataclasses.replace(
@@ -70,7 +70,7 @@ def finish_image(
 
 
 def find_recipe_use(table: SourceTable, label: str, context: ExpansionContext) -> recipes.RecipeUse | None:
-    """How a table uses its recipe; None where its image comes from elsewhere."""
+    """Return the recipe use of a table; None without a recipe."""
     if table.recipe is None:
         return None
     where = context.where((*split_label(label), "with" if table.with_ else "recipe"))
@@ -78,7 +78,7 @@ def find_recipe_use(table: SourceTable, label: str, context: ExpansionContext) -
 
 
 def has_own_command(image: ImageSpec, context: ExpansionContext) -> bool:
-    """Whether an image comes as a whole from elsewhere, by way of bases or not: it says itself how it runs."""
+    """True if an image or one of its bases comes from elsewhere, with its own command."""
     while image.parent is not None and not _is_foreign(image):
         image = context.image(image.parent)
     return _is_foreign(image)
@@ -102,7 +102,7 @@ def _build_source(
         return parent.name, (), parent.config
     if table.image is not None:
         return None, (FromRegistry(reference=table.image),), _OPEN
-    return None, (FromTarball(path=table.tarball or ""),), _OPEN  # the one source that is left
+    return None, (FromTarball(path=table.tarball or ""),), _OPEN  # the only remaining source
 
 
 def _build_dockerfile(

@@ -1,4 +1,4 @@
-"""`[install.NAME]`: files out of an image onto the host."""
+"""`[install.NAME]`: files installed from an image on the host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from devbox.roles.parts import SourceTable
 
 
 def parse_installed(value: Any) -> dict[str, str]:
-    """Place on the host → path in the image."""
+    """Path on the host → path in the image."""
     files = parse_text_table(value)
     for target, source in files.items():
         if not target.startswith(("~/", "/")) or ".." in target.split("/"):
@@ -31,18 +31,18 @@ class InstallTable(SourceTable):
     """Schema of `[install.NAME]`."""
 
     files: Annotated[dict[str, str], *build_annotations(parse_installed, _FILES)]
-    """Place on the host → path in the image."""
+    """Path on the host → path in the image."""
     profiles: Texts = ()
-    """Only with one of these profiles."""
+    """Profiles that enable the installation."""
 
 
 def image(table: InstallTable, label: str, context: ExpansionContext) -> ImageSpec:
-    """The image that the files come out of."""
+    """Return the source image of the files."""
     return images.build_source_image(table, label, context)
 
 
 def expand(table: InstallTable, label: str, context: ExpansionContext, *, asleep: bool) -> Install:
-    """The files, and where they go. `asleep`: its profiles are off."""
+    """Return the files and their targets. `asleep`: all profiles are disabled."""
     return Install(
         name=label.partition(".")[2],
         image=label,

@@ -1,4 +1,4 @@
-"""Ports, health and needs: how a container is reached and what it waits for."""
+"""Ports, health checks and needs of containers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PORT_HELP = 'write 8000, "8080:80" or "127.0.0.1:8080:80/udp"'
 
 
 def parse_port(value: Any) -> Port:
-    """`8000` is a container port; "[ADDR:]HOST:CONTAINER[/udp]" fixes the host's side."""
+    """Parse a port: `8000` is a container port; "[ADDR:]HOST:CONTAINER[/udp]" fixes the host side."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"{describe_type(value)} is not a port; {_PORT_HELP}")
     match = _PORT.fullmatch(str(value).strip())
@@ -46,7 +46,7 @@ def parse_port(value: Any) -> Port:
 
 
 def parse_ports(value: Any) -> tuple[Port, ...]:
-    """A list of ports, each container port once per protocol and host side."""
+    """List of ports, without duplicates."""
     if not isinstance(value, list):
         raise ValueError(f"must be a list of ports such as [8000], not {describe_type(value)}")
     ports = tuple(parse_port(item) for item in value)
@@ -63,24 +63,24 @@ def _parse_address(text: str) -> str:
 
 
 class HealthTable(Model):
-    """`health`: exactly one of `http`, `tcp`, `command`, and how often to ask."""
+    """Health check: exactly one of `http`, `tcp` and `command`, with its timing."""
 
     http: Text | None = None
-    """A path that answers with a status below 400 when the container is ready."""
+    """Path that returns a status below 400 when the container is ready."""
     port: Whole | None = None
-    """The port asked for `http`; the container's first one when left out."""
+    """Port of `http` (default: the container's first port)."""
     tcp: Whole | None = None
-    """A port that accepts connections when the container is ready."""
+    """Port that accepts connections when the container is ready."""
     command: Command | None = None
-    """A command in the container that ends with 0 when it is ready."""
+    """Command in the container that exits with 0 when the container is ready."""
     interval: Duration = 10.0
-    """Time between two probes of a ready container."""
+    """Interval between probes of a ready container."""
     timeout: Duration = 5.0
-    """How long one probe may take."""
+    """Timeout of one probe."""
     retries: Whole = 3
-    """How many probes in a row must fail before it counts as unhealthy."""
+    """Number of consecutive failed probes that make the container unhealthy."""
     start_period: Duration = 60.0
-    """How long it may take to become ready."""
+    """Time allowed to become ready."""
 
     @model_validator(mode="after")
     def _check_probe(self) -> Self:
@@ -97,7 +97,7 @@ class HealthTable(Model):
         return self
 
     def to_health(self, *, default_port: int) -> Health:
-        """The model's probe; an http probe without a port asks the container's first one."""
+        """Return the health check; an http check without a port uses the container's first port."""
         return Health(
             command=self.command or (),
             http=self.http or "",
@@ -111,7 +111,7 @@ class HealthTable(Model):
 
 
 def parse_needs(value: Any) -> dict[str, dict[str, str]]:
-    """Container names, each with the exports it renames (none: all exports under their own names)."""
+    """Container names, each with the exports to rename (none: all exports under their own names)."""
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return {_parse_need(name): {} for name in value}
     if isinstance(value, dict) and all(isinstance(renames, dict) for renames in value.values()):

@@ -1,4 +1,4 @@
-"""The parts that tables of several roles share: where the image comes from, how the container runs."""
+"""Table parts shared by roles: image source and container settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ACTIONS = ("restart", "rebuild", "signal:NAME", "task:NAME")
 
 
 def parse_action(value: Any) -> str:
-    """What a watch does."""
+    """Action of a watch rule."""
     if isinstance(value, str):
         kind, _, name = value.partition(":")
         if value in ("restart", "rebuild") or (kind == "task" and name):
@@ -58,30 +58,30 @@ def parse_action(value: Any) -> str:
 
 
 class WatchTable(Model):
-    """`[[dev.watch]]`, `[[service.NAME.watch]]`: what happens when files change, while `devbox up --watch` stays."""
+    """`[[dev.watch]]`, `[[service.NAME.watch]]`: actions on file changes, during `devbox up --watch`."""
 
     paths: InnerPaths
     """Files and globs to watch."""
     ignore: InnerPaths = ()
-    """Of these, what does not count."""
+    """Exceptions to `paths`."""
     do: Annotated[str, *build_annotations(parse_action, {"type": "string"})] = "restart"
-    """`restart` (of dev's command alone, in dev), `rebuild` its image, `signal:NAME`, or run `task:NAME` in dev."""
+    """`restart` (in dev, only its command), `rebuild` (the image), `signal:NAME`, or `task:NAME` (run in dev)."""
 
 
 SOURCES = ("from", "recipe", "image", "dockerfile", "tarball")
 
 
 class DockerfileTable(Model):
-    """`dockerfile`: the path of a Dockerfile, or a table. It is built by buildah."""
+    """`dockerfile`: path of a Dockerfile, or a table. Built by buildah."""
 
     path: InnerPath
-    """The Dockerfile."""
+    """Path of the Dockerfile."""
     context: InnerPath = "."
-    """The directory it copies from, without what .dockerignore names there."""
+    """Build context, without files excluded by .dockerignore."""
     target: Text = ""
-    """The stage that is wanted; the last one when left out."""
+    """Build stage (default: the last one)."""
     args: TextTable = {}
-    """Values of its ARGs."""
+    """Values of build arguments (ARG)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,34 +97,33 @@ class SetupTable(Model):
     """`setup`: run in the started container when `inputs` changed."""
 
     run: Commands
-    """The commands, in order; the first that fails ends the setup."""
+    """Commands in order; the first failure ends the setup."""
     inputs: InnerPaths = ()
-    """Files and globs; the setup runs again when one of them changed."""
+    """Files and globs; a change reruns the setup."""
 
     def to_setup(self, where: str) -> Setup | None:
-        """The model's setup; None where there is nothing to run."""
+        """Return the setup; None without commands."""
         return Setup(commands=self.run, inputs=self.inputs, where=where) if self.run else None
 
 
 class SourceTable(Model):
-    """Where an image comes from: exactly one of `from`, `recipe`, `image`, `dockerfile`, `tarball`.
+    """Image source: exactly one of `from`, `recipe`, `image`, `dockerfile`, `tarball`.
 
-    A Dockerfile may have `from` beside it: that table's image is what its `FROM` of the same name means.
+    `dockerfile` may be combined with `from`: that image replaces the `FROM` of the same name.
     """
 
     from_: Text | None = Field(default=None, alias="from")
-    """Another table of this file, by name."""
+    """Name of another table of this file."""
     recipe: Text | None = None
-    """A recipe: one of devbox's, or `recipes/NAME.toml` of the project."""
+    """Recipe: shipped with devbox, or `recipes/NAME.toml` of the project."""
     with_: TextTable = Field(default={}, alias="with")
-    """Parameters of the recipe; `devbox recipe show NAME` lists them."""
+    """Parameters of the recipe, listed by `devbox recipe show NAME`."""
     image: Text | None = None
-    """An image of a registry, as in `postgres:17`; how it wants to be run counts where the table says nothing."""
+    """Image of a registry, such as `postgres:17`; its config provides defaults for the table."""
     dockerfile: DockerfileTable | None = None
-    """A Dockerfile of the project: its path, or a table; how its image wants to be run counts as with `image`."""
+    """Dockerfile of the project: a path or a table; the config of its image provides defaults, as with `image`."""
     tarball: InnerPath | None = None
-    """A file of the project: a tar of a root file system, plain or packed (gzip, zstd, xz), or an archive of an image
-    (OCI's, or of `docker save`), which runs as it says."""
+    """Tar of a root file system (plain, gzip, zstd, xz), or an image archive (OCI, `docker save`) with its config."""
 
     @field_validator("image")
     @classmethod
@@ -150,23 +149,23 @@ class SourceTable(Model):
 
 
 class ImageParts(SourceTable):
-    """An image of this file: a source, and what is added to it."""
+    """An image of this file: a source, packages and commands."""
 
     packages: Packages = ()
-    """Packages of the distribution, without what they merely recommend."""
+    """Distribution packages, without recommended ones."""
     run: Commands = ()
-    """Commands that finish the image, as root, after the packages."""
+    """Commands run as root after the packages are installed."""
 
 
 class LimitsTable(Model):
-    """`limits`: what a container may use at most."""
+    """`limits`: resource limits of a container."""
 
     memory: Size | None = None
-    """Memory, and as much swap again where the kernel counts that."""
+    """Memory, and the same amount of swap if the kernel accounts for swap."""
     cpus: Number | None = None
-    """Processors' worth of time."""
+    """CPU time, in processors."""
     pids: Whole | None = None
-    """Processes and threads."""
+    """Number of processes and threads."""
 
     @model_validator(mode="after")
     def _check_positive(self) -> Self:
@@ -177,23 +176,23 @@ class LimitsTable(Model):
         return self
 
     def to_limits(self) -> Limits:
-        """The model's limits."""
+        """Return the limits."""
         return Limits(memory=self.memory, cpus=self.cpus, pids=self.pids)
 
 
 class IsolationTable(Model):
-    """`isolation`: a preset by name, or a table."""
+    """`isolation`: name of a preset, or a table."""
 
     preset: Literal["integrated", "isolated"] = "integrated"
-    """`integrated`: with this machine's proxy and CA settings (services never get them); `isolated`: closed."""
+    """`integrated`: with the host's proxy and CA settings, except for services; `isolated`: restricted."""
     network: Literal["project", "none"] | None = None
-    """`project`: the instance's containers and the internet (integrated); `none`: loopback only (isolated)."""
+    """`project`: instance network and internet (default); `none`: loopback only (default if isolated)."""
     capabilities: Capabilities = ()
-    """Linux capabilities beside Docker's fourteen (isolated: none); `-NAME` takes one away, `-ALL` those not named."""
+    """Capabilities in addition to Docker's fourteen (isolated: none); `-NAME` drops one, `-ALL` all not listed."""
     egress: Egress | None = None
-    """Host names within reach: `pypi.org`, `*.debian.org`, `pypi.org:443`; `[]`: none; left out: every one."""
+    """Allowed host names: `pypi.org`, `*.debian.org`, `pypi.org:443`; `[]`: none (default: all)."""
     read_only: bool | None = None
-    """The container's own files can't be changed; volumes and mounts can. True when isolated."""
+    """Mount the root file system read-only, except for volumes and mounts (default if isolated)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -211,7 +210,7 @@ class IsolationTable(Model):
         return self
 
     def to_isolation(self) -> Isolation:
-        """The model's isolation."""
+        """Return the isolation."""
         closed = self.preset == "isolated"
         return Isolation(
             preset=self.preset,
@@ -223,49 +222,49 @@ class IsolationTable(Model):
 
 
 class MountTable(Model):
-    """An item of `mounts`: a file or directory of the project, seen in the container."""
+    """Item of `mounts`: a file or directory of the project, mounted in the container."""
 
     source: InnerPath
-    """The file or directory of the project."""
+    """File or directory of the project."""
     target: Path
-    """Where it is seen in the container."""
+    """Mount point in the container."""
     read_only: bool = True
-    """Whether it can only be read there."""
+    """Mount read-only."""
 
 
 class RunParts(Model):
-    """How a container runs, whatever its role."""
+    """Container settings of all roles."""
 
     command: Command | None = None
-    """What runs; the recipe's command when left out."""
+    """Command (default: the recipe's)."""
     needs: Needs = {}
-    """Containers that must be ready before this one starts; what they export arrives as variables."""
+    """Containers that must be ready first; their exports become environment variables."""
     env: Environment = {}
-    """Variables; they win over `env_files`, which win over exports."""
+    """Environment variables; they override `env_files`, which override exports."""
     env_files: InnerPaths = ()
-    """Files of NAME=value below the project directory."""
+    """Files with NAME=value lines, below the project directory."""
     secrets: Secrets = {}
-    """Variables whose values are fetched when the container starts, and kept nowhere else."""
+    """Environment variables fetched at container start and stored nowhere else."""
     volumes: NamedPaths = {}
-    """Named volumes of the instance and where they are mounted; containers share them by name."""
+    """Named volumes of the instance and their mount points; containers share volumes by name."""
     mounts: tuple[MountTable, ...] = ()
-    """Files and directories of the project, seen in the container."""
+    """Files and directories of the project mounted in the container."""
     tmpfs: tuple[Path, ...] = ()
-    """Directories in memory, empty at each start."""
+    """In-memory directories, empty at each start."""
     user: User | None = None
-    """The user in the container; root there is the owner of the project directory outside."""
+    """User in the container; root is the owner of the project directory on the host."""
     workdir: Path | None = None
-    """The directory the command starts in."""
+    """Working directory of the command."""
     limits: LimitsTable = Field(default_factory=LimitsTable)
-    """What the container may use at most."""
+    """Resource limits of the container."""
     isolation: IsolationTable = Field(default_factory=IsolationTable)
-    """How far it is kept from this machine: a preset's name, or a table."""
+    """Isolation from the host: name of a preset, or a table."""
     profiles: Texts = ()
-    """With profiles, it starts only when `DEVBOX_PROFILES` names one of them, or when somebody needs it."""
+    """Start only if `DEVBOX_PROFILES` contains one of these profiles, or as a need of another container."""
 
     @property
     def reaches(self) -> tuple[str, ...]:
-        """Names of the containers it must find running."""
+        """Names of the containers that must run first."""
         return tuple(self.needs)
 
 
@@ -278,24 +277,24 @@ def _allow_false(schema: dict[str, Any]) -> None:
 
 
 class LongRunningParts(RunParts):
-    """A container that stays: ports, health, restart, stop. `health = false` asks for no probe at all."""
+    """Settings of long-running containers: ports, health, restart, stop. `health = false` disables the probe."""
 
     ports: Ports = ()
-    """Ports reachable from this machine."""
+    """Ports published on the host."""
     health: Annotated[HealthTable | None, BeforeValidator(_convert_false)] = Field(
         default=None, json_schema_extra=_allow_false
     )
-    """How devbox knows that it is ready; `false`: no probe at all."""
+    """Readiness probe; `false`: none."""
     restart: Restart = "on-failure"
-    """What happens when it ends by itself."""
+    """Restart policy after an exit."""
     stop_signal: Signal | None = None
-    """What asks it to end; the recipe's signal when left out."""
+    """Signal that stops the container (default: the recipe's)."""
     stop_timeout: Duration | None = None
-    """How long it has to end before it is killed."""
+    """Time between the stop signal and SIGKILL."""
     watch: tuple[WatchTable, ...] = ()
-    """What happens when files change, while `devbox up --watch` stays."""
+    """Actions on file changes, during `devbox up --watch`."""
 
     @property
     def is_health_off(self) -> bool:
-        """Whether the file says `health = false`."""
+        """True for `health = false`."""
         return self.health is None and "health" in self.model_fields_set

@@ -1,7 +1,7 @@
-"""Recipes: reusable definitions of an image, and of the service or tool in it, with parameters.
+"""Recipes: parameterized definitions of an image, with a service or tool.
 
-A recipe is TOML. Its head (parameters, variants) is validated as read; the rest is rendered with the parameters of one
-use and validated then, so that a template may stand wherever a value may.
+A recipe is TOML. Its header (parameters, variants) is validated when read; the rest is rendered with the parameters of
+a use and then validated, so that any value may be a template.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from devbox.roles.fields import (
 from devbox.roles.network import HealthTable
 from devbox.roles.parts import MountTable
 
-# What the templates of a service may ask for, where a table has nothing of the kind.
+# Template values of tables without routes or ports.
 _UNTOLD: Mapping[str, object] = {"routes": (), "ports": ()}
 
-# Components of each distribution's archive that a base is made from.
+# Components of each distribution's archive used for base systems.
 COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 
 
 class Parameter(Model):
-    """`[parameters.NAME]`: what a use may set with `with`."""
+    """`[parameters.NAME]`: a parameter, set by `with`."""
 
     description: Text
     default: Text | None = None
@@ -52,14 +52,14 @@ class Parameter(Model):
 
 
 class RecipeVariants(Model):
-    """More values for the templates, chosen by the value of the parameter `by`."""
+    """Additional template values, selected by the value of parameter `by`."""
 
     by: Text
     values: dict[str, TextTable]
 
 
 class BootstrapStep(Model):
-    """A minimal system of a distribution. Recipes of one suite make the same step, and so share its layer."""
+    """A minimal system of a distribution. Recipes with equal steps share the layer."""
 
     op: Literal["bootstrap"]
     distribution: Literal["debian", "ubuntu"]
@@ -67,7 +67,7 @@ class BootstrapStep(Model):
     packages: Texts = ()
 
     def to_step(self) -> Bootstrap:
-        """The model's step."""
+        """Return the build step."""
         components = COMPONENTS[self.distribution]
         return Bootstrap(
             distribution=self.distribution, suite=self.suite, components=components, packages=self.packages
@@ -75,14 +75,14 @@ class BootstrapStep(Model):
 
 
 class PackagesStep(Model):
-    """Packages of the distribution. What is left empty in `purge` is not meant."""
+    """Packages of the distribution. Empty items of `purge` are ignored."""
 
     op: Literal["packages"]
     names: Texts
     purge: Texts = ()
 
     def to_step(self) -> Packages:
-        """The model's step."""
+        """Return the build step."""
         return Packages(names=self.names, purge=tuple(path for path in self.purge if path))
 
 
@@ -94,7 +94,7 @@ class RunStep(Model):
     env: Environment = {}
 
     def to_step(self) -> Run:
-        """The model's step."""
+        """Return the build step."""
         return Run(commands=self.commands, env=self.env)
 
 
@@ -106,7 +106,7 @@ class FilesStep(Model):
     modes: dict[str, Whole] = {}
 
     def to_step(self) -> Files:
-        """The model's step."""
+        """Return the build step."""
         return Files(contents=self.contents, modes=self.modes)
 
 
@@ -115,7 +115,7 @@ RecipeStep = Annotated[BootstrapStep | PackagesStep | RunStep | FilesStep, Field
 
 
 class ConfigPart(Model):
-    """`[config]`: the image's run-time configuration."""
+    """`[config]`: runtime configuration of the image."""
 
     env: Environment = {}
     workdir: Path = "/"
@@ -125,14 +125,14 @@ class ConfigPart(Model):
 
 
 class ImagePart(Model):
-    """What of a recipe makes the image."""
+    """Image part of a recipe."""
 
     steps: tuple[RecipeStep, ...] = Field(min_length=1)
     config: ConfigPart = Field(default_factory=ConfigPart)
 
 
 def _drop_empty(value: Any) -> Any:
-    """Mounts whose source a parameter leaves empty are not meant."""
+    """Drop mounts with an empty source, set by a parameter."""
     if not isinstance(value, list):
         return value
     return [item for item in value if not (isinstance(item, dict) and item.get("source") == "")]
@@ -142,19 +142,19 @@ Mounts = Annotated[tuple[MountTable, ...], BeforeValidator(_drop_empty)]
 
 
 class MountsPart(Model):
-    """What of a recipe's service says which files of the project it works on."""
+    """Project mounts of a recipe's service."""
 
     mounts: Mounts = ()
 
 
 class ServicePart(MountsPart):
-    """`[service]`: how the image runs as a service, and what it gives to whoever needs it."""
+    """`[service]`: settings of the image as a service, and its exports."""
 
     command: Command
     port: Whole
     volumes: NamedPaths = {}
     credentials: Texts = ()
-    routes: bool = False  # a proxy: its templates are told the `routes` and `ports` of its table
+    routes: bool = False  # a proxy: its templates get the `routes` and `ports` of the table
     env: Environment = {}
     exports: Environment = {}
     health: HealthTable | None = None
@@ -163,13 +163,13 @@ class ServicePart(MountsPart):
 
 
 class ToolPart(Model):
-    """`[tool]`: what the image runs as a tool."""
+    """`[tool]`: command of the image as a tool."""
 
     command: Command
 
 
 class Recipe(Model):
-    """A recipe as read. `steps`, `config`, `service` and `tool` hold templates still."""
+    """A recipe as read. `steps`, `config`, `service` and `tool` are unrendered templates."""
 
     description: Text
     parameters: dict[str, Parameter] = {}
@@ -181,13 +181,13 @@ class Recipe(Model):
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """Names of the credentials that devbox generates for a service of this recipe."""
+        """Names of the credentials generated for a service of this recipe."""
         return tuple((self.service or {}).get("credentials", ()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeUse:
-    """One use of a recipe: its name, the recipe, the checked parameters with the variant's values, and its place."""
+    """A use of a recipe: name, recipe, checked parameters with the variant's values, and location."""
 
     name: str
     recipe: Recipe
@@ -195,7 +195,7 @@ class RecipeUse:
     where: str
 
     def render_image(self) -> tuple[tuple[BakeStep, ...], ImageConfig]:
-        """The image's steps and config."""
+        """Return the image's steps and config."""
         raw = {"steps": list(self.recipe.steps), "config": self.recipe.config}
         part = self._render_part(ImagePart, raw, self.values)
         config = ImageConfig(**part.config.model_dump())
@@ -204,7 +204,7 @@ class RecipeUse:
     def render_service(
         self, *, host: str, credentials: Mapping[str, str], more: Mapping[str, object] | None = None
     ) -> ServicePart | None:
-        """How it runs as the service `host`, `more` known to its templates; None for a recipe that is no service."""
+        """Render the service `host` with the values `more`; None for a recipe without a service."""
         if self.recipe.service is None:
             return None
         port = self._render_text(str(self.recipe.service.get("port", "")), self.values)
@@ -212,12 +212,12 @@ class RecipeUse:
         return self._render_part(ServicePart, self.recipe.service, values)
 
     def render_mounts(self) -> tuple[MountTable, ...]:
-        """The files and directories of the project that its service has."""
+        """Return the project files and directories mounted by the service."""
         raw = {"mounts": (self.recipe.service or {}).get("mounts", [])}
         return self._render_part(MountsPart, raw, self.values).mounts
 
     def render_tool(self) -> ToolPart | None:
-        """What it runs as a tool; None for a recipe that is no tool."""
+        """Render the tool; None for a recipe without a tool."""
         return self._render_part(ToolPart, self.recipe.tool, self.values) if self.recipe.tool is not None else None
 
     def _render_part(self, model: type[PartT], raw: dict[str, Any], values: Mapping[str, object]) -> PartT:
@@ -241,7 +241,7 @@ class RecipeUse:
 
 
 def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> RecipeUse:
-    """A use of `recipe` with the parameters `given`; a wrong one is an EnvFileError at `where`."""
+    """Return a use of `recipe` with the parameters `given`; an invalid one raises EnvFileError at `where`."""
     for key, value in given.items():
         _check_parameter(name, recipe, key, value, where)
     values = {key: parameter.default for key, parameter in recipe.parameters.items() if parameter.default is not None}
@@ -253,7 +253,7 @@ def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> R
 
 
 def sample(name: str, recipe: Recipe, *, where: str) -> RecipeUse:
-    """A use of `recipe` to show it by: defaults, and for a parameter without one its first choice or its own name."""
+    """Return a sample use of `recipe`: defaults, else the first choice or the parameter's name."""
     values = {
         key: parameter.default if parameter.default is not None else (*parameter.choices, f"<{key}>")[0]
         for key, parameter in recipe.parameters.items()
@@ -262,7 +262,7 @@ def sample(name: str, recipe: Recipe, *, where: str) -> RecipeUse:
 
 
 def _add_variant(recipe: Recipe, values: dict[str, str]) -> dict[str, str]:
-    """The parameters, and what the variant that they choose brings."""
+    """Add the values of the selected variant to the parameters."""
     if recipe.variants is None:
         return values
     return {**recipe.variants.values.get(values[recipe.variants.by], {}), **values}

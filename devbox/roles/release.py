@@ -1,4 +1,4 @@
-"""`[image]` and `[image.process.NAME]`: the release image and what it runs."""
+"""`[image]` and `[image.process.NAME]`: the release image and its processes."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from devbox.roles.network import HealthTable, Needs, Ports
 from devbox.roles.parts import LimitsTable, SourceTable
 
 LABEL = "image"
-_MAIN = "web"  # the process that the image starts by itself, where there are several
+_MAIN = "web"  # default process of an image with several services
 
 
 def parse_copies(value: Any) -> dict[str, str]:
-    """Path among the output → place in the image. A place that ends with "/" is a directory for a file."""
+    """Path in the build output → path in the image. A target that ends with "/" is a directory."""
     table = parse_text_table(value)
     for source, target in table.items():
         try:
@@ -51,58 +51,58 @@ def parse_copies(value: Any) -> dict[str, str]:
 
 
 class ProcessTable(Model):
-    """`[image.process.NAME]`: a job runs to its end before the services start."""
+    """`[image.process.NAME]`: a process of the release; jobs complete before the services start."""
 
     kind: Kind = "service"
-    """A `service` stays; a `job` runs to its end before the services start."""
+    """A `service` keeps running; a `job` completes before the services start."""
     command: Command
-    """What runs."""
+    """Command of the process."""
     ports: Ports = ()
-    """Ports it serves."""
+    """Served ports."""
     health: HealthTable | None = None
-    """How a stage knows that it is ready."""
+    """Readiness probe in stages."""
     env: Environment = {}
-    """Variables."""
+    """Environment variables."""
     secrets: Secrets = {}
-    """Variables fetched when it starts."""
+    """Environment variables fetched at process start."""
     limits: LimitsTable = Field(default_factory=LimitsTable)
-    """What it may use at most."""
+    """Resource limits."""
     stop_signal: Signal = "TERM"
-    """What asks it to end."""
+    """Stop signal."""
     stop_timeout: Duration = 10.0
-    """How long it has to end before it is killed."""
+    """Time between the stop signal and SIGKILL."""
     replicas: Annotated[Whole, Field(ge=0)] = 1
-    """How many of it a stage runs."""
+    """Number of replicas in a stage."""
 
 
 _COPIES = {"type": "object", "additionalProperties": {"type": "string", "pattern": "^/"}}
 
 
 class ImageTable(SourceTable):
-    """Schema of `[image]`. `copy` maps what `[build]` put out to places in the image."""
+    """Schema of `[image]`. `copy` maps outputs of `[build]` to paths in the image."""
 
     packages: Packages = ()
-    """Packages of the distribution."""
+    """Distribution packages."""
     copy_: Annotated[dict[str, str], *build_annotations(parse_copies, _COPIES)] = Field(default={}, alias="copy")
-    """What `[build]` put out → where in the image."""
+    """Path in the output of `[build]` → path in the image."""
     run: Commands = ()
-    """Commands that finish the image."""
+    """Commands run as the last step of the image."""
     needs: Needs = {}
-    """Services that the release needs wherever it runs."""
+    """Services required by the release in every stage."""
     env: Environment = {}
-    """Variables, part of the image."""
+    """Environment variables of the image."""
     user: User | None = None
-    """The user its processes run as."""
+    """User of the processes."""
     workdir: Path | None = None
-    """The directory they start in."""
+    """Working directory of the processes."""
     labels: TextTable = {}
-    """Labels of the image."""
+    """Image labels."""
     process: dict[str, ProcessTable] = {}
-    """What the release runs."""
+    """Processes of the release."""
 
 
 def image(table: ImageTable, context: ExpansionContext) -> ImageSpec:
-    """The release image: its source and packages, what the build put out, the commands that finish it."""
+    """Return the release image: source and packages, copied build output, final commands."""
     spec = images.build_source_image(table, LABEL, context, packages=table.packages)
     if table.copy_:
         spec = dataclasses.replace(spec, steps=(*spec.steps, Copy(paths=table.copy_)))
@@ -111,7 +111,7 @@ def image(table: ImageTable, context: ExpansionContext) -> ImageSpec:
 
 
 def build_config(table: ImageTable) -> ReleaseConfig:
-    """What a stage needs to run the image."""
+    """Return the configuration for running the image in stages."""
     return ReleaseConfig(
         processes={name: _build_process(process) for name, process in table.process.items()},
         needs={name: dict(renames) for name, renames in table.needs.items()},
@@ -135,7 +135,7 @@ def _build_process(table: ProcessTable) -> Process:
 
 
 def _build_image_config(below: ImageConfig, table: ImageTable) -> ImageConfig:
-    """How the image runs by itself: as its only service, or the one called web."""
+    """Return the default command of the image: its only service, or the one named web."""
     exposed = [f"{port.container}/{port.protocol}" for each in table.process.values() for port in each.ports]
     made = dataclasses.replace(
         below, labels={**below.labels, **table.labels}, exposed=tuple(sorted({*below.exposed, *exposed}))

@@ -1,4 +1,4 @@
-"""`[service.NAME]`: something dev and the tests lean on, in a box: a database, a queue, a job that prepares them."""
+"""`[service.NAME]`: a service for dev and tests: a database, a queue, or a preparing job."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from devbox.roles.fields import Environment, Kind
 
 
 class ServiceTable(containers.StandingTable):
-    """Schema of `[service.NAME]`. A job must end with 0 before whoever needs it starts."""
+    """Schema of `[service.NAME]`. A job must exit with 0 before its dependants start."""
 
     kind: Kind = "service"
-    """A `service` must become ready, a `job` must end with 0, before whoever needs it starts."""
+    """A `service` must be ready, a `job` must exit with 0, before its dependants start."""
     exports: Environment = {}
-    """Variables for whoever needs it, beside the recipe's."""
+    """Environment variables for dependants, in addition to the recipe's."""
     data: Literal["project", "branch"] = "project"
-    """`branch`: each git branch has volumes of its own, which begin as those of the branch it came from."""
+    """`branch`: separate volumes per git branch, initially copied from the branch's origin."""
 
 
 def exports(table: ServiceTable, label: str, context: ExpansionContext) -> dict[str, str]:
-    """The variables the service gives to whoever needs it."""
+    """Return the exports of the service."""
     part = containers.expand_part(table, label, context)
     return {**(part.exports if part else {}), **table.exports}
 
 
 def expand(table: ServiceTable, label: str, context: ExpansionContext) -> ContainerSpec:
-    """The service's container."""
+    """Return the container of the service."""
     return containers.expand(table, label, context, by=containers.expand_part(table, label, context), kind=table.kind)

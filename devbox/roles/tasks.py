@@ -1,4 +1,4 @@
-"""`[tasks]`: named commands that run in dev."""
+"""`[tasks]`: named commands run in dev."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class TaskTable(Model):
     """A task: a command, or a table."""
 
     run: Commands
-    """The command or commands; the first that fails ends the task."""
+    """Command or commands; the first failure ends the task."""
     needs: Texts = ()
-    """Tasks that run first, side by side where they do not need each other."""
+    """Tasks to run first, in parallel where independent."""
     inputs: InnerPaths = ()
-    """Files and globs: with them, it runs only when one changed since its last success."""
+    """Files and globs; if set, the task runs only when one has changed since its last success."""
     outputs: InnerPaths = ()
-    """Files and globs it makes: where one is missing, it runs all the same."""
+    """Files and globs created by the task; a missing one forces a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -37,5 +37,5 @@ class TaskTable(Model):
 
 
 def expand(table: TaskTable, name: str) -> Task:
-    """The task."""
+    """Return the task."""
     return Task(name=name, commands=table.run, needs=table.needs, inputs=table.inputs, outputs=table.outputs)

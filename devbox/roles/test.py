@@ -1,4 +1,4 @@
-"""`[test]` and `[test.matrix]`: the project's tests, in every environment they must pass in."""
+"""`[test]` and `[test.matrix]`: tests in all cells of a matrix."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from devbox.roles.fields import (
 from devbox.roles.parts import ImageParts, RunParts, SetupTable
 
 LABEL = "test"
-# It stands, so that the command can be tried again, and a person can look where it failed.
+# Idle process: the command can be retried, and a failure inspected.
 _STANDING = ("sleep", "infinity")
 
 
 def parse_axis(value: Any) -> tuple[str, ...]:
-    """The values of an axis."""
+    """Values of an axis."""
     if not isinstance(value, list) or not value:
         raise ValueError(f"must be a list of values, not {describe_type(value) if value != [] else 'an empty one'}")
     return tuple(parse_text(item) for item in value)
@@ -55,18 +55,18 @@ Cells = Annotated[tuple[dict[str, str], ...], *build_annotations(parse_cells, _C
 
 
 class MatrixTable(Model):
-    """Schema of `[test.matrix]`. Every other key is an axis: a list of values of the variable of its name.
+    """Schema of `[test.matrix]`. Every other key is an axis: a list of values of the variable with its name.
 
-    Where `[vars]` does not say what the variable is elsewhere, it is the first of them.
+    Outside of cells, the variable has the value of `[vars]`, by default the first of the list.
     """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Axis] = Field(init=False)
 
     include: Cells = ()
-    """Cells beside the product of the axes; where its axis values fit some of those, they get its other variables."""
+    """Additional cells; if the axis values match existing cells, adds the other variables to these instead."""
     exclude: Cells = ()
-    """Cells of the product that are left out."""
+    """Cells removed from the product."""
     allow_failure: Cells = ()
     """Cells whose failure does not fail the run."""
 
@@ -95,17 +95,17 @@ class MatrixTable(Model):
         return self
 
     def to_matrix(self) -> Matrix:
-        """The model's matrix."""
+        """Return the matrix."""
         return Matrix(axes=self.axes, include=self.include, exclude=self.exclude, allow_failure=self.allow_failure)
 
 
 class ReadyTable(Model):
-    """`services_ready_from`: a command, or a table of commands and what their outcome depends on."""
+    """`services_ready_from`: a command, or a table of commands and inputs."""
 
     run: Commands
-    """What makes the started services ready, such as a migration; run in a container of the tests."""
+    """Commands that prepare the started services, such as a migration; run in the container of the tests."""
     inputs: InnerPaths = ()
-    """Files it depends on; all that the tests depend on when left out."""
+    """Input files (default: those of the tests)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -118,39 +118,39 @@ class ReadyTable(Model):
 
 
 class TestTable(ImageParts, RunParts):
-    """Schema of `[test]`. Each cell of the matrix runs the command in a container of its own.
+    """Schema of `[test]`. Each cell of the matrix runs the command in its own container.
 
-    It sees the project as it is, and what it changes there is its own; so are its services.
+    Its changes to the project are private to the cell, and so are its services.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # not a pytest test class
 
     setup: SetupTable | None = None
-    """What makes a new container of a cell ready for the command; that of dev, with `from = "dev"`."""
+    """Setup of a cell's new container (default with `from = "dev"`: dev's setup)."""
     junit: InnerPaths = ()
-    """Reports the command writes; globs."""
+    """Globs of JUnit reports written by the command."""
     coverage: InnerPaths = ()
-    """Coverage files the command writes, which are collected; globs."""
+    """Globs of coverage files to collect."""
     inputs: InnerPaths = ()
-    """Files the result depends on: a green cell waits for a change of one; left out: all that git does not ignore."""
+    """Input files; a passed cell reruns only after a change (default: all files not ignored by git)."""
     services_ready_from: ReadyTable | None = None
-    """What makes started services ready, as a migration does: it runs once, cells begin with a copy of the data."""
+    """Preparation of services, such as a migration; it runs once, and each cell starts from a copy of the data."""
     timeout: Duration | None = None
-    """How long a cell may take."""
+    """Time limit of a cell."""
     retries: Whole = 0
-    """How often a red cell is tried again; green then is `flaky`."""
+    """Number of retries of a failed cell; a later success is `flaky`."""
     fail_fast: bool = False
-    """After the first failure no further cell begins."""
+    """Start no further cells after a failure."""
     release: Literal["inside", "client"] = "inside"
-    """Against a release: `inside` its image, or as a `client` of its processes."""
+    """Test of a release: `inside` its image, or as a `client` of its processes."""
     release_env: Environment = {}
-    """Variables against a release, beside `env`: where `inside` finds what the tests bring, below /run/devbox/tests."""
+    """Additional variables for tests of a release; `inside` has the tests' image at /run/devbox/tests."""
     matrix: MatrixTable | None = None
-    """The environments."""
+    """Test matrix."""
 
 
 def expand(table: TestTable, context: ExpansionContext, *, setup: Setup | None) -> Tests:
-    """The tests: their container, what runs in it, and the cells. `setup`: of the image's table, if it has one."""
+    """Return the tests: container, command and cells. `setup`: of the image's table, if any."""
     if not table.command:
         raise EnvFileError(
             "[test] has no command, so there is nothing to run",
@@ -195,7 +195,7 @@ def expand(table: TestTable, context: ExpansionContext, *, setup: Setup | None) 
 
 
 def _build_mounts(table: TestTable, context: ExpansionContext) -> tuple[Mount, ...]:
-    """The project and the caches of downloads, of which a cell sees what there is; and what the table mounts."""
+    """Return the project and the download caches as private copies, and the table's own mounts."""
     caches = images.COMMAND_CACHES.items()
     shared = [
         Mount(kind="workspace", source=context.root, target=context.workspace, private=True),

@@ -1,4 +1,4 @@
-"""`[tool.NAME]`: a program with its own image over the same workspace and network, started on use and kept warm."""
+"""`[tool.NAME]`: a program with its own image, workspace and network, started on demand and kept warm."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SHIM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 class ToolTable(ImageParts, RunParts):
-    """Schema of `[tool.NAME]`. `shims` are the commands it puts on PATH."""
+    """Schema of `[tool.NAME]`. `shims` are its commands on PATH."""
 
     shims: Texts = ()
-    """Commands it puts on PATH (`devbox tool --shims` says where); its program's name, or its own, when left out."""
+    """Commands on PATH (directory: `devbox tool --shims`; default: name of its program, or of the tool)."""
 
     @field_validator("shims")
     @classmethod
@@ -35,7 +35,7 @@ class ToolTable(ImageParts, RunParts):
 
 
 def expand(table: ToolTable, label: str, context: ExpansionContext) -> ContainerSpec:
-    """The tool's container: it sleeps until it is called, in the workspace as dev has it."""
+    """Return the tool's idle container, with dev's workspace."""
     config = context.image(label).config
     return ContainerSpec(
         name=context.names[label],
@@ -60,7 +60,7 @@ def expand(table: ToolTable, label: str, context: ExpansionContext) -> Container
 
 
 def build_program(table: ToolTable, label: str, context: ExpansionContext) -> Tool:
-    """What is run in it."""
+    """Return the program of the tool."""
     name = label.partition(".")[2]
     argv = _choose_command(table, label, context)
     return Tool(
@@ -72,7 +72,7 @@ def build_program(table: ToolTable, label: str, context: ExpansionContext) -> To
 
 
 def _choose_command(table: ToolTable, label: str, context: ExpansionContext) -> tuple[str, ...]:
-    """What the tool runs; () where its image, which is one of a registry, says so."""
+    """Return the tool's command; () for the default command of a foreign image."""
     if table.command:
         return table.command
     use = find_recipe_use(table, label, context)
@@ -89,14 +89,14 @@ def _choose_command(table: ToolTable, label: str, context: ExpansionContext) -> 
 
 
 def _append_arguments(argv: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """A shell's text gets the arguments of a call at its end; a list as its last words anyway."""
+    """Append the call's arguments to shell text; a list needs no change."""
     if argv[:2] != _SHELL:
         return argv
     return (*_SHELL, f'{argv[2].rstrip()} "$@"', name)
 
 
 def _find_shim(argv: tuple[str, ...], name: str) -> str:
-    """The name of its program where it runs just that; else the tool's own: `python` is not to mean `python -m x`."""
+    """Return the program's name, or the tool's name if it has arguments: `python` must not run `python -m x`."""
     if argv[:2] == _SHELL:
         argv = tuple(argv[2].split())
     found = argv[0].rpartition("/")[2] if len(argv) == 1 else name

@@ -185,7 +185,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Registry]:
 @LENGTHS
 def test_issue9_c17_registries(seconds: float, served: _Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
-    for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "MOST_WAITED"):  # nothing gets better by waiting here
+    for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "MAX_RETRY_AFTER"):  # nothing gets better by waiting here
         monkeypatch.setattr(retry, name, 0.0)
     monkeypatch.setattr(connection.RETRIES, "backoff_max", 0.0)
 

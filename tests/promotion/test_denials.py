@@ -450,7 +450,7 @@ def _predicates(signed: Signed, release: Release, stage: str) -> list[dict[str, 
     return [said.predicate for _, said in _promotions(signed, release) if said.predicate["to"] == stage]
 
 
-def _promotions(signed: Signed, release: Release) -> list[tuple[verify.AttachmentFinding, statements.Said]]:
+def _promotions(signed: Signed, release: Release) -> list[tuple[verify.AttachmentFinding, statements.Statement]]:
     oci = attachments.open_store(signed.shop.opened.paths)
     known = {signer.public.fingerprint: signer.public for signer in signed.people.values()}
     return list(verify.list_signed(verify.list_findings(release.image, oci, known), statements.PROMOTION))

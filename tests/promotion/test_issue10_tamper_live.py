@@ -32,7 +32,7 @@ _EARLIER = """\
 from devbox.host.paths import Paths
 from devbox.deploy import stage_containers
 Paths.router = lambda paths, instance: f"{paths.project(instance)}/router"
-stage_containers.router.__kwdefaults__["mount"] = "scratch"
+stage_containers.build_router.__kwdefaults__["mount"] = "scratch"
 """
 
 

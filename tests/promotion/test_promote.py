@@ -300,11 +300,11 @@ def test_issue10_2_a_cache_of_the_file_without_gates_opens_none(shop):
 def test_requests_that_nobody_answered_meanwhile_are_recorded(shop):
     one, two = shop.release(1), shop.release(2)
     assert shop.promote("test", one).entry.body["lost_requests"] == 0, "there was no router before"
-    shop.abort("test", 3)
-    shop.point = lambda name: shop.abort("test", 2) if name == "deploying" else None
+    shop.lose("test", 3)
+    shop.point = lambda name: shop.lose("test", 2) if name == "deploying" else None
     assert shop.promote("test", two).entry.body["lost_requests"] == 2
     assert shop.entries("test")[-2].body["lost_requests"] == 2
-    shop.point = lambda name: shop.abort("test", 1, router="another") if name == "deploying" else None
+    shop.point = lambda name: shop.lose("test", 1, router="another") if name == "deploying" else None
     assert shop.rollback("test").entry.body["lost_requests"] is None, "another router counted before"
 
 
@@ -381,7 +381,7 @@ def test_a_rollback_killed_anywhere_is_gone_on_with(shop, point, count):
     for made in (one, two, three):
         shop.promote("test", made)
     _killed(shop, lambda: shop.rollback("test"), point, count)
-    done = shop.history().under_way("test") is None and shop.history().find_current("test").release == two.id
+    done = shop.history().find_pending("test") is None and shop.history().find_current("test").release == two.id
     if not done:  # else its last entry was written, and another rollback would go one further
         shop.rollback("test")
     _one_outcome(shop, two.id, others=3)
@@ -392,7 +392,7 @@ def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_a_rollback(s
     old, new = shop.release(1), shop.release(2)
     shop.promote("test", old)
     _killed(shop, lambda: shop.promote("test", new), point, count)
-    if shop.history().under_way("test") is None:
+    if shop.history().find_pending("test") is None:
         return  # nothing was begun: there is nothing to go back from
     shop.rollback("test")
     assert shop.runs("test") == old.id
@@ -409,7 +409,7 @@ def test_a_first_promotion_that_was_killed_is_given_up_for_nothing(shop, point, 
     with pytest.raises(DevboxError, match="nothing runs there now"):
         shop.rollback("test")
     assert shop.environment("test").observe().release == ""
-    assert shop.history().under_way("test") is None
+    assert shop.history().find_pending("test") is None
     with pytest.raises(UsageError, match="nothing to go back to"):
         shop.rollback("test")
     assert shop.promote("test", made).entry.attempt == 2
@@ -420,7 +420,7 @@ def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_another(shop
     old, new, newer = (shop.release(number) for number in (1, 2, 3))
     shop.promote("test", old)
     _killed(shop, lambda: shop.promote("test", new), point, count)
-    begun = shop.history().under_way("test") is not None
+    begun = shop.history().find_pending("test") is not None
     shop.promote("test", newer)
     assert shop.runs("test") == newer.id
     assert [entry.release for entry in shop.entries("test") if entry.kind == FAILED] == [new.id] * begun
@@ -436,7 +436,7 @@ def test_a_promotion_that_was_killed_and_may_not_go_on_leaves_what_ran_before(sh
     with pytest.raises(Denied, match="revoked"):
         shop.promote("test")
     assert shop.runs("test") == old.id
-    assert shop.history().under_way("test") is None
+    assert shop.history().find_pending("test") is None
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_hears_who(shop, tmp_path):

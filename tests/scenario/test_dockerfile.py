@@ -205,7 +205,7 @@ def test_what_a_dockerfile_begins_with_is_locked_and_not_asked_for_again(box: Bo
 def _of_two_layers(oci: Layout, system: Descriptor) -> Descriptor:
     upper = layouts.layer(oci, {"greeting": b"hello"})
     own = layouts.manifest(oci, (system, system.digest), upper, run={"Env": ["PATH=/usr/bin:/bin"]})
-    return layouts.index(oci, (own, layouts.architecture()))
+    return layouts.index(oci, (own, layouts.get_architecture()))
 
 
 def _layers(box: Box, project: Path, image: str = "service.web") -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ STORE = ("oci", "snapshots", "steps", "partial", "tmp")
 def minimal(oci: Layout, system: Descriptor) -> Descriptor:
     """An image that is a minimal Debian."""
     own = layouts.manifest(oci, (system, system.digest), run={"Env": ["PATH=/usr/bin:/bin"]})
-    return layouts.index(oci, (own, layouts.architecture()))
+    return layouts.index(oci, (own, layouts.get_architecture()))
 
 
 @pytest.fixture(scope="module")

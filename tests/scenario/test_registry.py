@@ -54,7 +54,7 @@ def of_two_platforms(oci: Layout, system: Descriptor) -> Descriptor:
     upper = layouts.layer(oci, {"entrypoint": ENTRYPOINT.encode()})
     own = layouts.manifest(oci, (system, system.digest), upper, run=RUN)
     other = layouts.manifest(oci, layouts.layer(oci, {"other": b"platform"}), arch=layouts.OTHER)
-    return layouts.index(oci, (own, layouts.architecture()), (other, layouts.OTHER))
+    return layouts.index(oci, (own, layouts.get_architecture()), (other, layouts.OTHER))
 
 
 @pytest.fixture(scope="module")

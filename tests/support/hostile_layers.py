@@ -31,9 +31,9 @@ from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
 from devbox.images.layers.unpack import unpack
 from devbox.isolation import idmap as idmaps, sandbox
-from devbox.images.layers.tar import Promise
+from devbox.images.layers.tar import ExpectedLayer
 base, home = sys.argv[1:]
-idmap = idmaps.store_map(Paths(home, home + "/run"))
+idmap = idmaps.load_store_map(Paths(home, home + "/run"))
 sandbox.enter(idmap, parent=os.getppid())
 os.umask(0o022)
 results = {}
@@ -44,7 +44,7 @@ for name in sorted(os.listdir(base)):
     target = f"{base}/{case}/fs"
     os.makedirs(target)
     promised = json.load(open(f"{base}/{case}.json"))
-    layer = Promise(**promised) if promised else None
+    layer = ExpectedLayer(**promised) if promised else None
     try:
         unpack(f"{base}/{name}", target, rootless=idmap.rootless, promised=layer)
         error = None

@@ -109,7 +109,7 @@ from devbox.model import codec
 from devbox.model.stage import Deployment, Strategy
 from devbox.project import load, open_project
 from devbox.records.releases import Releases
-from devbox.deploy.targets.local import StageEnvironment
+from devbox.deploy.targets.local import LocalTarget
 
 verb, release, changes = sys.argv[1:4]
 opened = open_project(".")
@@ -118,7 +118,7 @@ changes = json.loads(changes)
 if kind := changes.pop("strategy", ""):
     stage = replace(stage, strategy=Strategy(kind=kind))
 stage = replace(stage, **changes)
-environment = StageEnvironment(opened, "staging")
+environment = LocalTarget(opened, "staging")
 show = lambda event: print(event, flush=True)
 if verb == "deploy":
     environment.deploy(Deployment(release=Releases(opened.paths, opened.id).find(release), stage=stage), show)

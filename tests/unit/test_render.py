@@ -40,7 +40,7 @@ def test_what_has_only_names_is_filled_as_jinja_fills_it(text: str):
     variables = {"a": "x", "b": "y", "number": 3, "nothing": None, "yes": True, "items": {"b": 1}, "braced": "{{ a }}"}
 
     try:
-        expected = devbox.render._environment().from_string(text).render(variables)
+        expected = devbox.render._create_environment().from_string(text).render(variables)
     except TemplateError:
         with pytest.raises(RenderError):
             render(text, variables)

@@ -1,4 +1,4 @@
-"""The board of running steps, as rich draws it: one line a step, and its last output dimmed below."""
+"""Boards of running steps and cells, rendered by rich: one line each, plus the last output line of steps."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _SPIN = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPIN_ASCII = "|/-\\"
-_SPINS = 10  # a second
+_SPINS = 10  # per second
 _BAR = 12  # columns of a progress bar
 
 
 class _RunningStep:
-    """One running step: when it began, what it does, how far it is, what it printed last."""
+    """A running step: start time, activity, progress and last output line."""
 
     def __init__(self, name: str, *, began: float) -> None:
         self.name = name
@@ -44,7 +44,7 @@ class _RunningStep:
 
 
 class StepBoard:
-    """What runs now. Told by the display under its lock; drawn by rich's own thread."""
+    """Board of running steps. Updated by the display under its lock; drawn by rich's own thread."""
 
     def __init__(self, *, steps: int, width: int, unicode: bool) -> None:
         self._steps = steps
@@ -56,7 +56,7 @@ class StepBoard:
         self._glance: GraySummary | None = None
 
     def update(self, event: Event, *, now: float) -> None:
-        """Take in a step's start, progress or line."""
+        """Apply a step's start, progress or output line."""
         match event:
             case StepStarted():
                 self._running[event.id] = _RunningStep(f"{event.op} {event.resource}", began=now)
@@ -71,12 +71,12 @@ class StepBoard:
                 pass
 
     def remove_step(self, step: str) -> None:
-        """A step ended; its final line is printed above."""
+        """Remove an ended step; its final line is printed above."""
         self._running.pop(step, None)
         self._finished += 1
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Draw at this moment, every line cut to the terminal."""
+        """Render the current state, every line cut to the terminal."""
         now = time.monotonic()
         room = max(options.max_width - 1, 1)
         for step in list(self._running.values()):
@@ -114,7 +114,7 @@ class StepBoard:
 
 
 _PHASE = 8  # columns of the longest phase, `services`
-_AROUND = 3  # lines of the terminal that are not for cells
+_AROUND = 3  # terminal lines not available for cells
 
 
 class _RunningCell:
@@ -127,7 +127,7 @@ class _RunningCell:
 
 
 class CellBoard:
-    """What runs now. Told by the display under its lock; drawn by rich's own thread."""
+    """Board of running cells. Updated by the display under its lock; drawn by rich's own thread."""
 
     def __init__(self, *, width: int, unicode: bool) -> None:
         self._width = width
@@ -138,7 +138,7 @@ class CellBoard:
         self._ended: Counter[str] = Counter()
 
     def update(self, event: MatrixEvent) -> None:
-        """Take in what happened."""
+        """Apply an event."""
         match event:
             case MatrixStarted():
                 self._cells, self._began = len(event.cells), event.at or self._began
@@ -154,7 +154,7 @@ class CellBoard:
                 pass
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Draw at this moment, every line cut to the terminal, the oldest cells where not all have room."""
+        """Render the current state, lines cut to the terminal; the oldest cells if not all fit."""
         now = time.monotonic()
         room = max(options.max_width - 1, 1)
         running = list(self._running.items())
@@ -166,7 +166,7 @@ class CellBoard:
         yield _cut(Text(f"  {self._format_summary(now)}", style="dim"), room, unicode=self._unicode)
 
     def _draw_line(self, name: str, cell: _RunningCell, now: float, room: int) -> Text:
-        """A narrow terminal shows less of the name, so that phase and time are there."""
+        """Render a cell; on a narrow terminal, the name is shortened in favor of phase and time."""
         width = max(min(self._width, room - _PHASE - len("⠋   0.0 s ")), _PHASE)
         shown = Text(to_one_line(name))
         shown.truncate(width, overflow="ellipsis" if self._unicode else "crop", pad=True)
@@ -189,13 +189,13 @@ class CellBoard:
 
 
 def _choose_spinner(seconds: float, *, unicode: bool) -> str:
-    """The sign of something that has been running for so long."""
+    """Return the spinner character for the elapsed time."""
     signs = _SPIN if unicode else _SPIN_ASCII
     return signs[int(seconds * _SPINS) % len(signs)]
 
 
 def _cut(text: Text, room: int, *, unicode: bool) -> Text:
-    """A line that fits, with a sign where something is left out."""
+    """Cut a line to the width, with an ellipsis."""
     shown = text if unicode else Text(terminal.to_ascii(text.plain))
     shown.truncate(room, overflow="ellipsis" if unicode else "crop")
     shown.no_wrap = True

@@ -1,4 +1,4 @@
-"""A gray release as text: a line for each change, and a few lines of where it stands. Pure."""
+"""Text output of a gray release: a line per change, and a summary of the state. Pure."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _PLACES = {
 }
 _BAR = 16
 _MILLI, _SECOND = 1_000, 1_000_000  # in µs
-ENDS = ("hold", "stable", "aborted")  # phases in which nobody watches
+ENDS = ("hold", "stable", "aborted")  # phases that need no observation
 _FORWARD = ("warm", "step", "hold", "bake", "stable")
 
 
 class ColoredLine(NamedTuple):
-    """A line and its colour, "" for none."""
+    """A line and its color, "" for none."""
 
     text: str
     color: str = ""
 
 
 def format_change(glance: GraySummary) -> ColoredLine:
-    """What it came to: `gray: step 2 of 4: 5 % of visitors on the new release — 812 requests, at most 0.8 points …`."""
+    """Format a change: `gray: step 2 of 4: 5 % of visitors on the new release — 812 requests, at most 0.8 points …`."""
     mark, color = ("✓", "green") if glance.phase in _FORWARD else ("✗", "red")
     if glance.phase in ("needs_human", "rehearsing"):
         mark, color = "!", "yellow"
-    why = "" if glance.phase == "aborted" else f" — {to_one_line(glance.reason)}"  # told when it began to go back
+    why = "" if glance.phase == "aborted" else f" — {to_one_line(glance.reason)}"  # reported when the rollback started
     return ColoredLine(f"{mark} {glance.stage}: {format_position(glance)}{why}", color)
 
 
@@ -48,7 +48,7 @@ def format_lines(
 ) -> list[ColoredLine]:
     """Return the state of a gray release, for the bottom of a terminal.
 
-    `controlled`: its controller runs. `now`: the time, in seconds since the epoch, if the last look may be old.
+    `controlled`: a controller runs. `now`: current time in seconds since the epoch, if the last observation may be old.
     """
     color = {"needs_human": "yellow", "aborting": "red", "aborted": "red", "stable": "green"}.get(glance.phase, "")
     found = [
@@ -81,7 +81,7 @@ def format_lines(
 
 
 def _format_fallback(glance: GraySummary, now: float) -> str:
-    """Say that the router returned to the safe share by itself when the lease ended; "" if it did not."""
+    """Report that the router has returned to the safe share because the lease ended; "" if it has not."""
     since = now - (now if glance.looked_at is None else glance.looked_at)
     if since <= LEASE or glance.safe >= glance.share:
         return ""
@@ -91,7 +91,7 @@ def _format_fallback(glance: GraySummary, now: float) -> str:
 
 
 def _format_next(glance: GraySummary, *, controlled: bool) -> str:
-    """What comes next, and what it waits for."""
+    """Describe the next step and what it waits for."""
     if glance.held and glance.phase in ("warm", "step", "hold", "bake"):
         watched = ", and is watched meanwhile" if controlled else ""
         return f"held: it goes on after devbox release resume{watched}"
@@ -106,7 +106,7 @@ def _format_next(glance: GraySummary, *, controlled: bool) -> str:
 
 
 def _format_hint(glance: GraySummary) -> str:
-    """What a person can do."""
+    """Suggest commands to the operator."""
     if glance.phase == "needs_human":
         return "devbox release resume lets it go on, devbox release abort takes it back"
     if glance.phase in ("warm", "step", "rehearsing", "bake"):
@@ -125,7 +125,7 @@ def _format_judgement(each: MetricEvidence, glance: GraySummary, *, unicode: boo
 
 
 def _format_evidence(share: float) -> str:
-    """The share of the evidence that aborts a gray release; more than all of it says nothing more."""
+    """Format the evidence as a share of the abort threshold, at most 100 %."""
     return f"{min(share, 1.0):5.0%}"
 
 
@@ -144,7 +144,7 @@ def _format_row(name: str, requests: str, failed: str, time: str) -> str:
 
 
 def format_position(glance: GraySummary) -> str:
-    """Where it stands, in a few words."""
+    """Describe the position briefly."""
     share = f"{_format_percent(glance.share)} of visitors on the new release"
     if glance.phase == "step":
         return f"step {glance.step} of {len(glance.steps)}: {share}"
@@ -152,7 +152,7 @@ def format_position(glance: GraySummary) -> str:
 
 
 def _draw_track(glance: GraySummary, *, unicode: bool) -> str:
-    """`1 % ● 5 % ◉ 25 % ○ 50 % ○ 100 %`: passed, here, to come."""
+    """Render the steps as `1 % ● 5 % ◉ 25 % ○ 50 % ○ 100 %`: passed, current, to come."""
     passed, here, coming = ("●", "◉", "○") if unicode else ("*", ">", ".")
     goals = (*glance.steps, 100.0)
     at = len(glance.steps) if glance.phase in ("bake", "stable") else glance.step - 1

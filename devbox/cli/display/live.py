@@ -1,6 +1,6 @@
-"""The live display: what runs now, with elapsed time, downloads and the last line; finished steps scroll above it.
+"""Live display: running steps with elapsed time, progress and last output line; finished steps scroll above.
 
-rich is imported when the first step starts, so that an `up` with nothing to do does not pay for it.
+rich is imported at the first step, so that a no-op `up` does not pay for it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from devbox.cli.display.boards import StepBoard
 
-_REDRAWS = 12  # a second
+_REDRAWS = 12  # per second
 
 
 class LiveFooter:
-    """A board at the foot of the terminal that is drawn again and again, and lines that stay above it.
+    """A redrawn board at the bottom of the terminal, with permanent lines above.
 
-    Only one at a time draws or prints: rich's own redrawing comes in between a print's two halves (its issue 1530), and
-    rubs out a line that was to stay when the board has another height by then.
+    Drawing and printing exclude each other: rich redraws between the two halves of a print (its issue 1530), which
+    erases a permanent line if the height of the board has changed.
     """
 
     def __init__(self, board: RenderableType) -> None:
-        """Show the board from now on."""
+        """Start showing the board."""
         from rich.console import Console
         from rich.live import Live
 
@@ -57,12 +57,12 @@ class LiveFooter:
         self._redraws.start()
 
     def print_line(self, line: Text) -> None:
-        """A line that stays."""
+        """Print a permanent line."""
         with self._drawing:
             self._live.console.print(line, soft_wrap=True, highlight=False)
 
     def stop(self) -> None:
-        """Take the board away, and give the cursor back."""
+        """Remove the board and restore the cursor."""
         self._stopped.set()
         self._redraws.join()
         self._live.stop()
@@ -74,7 +74,7 @@ class LiveFooter:
 
 
 def print_line(foot: LiveFooter | None, mark: str, color: str, text: str) -> None:
-    """A line that stays, above the board when there is one."""
+    """Print a permanent line, above the board if there is one."""
     if foot is None:
         terminal.print_line(f"{terminal.paint(mark, color, when=terminal.has_color(sys.stderr))} {text}")
         return
@@ -87,7 +87,7 @@ def print_line(foot: LiveFooter | None, mark: str, color: str, text: str) -> Non
 
 
 class TtyDisplay:
-    """Final lines, without the reasons that a person at a terminal can see, and below them a board of running steps."""
+    """Live display: final lines without routine reasons, and a board of running steps below."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -100,12 +100,12 @@ class TtyDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Take the board away and give the cursor back."""
+        """Remove the board and restore the cursor."""
         with self._lock:
             self._close()
 
     def __call__(self, event: Event) -> None:
-        """Print what ended, move what runs."""
+        """Print ended steps and update running ones."""
         with self._lock:
             match event:
                 case PlanMade():
@@ -133,7 +133,7 @@ class TtyDisplay:
         text = plain.format_ended_briefly(event, width=self._width, room=room)
         self._print(plain.MARKS[event.outcome], plain.COLORS[event.outcome], text)
         self._steps -= 1
-        if self._steps == 0:  # the terminal may belong to a container next
+        if self._steps == 0:  # the terminal may be passed to a container next
             self._close()
 
     def _show_observation(self, event: Looked) -> None:
@@ -148,7 +148,7 @@ class TtyDisplay:
             self._ensure_board().update(event, now=time.monotonic())
 
     def _pause(self) -> None:
-        """Take the board away; what it knows stays."""
+        """Remove the board; its state is kept."""
         if self._foot is not None:
             self._foot.stop()
             self._foot = None
@@ -163,11 +163,11 @@ class TtyDisplay:
         self._foot = self._board = None
 
     def _print(self, mark: str, color: str, text: str) -> None:
-        """A line that stays, above the board when there is one."""
+        """Print a permanent line, above the board if there is one."""
         print_line(self._foot, mark, color, text)
 
     def _ensure_board(self) -> StepBoard:
-        """The board, shown from now on."""
+        """Return the board, shown from now on."""
         if self._board is None:
             self._board = _open_board(steps=self._steps, width=self._width)
             self._foot = LiveFooter(self._board)

@@ -1,4 +1,4 @@
-"""The live display of a matrix: finished cells scroll above the board of those that run."""
+"""Live display of a matrix: finished cells scroll above the board of running ones."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class TtyMatrix:
-    """Steps as the live display shows them until the matrix starts; from then on the cells."""
+    """Live display: steps until the matrix starts, then cells."""
 
     def __init__(self) -> None:
         self._steps = TtyDisplay()
         self._lock = threading.Lock()
         self._width = 0
-        self._known: list[MatrixEvent] = []  # what the board is told when it opens
+        self._known: list[MatrixEvent] = []  # initial events of the board
         self._foot: live.LiveFooter | None = None
         self._board: CellBoard | None = None
 
@@ -39,7 +39,7 @@ class TtyMatrix:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Take the board away and give the cursor back."""
+        """Remove the board and restore the cursor."""
         self._steps.__exit__(kind, error, at)
         with self._lock:
             if self._foot is not None:
@@ -47,7 +47,7 @@ class TtyMatrix:
             self._foot = None
 
     def __call__(self, event: Event | MatrixEvent) -> None:
-        """Print what ended, move what runs."""
+        """Print ended cells and update running ones."""
         with self._lock:
             match event:
                 case MatrixStarted():
@@ -69,12 +69,12 @@ class TtyMatrix:
         text = matrix_plain.format_ended(event.result, width=self._width, room=room)
         live.print_line(self._foot, grid.choose_mark(event.result), grid.choose_color(event.result), text)
         if event.result.state == "cached" and self._board is None:
-            self._known.append(event)  # where nothing runs at all, no board is opened
+            self._known.append(event)  # if no cell runs, no board is opened
         else:
             self._ensure_board().update(event)
 
     def _ensure_board(self) -> CellBoard:
-        """The board, shown from now on."""
+        """Return the board, shown from now on."""
         if self._board is None:
             from devbox.cli.display.boards import CellBoard
 

@@ -1,4 +1,4 @@
-"""One block a cell, when it ends: all that it printed, never between another's lines. For logs and pipes."""
+"""Non-live displays of a matrix: one block per cell when it ends, with all of its output. For logs and pipes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 40
 _VERDICT = len("timeout")
 _SHORTEST_REASON = 12
-_CLEAR = ("passed", "interrupted")  # of these, the reason says nothing about how they ended
+_CLEAR = ("passed", "interrupted")  # the reason does not describe how these ended
 _MOST_TAILS = 10
 
 
 def compute_name_width(cells: Iterable[Cell]) -> int:
-    """Columns that the names of cells get, so that results line up."""
+    """Return the width of the cell names, for aligned results."""
     return min(max((len(to_one_line(cell.name)) for cell in cells), default=0), _LONGEST_NAME)
 
 
 def format_ended(result: CellResult, *, width: int, room: int | None = None) -> str:
-    """What follows the mark: `python=3.11,pg=15  failed  3.20 s — exit code 1`; within `room` columns."""
+    """Format a result after its mark: `python=3.11,pg=15  failed  3.20 s — exit code 1`; within `room` columns."""
     parts = (
         to_one_line(result.cell.name).ljust(width),
         grid.format_verdict(result).ljust(_VERDICT),
@@ -52,21 +52,21 @@ def format_ended(result: CellResult, *, width: int, room: int | None = None) -> 
 
 
 def format_started(cells: int, jobs: int) -> str:
-    """`20 cells, 2 at a time`; where none of them runs, only how many there are."""
+    """Format `20 cells, 2 at a time`; only the number of cells if none of them runs."""
     if cells == 1 or not jobs:
         return f"{cells} cell{'' if cells == 1 else 's'}"
     return f"{cells} cells, {'one' if jobs == 1 else jobs} at a time"
 
 
 def select_tails(run: MatrixRun) -> tuple[list[CellResult], str]:
-    """The cells whose last lines are shown at the end, and a sentence about those that are too many."""
+    """Return the cells whose last lines are shown at the end, and a sentence about omitted ones."""
     bad = [result for result in run.cells if grid.is_bad(result)]
     over = len(bad) - _MOST_TAILS
     return bad[:_MOST_TAILS], f"{over} more did not pass; their logs: {run.directory}" if over > 0 else ""
 
 
 class PlainMatrix:
-    """Steps as the plain display shows them, then the cells. Events come on several threads."""
+    """Plain display of steps, then of cells. Thread-safe."""
 
     def __init__(self) -> None:
         self._steps = PlainDisplay()
@@ -78,10 +78,10 @@ class PlainMatrix:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
     def __call__(self, event: Event | MatrixEvent) -> None:
-        """Print what ended."""
+        """Print ended cells."""
         match event:
             case MatrixStarted():
                 self._width = compute_name_width(event.cells)
@@ -112,7 +112,7 @@ class PlainMatrix:
 
 
 class JsonMatrix:
-    """Steps as the JSON display writes them, and `matrix`, `cell` and `cell_ended`."""
+    """JSON display of steps, and of the events `matrix`, `cell` and `cell_ended`."""
 
     def __init__(self) -> None:
         self._steps = JsonDisplay()
@@ -122,7 +122,7 @@ class JsonMatrix:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
     def __call__(self, event: Event | MatrixEvent) -> None:
         """Write the event."""
@@ -146,13 +146,13 @@ class JsonMatrix:
 
 
 class QuietMatrix:
-    """Swallows every event."""
+    """Display without output."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
     def __call__(self, event: Event | MatrixEvent) -> None:
-        """Nothing is shown."""
+        """Ignore the event."""

@@ -1,4 +1,4 @@
-"""One line a step, when it ends: for logs, pipes and screen readers."""
+"""Non-live displays: one line per step when it ends, for logs, pipes and screen readers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class QuietDisplay:
-    """Swallows every event."""
+    """Display without output, except the reason to open a shell."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
     def __call__(self, event: Event) -> None:
-        """Nothing is shown, but why a shell opens."""
+        """Print only why a shell opens."""
         from devbox.cli.terminal import print_line
         from devbox.execute.events import Lent
 
@@ -54,7 +54,7 @@ _NAMES = {
 
 
 class JsonDisplay:
-    """Writes `{"event": "ended", …}` with the event's own fields."""
+    """JSON display: `{"event": "ended", …}` with the event's own fields."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class JsonDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
     def __call__(self, event: Event) -> None:
         """Write the event."""
@@ -82,19 +82,19 @@ _SHORTEST_REASON = 16
 
 
 def compute_name_width(plan: PlanMade) -> int:
-    """Columns that the names of a plan's steps get, so that results line up."""
+    """Return the width of the step names, for aligned results."""
     return min(max((len(f"{op} {resource}") for _, op, resource, _ in plan.steps), default=0), _LONGEST_NAME)
 
 
 def format_ended(event: StepEnded, *, width: int) -> str:
-    """What follows the mark: `bake db      12 layers, 180 MB  41.2 s — not baked yet: postgresql`."""
+    """Format an ended step after its mark: `bake db      12 layers, 180 MB  41.2 s — not baked yet: postgresql`."""
     return f"{format_result(event, width=width)} — {to_one_line(event.reason)}"
 
 
 def format_ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
-    """The same for a person at a terminal: one line of it, and a reason only where something changed."""
+    """Format an ended step for a terminal: one line, with the reason only for a change."""
     shown = format_result(event, width=width)
-    if (over := len(shown) - room) > 0:  # an error's sentence: it follows in full
+    if (over := len(shown) - room) > 0:  # an error sentence, printed in full later
         shown = format_result(replace(event, text=cut(event.text, len(event.text) - over)), width=width)
     if event.outcome != "done" or is_routine(event.reason):
         return shown
@@ -103,7 +103,7 @@ def format_ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
 
 
 def format_result(event: StepEnded, *, width: int) -> str:
-    """What a step came to, without why it was there."""
+    """Format the result of a step without its reason."""
     name = f"{event.op} {event.resource}".ljust(width)
     done = (
         [to_one_line(event.text), duration.format_elapsed(event.seconds)]
@@ -114,19 +114,19 @@ def format_result(event: StepEnded, *, width: int) -> str:
 
 
 def cut(text: str, room: int) -> str:
-    """Text that fits, with a sign where something is left out."""
+    """Cut a text to the width, with an ellipsis."""
     return text if len(text) <= room else f"{text[: max(room - 1, 0)].rstrip()}…"
 
 
 def format_running_time(seconds: float) -> str:
-    """A running time, coarse enough not to flicker: `1.7 s`, `41 s`, `2 min 05 s`."""
+    """Format a running time, coarse enough not to flicker: `1.7 s`, `41 s`, `2 min 05 s`."""
     if seconds < _EXACT_BELOW:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < _MINUTE else duration.format_elapsed(seconds)
 
 
 def format_progress(done: float, total: float | None) -> str:
-    """How much of how much, the unit once where it is the same: `3.4 of 10.9 MB`, `512 B of 3.4 MB`, `3.4 MB`."""
+    """Format progress with a common unit only once: `3.4 of 10.9 MB`, `512 B of 3.4 MB`, `3.4 MB`."""
     if not total:
         return format_size(done)
     have, whole = format_size(done), format_size(total)
@@ -135,16 +135,16 @@ def format_progress(done: float, total: float | None) -> str:
 
 
 def format_size(count: float) -> str:
-    """Bytes for a person: `512 B`, `3.4 MB`."""
+    """Format bytes: `512 B`, `3.4 MB`."""
     for unit in ("B", "kB", "MB"):
-        if count < 1000:  # noqa: PLR2004 - the step of SI prefixes
+        if count < 1000:  # noqa: PLR2004 - SI prefix step
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
 
 
 class PlainDisplay:
-    """Prints each step once. Steps end on several threads; a line is written whole."""
+    """Plain display: each step once. Thread-safe; lines are written as a whole."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -155,10 +155,10 @@ class PlainDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
     def __call__(self, event: Event) -> None:
-        """Print what ended."""
+        """Print ended steps."""
         match event:
             case PlanMade():
                 self._width = compute_name_width(event)

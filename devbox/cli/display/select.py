@@ -1,4 +1,4 @@
-"""Which display watches a command."""
+"""Selection of the display of a command."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Display(AbstractContextManager["Display"], Protocol):
-    """Shows events as they come, from any thread, between enter and exit; exit leaves the terminal as it was."""
+    """Display of events from any thread, as a context manager that restores the terminal on exit."""
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
 
 
 def choose(progress: str) -> Display:
-    """The display that `--progress` names; `auto` is live on a terminal and plain elsewhere."""
+    """Return the display named by `--progress`; `auto` is live on a terminal and plain elsewhere."""
     kind = progress or "auto"
     if kind == "auto":
         kind = "tty" if terminal.is_live(sys.stderr) else "plain"
@@ -57,14 +57,14 @@ _DISPLAYS = {"plain": _create_plain, "tty": _create_tty, "json": _create_json, "
 
 
 class MatrixDisplay(AbstractContextManager["MatrixDisplay"], Protocol):
-    """Shows steps and cells as they come, from any thread, between enter and exit."""
+    """Display of steps and cells from any thread, as a context manager."""
 
     def __call__(self, event: Event | MatrixEvent) -> None:
         """Show one event."""
 
 
 def choose_matrix(progress: str) -> MatrixDisplay:
-    """The display that `--progress` names; `auto` is live on a terminal and plain elsewhere."""
+    """Return the display named by `--progress`; `auto` is live on a terminal and plain elsewhere."""
     kind = progress or "auto"
     if kind == "auto":
         kind = "tty" if terminal.is_live(sys.stderr) else "plain"

@@ -1,4 +1,4 @@
-"""What containers leave behind: their volumes, and snapshots of those."""
+"""Commands on container data: volumes and their snapshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gray release under way, from any terminal."""
+"""Commands on a gray release, usable from any terminal."""
 
 from __future__ import annotations
 

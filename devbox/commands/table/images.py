@@ -1,4 +1,4 @@
-"""The store: to and from registries, archives, collection."""
+"""Commands on images: registries, archives, garbage collection."""
 
 from __future__ import annotations
 

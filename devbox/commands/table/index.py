@@ -1,4 +1,4 @@
-"""Which table declares a command: the one truth about names, options and help. Only the table asked for is loaded."""
+"""Index of the command tables, the only source of names, options and help. Tables are loaded on demand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     Table = tuple[Command, ...]
 
-# Commands of two words go by their first one in `devbox --help`.
+# Two-word commands are listed by their first word in `devbox --help`.
 GROUPS = {
     "recipe": "The recipes that images and services are made from.",
     "snapshot": "Copies of the data of services, to go back to.",
@@ -70,7 +70,7 @@ def _load_keys() -> Table:
     return keys.TABLE
 
 
-# Each table, and the first words of the commands it declares.
+# Tables with the first words of their commands.
 TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_load_lifecycle, "init up down stop restart ps logs open"),
     (_load_inside, "shell exec run tool debug"),
@@ -84,7 +84,7 @@ TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
 
 
 def find(name: str) -> Command | None:
-    """The command of this name, as `ps` or `image ls`."""
+    """Return the command of this name, such as `ps` or `image ls`."""
     first = name.partition(" ")[0]
     for load, words in TABLES:
         if first in words.split():
@@ -93,5 +93,5 @@ def find(name: str) -> Command | None:
 
 
 def list_commands() -> dict[str, Command]:
-    """All commands by name, in the order of the help."""
+    """Return all commands by name, in help order."""
     return {command.name: command for load, _ in TABLES for command in load()}

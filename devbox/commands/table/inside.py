@@ -1,4 +1,4 @@
-"""What goes into a container, or runs one of its own."""
+"""Commands that run in a container."""
 
 from __future__ import annotations
 

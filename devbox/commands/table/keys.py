@@ -1,4 +1,4 @@
-"""Keys that sign, and what they signed."""
+"""Commands on signing keys."""
 
 from __future__ import annotations
 

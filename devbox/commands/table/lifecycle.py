@@ -1,4 +1,4 @@
-"""What runs: bring it up, look at it, take it down."""
+"""Commands on the lifecycle of containers."""
 
 from __future__ import annotations
 

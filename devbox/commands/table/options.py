@@ -1,4 +1,4 @@
-"""The nouns of the command line. Its tables, `tables/`, feed the light parser and Typer."""
+"""Command-line model: options, arguments and commands, for the light parser and Typer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ FLAG, TEXT, NUMBER, MANY = "flag", "text", "number", "many"
 
 
 class Option:
-    """`-s, --long VALUE`. `kind`: a FLAG, a TEXT or NUMBER given once, or MANY texts. `variable` sets it as well.
+    """`-s, --long VALUE`. `kind`: FLAG, single TEXT or NUMBER, or MANY texts; `variable`: environment default.
 
-    `words` says of what kind its values are, for the shell's completion: see `names.py`; or `files`, `directories`.
+    `words`: kind of values for shell completion, see `cli/names.py`; or `files`, `directories`.
     """
 
     __slots__ = ("about", "choices", "flags", "kind", "metavar", "name", "variable", "words")
@@ -37,7 +37,7 @@ class Option:
         self.name = flags[-1].lstrip("-").replace("-", "_")
 
     def remove_flags(self, taken: set[str]) -> Option:
-        """The same option, leaving alone the flags that a command uses for something of its own (`logs -f`)."""
+        """Return the option without flags that the command uses otherwise (`logs -f`)."""
         left = [flag for flag in self.flags if flag not in taken]
         return Option(
             *left,
@@ -51,9 +51,9 @@ class Option:
 
 
 class Argument:
-    """The positional words of a command: one optional word, or any number with `many`. `words`: as of an Option.
+    """Positional words of a command: one optional word, or any number with `many`. `words`: as in Option.
 
-    `metavar` shows several words that mean different things.
+    `metavar` names several words with different meanings.
     """
 
     __slots__ = ("about", "many", "metavar", "name", "words")
@@ -67,11 +67,10 @@ class Argument:
 
 
 class Command:
-    """A command. `handler` is "MODULE:FUNCTION" in `devbox.cli`: the table loads no handler.
+    """A command. `handler` is "MODULE:FUNCTION" in `devbox.cli`, loaded on use.
 
-    `after` names the words behind `--` where they are a program's own; else `--` only ends flags.
-
-    With `passes`, they are all words behind the first positional one, whatever they look like.
+    `after` names the words after `--` for another program; otherwise `--` only ends options. With `passes`, these are
+    all words after the first positional one.
     """
 
     __slots__ = ("about", "after", "argument", "handler", "name", "options", "passes")
@@ -97,7 +96,7 @@ class Command:
 
 
 class Args:
-    """What a person asked of a command, read by name and kind; absent options fall back to their variable."""
+    """Parsed arguments by name; absent options use their environment variable."""
 
     __slots__ = ("_values", "after")
 
@@ -106,20 +105,20 @@ class Args:
         self.after = after
 
     def get_flag(self, name: str) -> bool:
-        """Whether a FLAG was given."""
+        """Return whether a FLAG was given."""
         return bool(self._values.get(name))
 
     def get_text(self, name: str) -> str:
-        """A TEXT, or the single positional word; empty where absent."""
+        """Return a TEXT or the single positional word; "" if absent."""
         return str(self._values.get(name) or "")
 
     def get_number(self, name: str) -> int | None:
-        """A NUMBER, or None where absent."""
+        """Return a NUMBER, or None if absent."""
         value = self._values.get(name)
         return value if isinstance(value, int) else None
 
     def get_texts(self, name: str) -> tuple[str, ...]:
-        """MANY texts, or all positional words."""
+        """Return MANY texts, or all positional words."""
         value = self._values.get(name)
         return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()
 

@@ -1,4 +1,4 @@
-"""The file, and what devbox knows and may do of it."""
+"""Commands on the env file and its permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made for elsewhere: releases, and files on this machine."""
+"""Commands on releases, and installs on the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests of the project, in every environment that they must pass in."""
+"""Commands on tests."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""Which side a client is sent to, as rules of HAProxy: always the same one, until the share reaches its bucket.
+"""Sides by client, as HAProxy rules: a client stays on its side until the share reaches its bucket.
 
-A client's bucket follows from its number, in a cookie that only the router can sign, so that clients cannot choose it.
-New clients are numbered one after the other, and the buckets of successive numbers lie far apart: even of a few
-clients, the right share is on each side. If the service knows its clients itself, a header names them instead.
-
-Without a running controller the share can only fall: a raised one is lent for `LEASE` seconds, then the router returns
-to the last safe one. The lease is an entry of a stick table, which expires by HAProxy's own time, whatever the system
-clock is set to. A canary that fails request after request is shut out by the router itself.
+The bucket follows from the client's number, in a cookie signed by the router, so that clients cannot choose it. New
+clients are numbered consecutively, and the buckets of successive numbers are far apart: even few clients are split by
+the share. If the service identifies its clients, a header replaces the cookie. Without a controller, the share can only
+fall: a raised one is leased for `LEASE` seconds, then the router returns to the last safe share. The lease is a
+stick-table entry and expires by HAProxy's own clock. The router shuts out a canary that fails repeatedly.
 """
 
 from __future__ import annotations
@@ -14,30 +12,29 @@ from __future__ import annotations
 from devbox.model.router import BASELINE, Cohort
 
 LEASE = 30  # seconds
-TRIP = 20  # failed requests of the canary in a row, after which it gets no more
-SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such requests are not judged
-GENERATION, SLOW = "generation", "slow"  # keys of the map: see `routing.seconds`
+TRIP = 20  # consecutive failed requests until the canary is shut out
+SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable", for testers; such requests are not judged
+GENERATION, SLOW = "generation", "slow"  # map keys: see `haproxy.seconds`
 ISSUED, SIDES, LEASES = "devbox.issued", "devbox.sides", "devbox.lease"  # stick tables
 LEASED = "share"  # key of LEASES
-CANARY = {"": "0", "green": "1", "blue": "2"}  # how the map says which side is on trial
+CANARY = {"": "0", "green": "1", "blue": "2"}  # map values for the canary's side
 
-# Of successive numbers n, n * _STRIDE mod 10,000 is spread evenly over all buckets, and meets each of them.
+# For consecutive n, n * _STRIDE mod 10,000 is evenly spread and reaches every bucket.
 _STRIDE = 6181
 _YEAR = 365 * 24 * 3600
 
 
 def build_map_entries(*, share: int, canary: str) -> dict[str, str]:
-    """Return what the map has in addition to the share, all whole numbers.
+    """Return the map entries besides the share, all integers.
 
-    `lease`: 0: the share counts for ever; else as long as LEASED is in LEASES, and `safe` does afterwards.
-    `canary`: as in CANARY. `generation`: in which first failures are counted, and first responses slower than
-    `slow` µs; 0: none.
+    `lease`: 0 for a permanent share; otherwise the share is valid while LEASED is in LEASES, then `safe` is. `canary`:
+    as in CANARY. `generation`: period for first failures, and for first responses slower than `slow` µs; 0: none.
     """
     return {"safe": str(share), "lease": "0", "canary": CANARY[canary], GENERATION: "0", SLOW: "0"}
 
 
 def render_rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
-    """From the share in `file` (a map) to `txn.side`, one of GROUPS; what is counted about it as `txn.counted`."""
+    """Render the rules from the share in map `file` to `txn.side` (one of GROUPS) and its counter key `txn.counted`."""
     return [
         _render_set_var("began", "date(0,us)"),
         *render_share_rules(file),
@@ -52,7 +49,7 @@ def render_rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
 
 
 def render_share_rules(file: str) -> list[str]:
-    """From the map `file` to `txn.share`: how many buckets green has just now."""
+    """Render the rules from map `file` to `txn.share`: the current number of green's buckets."""
     return [
         _render_set_var("share", f"str(green),map_str_int({file},0)"),
         _render_set_var("lease", f"str(lease),map_str_int({file},0)"),
@@ -66,7 +63,7 @@ def render_share_rules(file: str) -> list[str]:
 
 
 def _render_bucket_rules(cohort: Cohort) -> list[str]:
-    """By the header, where there is one; else by the cookie, a new one where that is not ours."""
+    """Render the bucket by the header, else by the cookie; an invalid cookie is replaced."""
     hashed = f"hmac(sha256,{cohort.key})"
     mac = f"var(txn.id),{hashed},hex"
     named = f"{{ req.hdr({cohort.header}) -m found }}" if cohort.header else ""
@@ -79,9 +76,7 @@ def _render_bucket_rules(cohort: Cohort) -> list[str]:
         _render_set_var("mac", mac),
         _render_set_var("fresh", "bool(true)", unnamed, "!{ var(txn.cookie),field(2,.),strcmp(txn.mac) eq 0 }"),
         f"http-request track-sc0 str(issued) table {ISSUED} if {_test_bool('fresh')}",
-        _render_set_var(
-            "id", "sc_inc_gpc(0,0),concat()", _test_bool("fresh")
-        ),  # concat: a text, as the cookie will have it
+        _render_set_var("id", "sc_inc_gpc(0,0),concat()", _test_bool("fresh")),  # concat: text, as in the cookie
         _render_set_var("mac", mac, _test_bool("fresh")),
         _render_set_var("bucket", f"var(txn.id),mul({_STRIDE}),mod(10000)", unnamed),
         _render_set_var("client", "str(c),concat(,txn.id)", unnamed),
@@ -100,7 +95,7 @@ def _render_header_rules(cohort: Cohort, hashed: str, named: str) -> list[str]:
 
 
 def _render_canary_rules(process: str, file: str) -> list[str]:
-    """Shut the canary out if it has failed too often; else follow the header that asks for a side."""
+    """Render the rules that shut out a failing canary, else follow the header that selects a side."""
     failed = f"{{ str({process}.),concat(,txn.canary),table_gpt(0,{SIDES}) gt 0 }}"
     return [
         _render_set_var("trial", f"str(canary),map_str_int({file},0)"),
@@ -120,11 +115,10 @@ def _render_canary_rules(process: str, file: str) -> list[str]:
 
 
 def _render_baseline_rules(process: str) -> list[str]:
-    """The buckets at the other end from the canary's, as many as the canary has, as far as there are so many.
+    """Render the baseline: as many buckets as the canary, as far as available, at the opposite end.
 
-    With the canary on green, which has the buckets below the share, that is [10,000 - share, 10,000). Both ends grow
-    with the share, so that no visitor of either comes back to stable before the canary is taken back. Without servers
-    of a baseline, those visitors are stable's.
+    With the canary on green, which has the buckets below the share, these are [10,000 - share, 10,000). Both ends grow
+    with the share: no client returns to stable before a rollback. Without baseline servers, the clients stay on stable.
     """
     high, above = "var(txn.bucket),add(txn.share) -m int", "var(txn.bucket),sub(txn.share) -m int"
     failed = f"{{ str({process}.{BASELINE}),table_gpt(0,{SIDES}) gt 0 }}"

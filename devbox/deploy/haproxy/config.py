@@ -1,6 +1,6 @@
-"""HAProxy's files, as a pure function of what the router is to do.
+"""HAProxy configuration files, as a pure function of the desired router state.
 
-They say what holds when HAProxy starts anew, as after a crash; while it runs, it is changed by its runtime API alone:
+The files apply when HAProxy starts, for example after a crash; a running HAProxy is changed only by its runtime API, as
 a reload loses requests.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 from devbox.deploy.haproxy import cohort, counters, metrics, seconds
 from devbox.model.router import BASELINE, BLUE, GREEN, Frontend, RouterState, Server, is_backup
 
-DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
+DIRECTORY = "/run/router"  # directory in the container of these files and the runtime API socket
 CONFIG, SHARE, CHECKS, SOCKET = "haproxy.cfg", "share.map", "checks.map", "sock"
 SHARE_KEY = "green"
-INHERITED = "LISTEN_FD_"  # and a port: the number of the socket that listens there, as the supervisor names it
-LIVES = 8404  # answers as long as HAProxy lives, whoever serves; and has the metrics
+INHERITED = "LISTEN_FD_"  # plus a port: descriptor of its listening socket, named by the supervisor
+LIVES = 8404  # liveness endpoint of HAProxy itself, and metrics
 
-# Connections to servers are closed after each response: one that its server closes at the moment when a POST is sent
-# on it would lose that, since nobody may send it again. See docs/adr/0033-router.md.
+# Close server connections after each response: a POST sent on a connection that its server closes at that moment would
+# be lost, since it must not be repeated. See docs/adr/0033-router.md.
 _HEAD = f"""\
 global
     log stdout format raw local0 info
@@ -56,11 +56,11 @@ defaults
 """
 
 
-_PAUSE = "1h"  # that a server may make within a response, as within a tunnel
+_PAUSE = "1h"  # maximum pause of a server within a response, as within a tunnel
 
 
 def render_config(state: RouterState) -> str:
-    """`haproxy.cfg`."""
+    """Render `haproxy.cfg`."""
     told = "\n".join(f"    {rule}" for rule in metrics.render_rules(state, DIRECTORY, f"{DIRECTORY}/{SHARE}"))
     fronts = (_render_frontend(state, front) for front in state.fronts)
     return "\n".join((_render_head(told), *fronts, counters.render_tables()))
@@ -77,7 +77,7 @@ def _render_head(told: str) -> str:
 
 
 def _render_bind(port: int) -> list[str]:
-    """By the socket that HAProxy inherits, else by one of its own: of a port that its supervisor does not know yet."""
+    """Render the bind on the inherited socket, or a new one for a port unknown to the supervisor."""
     return [
         f".if defined({INHERITED}{port})",
         f'    bind "fd@${{{INHERITED}{port}}}"',
@@ -88,18 +88,18 @@ def _render_bind(port: int) -> list[str]:
 
 
 def render_share_map(state: RouterState) -> str:
-    """`share.map`: one key, so that one command of the runtime API moves all traffic."""
+    """Render `share.map`: one key, so that a single runtime command moves all traffic."""
     more = cohort.build_map_entries(share=state.share, canary=state.canary) if state.cohort else {}
     return "".join(f"{key} {value}\n" for key, value in {SHARE_KEY: str(state.share), **more}.items())
 
 
 def render_metrics_page(state: RouterState) -> str:
-    """`metrics.lf`: what Prometheus is told."""
+    """Render `metrics.lf`, the Prometheus page."""
     return metrics.render_page(state, DIRECTORY, f"{DIRECTORY}/{SHARE}")
 
 
 def render_checks_map(state: RouterState) -> str:
-    """`checks.map`: of each server, the path that it is asked for. A backend has servers of two releases at times."""
+    """Render `checks.map`: health check path by server. A backend may have servers of two releases."""
     servers = (server for each in state.list_servers().values() for server in each.values())
     return "".join(f"{server.name} {server.check}\n" for server in servers if server.check)
 
@@ -111,7 +111,7 @@ def _render_frontend(state: RouterState, front: Frontend) -> str:
         "    option forwardfor",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
         "    http-request set-header X-Forwarded-Proto http",
-        # Only these are repeated after they have been sent: others are executed once or not at all.
+        # Only these are repeated once sent: other requests are executed at most once.
         "    http-request disable-l7-retry unless METH_GET or METH_OPTIONS",
         *(f"    {rule}" for rule in _render_routing(state, front)),
         "",
@@ -131,7 +131,7 @@ def _render_frontend(state: RouterState, front: Frontend) -> str:
 
 
 def _render_routing(state: RouterState, front: Frontend) -> list[str]:
-    """Which side a request goes to."""
+    """Render the rules that choose a request's side."""
     if state.cohort:
         rules = cohort.render_rules(state.cohort, process=front.process, file=f"{DIRECTORY}/{SHARE}")
         return [*rules, *counters.render_rules(f"{DIRECTORY}/{SHARE}"), f"use_backend {front.process}.%[var(txn.side)]"]
@@ -144,25 +144,25 @@ def _render_routing(state: RouterState, front: Frontend) -> list[str]:
     ]
 
 
-# SLOW_START: one that comes, or comes back, gets its full share of requests after so long: caches are cold.
+# SLOW_START: time until a new or recovered server gets its full share of requests, as caches are cold.
 SLOW_START = "10s"
-# A server that stops answering gets no more requests until it answers again. A check may take `inter` to connect and
-# `timeout check` to be answered: on a busy machine an answer is late, and a late one is no failure.
+# A server that stops responding gets no requests until it responds again. A check may take `inter` to connect plus
+# `timeout check` to respond: on a busy host, a late response is not a failure.
 CHECKED = f"check inter 2s fastinter 1s fall 3 rise 1 slowstart {SLOW_START}"
-# One of the canary or of a baseline, from the first connection that fails: the same request goes to a backup.
+# Canary and baseline: down at the first failed connection; the request is repeated on a backup.
 ON_TRIAL = "observe layer4 error-limit 1 on-error mark-down"
-BACKUP = "backup"  # without checks, so that it is never down
+BACKUP = "backup"  # without checks, so that a backup is never down
 
 
 def format_server(state: RouterState, side: str, server: Server) -> str:
-    """A server as HAProxy is told of it, without its name."""
+    """Format a server for HAProxy, without its name."""
     if is_backup(server.name):
         return f"{format_endpoint(server)} {BACKUP}"
     return f"{format_endpoint(server)} {CHECKED}{f' {ON_TRIAL}' if side in (state.canary, BASELINE) else ''}"
 
 
 def _render_check(front: Frontend) -> list[str]:
-    """HAProxy counts 2xx and 3xx as good."""
+    """Render the check; HAProxy accepts 2xx and 3xx."""
     if not front.asks:
         return []
     path = f"%[srv_name,map_str({DIRECTORY}/{CHECKS},/)]"
@@ -170,5 +170,5 @@ def _render_check(front: Frontend) -> list[str]:
 
 
 def format_endpoint(server: Server) -> str:
-    """Where a server listens."""
+    """Format the address and port of a server."""
     return f"{server.address}:{server.port}"

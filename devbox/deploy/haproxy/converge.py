@@ -1,7 +1,7 @@
-"""What a running router is told so that it becomes what it is to be. Pure.
+"""Commands that converge a running router to its desired state. Pure.
 
-The order is that in which nobody is lost: who is new is there before traffic goes to him, and traffic has gone before
-who is old is let go.
+Ordered so that no request is lost: new servers are added before traffic moves to them, and old servers are removed
+after traffic has left.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from devbox.model.router import RouterState, Server, is_backup
 _COLUMNS = {"backend": 1, "name": 3, "address": 4, "operation": 5, "administration": 6, "port": 18}
 _LEASES = f"# table: {LEASES},"
 _LEASED = re.compile(rf"\bkey={LEASED} .*\bexp=[1-9]")
-_UP = ("1", "2")  # operational states: starting slowly, running
-_MAINTENANCE, _DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # of the administrative state, see `management.txt`
+_UP = ("1", "2")  # operational states: slow start, running
+_MAINTENANCE, _DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # administrative states, see `management.txt`
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeServer:
-    """A server as HAProxy has it. `takes`: it gets requests as far as it is asked; `up`: and its checks succeed."""
+    """A server in HAProxy. `takes`: accepts requests; `up`: and passes its checks."""
 
     server: Server
     takes: bool
@@ -32,10 +32,10 @@ class RuntimeServer:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterRuntime:
-    """What a running router does now. `more`: what its map holds beside the share.
+    """State of a running router. `more`: map entries besides the share.
 
-    `lent`: whether a share that is lent counts yet; None where the router goes by its wall clock instead, as one does
-    that an earlier devbox started.
+    `lent`: whether a leased share is still valid; None if the router uses its wall clock, as those started by an
+    earlier devbox do.
     """
 
     servers: dict[str, dict[str, RuntimeServer]] = field(default_factory=dict)
@@ -44,11 +44,11 @@ class RouterRuntime:
     lent: bool | None = None
 
     def compute_share(self, *, clock: int) -> int:
-        """The share that it goes by, at a moment in seconds since the epoch: one that was lent may have run out."""
+        """Return the effective share at `clock` (seconds since the epoch); a lease may have expired."""
         return int(self.more.get("safe", "0")) if self.has_expired(clock=clock) else self.share
 
     def has_expired(self, *, clock: int) -> bool:
-        """Whether its share was lent, and counts no more."""
+        """True if the share was leased and the lease has expired."""
         lease = int(self.more.get("lease", "0"))
         return lease > 0 and (lease < clock if self.lent is None else not self.lent)
 
@@ -58,7 +58,7 @@ ASK_SHARE = f"show map {DIRECTORY}/{SHARE};show table {LEASES}"
 
 
 def parse_runtime(servers: str, share: str) -> RouterRuntime:
-    """From the answers to the two questions."""
+    """Parse the answers to the two queries."""
     found: dict[str, dict[str, RuntimeServer]] = {}
     for line in servers.splitlines():
         words = line.split()
@@ -76,7 +76,7 @@ def parse_runtime(servers: str, share: str) -> RouterRuntime:
 
 
 def plan_admissions(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
-    """First: who is to serve, and does not."""
+    """Return the first phase: add and enable servers."""
     commands: list[str] = []
     for backend, servers in wanted.list_servers().items():
         have, side = now.servers.get(backend, {}), backend.rpartition(".")[2]
@@ -90,7 +90,7 @@ def plan_admissions(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
             if known is None:
                 commands.append(f"add server {place} {format_server(wanted, side, server)}")
             if known is None and not is_backup(server.name):
-                # HAProxy starts a server slowly only if it was down before.
+                # HAProxy applies slow start only to servers that were down.
                 commands += [f"enable health {place}", f"set server {place} health down"]
             if known is None or not known.takes:
                 commands.append(f"set server {place} state ready")
@@ -98,7 +98,7 @@ def plan_admissions(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
 
 
 def plan_shift(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
-    """Then: who serves whom, at once."""
+    """Return the second phase: move the traffic at once."""
     more = build_map_entries(share=wanted.share, canary=wanted.canary) if wanted.cohort else {}
     return _diff_map(
         {"safe": more.pop("safe"), SHARE_KEY: str(wanted.share), **more} if more else {SHARE_KEY: str(wanted.share)},
@@ -109,10 +109,10 @@ def plan_shift(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
 def plan_lease(
     now: RouterRuntime, *, share: int, safe: int, until: int, clock: int, generation: int = 0, slow: int = 0
 ) -> tuple[str, ...]:
-    """A share that counts for LEASE seconds, and the one that counts after them.
+    """Return the commands that lease a share for LEASE seconds, followed by `safe`.
 
-    `until`, `clock`: seconds since the epoch, for a router that goes by them. The order is one in which a share that
-    was lent before, and has run out, does not come up again in between.
+    `until`, `clock`: seconds since the epoch, for routers that use their wall clock. The order never makes an expired
+    earlier lease valid again in between.
     """
     order = (SHARE_KEY, "safe", "lease") if now.has_expired(clock=clock) else ("safe", "lease", SHARE_KEY)
     values = {SHARE_KEY: str(share), "safe": str(safe), "lease": str(until if now.lent is None else 1)}
@@ -122,7 +122,7 @@ def plan_lease(
 
 
 def _diff_map(values: dict[str, str], now: RouterRuntime) -> tuple[str, ...]:
-    """What differs. A router that an earlier devbox started has no generation, and refuses to be told of one."""
+    """Return the changed entries. Routers of an earlier devbox have no generation and reject one."""
     have = {SHARE_KEY: str(now.share), **now.more}
     wanted = {key: value for key, value in values.items() if key in have or key not in (GENERATION, SLOW)}
     return tuple(
@@ -131,7 +131,7 @@ def _diff_map(values: dict[str, str], now: RouterRuntime) -> tuple[str, ...]:
 
 
 def find_superfluous(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
-    """Last: who gets no new requests, and is let go once he has answered those he has; as BACKEND/NAME."""
+    """Return the last phase: servers to remove once their requests have ended, as BACKEND/NAME."""
     keep = wanted.list_servers()
     return tuple(
         f"{backend}/{name}"
@@ -142,7 +142,7 @@ def find_superfluous(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]
 
 
 def count_active(servers: str, places: frozenset[str]) -> int:
-    """How many requests these servers still answer, by `show stat` as CSV."""
+    """Count the active requests of servers, from `show stat` in CSV."""
     head, *lines = servers.lstrip("# ").splitlines()
     names = head.split(",")
     rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line]

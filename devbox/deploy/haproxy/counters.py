@@ -1,13 +1,11 @@
-"""What a router counts of each side, as rules of HAProxy, and how its answer is read.
+"""Counters of each side, as HAProxy rules, and their parser.
 
-Counted is every response, also those that HAProxy gives itself where no server could: when its headers are there. A
-request that was the canary's and was answered by stable, because the canary did not, is one that failed. One that no
-server answered is lost as well, and counted by its cause, which HAProxy's termination state tells. A response that ends
-before its end is no longer seen by any rule: those are in HAProxy's own statistics, by backend (`srv_abrt`). One whose
-body is malformed is not; the line in the log that HAProxy then writes counts it. See docs/adr/0080-broken-off.md.
-
-HAProxy writes a line into its log for each request that failed. It has the counters of that moment, so that the log of
-a router that was killed tells what it had counted since the last reading. See docs/adr/0081-counted-in-the-log.md.
+Every response is counted when its headers are complete, including HAProxy's own. A canary request answered by stable
+counts as failed for the canary. A request without a server's response is lost, and counted by cause, from HAProxy's
+termination state. A truncated response is invisible to rules and taken from HAProxy's statistics by backend
+(`srv_abrt`); one with a malformed body is counted by its log line, see docs/adr/0080-broken-off.md. Each failed request
+writes a log line with the current counters, so that the log of a killed router has the counts since the last reading:
+see docs/adr/0081-counted-in-the-log.md.
 """
 
 from __future__ import annotations
@@ -21,42 +19,42 @@ from devbox.deploy.haproxy.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED
 from devbox.model.router import RESCUE
 from devbox.model.traffic import TIMES, Side
 
-REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
-# Tags of a side: whether it is shut out; failed in a row. HAProxy sets only the first of several by command. Routers of
-# earlier versions have two tags, the other way round.
+REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; response times from FIRST_TIME on
+# Tags of a side: shut out; consecutive failures. HAProxy can set only the first of several by command. Routers of
+# earlier versions have two tags in reverse order.
 _TRIPPED, _ROW, _TAGS = 0, 1, 3
 _CAUSES = {cause: FIRST_TIME + len(TIMES) + 1 + at for at, cause in enumerate((ROUTER, REFUSED, CUT, TIMEOUT))}
-FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures that no server of the side gave
+FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures without a response of the side's servers
 COUNTERS = FIRST_WITHOUT + 1
 ASK = f"show table {SIDES}"
 ASK_INFO, ASK_STAT = "show info", "show stat"
-_MALFORMED = "proc.malformed"  # responses that were cut since their body is malformed
-_STARTED = "proc.started"  # when HAProxy started, in µs since the epoch: tells it from the one before
+_MALFORMED = "proc.malformed"  # responses cut because of a malformed body
+_STARTED = "proc.started"  # start time of HAProxy in µs since the epoch, its identity
 ASK_COUNTS = f"{ASK_INFO};{ASK_STAT}"
 ASK_ALL = (
-    # in one answer, so that it is of one router
+    # in one answer, hence of one router
     f"{ASK_INFO};get var {_MALFORMED};get var {_STARTED};{ASK};{tunnels.ASK};{ASK_STAT}"
 )
 _TABLE, _STAT = "# table: ", "# pxname,"
-OWN = "devbox."  # what the router's own frontends and tables are called
+OWN = "devbox."  # prefix of the router's own frontends and tables
 _VALUE = re.compile(r"^(proc\.\S+): .*value=<(\d+)>", re.MULTILINE)
 
 
-# As HAProxy's `option httplog` has it. Before the request, which may be long: the number of malformed responses, which
-# grows by one if this is one; and STARTED/KEY=…, what was lost until now, in the order of _CAUSES. `txn.plain` is
-# missing where the request may be the malformed one: nothing is counted then.
+# As `option httplog`. Before the request line, which may be long: the number of malformed responses, this one included;
+# and STARTED/KEY=…, losses so far in the order of _CAUSES. Without `txn.plain`, the request itself may be the malformed
+# one, and is not counted.
 LOG = (
     "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq "
     f"%[txn.sess_term_state,regsub(^PD.*,1),regsub(^[^1].*,0),mul(txn.plain),add({_MALFORMED}),set-var({_MALFORMED})] "
     f"%[var({_STARTED})]/%[var(txn.lost_at)]={','.join(f'%[sc_get_gpc({at},1)]' for at in _CAUSES.values())} %{{+Q}}r"
 )
-BEGIN = (f"set-var {_MALFORMED} int(0)", f"set-var {_STARTED} date(0,us)")  # for the section `global`
-# Nothing that a client has sent stands before the first quotation mark.
+BEGIN = (f"set-var {_MALFORMED} int(0)", f"set-var {_STARTED} date(0,us)")  # for section `global`
+# The part before the first quotation mark contains no client data.
 _LOGGED = re.compile(r'^[^"]* (?P<started>\d{1,18})/(?P<key>\S{1,128})=(?P<counts>\d{1,18}(?:,\d{1,18})*) "')
 
 
 def render_tables() -> str:
-    """The backends that hold the counters, and the lease of a share."""
+    """Render the backends of the counter tables and of the share lease."""
     return f"""\
 backend {ISSUED}
     stick-table type string len 16 size 16 store gpc(1)
@@ -72,13 +70,13 @@ backend {SIDES}
 
 
 def read_unserved(table: str) -> dict[str, tuple[int, int]]:
-    """By `PROCESS.SIDE`: requests that no server of the side answered, and first failures among them."""
+    """Return by `PROCESS.SIDE`: requests without a response of the side's servers, and first failures among them."""
     found = {key: entry.counts for key, entry in stick_table.read_entries(table).items()}
     return {key: (counts[LOST] + counts[RESCUED], counts[FIRST_WITHOUT]) for key, counts in found.items()}
 
 
 def render_loss_rules(process: str) -> list[str]:
-    """Count the requests to a process that nobody answered, where no side is compared with another."""
+    """Render the rules that count lost requests of a process without a gray release."""
     return [
         f"http-request set-var(txn.lost_at) str({process})",
         f"http-request track-sc1 var(txn.lost_at) table {SIDES}",
@@ -89,12 +87,12 @@ def render_loss_rules(process: str) -> list[str]:
     ]
 
 
-# A request whose body can't be malformed.
+# A request whose body cannot be malformed.
 _PLAIN = "http-request set-var(txn.plain) int(1) if HTTP_1.0 or HTTP_1.1 !{ req.fhdr(transfer-encoding) -m found }"
 
 
 def _render_loss_causes() -> list[str]:
-    """Count a response that no server gave, and its cause by the termination state: see 8.5 of HAProxy's manual."""
+    """Render the loss causes by termination state: section 8.5 of the HAProxy manual."""
     state = "txn.sess_term_state -m str"
     causes = {
         ROUTER: "!{ srv_id -m found }",
@@ -111,7 +109,7 @@ def _render_loss_causes() -> list[str]:
 
 
 def render_rules(file: str) -> list[str]:
-    """Count a response for `txn.counted`, by how it ended and how long it took; `file`: the map of the share."""
+    """Render the counting of a response for `txn.counted` by result and time; `file`: map of the share."""
     failed = "{ status ge 500 }"
     rescued = f"{{ srv_name -m beg {RESCUE} }}"
     return [
@@ -134,7 +132,7 @@ def render_rules(file: str) -> list[str]:
 
 
 def _render_time_rules() -> list[str]:
-    """The last rules: the first class that fits ends them."""
+    """Render the last rules: the first matching time class ends processing."""
     lines = []
     for at in range(len(TIMES) + 1):
         fits = f" if {{ var(txn.took) -m int le {TIMES[at]} }}" if at < len(TIMES) else ""
@@ -144,17 +142,17 @@ def _render_time_rules() -> list[str]:
 
 
 def render_shut_out(key: str) -> str:
-    """1 where the router has shut out the side of this key, else 0; as an expression of HAProxy."""
+    """Return the HAProxy expression for 1 if the side of this key is shut out, else 0."""
     return f"str({key}),table_gpt({_TRIPPED},{SIDES})"
 
 
 def render_reopen(key: str) -> str:
-    """The command that lets requests go to a side again that the router has shut out; its next failure shuts it out."""
+    """Return the command that reopens a side that is shut out; its next failure shuts the side out again."""
     return f"set table {SIDES} key {key} data.gpt 0"
 
 
 def parse_sides(table: str) -> dict[str, Side]:
-    """By `PROCESS.SIDE`, from the answer to ASK."""
+    """Parse the answer to ASK, by `PROCESS.SIDE`."""
     found = {key: entry.counts for key, entry in stick_table.read_entries(table).items()}
     return {
         key: Side(
@@ -168,7 +166,7 @@ def parse_sides(table: str) -> dict[str, Side]:
 
 
 def parse_reading(answer: str) -> CounterReading | None:
-    """From the answer to ASK_ALL; None where an older devbox made the router's files."""
+    """Parse the answer to ASK_ALL; None if an older devbox wrote the router's files."""
     above, _, stat = answer.partition(_STAT)
     info, *tables = above.split(_TABLE)
     table = next((each for each in tables if each.startswith(f"{SIDES},")), None)
@@ -177,7 +175,7 @@ def parse_reading(answer: str) -> CounterReading | None:
     counts: dict[tuple[str, str], int] = {}
     for key, entry in stick_table.read_entries(table).items():
         own = {cause: entry.counts[at] for cause, at in _CAUSES.items()}
-        own[ROUTER] += max(0, entry.counts[LOST] - sum(own.values()))  # of a router that knows no causes
+        own[ROUTER] += max(0, entry.counts[LOST] - sum(own.values()))  # of a router without causes
         counts |= {(key, cause): count for cause, count in own.items()}
     shown = parse_stats(_STAT + stat)
     fronts = [row for row in shown if row["svname"] == "FRONTEND"]
@@ -211,13 +209,13 @@ def read_log(lines: Iterable[str]) -> dict[str, dict[tuple[str, str], int]]:
 
 
 def split_counts(answer: str) -> tuple[str, str]:
-    """Which HAProxy it is, as `counting` says, and its statistics, from the answer to ASK_COUNTS."""
+    """Split the answer to ASK_COUNTS into the router's identity and its statistics."""
     info, mark, stat = answer.partition(_STAT)
     return identify_router(info), mark + stat
 
 
 def parse_stats(stat: str) -> list[dict[str, str]]:
-    """HAProxy's statistics, a row for each frontend, server and backend."""
+    """Parse HAProxy's statistics into one row per frontend, server and backend."""
     head, *lines = stat.lstrip("# ").splitlines() or [""]
     names = head.split(",")
     return [dict(zip(names, line.split(","), strict=False)) for line in lines if line]
@@ -232,7 +230,7 @@ def _parse_info(info: str) -> dict[str, str]:
 
 
 def identify_router(info: str) -> str:
-    """Which HAProxy it is, by the answer to `show info`: another one counts from 0."""
+    """Return the identity of an HAProxy process from `show info`; a new process counts from 0."""
     facts = _parse_info(info)
     return f"{facts.get('Start_time_sec', '')} {facts.get('Pid', '')}"
 

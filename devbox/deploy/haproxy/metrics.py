@@ -1,8 +1,8 @@
-"""What a router tells Prometheus, at `/metrics` of its own port: what it counts, live, and what its controller says.
+"""Prometheus metrics of a router, at `/metrics` of its own port: live counters and the state of the gray release.
 
-HAProxy writes the page itself, out of its counters and maps: nothing has to run beside it, and a dead controller leaves
-numbers that go on. What HAProxy knows of itself is at `/metrics/haproxy`. A page is as long as one buffer, so that of
-many processes only the first have their response times on it.
+HAProxy renders the page from its counters and maps, so that no exporter is needed and counting continues without a
+controller. HAProxy's own metrics are at `/metrics/haproxy`. A page is limited to one buffer, hence only the first of
+many processes have response times.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from devbox.model.traffic import TIMES
 
 PAGE, ROLLOUT = "metrics.lf", "rollout.map"
 PATH, OWN = "/metrics", "/metrics/haproxy"
-LINES = 72  # that a controller may say; an expression of HAProxy can't give more than one
+LINES = 72  # lines of a controller; HAProxy expressions cannot return several
 _LIMITS = (5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000)  # of TIMES
-_ROOM = 15_000  # bytes of one buffer that a page may have: 16 KiB without the head of the response
-_SAID, _NUMBER = 5_000, 10  # bytes of what a controller says, and of a number
+_ROOM = 15_000  # bytes of a page in one buffer: 16 KiB minus the response head
+_SAID, _NUMBER = 5_000, 10  # bytes of a controller's lines, and of a number
 _EXPRESSION = re.compile(r"%\[[^]]*\]")
 _ABOUT = {
     "visitors_ratio": ("gauge", "The share of visitors that a side has."),
@@ -41,7 +41,7 @@ _COUNTED = {
 
 
 def render_rules(state: RouterState, directory: str, share: str) -> list[str]:
-    """For the frontend of the router's own port. `share`: the map that it goes by."""
+    """Render the rules of the router's own frontend. `share`: the share map."""
     asked = f"if {{ path {PATH} }}"
     shown, timed = _select_fitting(state, share)
     found = [f"http-request use-service prometheus-exporter if {{ path {OWN} }}"]
@@ -54,13 +54,13 @@ def render_rules(state: RouterState, directory: str, share: str) -> list[str]:
 
 
 def render_page(state: RouterState, directory: str, share: str) -> str:
-    """The page, as HAProxy's log format."""
+    """Render the page in HAProxy's log format."""
     said = (f"%[str({number}),map_str({directory}/{ROLLOUT},#)]" for number in range(LINES))
     return "\n".join([*_render_counts(*_select_fitting(state, share), share), *said, ""])
 
 
 def _select_fitting(state: RouterState, share: str) -> tuple[RouterState, int]:
-    """The processes that have room, and how many of them with their response times."""
+    """Return the processes that fit, and how many of them with response times."""
     heads, room = _measure_length(replace(state, fronts=()), 0, share), _ROOM - _SAID
     alone = [replace(state, fronts=(front,)) for front in state.fronts]
     counted = [_measure_length(each, 0, share) - heads for each in alone]
@@ -72,7 +72,7 @@ def _select_fitting(state: RouterState, share: str) -> tuple[RouterState, int]:
 
 
 def _measure_length(state: RouterState, timed: int, share: str) -> int:
-    """Of the lines or of what HAProxy makes of them, whichever is longer: it holds either in one buffer."""
+    """Return the length of the template or of its output, whichever is longer: both must fit in one buffer."""
     lines = "\n".join(_render_counts(state, timed, share))
     return max(len(lines), len(_EXPRESSION.sub("0" * _NUMBER, lines)))
 
@@ -109,17 +109,17 @@ def _render_counts(state: RouterState, timed: int, share: str) -> list[str]:
 
 
 def render_rollout_map(text: str) -> str:
-    """`rollout.map`: what a controller says, as Prometheus reads it; a line under each number."""
+    """Render `rollout.map`: the controller's metrics, one numbered line each."""
     return "".join(f"{number} {line}\n" for number, line in enumerate(text.splitlines()[:LINES]) if line)
 
 
 def render_prepare_command(directory: str) -> str:
-    """The first command that has a running router say something else, all at once. It answers a version."""
+    """Return the first command of an atomic map update; the answer is a version."""
     return f"prepare map {directory}/{ROLLOUT}"
 
 
 def render_update_commands(text: str, directory: str, *, version: str) -> tuple[str, ...]:
-    """Those that follow."""
+    """Return the commands that follow."""
     place = f"@{version} {directory}/{ROLLOUT}"
     return (
         (f"add map {place} <<\n{render_rollout_map(text)}", f"commit map {place}") if text else (f"commit map {place}",)
@@ -127,7 +127,7 @@ def render_update_commands(text: str, directory: str, *, version: str) -> tuple[
 
 
 def _render_share_rules(state: RouterState, share: str) -> list[str]:
-    """From `txn.share` to `txn.of_SIDE`, the buckets that each of the groups has."""
+    """Render `txn.of_SIDE`, the buckets of each group, from `txn.share`."""
     found = [
         "http-request set-var(txn.of_green) var(txn.share)",
         f"http-request set-var(txn.of_blue) int({WHOLE}),sub(txn.share)",
@@ -141,7 +141,7 @@ def _render_share_rules(state: RouterState, share: str) -> list[str]:
     ]
     for side in (BLUE, GREEN):
         trial = f"{{ var(txn.trial) -m int {cohort.CANARY[side]} }} {is_there}"
-        most = f"{{ var(txn.of_{side}) -m int gt {WHOLE // 2} }}"  # the canary leaves less than it has
+        most = f"{{ var(txn.of_{side}) -m int gt {WHOLE // 2} }}"  # at most half is left for the baseline
         found += [
             f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{side}) if {trial}",
             f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{get_other_side(side)}) if {trial} {most}",
@@ -155,7 +155,7 @@ def _render_share_rules(state: RouterState, share: str) -> list[str]:
 
 
 def _render_sum_rules(state: RouterState, timed: int) -> list[str]:
-    """How many responses took at most so long: sums, since the counters are by class."""
+    """Render cumulative counts of responses, since the counters are per class."""
     found = []
     for front, side in _list_timed(state, timed):
         found.append("http-request set-var(txn.sum) int(0)")
@@ -192,7 +192,7 @@ def _name_sum(state: RouterState, front: Frontend, side: str, at: int) -> str:
 
 
 def _format_labels(side: str, share: str, front: Frontend | None = None) -> str:
-    """Which colour, and what that is now: whoever is on trial is the canary, all others are stable or its baseline."""
+    """Return the labels: the color and its current role: canary, stable or baseline."""
     process = f'process="{front.process}",' if front else ""
     if side == BASELINE:
         return f'{process}color="{side}",side="{side}"'

@@ -1,4 +1,4 @@
-"""HAProxy's runtime API: one command a connection, over the unix socket that the router's container shares with us."""
+"""HAProxy runtime API: one command per connection, on the unix socket shared with the router's container."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from devbox.deploy.haproxy.config import SOCKET
 from devbox.errors import EngineError, RouterUnavailable
 
 _PATIENCE = 10.0
-_AWAY = 30.0  # seconds that a router may take to be started, for the first time or after it was killed
+_AWAY = 30.0  # seconds for a router to start, initially or after a kill
 _PAUSE = 0.05
-# How answers begin that are complaints, whatever their number; success is silent or says what was done.
+# Answers to successful commands; any other answer is an error message.
 _DONE = ("", "New server registered.", "Server deleted.", "Done.")
 
 T = TypeVar("T")
 
 
 class Runtime:
-    """The running HAProxy whose files lie in a directory. RouterAway where it does not answer, else EngineError."""
+    """The running HAProxy of a directory. RouterUnavailable if it does not respond, otherwise EngineError."""
 
     def __init__(self, directory: str | Callable[[], str]) -> None:
-        """`directory`: a path, or what finds it for each exchange: the next router may have another one."""
+        """`directory`: a path, or a function called per exchange, as the next router may use another one."""
         self._find = directory if callable(directory) else lambda: directory
 
     def query(self, command: str) -> str:
-        """What it answers to a question."""
+        """Send a query; return the answer."""
         try:
             return self._exchange(command)
         except OSError as error:
@@ -39,7 +39,7 @@ class Runtime:
             ) from None
 
     def execute(self, command: str) -> None:
-        """Have it do something; whatever it answers but success is an error."""
+        """Run a command; any answer other than success is an error."""
         said = self.query(command).strip()
         if said not in _DONE:
             raise EngineError(
@@ -49,9 +49,9 @@ class Runtime:
             )
 
     def repeat(self, work: Callable[[], T]) -> T:
-        """Do some work with the running router; from its beginning with the next one, if that one ended meanwhile.
+        """Run `work` with the running router; repeat it from the start if the router is replaced meanwhile.
 
-        RouterAway if none answers for 30 s. What the work has done already must do no harm when it is done again.
+        RouterUnavailable after 30 s without a response. `work` must be idempotent.
         """
         deadline, is_first = time.monotonic() + _AWAY, True
         while True:
@@ -66,13 +66,13 @@ class Runtime:
                 deadline, is_first = time.monotonic() + _AWAY, False
 
     def _await(self, deadline: float) -> str:
-        """Which router answers; "" where none does until then."""
+        """Return the identity of the responding router; "" after the deadline."""
         while not (router := self._identify()) and time.monotonic() < deadline:
             time.sleep(_PAUSE)
         return router
 
     def _identify(self) -> str:
-        """What tells the router that answers now from one before it: each makes its socket itself. "" for none."""
+        """Return the identity of the router, by its socket, which each router creates; "" without one."""
         try:
             made = os.stat(f"{self._find()}/{SOCKET}")
         except OSError:
@@ -80,13 +80,13 @@ class Runtime:
         return f"{made.st_ino} {made.st_ctime_ns}" if self.is_reachable() else ""
 
     def is_reachable(self) -> bool:
-        """Whether it is there."""
+        """True if the router responds."""
         with contextlib.suppress(OSError):
             return bool(self._exchange("show info"))
         return False
 
     def _exchange(self, command: str) -> str:
-        """The path goes by a descriptor: that of a socket may have 107 bytes at most."""
+        """Exchange one command; connect through a descriptor, as socket paths are limited to 107 bytes."""
         place = os.open(self._find(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:

@@ -1,11 +1,10 @@
-"""What a router counts of each replica in each second, for a judge of failures that depend on each other.
+"""Counters per replica and second, for a statistical test of correlated failures.
 
-One table has an entry for each replica and second, which expires after eleven minutes: there is a history even if no
-controller was running. Another has an entry for each client: the last generation in which it had a failed response, and
-that in which it had a slow one. A generation is a number that the controller sets, else the time in units of HISTORY.
-
-Responses that no server of the side gave (those of the router itself, or of stable in the canary's place) are counted
-by side only: no rule that counts by server runs for them.
+One table has an entry per replica and second, which expires after eleven minutes: the history exists even without a
+controller. Another has an entry per client: the last generation with a failed response, and with a slow one. A
+generation is a number set by the controller, by default the time in units of HISTORY. Responses without a server of the
+side (from the router itself, or from stable instead of the canary) are counted by side only: per-server rules do not
+run for them.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from devbox.model.router import PANIC, RESCUE
 from devbox.model.traffic import HISTORY, TIMES
 
 CLIENTS, SECONDS = "devbox.clients", "devbox.seconds"
-STICK_COUNTERS = 5  # that HAProxy has to have: sc0 to sc3 are used
+STICK_COUNTERS = 5  # required stick counters: sc0 to sc3 are used
 _CLIENT, _SECOND = 2, 3
-REQUESTS, FAILED, FIRST_FAILED, FIRST_SLOW, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a second; times from there on
+REQUESTS, FAILED, FIRST_FAILED, FIRST_SLOW, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a second; times from FIRST_TIME on
 _COUNTERS = FIRST_TIME + len(TIMES) + 1
 _MOST_CLIENTS = "100k"
 _MOST = "32k"  # replicas × seconds
-_KEY = 192  # bytes, with room for the longest names of process and replica: a key that is cut has no time
+_KEY = 192  # bytes, enough for the longest names of process and replica: a truncated key has no time
 _FAILED_IN, _SLOW_IN = 0, 1  # tags of a client: generations
 _REPLICA_AND_SECOND = re.compile(r"(?P<key>[^/]+)/(?P<replica>[^@]+)@(?P<at>\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaSecond:
-    """The responses of one replica in one second. `key`: PROCESS.SIDE; `times`: by TIMES and one class more."""
+    """Responses of one replica in one second. `key`: PROCESS.SIDE; `times`: by TIMES plus one class."""
 
     key: str
     replica: str
@@ -45,7 +44,7 @@ class ReplicaSecond:
 
 
 def render_tables() -> str:
-    """The backends that hold the counters. About 20 MB for the clients, 0.4 MB for each replica."""
+    """Render the backends of the tables: about 20 MB for clients, 0.4 MB per replica."""
     return f"""\
 backend {CLIENTS}
     stick-table type string len 32 size {_MOST_CLIENTS} expire 1h store gpt(2)
@@ -56,14 +55,14 @@ backend {SECONDS}
 
 
 def render_query(*, after: int) -> str:
-    """The question for all seconds later than `after` (since the epoch)."""
+    """Return the query for all seconds after `after` (since the epoch)."""
     return f"show table {SECONDS} data.gpt0 gt {after}"
 
 
 def render_rules(file: str, *, no_server: int) -> list[str]:
-    """Count a response of `txn.client` that took `txn.took` µs; `file`: the map that has the generation.
+    """Render the counting of a response to `txn.client` of `txn.took` µs; `file`: map with the generation.
 
-    `no_server`: the counter of a side for first failures without one of its servers. All but times: those are shared.
+    `no_server`: counter of a side for first failures without a server of it. Times: see `render_time_class`.
     """
     rescued = f"{{ srv_name -m beg {RESCUE} }}"
     return [
@@ -91,12 +90,12 @@ def render_rules(file: str, *, no_server: int) -> list[str]:
 
 
 def render_time_class(at: int) -> str:
-    """The action that counts a response in a class of times."""
+    """Return the action that counts a response in a time class."""
     return f"sc-inc-gpc({FIRST_TIME + at},{_SECOND})"
 
 
 def read(table: str) -> tuple[ReplicaSecond, ...]:
-    """From the answer to `ask`, in no order; nothing of a router that does not count so."""
+    """Parse the answer to `render_query`, unordered; empty for routers without these counters."""
     found = []
     for key, entry in stick_table.read_entries(table).items():
         if match := _REPLICA_AND_SECOND.fullmatch(key):
@@ -117,7 +116,7 @@ def read(table: str) -> tuple[ReplicaSecond, ...]:
 
 
 def _test_tag(tag: int) -> str:
-    """True if the client has met this in the present generation."""
+    """Return the test whether the client is counted in the current generation."""
     return f"{{ sc_get_gpt({tag},{_CLIENT}),sub(txn.generation) -m int 0 }}"
 
 

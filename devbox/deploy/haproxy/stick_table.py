@@ -19,7 +19,7 @@ _DATA = re.compile(r"\b(gpc|gpt|conn_cur)(\d*)=(\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class StickTableEntry:
-    """The data of one key: general-purpose counters and tags by number, and the number of open connections."""
+    """Data of one key: general-purpose counters and tags by number, and open connections."""
 
     counts: Counter[int] = field(default_factory=Counter)
     tags: dict[int, int] = field(default_factory=dict)

@@ -1,9 +1,9 @@
-"""Requests of a stage that failed for a client without an answer of the application, by cause. Pure.
+"""Failed requests of a stage without a response of the application, by cause. Pure.
 
-HAProxy counts from 0 when it starts, and forgets everything when it is killed. A tally keeps the last reading of each
-router that ended, so that counts only grow. What was answered between that reading and the kill is in the router's log
-(docs/adr/0081-counted-in-the-log.md). What was not answered is bounded: requests on connections that it had accepted
-and that were open, at most one on each. The kernel counts what is accepted (docs/adr/0073-held-sockets.md).
+HAProxy counts from 0 at each start and loses its counters when it is killed. A tally keeps the last reading of each
+ended router, so that counts only grow. Answers between that reading and the kill are in the router's log
+(docs/adr/0081-counted-in-the-log.md). The number of unanswered requests is bounded by the open accepted connections, at
+most one request each; the kernel counts accepted connections (docs/adr/0073-held-sockets.md).
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from devbox.deploy.haproxy.tunnels import Tunnels, count_cut, follow
 from devbox.model.frozen import dataclass
 from devbox.model.stage import Counts
 
-ROUTER = "router"  # the router had no server to ask
-REFUSED = "refused"  # every connection to a server was refused
-CUT = "cut"  # the server closed the connection before the headers of a response, or devbox after the time to drain
+ROUTER = "router"  # the router had no available server
+REFUSED = "refused"  # all connections to a server were refused
+CUT = "cut"  # the server closed the connection before the response headers, or devbox did so after the drain time
 TRUNCATED = "truncated"  # the connection ended within a response
-TIMEOUT = "timeout"  # the server did not answer in time
-_RESTART = 60.0  # seconds within which a killed router is there again; without one for longer, a stage is down
+TIMEOUT = "timeout"  # the server did not respond in time
+_RESTART = 60.0  # seconds for a killed router to restart; afterwards the stage is down
 _REMEMBERED = 100  # routers in `counted`
 CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CounterReading:
-    """What one router has counted since it started. `counts`: (what was asked, cause) → requests.
+    """Counters of one router since its start. `counts`: (counter key, cause) → requests.
 
-    `began`: seconds since the epoch; `started`: the same in µs, as in its log, "" for one that has no counts there.
-    `open`: connections of clients; `peak`: requests in its busiest second; `accepted`: connections since it started, at
-    all its ports; `tunnels`: by container. `runs`: by container, what tells its process from the one before, "" for
-    none.
+    `began`: seconds since the epoch; `started`: the same in µs, as in the log, "" without counts in the log. `open`:
+    client connections; `peak`: requests in the busiest second; `accepted`: connections since the start, on all ports;
+    `tunnels`: by container; `runs`: process identity by container, "" for none.
     """
 
     router: str
@@ -49,9 +48,9 @@ class CounterReading:
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedConnections:
-    """Connections that routers had accepted when the last one ended, at `at`, by the kernel's count in a `namespace`.
+    """Connections accepted by routers when the last one ended, at `at`, by the kernel's count in a `namespace`.
 
-    Another namespace begins at 0: sockets are made again if the router and its supervisor end together.
+    A new namespace starts at 0: sockets are recreated if the router and its supervisor end together.
     """
 
     namespace: str
@@ -61,12 +60,12 @@ class AcceptedConnections:
 
 @dataclass(frozen=True, kw_only=True)
 class LossTally:
-    """All routers of a stage. `id`: of this tally; `last`: the newest reading of `router`, "KEY CAUSE" → requests.
+    """Losses of all routers of a stage. `id`: of this tally; `last`: newest reading of `router`, "KEY CAUSE" → count.
 
-    `gone`: by cause, of routers that ended and of counters that were reset. `unknown`: requests that may have been lost
-    besides, at most, when routers or replicas were killed. `closed`: the router that was stopped in order last.
-    `namespace` and `ended`: the kernel's count at the last reading (`Accepted`); `accepted`: the router's own then.
-    `started`, `tunnels`, `runs`: of the last reading. `counted`: start times of routers whose log lines are in `gone`.
+    `gone`: by cause, of ended routers and reset counters. `unknown`: upper bound of further losses by kills of routers
+    or replicas. `closed`: last router that was stopped cleanly. `namespace`, `ended`: the kernel's count at the last
+    reading (`AcceptedConnections`); `accepted`: the router's. `started`, `tunnels`, `runs`: of the last reading.
+    `counted`: start times of routers whose log is in `gone`.
     """
 
     id: str
@@ -87,7 +86,7 @@ class LossTally:
     counted: tuple[str, ...] = ()
 
     def sum_counts(self) -> Counts:
-        """Totals by cause."""
+        """Return the totals by cause."""
         total = dict.fromkeys(CAUSES, 0) | self.gone
         for key, count in self.last.items():
             cause = key.rpartition(" ")[2]
@@ -95,11 +94,11 @@ class LossTally:
         return Counts(router=self.id, lost=total, unknown=self.unknown)
 
     def add(self, cause: str, count: int) -> LossTally:
-        """The same with losses that HAProxy does not count."""
+        """Return the tally plus losses that HAProxy does not count."""
         return replace(self, gone={**self.gone, cause: self.gone.get(cause, 0) + count})
 
     def settle(self, container: str) -> LossTally:
-        """The same when a container without connections is about to be removed: its end cuts nothing."""
+        """Forget a container without connections that is about to be removed: its end cuts none."""
         return replace(
             self,
             tunnels={name: seen for name, seen in self.tunnels.items() if name != container},
@@ -107,15 +106,15 @@ class LossTally:
         )
 
     def close(self) -> LossTally:
-        """The same when the router was stopped in order: the next one is no replacement for a killed one."""
+        """Return the tally after a clean stop of the router: the next router does not replace a killed one."""
         gone = {cause: count for cause, count in self.sum_counts().lost.items() if count}
         counted = self._extend_counted(self.started)
         return LossTally(id=self.id, gone=gone, unknown=self.unknown, closed=self.router, counted=counted)
 
     def add_logged(self, logged: Mapping[str, Mapping[tuple[str, str], int]]) -> LossTally:
-        """Add the counts of routers that have ended; `logged`: the counts in the log by start time.
+        """Add the counts of ended routers; `logged`: the counts in the log by start time.
 
-        Those of the last router must be newer than its last reading: its counters may have been reset before it. Every
+        Those of the last router must be newer than its last reading: its counters may have been reset before. Every
         other router counts once.
         """
         last, gone = dict(self.last), dict(self.gone)
@@ -131,18 +130,18 @@ class LossTally:
         return (*self.counted, *more)[-_REMEMBERED:]
 
     def update(self, reading: CounterReading, *, now: float, kernel: AcceptedConnections | None = None) -> LossTally:
-        """The same after another reading, begun at `now`. `kernel`: what held at its beginning and at its end.
+        """Return the tally after another reading, started at `now`. `kernel`: its count, unchanged during the reading.
 
-        Where the router is another one, the requests that the killed one may have lost are added to `unknown`; where a
-        replica has ended by itself, its tunnels.
+        For a new router, possible losses of the killed one are added to `unknown`; for a replica that exited on its
+        own, its tunnels.
         """
-        if reading.router == self.closed:  # looked at once more while it stops
+        if reading.router == self.closed:  # another reading while it stops
             return self
         found = {f"{key} {cause}": count for (key, cause), count in reading.counts.items()}
         replaced = self.is_replaced(reading, kernel)
         gone = dict(self.gone)
         for key, count in self.last.items():
-            if replaced or found.get(key, 0) < count:  # another router, or a counter that was reset
+            if replaced or found.get(key, 0) < count:  # another router, or a reset counter
                 cause = key.rpartition(" ")[2]
                 gone[cause] = gone.get(cause, 0) + count
         ended = self._find_ended(reading)
@@ -169,27 +168,27 @@ class LossTally:
         )
 
     def is_replaced(self, reading: CounterReading, kernel: AcceptedConnections | None) -> bool:
-        """True if the router has ended since the last reading, also if the next one has its pid and second of start."""
+        """True if the router ended since the last reading, even if its successor has the same pid and start second."""
         has_ended = kernel is not None and kernel.namespace == self.namespace and kernel.accepted != self.ended
         return bool(self.router) and (self.router != reading.router or has_ended)
 
     def _count_possible_losses(self, reading: CounterReading, kernel: AcceptedConnections | None) -> int:
-        """Requests that a killed router may have lost: one on each connection that may have been open.
+        """Return the bound of losses of a killed router: one per connection that may have been open.
 
-        Those are the ones of the last reading, and those that were accepted since. One that fails without an answer
-        ends its connection; one that the router answers itself is in its log.
+        These are the connections of the last reading and those accepted since. A failure without a response ends its
+        connection; responses of the router itself are in its log.
         """
         if kernel is not None and kernel.namespace == self.namespace:
             opened = kernel.accepted - self.ended - self.accepted
             if opened >= 0:
                 answered = 0 if self.started else math.ceil(self.peak * max(0.0, kernel.at - self.at))
                 return self.open + opened + answered
-        # Nothing counts them: as many a second as requests in the busiest one, until the next router started.
+        # Without a count: assume the peak rate until the next router started.
         away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
         return self.open + math.ceil(self.peak * away)
 
     def _find_ended(self, reading: CounterReading) -> frozenset[str]:
-        """Replicas whose process is another one, or none, and that devbox did not remove."""
+        """Return replicas with a new process, or none, that devbox did not remove."""
         return frozenset(name for name, run in self.runs.items() if run and reading.runs.get(name, run) != run)
 
     def _count_possible_cuts(self, reading: CounterReading, ended: frozenset[str]) -> int:

@@ -1,8 +1,8 @@
-"""Connections that end alike whether their server closes them or is killed: WebSockets and bodies without a length.
+"""Connections that end alike whether their server closes them or is killed: WebSockets, bodies without length.
 
-The kernel of a killed server closes its connections in order. HAProxy has the same termination state (`--`), counters
-and log line then as after an orderly end: see docs/adr/0074-tunnels.md. So HAProxy counts how many are open at each
-server, and devbox, which knows when a replica ended, how many may have been cut.
+The kernel of a killed server closes its connections cleanly, so that HAProxy has the same termination state (`--`),
+counters and log line as for a normal end: see docs/adr/0074-tunnels.md. HAProxy counts the open tunnels of each server;
+devbox, which knows when a replica ended, derives how many may have been cut.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from devbox.model.router import PANIC, RESCUE
 TABLE = "devbox.tunnels"
 ASK = f"show table {TABLE}"
 _TRACKED = 4  # the stick counter; see `seconds.STICK_COUNTERS`
-_ROLE = re.compile(f"^(?:{RESCUE}|{PANIC})")  # before the name of a server that stands in for another side
-_LATE = 5.0  # seconds until the end of a replica is written down
+_ROLE = re.compile(f"^(?:{RESCUE}|{PANIC})")  # prefix of servers that stand in for another side
+_LATE = 5.0  # maximum delay in seconds until a replica's end is recorded
 _IS_ONE = "{ var(txn.tunnel) -m bool }"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndedTunnels:
-    """Tunnels that were there at one reading and gone at the next one, at `at`."""
+    """Tunnels present at one reading and gone at the next one, at `at`."""
 
     at: float
     count: int
@@ -32,7 +32,7 @@ class EndedTunnels:
 
 @dataclass(frozen=True, kw_only=True)
 class Tunnels:
-    """Those of one replica: how many are open, how many were begun since the router started, which ended of late."""
+    """Tunnels of one replica: open, begun since the router's start, and recently ended."""
 
     open: int
     begun: int
@@ -40,7 +40,7 @@ class Tunnels:
 
 
 def render_table() -> str:
-    """The backend that holds the counters. About 0.2 KB for each replica."""
+    """Render the backend of the counters; about 0.2 KB per replica."""
     return f"""\
 backend {TABLE}
     stick-table type string len 128 size 1k store conn_cur,gpc(1)
@@ -48,7 +48,7 @@ backend {TABLE}
 
 
 def render_rules() -> list[str]:
-    """Count a response whose end is not known by its length, as long as it lasts."""
+    """Render the rules that count a response without a known length while it lasts."""
     no_length = "!{ res.fhdr(content-length) -m found } !{ res.fhdr(transfer-encoding) -m found }"
     return [
         "http-response set-var(txn.tunnel) bool(true) if { status 101 }",
@@ -59,7 +59,7 @@ def render_rules() -> list[str]:
 
 
 def read(answer: str) -> dict[str, Tunnels]:
-    """By container, from the answer to ASK."""
+    """Parse the answer to ASK, by container."""
     found: dict[str, Tunnels] = {}
     for key, entry in stick_table.read_entries(answer).items():
         name = _ROLE.sub("", key)
@@ -69,9 +69,9 @@ def read(answer: str) -> dict[str, Tunnels]:
 
 
 def follow(before: Tunnels | None, now: Tunnels, *, at: float) -> Tunnels:
-    """A later reading, with those that ended since the one before it, and in the last seconds before that.
+    """Merge a reading with the previous one: tunnels that ended in between or in the last seconds before.
 
-    HAProxy sees the end of a killed replica's connections before its supervisor has written down the end.
+    HAProxy sees a killed replica's connections end before the supervisor has recorded its end.
     """
     if before is None or now.begun < before.begun:
         return now
@@ -81,9 +81,9 @@ def follow(before: Tunnels | None, now: Tunnels, *, at: float) -> Tunnels:
 
 
 def count_cut(before: Tunnels, now: Tunnels | None) -> int:
-    """How many may have been cut, at most, if their replica is known to have ended since a reading.
+    """Return the maximum of tunnels cut by a replica that ended after the reading `before`.
 
-    Those open then, begun since, or ended shortly before.
+    Counts those open then, begun since, or ended shortly before.
     """
     begun = max(0, now.begun - before.begun) if now else 0
     return before.open + begun + sum(each.count for each in before.ended)

@@ -1,7 +1,7 @@
-"""A stage's environment on this machine: an instance of its own, in which releases take over from one another.
+"""Local target of a stage: an instance of its own, in which releases replace each other.
 
-Implements `promotion.environment.Environment`. Every verb holds the stage's instance, looks, plans, and carries out; a
-verb that was killed is simply called again.
+Implements `promotion.target.StageTarget`. Each operation locks the stage's instance, observes, plans and applies; it
+can be repeated after a kill.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ from devbox.records.trust import TrustRecord
 
 @dataclass(frozen=True, kw_only=True)
 class StageInputs:
-    """All that a plan for a deployment is made from, and how far the environment is made ready for any."""
+    """Inputs of a deployment's plan, and the preparation of the environment."""
 
     resolved: Spec
     observed: Observed
     rollout: RolloutInputs
     replicas: stage_containers.Replicas
     ground: Plan  # services, network, router
-    names: tuple[str, ...]  # whom that is about
+    names: tuple[str, ...]  # containers of `ground`
 
 
 class LocalTarget:
-    """One stage of one project. `Environment` says what its verbs promise."""
+    """Local target of one stage of one project. See `StageTarget` for its operations."""
 
     def __init__(
         self,
@@ -82,10 +82,10 @@ class LocalTarget:
         strategy: str = "",
         drain: float | None = None,
     ) -> None:
-        """`allowed`: what of this machine the user lets stages have.
+        """`allowed`: host access that the user allows for stages.
 
-        `strategy`: how the file wants releases to take over now, also one that ran before; "": as that one had it.
-        `drain`: the seconds that connections may go on then; None: as that one had it.
+        `strategy`: the file's current strategy, also for earlier releases; "": the deployment's own.
+        `drain`: seconds for open connections; None: the deployment's own.
         """
         key = compute_stage_id(project.id, stage)
         self.stage = stage
@@ -99,39 +99,39 @@ class LocalTarget:
 
     @property
     def id(self) -> str:
-        """The id of the stage's instance."""
+        """ID of the stage's instance."""
         return self._place.id
 
     @property
     def paths(self) -> Paths:
-        """Where all is kept."""
+        """Paths of the project."""
         return self._place.paths
 
     @property
     def address(self) -> str:
-        """Where visitors reach it; "" while its router does not run."""
+        """URL for clients; "" while the router does not run."""
         return stage_containers.find_address(self._list_ports())
 
     @property
     def metrics(self) -> str:
-        """Where Prometheus finds what its router counts; "" while that does not run."""
+        """URL of the router's metrics; "" while the router does not run."""
         address = stage_containers.find_address(self._list_ports(), metrics=True)
         return f"{address}{PATH}" if address else ""
 
     def count_restarts(self, deployment: Deployment) -> int:
-        """How often containers of a deployment had to be started again, all together."""
+        """Return the total number of restarts of a deployment's containers."""
         view = self._place.engine.observe(self._build_instance())
         return sum(
             seen.restarts for name, seen in view.containers.items() if stage_containers.is_among(deployment, {name})
         )
 
     def has_router(self) -> bool:
-        """Whether the router runs, or is being started again; not after a reboot."""
+        """True if the router runs or is restarting; False after a reboot."""
         seen = self._place.engine.observe(self._build_instance()).containers.get(ROUTER)
         return seen is not None and seen.state in ("starting", "running", "restarting")
 
     def observe(self) -> StageObserved:
-        """See `Environment`. Who has the traffic is asked of the router's record, who runs of the runtime."""
+        """See `StageTarget`. Traffic comes from the router's record, running containers from the runtime."""
         view = self._place.engine.observe(self._build_instance())
         known = self.record.read()
         serving = known.router.list_container_names(known.router.live_side)
@@ -162,15 +162,15 @@ class LocalTarget:
 
     @property
     def is_protected(self) -> bool:
-        """True if a command that destroys it has to name it."""
+        """True if a destructive command must name the stage."""
         return self._place.records.is_protected()
 
     def read_view(self) -> InstanceView:
-        """What of the stage is on this machine."""
+        """Return the observed state of the stage on this host."""
         return self._place.engine.observe(self._build_instance())
 
     def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
-        """See `Environment`."""
+        """See `StageTarget`."""
         kind, running = self._strategy or wanted.stage.strategy.kind, self.record.read().running
         repaired = running is not None and stage_containers.compute_mark(running) == stage_containers.compute_mark(
             wanted
@@ -181,7 +181,7 @@ class LocalTarget:
             try:
                 self._roll_out(wanted, sink, verify=seconds)
             except DevboxError as error:
-                # A release that is to be observed, and is not even ready a second time, is not well.
+                # A release to be observed that fails a second time is unhealthy.
                 unwell = isinstance(error, VerifyFailed) or (seconds > 0 and isinstance(error, NotReady))
                 again = self._has_traffic(wanted) and not unwell
                 if not (again and self._retry(wanted, sink, verify=seconds)):
@@ -191,9 +191,9 @@ class LocalTarget:
             self._start_monitor(sink)
 
     def warm(self, wanted: Deployment, sink: Sink, *, stable: Deployment | None = None) -> None:
-        """Have a release ready and proven on the side that serves nobody; traffic stays where it is.
+        """Start and verify a release on the idle side; traffic does not move.
 
-        `stable`: what runs, of which as many new replicas are made ready as a baseline; None: no baseline.
+        `stable`: running deployment whose new replicas form the baseline; None: no baseline.
         """
         with lock_instance(self._place, sink):
             self._begin(wanted, sink)
@@ -203,11 +203,11 @@ class LocalTarget:
             self._start_monitor(sink)
 
     def retire(self) -> None:
-        """See `Environment`."""
+        """See `StageTarget`."""
         self.down(lambda _event: None)
 
     def down(self, sink: Sink, *, volumes: bool = False) -> Plan:
-        """Stop everything; with `volumes`, forget all of the stage but what the ledger says."""
+        """Stop everything; with `volumes`, forget the stage except for its ledger entries."""
         self.router.prepare_stop()
         with lock_instance(self._place, sink):
             self._place.store.sweep()
@@ -229,7 +229,7 @@ class LocalTarget:
         return made
 
     def find_drift(self) -> tuple[str, ...]:
-        """What runs that is not what was deployed, a sentence each; nothing where nothing runs."""
+        """Describe running containers that were not deployed, one sentence each."""
         found = drift.find(self._build_instance(), self._place.engine, self.record)
         serving = self.router.state.list_container_names()
         return tuple(
@@ -249,13 +249,13 @@ class LocalTarget:
         self.record.write(replace(self.record.read(), coming=wanted))
 
     def _start_monitor(self, sink: Sink) -> None:
-        """From now on it is looked at whether what runs is what was deployed."""
+        """Start the drift monitor as a sidecar."""
         if self.router.files.is_earlier:
             sink(Note(text=EARLIER.format(stage=self.stage)))
         argv = drift_monitor.build_argv(self.paths, instance=self.id, project=self._project.id, stage=self.stage)
         try:
             self._place.engine.set_sidecar(self._build_instance(), argv)
-        except EngineError as error:  # a supervisor that an older devbox started
+        except EngineError as error:  # supervisor of an older devbox
             sink(Note(text=f"only `devbox ps --stage {self.stage}` sees whether it drifts: {error.sentence}"))
 
     def _verify_image(self, name: str) -> str:
@@ -265,7 +265,7 @@ class LocalTarget:
             return ""
 
     def _roll_out(self, wanted: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
-        """The whole way, by the strategy of the stage."""
+        """Roll out by the stage's strategy."""
         found = self._gather_inputs(wanted)
         kind = strategy or self._strategy or wanted.stage.strategy.kind
         jobs = not self._has_run_before(wanted)
@@ -273,7 +273,7 @@ class LocalTarget:
         self._apply(made, found, wanted, sink, verify=verify)
 
     def _retry(self, wanted: Deployment, sink: Sink, *, verify: float) -> bool:
-        """Whether what failed behind the last step that matters works in a second attempt."""
+        """Retry a rollout that failed after the release got all traffic; return whether that succeeds."""
         try:
             self._roll_out(wanted, sink, verify=verify)
         except DevboxError:
@@ -281,7 +281,7 @@ class LocalTarget:
         return True
 
     def _undo(self, wanted: Deployment, sink: Sink, cause: DevboxError) -> None:
-        """Bring back what ran before; what came and failed goes, its logs stay."""
+        """Restore the previous deployment; the failed release is removed, its logs stay."""
         before = self.record.read().running
         if before is not None and stage_containers.compute_mark(before) == stage_containers.compute_mark(wanted):
             return
@@ -327,9 +327,9 @@ class LocalTarget:
         opened.records.record_applied(locking.find_last_applied(base.resolved, found.observed, found.names))
 
     def _gather_inputs(self, wanted: Deployment, *, stable: Deployment | None = None) -> StageInputs:
-        """One look at the file, the machine and the router, whose files are made ready on the way.
+        """Read the file, observe host and router, and prepare the router's files.
 
-        `stable`: the deployment that a baseline is made of, None without one.
+        `stable`: deployment of the baseline; None without one.
         """
         place = self._build_instance()
         file = self._files.read(wanted, place)
@@ -378,23 +378,23 @@ class LocalTarget:
         )
 
     def _build_baseline(self, stable: Deployment, wanted: Deployment, place: Instance) -> stage_containers.Replicas:
-        """New replicas of what runs, with its own services and configuration."""
+        """Return new replicas of the running release, with its own services and configuration."""
         backing = self._files.read(stable, place).backing
         return stage_containers.build_baseline(stable, wanted, needs=backing.containers, exports=backing.exports)
 
     def _pin(self, resolved: Spec) -> Spec:
-        """The images by what earlier bakes took."""
+        """Pin the images to the versions of earlier builds."""
         seen = add_contexts(resolved, digests=self._project.paths.digests(self._project.id))
         return locks.pin_images(seen, self._place.store)
 
     def _has_run_before(self, wanted: Deployment) -> bool:
-        """Whether this very deployment ran here: its jobs are done, and old ones may know nothing of new data."""
+        """True if this deployment ran here: its jobs are done, and may be incompatible with newer data."""
         known = self.record.read()
         before = (each for each in (known.running, *known.before) if each is not None)
         return any(stage_containers.compute_mark(each) == stage_containers.compute_mark(wanted) for each in before)
 
     def _add_allowed(self, resolved: Spec, wanted: Deployment, fresh: Mapping[str, ContainerSpec]) -> Spec:
-        """The same with what the user has allowed: to stages, to the services of the file, to what ran here before."""
+        """Add the allowed host access: of stages, of the file's services, and of earlier deployments."""
         ran = self._has_run_before(wanted)
         asked = references.list_host_access((resolved.containers if ran else fresh).values(), root=self._project.root)
         if ran:

@@ -1,6 +1,6 @@
-"""The embedded engine: containers of this machine through the isolation core, supervised per instance, no daemon.
+"""The native engine: containers on this host through the isolation core, a supervisor per instance, no daemon.
 
-What only changing verbs need is imported in them: `observe` is all that an `up` with nothing to do asks for.
+Imports needed only for changes are inside methods: an `up` without changes uses only `observe`.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 
 class NativeEngine:
-    """Implements `engines.contract.Engine`; a supervisor per instance does the standing work."""
+    """Implements `engines.engine.Engine` with a supervisor per instance."""
 
     name = "native"
 
     def __init__(self, paths: Paths, lowers: Callable[[BakedImage], tuple[str, ...]]) -> None:
-        """`lowers` says where the unpacked layers of an image lie, topmost first."""
+        """Create the engine; `lowers` returns the unpacked layer directories of an image, topmost first."""
         self._paths = paths
         self._lowers = lowers
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this user can do on this host."""
+        """This user's features on this host."""
         from devbox.isolation import cgroups
         from devbox.isolation.network import bridge
 
         return Capabilities(rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=bridge.host_has_ipv6())
 
     def check_network(self) -> None:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.isolation import namespaces
         from devbox.isolation.network import egress
 
@@ -52,9 +52,9 @@ class NativeEngine:
         egress.require_tun()
 
     def observe(self, instance: Instance) -> InstanceView:
-        """See the contract."""
+        """See `Engine`."""
         supervised, now = state.read_state(self._paths, instance.id)
-        if supervised and now is not None and now.ending:  # a `down` was interrupted: what runs now is gone in a moment
+        if supervised and now is not None and now.ending:  # an interrupted `down`: await its end
             from devbox.engines.native import takedown
 
             takedown.await_exit(now.supervisor)
@@ -74,7 +74,7 @@ class NativeEngine:
     def ensure_network(
         self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
     ) -> tuple[str, ...]:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.isolation import namespaces
 
         namespaces.check_host(self._paths)
@@ -87,7 +87,7 @@ class NativeEngine:
         return tuple(answer.get("warnings", ()))
 
     def start(self, instance: Instance, request: StartRequest) -> None:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.engines.native.start import LaunchBuilder
         from devbox.isolation.idmap import load_store_map
 
@@ -100,52 +100,52 @@ class NativeEngine:
         )
         starter = LaunchBuilder(self._paths, instance, idmap=idmap, roots=self._lowers)
         item = starter.build_supervised(request, lowers=self._lowers(request.image), top=top)
-        # `listens` goes by itself: a supervisor of an earlier version does not know it, and starts without.
+        # `listens` is separate: a supervisor of an earlier version ignores it.
         more = {"listens": list(request.listens)} if request.listens else {}
         self._request(instance, "start", item=pack(item), connected=spec.isolation.network != "none", **more)
 
     def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
-        """See the contract."""
+        """See `Engine`."""
         answer = self._request(instance, "wait", name=name)
         return observe.build_container(
             state.load_container_state(answer["row"]), WritableLayers(self._paths, instance.id).list_kept()
         )
 
     def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
-        """See the contract."""
+        """See `Engine`."""
         WritableLayers(self._paths, instance.id).record_setup(name, setup_key)
         self._request(instance, "setup_done", name=name)
 
     def verify_image(self, instance: Instance, name: str) -> str:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.engines.native import image_files
 
         return image_files.verify_image(self._paths, instance.id, name)
 
     def set_sidecar(self, instance: Instance, argv: tuple[str, ...]) -> None:
-        """See the contract."""
+        """See `Engine`."""
         self._request(instance, "accompany", argv=list(argv))
 
     def rerun(self, instance: Instance, name: str) -> None:
-        """See the contract."""
+        """See `Engine`."""
         self._request(instance, "rerun", name=name)
 
     def relabel(self, instance: Instance, name: str, *, image_key: str) -> None:
-        """See the contract."""
+        """See `Engine`."""
         WritableLayers(self._paths, instance.id).relabel(name, image_key)
         self._request(instance, "relabel", name=name, image_key=image_key)
 
     def signal(self, instance: Instance, name: str, signal: str) -> None:
-        """See the contract."""
+        """See `Engine`."""
         self._request(instance, "signal", name=name, signal=signal)
 
     def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
-        """See the contract."""
+        """See `Engine`."""
         if state.read_state_file(self._paths, instance.id) is not None:
             self._request(instance, "stop", name=name, timeout=timeout)
 
     def remove(self, instance: Instance, name: str, *, keep_top: bool = False) -> None:
-        """See the contract."""
+        """See `Engine`."""
         if state.read_state_file(self._paths, instance.id) is None:
             return
         self._request(instance, "remove", name=name)
@@ -165,7 +165,7 @@ class NativeEngine:
         env: Mapping[str, str],
         on_line: Callable[[str], None] | None = None,
     ) -> int:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.isolation.exec import run_in_container
         from devbox.isolation.oneshot import run_captured
 
@@ -177,7 +177,7 @@ class NativeEngine:
         return run_in_container(self._paths, instance.id, name, argv, tty=tty, env=env)
 
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.engines.native.start import LaunchBuilder
         from devbox.isolation import oneshot
         from devbox.isolation.idmap import load_store_map
@@ -200,32 +200,32 @@ class NativeEngine:
     def read_logs(
         self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None
     ) -> Iterator[LogLine]:
-        """See the contract."""
+        """See `Engine`."""
         written = {name: self._paths.log(instance.id, name) for name in names}
         for container, at, text in logs.read(written, tail=tail, follow=follow):
             yield LogLine(container=container, at=at, text=text)
 
     def count_oom_kills(self, instance: Instance, name: str) -> int:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.isolation import cgroups
 
         now = state.read_state(self._paths, instance.id)[1]
         return cgroups.count_oom_kills(now.group, name) if now and now.group else 0
 
     def open_snapshots(self, instance: Instance, *, kept_by: str = "") -> NativeSnapshots:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.engines.native.snapshots import NativeSnapshots
 
         return NativeSnapshots(self._paths, instance.id, kept_by=kept_by)
 
     def tear_down(self, instance: Instance, *, volumes: bool) -> None:
-        """See the contract."""
+        """See `Engine`."""
         from devbox.engines.native import takedown
 
         takedown.tear_down(self._paths, instance.id, volumes=volumes)
 
     def _request(self, instance: Instance, verb: str, **fields: Any) -> dict[str, Any]:
-        """One request to the instance's supervisor, on a connection of its own: threads do not wait for each other."""
+        """Send one request to the instance's supervisor on its own connection, so that threads do not wait."""
         from devbox.isolation.start_supervisor import ensure_supervisor
 
         supervisor = ensure_supervisor(self._paths, instance.id)
@@ -235,20 +235,20 @@ class NativeEngine:
             supervisor.close()
 
     def _join_container(self, instance: Instance, request: StartRequest, launch: Launch) -> Launch:
-        """A one-shot in the namespaces of a running container, allowed to trace whoever it finds there."""
+        """Return a one-shot that joins the namespaces of a running container and may trace its processes."""
         entry = read_entry(self._paths.entry_file(instance.id, request.joins), request.joins)
         target = ProcessRef(int(entry["pid"]), int(entry["start_time"]))
         added = (*launch.confine.add_capabilities, "SYS_PTRACE")
         return launch._replace(joins=target, confine=launch.confine._replace(add_capabilities=added))
 
     def _load_mask(self, instance: Instance, name: str) -> Mask:
-        """What no line of a running container may show."""
+        """Return the mask for a running container's output."""
         item = launch.read_launch_file(self._paths, instance.id, name)
         return Mask(tuple(item.get("hidden") or ()) if item else ())
 
     def _is_running(self, instance: Instance, request: StartRequest) -> bool:
         if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):
-            return False  # nobody knows it: no need to read what is known of all the others
+            return False  # unknown container: no need to read the state of all others
         now = state.read_state(self._paths, instance.id)[1]
         if now is None:
             return False

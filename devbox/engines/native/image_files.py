@@ -1,4 +1,4 @@
-"""Look into an image without mounting it: files through its layers, as overlayfs would show them."""
+"""Access to files of an unmounted image: lookup through its layers with overlayfs semantics."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from devbox.isolation import launch, processes, runtime_spec
 from devbox.isolation.exec import read_entry
 from devbox.model import jsontext
 
-_MOST = 1 << 22  # characters that are read of a file
+_MOST = 1 << 22  # characters read per file
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
 def find(lowers: tuple[str, ...], path: str) -> str | None:
-    """Where the image's file or directory `path` lies on the host, None when the image has none.
+    """Return the host path of the image's file or directory `path`; None if the image has none.
 
     `lowers` are its unpacked layers, topmost first. Symbolic links are not followed.
     """
@@ -37,7 +37,7 @@ def find(lowers: tuple[str, ...], path: str) -> str | None:
 
 
 def read(lowers: tuple[str, ...], path: str) -> str:
-    """The text of a file of the image, at most 4 Mi characters; empty when it has none."""
+    """Return the text of a file of the image, at most 4 Mi characters; "" if missing."""
     found = find(lowers, path)
     if found is None or not os.path.isfile(found) or os.path.islink(found):
         return ""
@@ -46,7 +46,7 @@ def read(lowers: tuple[str, ...], path: str) -> str:
 
 
 def _walk(lower: str, parts: list[str]) -> tuple[str | None, bool]:
-    """The path in this layer, or whether this layer hides what lower ones have there."""
+    """Return the path in this layer, and whether this layer hides lower ones there."""
     hidden = False
     for depth, place in enumerate(_descend(lower, parts), start=1):
         try:
@@ -75,7 +75,7 @@ def _is_opaque(directory: str) -> bool:
 
 
 def verify_image(paths: Paths, instance: str, name: str) -> str:
-    """See `Engine.proven`. What a container was launched with lies on tmpfs, in a directory that is devbox's alone."""
+    """See `Engine.verify_image`. The launch file is on tmpfs, in a directory accessible only to devbox."""
     kept = launch.read_launch_file(paths, instance, name)
     if kept is None:
         return ""
@@ -94,7 +94,7 @@ def verify_image(paths: Paths, instance: str, name: str) -> str:
 
 
 def _matches_runtime(entry: dict[str, str], wanted: str) -> bool:
-    """Whether the OCI runtime says the same of the container; runc keeps no document that could be asked."""
+    """Return whether the OCI runtime reports the same digest; True for runc, which keeps no document."""
     path = processes.get_config_path(entry["oci_root"], entry["oci_id"])
     if not os.path.exists(path):
         return True

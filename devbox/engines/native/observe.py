@@ -1,4 +1,4 @@
-"""What a supervisor wrote, in the words of the contract. Pure."""
+"""Conversion of a supervisor's state to the engine interface's types. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build_view(
     tops: Mapping[str, KeptWritableLayer],
     volumes: tuple[str, ...],
 ) -> InstanceView:
-    """One look at an instance. `standing`: it has a runtime directory; `adoptable`: see the contract."""
+    """Build the view of an instance. `standing`: it has a runtime directory; `adoptable`: see `InstanceView`."""
     if now is None:
         return InstanceView(supervised=False, standing=standing, containers={}, volumes=volumes, tops=tops)
     published: dict[str, tuple[BoundPort, ...]] = {}
@@ -43,7 +43,7 @@ def build_view(
 
 
 def build_container(row: ContainerState, tops: Mapping[str, KeptWritableLayer]) -> ObservedContainer:
-    """One container."""
+    """Build the observed state of one container."""
     top = tops.get(row.name)
     return ObservedContainer(
         name=row.name,

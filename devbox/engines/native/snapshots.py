@@ -1,7 +1,7 @@
-"""Snapshots of volumes: whole copies made by cp, which shares the blocks where the file system can.
+"""Snapshots of volumes: full copies by cp, with shared blocks if the file system supports reflinks.
 
-`DEVBOX_HOME/saved/INSTANCE/NAME/` has a directory per volume and `snapshot.json`; it is made beside and renamed. What
-is restored is copied beside the volumes and exchanged for them; `.restoring` says that this is under way.
+`DEVBOX_HOME/saved/INSTANCE/NAME/` has a directory per volume and `snapshot.json`, created under a temporary name and
+renamed. A restore copies next to the volumes, then swaps; `.restoring` marks an unfinished restore.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NativeSnapshots:
         self._home = paths.volume_snapshots(kept_by or instance)
 
     def list_all(self) -> tuple[Snapshot, ...]:
-        """See the contract."""
+        """See `VolumeSnapshots`."""
         try:
             entries = os.listdir(self._home)
         except FileNotFoundError:
@@ -46,7 +46,7 @@ class NativeSnapshots:
         return tuple(sorted(found, key=lambda each: each.created_at))
 
     def save(self, name: str, volumes: tuple[str, ...]) -> Snapshot:
-        """See the contract."""
+        """See `VolumeSnapshots`."""
         files.ensure_closed_dir(os.path.dirname(self._home))
         files.ensure_private_dir(self._home)
         place = self._get_path(name)
@@ -71,7 +71,7 @@ class NativeSnapshots:
         return self._read(entry)
 
     def restore(self, name: str) -> Snapshot:
-        """See the contract."""
+        """See `VolumeSnapshots`."""
         found = self._read(os.path.basename(self._get_path(name)))
         home = files.ensure_private_dir(self._paths.volumes(self._instance))
         for volume in found.volumes:
@@ -87,12 +87,12 @@ class NativeSnapshots:
         return found
 
     def measure_volumes(self) -> dict[str, int]:
-        """See the contract."""
+        """See `VolumeSnapshots`."""
         names = volume_dirs.list_volumes(self._paths, self._instance)
         return {name: measure_tree(self._paths.volume(self._instance, name)) for name in names}
 
     def copy_volume(self, volume: str, name: str) -> int:
-        """See the contract."""
+        """See `VolumeSnapshots`."""
         home = files.ensure_private_dir(self._paths.volumes(self._instance))
         fresh = f"{home}/{_FRESH}{name}"
         self._remove(fresh)
@@ -101,7 +101,7 @@ class NativeSnapshots:
         return measure_tree(f"{home}/{name}")
 
     def remove_volume(self, volume: str) -> None:
-        """See the contract."""
+        """See `VolumeSnapshots`."""
         home = self._paths.volumes(self._instance)
         gone = f"{home}/{_GOING}{volume}"
         self._remove(gone)
@@ -109,7 +109,7 @@ class NativeSnapshots:
         self._remove(gone)
 
     def delete(self, name: str) -> None:
-        """See the contract."""
+        """See `VolumeSnapshots`."""
         place = self._get_path(name)
         self._read(os.path.basename(place))
         gone = f"{self._home}/{_GOING}{os.path.basename(place)}"
@@ -141,7 +141,7 @@ class NativeSnapshots:
         )
 
     def _copy(self, source: str, target: str) -> None:
-        """A directory with all its files, owners, times, attributes and holes."""
+        """Copy a directory with all files, owners, times, attributes and holes."""
         argv = ["cp", "-a", "--reflink=auto", "--sparse=auto", "--no-target-directory", "--", source, target]
         trees.run_as_root(load_store_map(self._paths), lambda: _run_copy(argv))
 
@@ -152,7 +152,7 @@ class NativeSnapshots:
 
 
 def _load_snapshot(about: dict[str, Any]) -> Snapshot:
-    """Raise ValueError or KeyError if it is not a snapshot, or names something that is not a volume."""
+    """Load a snapshot's metadata; raise ValueError or KeyError if it is invalid or names an invalid volume."""
     found = codec.load(Snapshot, {name: about[name] for name in ("name", "created_at", "volumes", "size")})
     if any("/" in volume or volume.startswith(".") for volume in found.volumes):
         raise ValueError("it has a volume that is none")

@@ -1,4 +1,4 @@
-"""A start request in the words of the isolation core: users as numbers, mounts as binds, everything decided."""
+"""Translation of start requests to launches: numeric users, binds, resolved settings."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mou
 from devbox.model.image import DEFAULT_PATH, BakedImage
 from devbox.model.spec import Instance
 
-_CLOSED_ROLES = ("service", "glue", "image")  # they reach out to nobody: nothing of the host is carried in
-_WITH_AGENT = ("dev", "tool", "base")  # a person's own work; what debugs joins the processes of others
+_CLOSED_ROLES = ("service", "glue", "image")  # these roles make no use of the host's settings: none are passed in
+_WITH_AGENT = ("dev", "tool", "base")  # a user's own work; debugging joins the processes of others
 
 
 class LaunchBuilder:
-    """Turns the start requests of one instance into launches; makes the volumes they mount."""
+    """Translates the start requests of one instance to launches; creates the volumes that they mount."""
 
     def __init__(
         self, paths: Paths, instance: Instance, *, idmap: IdMap, roots: Callable[[BakedImage], tuple[str, ...]]
     ) -> None:
-        """`roots` says where the unpacked layers of an image lie, topmost first."""
+        """Create the builder; `roots` returns the unpacked layer directories of an image, topmost first."""
         self._paths = paths
         self._roots = roots
         self._instance = instance
         self._idmap = idmap
 
     def build_supervised(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> SupervisedContainer:
-        """A long-running container or a job."""
+        """Build a long-running container or a job."""
         spec = request.spec
         launch = self.build_launch(request, lowers=lowers, top=top)
         command = launch.process._replace(argv=spec.supervised) if spec.supervised else None
@@ -71,7 +71,7 @@ class LaunchBuilder:
         )
 
     def build_launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:
-        """The container alone, without its address."""
+        """Build the container itself, without its network address."""
         spec, image = request.spec, request.image.config
         passwd, group = (image_files.read(lowers, path) for path in accounts.FILES)
         account = _resolve_account(spec, passwd, group, self._idmap)
@@ -115,7 +115,7 @@ class LaunchBuilder:
         )
 
     def _select_host_settings(self, spec: ContainerSpec) -> HostSettings:
-        """What of the host's settings the container gets. A proxy or mirror would be a way round an egress list."""
+        """Select the host settings for the container; a proxy or mirror would bypass an egress list."""
         if not _is_integrated(spec):
             return HostSettings({}, "")
         if spec.isolation.egress is not None:
@@ -125,7 +125,7 @@ class LaunchBuilder:
         return collect_settings(gateway, direct=spec.needs)
 
     def _bind_agent(self, spec: ContainerSpec) -> tuple[Bind, ...]:
-        """The way to the SSH agent of whoever calls devbox; none where a supervisor without it is still at work."""
+        """Return the bind of the caller's SSH agent; none if a running supervisor does not support it."""
         source = self._paths.agent(self._instance.id)
         if not (_is_integrated(spec) and spec.role in _WITH_AGENT and os.path.isdir(source)):
             return ()
@@ -133,7 +133,7 @@ class LaunchBuilder:
         return (Bind(source, exec.AGENT_DIRECTORY, read_only=True),)
 
     def _bind_git(self, spec: ContainerSpec, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
-        """What git needs, where the container has the project; what it changes is as private as the project there."""
+        """Return git's binds for a container with the project; changes are private if the project's mount is."""
         workspace = next((mount for mount in spec.mounts if mount.kind == "workspace"), None)
         if workspace is None or not _is_integrated(spec):
             return ()
@@ -146,11 +146,11 @@ class LaunchBuilder:
         return tuple(bind if bind.read_only else self._make_private(top, bind) for bind in found)
 
     def _make_private(self, container: str, bind: Bind) -> Bind:
-        """What is changed of it is of the container's top."""
+        """Redirect the bind's changes to the container's writable layer."""
         return bind._replace(top=self._paths.private_mount(self._instance.id, container, bind.target))
 
     def _bind_files(self, texts: Mapping[str, str]) -> tuple[Bind, ...]:
-        """Texts as files of the container. As with git's settings, the directory keeps everybody else out."""
+        """Return binds of texts as files. As for git's settings, the directory is closed to other users."""
         if not texts:
             return ()
         files.ensure_runtime_dir(self._paths.runtime)
@@ -173,7 +173,7 @@ class LaunchBuilder:
         return (*binds, *roots, *self._protect_workspace(spec, found))
 
     def _protect_workspace(self, spec: ContainerSpec, found: list[tuple[Mount, Bind]]) -> Iterator[Bind]:
-        """What is read-only in the workspace of an isolated container."""
+        """Yield the read-only binds within the workspace of an isolated container."""
         if spec.isolation.preset == "isolated":
             for mount, bind in found:
                 is_root = mount.kind == "workspace" or os.path.normpath(mount.source) == self._instance.root
@@ -181,7 +181,7 @@ class LaunchBuilder:
                     yield from workspace_binds.build_protected_binds(self._instance, bind)
 
     def _bind_image_root(self, mount: Mount, image: BakedImage) -> Bind:
-        """The root of another image, below what a container has left of it."""
+        """Return a bind of another image's root, below a container's remaining writable layer."""
         left = (f"{self._paths.writable_layer(self._instance.id, mount.top)}/upper",) if mount.top else ()
         return Bind("", mount.target, read_only=True, lowers=(*left, *self._roots(image)))
 
@@ -225,7 +225,7 @@ def _is_integrated(spec: ContainerSpec) -> bool:
 
 
 def build_security_profile(isolation: Isolation, limits: Limits) -> SecurityProfile:
-    """How tight a container is, in the core's words."""
+    """Build the security profile of a container."""
     names = isolation.capabilities
     return SecurityProfile(
         add_capabilities=tuple(name for name in names if not name.startswith("-")),
@@ -238,7 +238,7 @@ def build_security_profile(isolation: Isolation, limits: Limits) -> SecurityProf
 
 
 def _resolve_account(spec: ContainerSpec, passwd: str, group: str, ids: IdMap) -> accounts.Account:
-    """The container's user, by the files of its image."""
+    """Return the container's user, resolved by its image's account files."""
     try:
         account = accounts.find(spec.user, passwd, group)
         idmap.check_ids(ids, account.uid, account.gid)

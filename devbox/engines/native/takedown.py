@@ -1,4 +1,4 @@
-"""Leave nothing of an instance: whatever lives, whoever was killed before."""
+"""Teardown of an instance, including leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATIENCE_MS = 10_000
 
 
 def tear_down(paths: Paths, instance: str, *, volumes: bool) -> None:
-    """Stop everything of the instance and remove what only running containers need; with `volumes` the data, too."""
+    """Stop everything of the instance and remove its runtime data; with `volumes` also its persistent data."""
     before = _read_known_state(paths, instance)
     _shut_down(paths, instance, before)
     also = [process for process in (before.holder, before.egress) if process] if before else []
@@ -35,14 +35,14 @@ def tear_down(paths: Paths, instance: str, *, volumes: bool) -> None:
         _remove(os.path.dirname(paths.log(instance, "any")))
         _remove(os.path.dirname(paths.writable_layer(instance, "any")))
     _remove(paths.instance_runtime(instance))
-    with contextlib.suppress(OSError):  # other instances are up
+    with contextlib.suppress(OSError):  # other instances are running
         os.rmdir(paths.runtime)
-        if os.path.basename(os.path.dirname(paths.runtime)) == f"devbox-{os.geteuid()}":  # devbox's own, not a person's
+        if os.path.basename(os.path.dirname(paths.runtime)) == f"devbox-{os.geteuid()}":  # devbox's own, not a user's
             os.rmdir(os.path.dirname(paths.runtime))
 
 
 def _read_known_state(paths: Paths, instance: str) -> state.InstanceState | None:
-    """What is written about the instance; one that can't be understood is taken down by its marks alone."""
+    """Return the instance's recorded state; None if unreadable: it is then taken down by its process marks alone."""
     try:
         return state.read_state_file(paths, instance)
     except EngineError:
@@ -50,11 +50,11 @@ def _read_known_state(paths: Paths, instance: str) -> state.InstanceState | None
 
 
 def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) -> None:
-    """Let the supervisor stop its containers in order, and wait for its end."""
+    """Have the supervisor stop its containers in order, and wait for its exit."""
     supervisor = connect_supervisor(paths, instance)
     if supervisor is None:
         return
-    with contextlib.suppress(EngineError):  # killed just now: what it leaves is swept like all else
+    with contextlib.suppress(EngineError):  # the supervisor was just killed: its leftovers are swept, too
         supervisor.call("shutdown")
     supervisor.close()
     if before is not None:
@@ -62,7 +62,7 @@ def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) 
 
 
 def await_exit(process: ProcessRef, *, patience_ms: int | None = None) -> None:
-    """Wait until a supervisor has ended, at most so long. One that is going down stops its containers before."""
+    """Wait for a supervisor's exit, at most `patience_ms`. A shutting-down supervisor first stops its containers."""
     if not state.is_alive(process):
         return
     if (fd := state.open_pidfd(process.pid)) is None:
@@ -71,7 +71,7 @@ def await_exit(process: ProcessRef, *, patience_ms: int | None = None) -> None:
     waiter.register(fd, select.POLLIN)
     waiter.poll(patience_ms)
     os.close(fd)
-    with contextlib.suppress(ChildProcessError):  # where this process started it: nothing of it stays
+    with contextlib.suppress(ChildProcessError):  # if it is a child of this process: reap it
         os.waitpid(process.pid, os.WNOHANG)
 
 

@@ -1,4 +1,4 @@
-"""Volumes: plain directories in the id range of the store, made on first use as the image has the directory."""
+"""Volumes: plain directories in the store's id range, initialized from the image's directory on first use."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from devbox.isolation import trees
 from devbox.isolation.types import IdMap, Range, pack, unpack
 from devbox.model import jsontext
 
-_MAP = ".idmap"  # beside the volumes: whose ids their files have
+_MAP = ".idmap"  # next to the volumes: the id map of their files
 _FRESH = ".new-"
-_RESTORING = ".restoring"  # names the snapshot of which some volumes may be restored and others not yet
+_RESTORING = ".restoring"  # contains the name of a partially restored snapshot
 _FORMAT = 1
 
 
@@ -31,9 +31,9 @@ def ensure_volume(
     lowers: tuple[str, ...],
     idmap: IdMap,
 ) -> str:
-    """The directory of a volume. A new one has owner and mode of the image's directory at `target`, root's otherwise.
+    """Return the directory of a volume. A new one gets owner and mode of the image's `target`, else root's.
 
-    EngineError when the instance's volumes belong to another id range than the store now has.
+    Raises EngineError if the instance's volumes use another id range than the store.
     """
     home = files.ensure_private_dir(paths.volumes(instance))
     path = paths.volume(instance, name)
@@ -46,7 +46,7 @@ def ensure_volume(
 
 
 def list_volumes(paths: Paths, instance: str) -> tuple[str, ...]:
-    """The volumes an instance has."""
+    """Return the volumes of an instance."""
     try:
         entries = os.listdir(paths.volumes(instance))
     except FileNotFoundError:
@@ -55,12 +55,12 @@ def list_volumes(paths: Paths, instance: str) -> tuple[str, ...]:
 
 
 def mark_restoring(paths: Paths, instance: str, snapshot: str) -> None:
-    """From now on some volumes may be those of a snapshot and others not."""
+    """Mark the start of a restore: volumes may be partially restored."""
     files.write_atomic(f"{paths.volumes(instance)}/{_RESTORING}", snapshot)
 
 
 def mark_restored(paths: Paths, instance: str) -> None:
-    """All are."""
+    """Mark the end of a restore."""
     os.unlink(f"{paths.volumes(instance)}/{_RESTORING}")
 
 
@@ -73,11 +73,11 @@ def _check_restored(home: str) -> None:
 
 
 def _make(home: str, name: str, target: str, lowers: tuple[str, ...], idmap: IdMap) -> None:
-    """Make it beside and rename it: a volume that is there is complete."""
+    """Create a volume under a temporary name and rename it: an existing volume is complete."""
     from devbox.isolation.idmap import map_to_host
 
     uid, gid, mode = _find_owner_and_mode(lowers, target)
-    if not idmap.rootless:  # an ordinary user's snapshots and this process share one map already
+    if not idmap.rootless:  # an ordinary user's layers and this process already share one map
         uid, gid = map_to_host(idmap.uids, uid), map_to_host(idmap.gids, gid)
     fresh = f"{home}/{_FRESH}{name}"
     if os.path.isdir(fresh):
@@ -117,7 +117,7 @@ def _check_map(home: str, idmap: IdMap) -> None:
 
 
 def _extends(idmap: IdMap, before: dict[str, Any]) -> bool:
-    """True if every id has the host id that it had."""
+    """True if all earlier ids keep their host ids."""
     from devbox.isolation.idmap import extends
 
     uids, gids = ([unpack(Range, each) for each in before[kind]] for kind in ("uids", "gids"))

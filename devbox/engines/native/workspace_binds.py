@@ -1,9 +1,9 @@
-"""What an isolated container must not change of its project, mounted read-only over the writable workspace.
+"""Read-only binds that protect project files over the writable workspace of an isolated container.
 
 These are the files that devbox and git read on the host: the env file, its override, lock and recipes, and git's
-configuration and hooks. A mount point can be neither renamed nor removed inside the container; `.git` is one, too, so
-that no other directory takes its place. A host program that replaces such a file by another one (an editor that
-renames) lifts the mount until the container starts again; what the file then grants still needs `devbox trust`.
+configuration and hooks. A mount point can be neither renamed nor removed inside the container; `.git` is one too, so
+that it cannot be replaced by another directory. A host program that replaces a file by rename (an editor) lifts its
+mount until the container restarts; granting rights in the file still requires `devbox trust`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 _GIT = ".git"
 _OF_GIT = ("config", "config.worktree", "hooks")
-_MODULES = 100  # submodules whose configuration is protected, at most
+_MODULES = 100  # maximum number of submodules whose configuration is protected
 
 
 def build_protected_binds(instance: Instance, workspace: Bind) -> Iterator[Bind]:
-    """The mounts to add to a container that has the project writable at `workspace.target`."""
+    """Yield the mounts for a container that has the project writable at `workspace.target`."""
     root, lock = instance.root, f"{instance.env_file.removesuffix('.toml')}.lock.toml"
     for name in (instance.env_file, LOCAL_FILE, lock, "recipes"):
         if _is_plain(f"{root}/{name}"):
@@ -56,7 +56,7 @@ def _protect_path(workspace: Bind, root: str, name: str) -> Bind:
 
 
 def _is_plain(path: str) -> bool:
-    """True for a file or directory; False for a link, whose target would be mounted, and for anything else."""
+    """True for a regular file or directory; False for a symlink, whose target would be mounted, and all else."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:
@@ -65,7 +65,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _make_hooks(instance: Instance) -> None:
-    """Make the directory of git's hooks if it is missing: inside, one could otherwise be made and filled."""
+    """Create git's hooks directory if missing: otherwise the container could create and fill it."""
     with contextlib.suppress(OSError):
         git = os.open(f"{instance.root}/{_GIT}", os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -76,7 +76,7 @@ def _make_hooks(instance: Instance) -> None:
 
 
 def _list_modules(root: str) -> list[str]:
-    """The repositories of submodules below `.git/modules`, relative to the project."""
+    """Return the repositories of submodules below `.git/modules`, relative to the project."""
     found: list[str] = []
     for directory, names, entries in os.walk(f"{root}/{_GIT}/modules", followlinks=False):
         if "config" in entries or "hooks" in names:
@@ -87,15 +87,15 @@ def _list_modules(root: str) -> list[str]:
     return found
 
 
-_CONFIG = "/etc/gitconfig"  # git's system-wide one: what is set inside, with --global, wins
-_SIGNER = "/usr/bin/ssh-keygen"  # git makes SSH signatures with it
+_CONFIG = "/etc/gitconfig"  # git's system-wide file: --global settings inside the container take precedence
+_SIGNER = "/usr/bin/ssh-keygen"  # git's program for SSH signatures
 
 
 def build_git_binds(
     paths: Paths, instance: Instance, workspace: str, lowers: tuple[str, ...], *, idmap: IdMap
 ) -> tuple[Bind, ...]:
-    """The mounts of a container of this image that has the project at `workspace`."""
-    files.ensure_runtime_dir(paths.runtime)  # no supervisor may have made it yet
+    """Return the git mounts of a container of this image that has the project at `workspace`."""
+    files.ensure_runtime_dir(paths.runtime)  # the supervisor may not have created it yet
     return (
         _bind_config(paths, instance, workspace, lowers),
         *_bind_repository(paths, instance, workspace, idmap),
@@ -103,7 +103,7 @@ def build_git_binds(
 
 
 def _bind_config(paths: Paths, instance: Instance, workspace: str, lowers: tuple[str, ...]) -> Bind:
-    """The caller's git configuration. The image's own comes first: it loses."""
+    """Return the bind of the caller's git configuration, appended to the image's own, so that it takes precedence."""
     image = image_files.read(lowers, _CONFIG)
     signs = image_files.find(lowers, _SIGNER) is not None
     own = git.flatten(git.read_caller_settings(instance.root), workspace, signs=signs)
@@ -112,10 +112,10 @@ def _bind_config(paths: Paths, instance: Instance, workspace: str, lowers: tuple
 
 
 def _bind_repository(paths: Paths, instance: Instance, workspace: str, idmap: IdMap) -> tuple[Bind, ...]:
-    """The repository of a linked worktree, as its owner's.
+    """Return the binds of a linked worktree's repository, with its owner's ids.
 
-    Git renews the file that says where the worktree is, once a day, by what it sees; it gets a copy for that, or else
-    it would write down a path that only containers have.
+    Once a day, git rewrites the file with the worktree's location; a copy is mounted there, since git would otherwise
+    record a path that exists only in containers.
     """
     found = worktree.find_worktree(instance.root, workspace, owner=instance.owner)
     if found is None:
@@ -129,7 +129,7 @@ def _bind_repository(paths: Paths, instance: Instance, workspace: str, idmap: Id
 
 
 def _write_kept_file(paths: Paths, instance: Instance, kind: str, text: str, *, mode: int) -> str:
-    """A file for containers to see. Nobody else on this machine can look into its directory; their users can."""
+    """Write a file for containers. Its directory is closed to the host's other users, not to container users."""
     kept = files.ensure_private_dir(paths.supervisor_files(instance.id), mode=0o700)
     source = f"{kept}/{kind}.{hash_name(repr(text))}"
     files.write_atomic(source, text.encode(errors="surrogateescape"), mode=mode)

@@ -1,4 +1,4 @@
-"""Writable tops of containers, and what is known of those that are kept: the image below, the setup that ran."""
+"""Writable layers of containers, with the image and setup of those that are kept."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from devbox.isolation.types import IdMap
 
 
 class WritableLayers:
-    """The tops of one instance."""
+    """The writable layers of one instance."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._paths = paths
         self._instance = instance
 
     def list_kept(self) -> dict[str, KeptWritableLayer]:
-        """The kept tops, by container."""
+        """Return the kept writable layers by container."""
         found = {name: self._read(name) for name in self._list_names()}
         return {name: top for name, top in found.items() if top is not None}
 
     def prepare(self, name: str, *, image_key: str, keep: bool, idmap: IdMap) -> str:
-        """The directory of a container about to start: a kept top of the same image as it is, otherwise a new one."""
+        """Return the layer directory for a container start: a kept layer of the same image as is, else a new one."""
         path = self._paths.writable_layer(self._instance, name)
         top = self._read(name)
         if not (keep and top is not None and top.image_key == image_key):
@@ -36,7 +36,7 @@ class WritableLayers:
         return path
 
     def record_setup(self, name: str, setup_key: str) -> None:
-        """A setup ran in the top; recorded when what it wrote is on the disk, which overlayfs leaves to us."""
+        """Record a setup once its changes are on disk; overlayfs (volatile) does not sync on its own."""
         from devbox.isolation import syscalls
 
         top = self._read(name)
@@ -45,16 +45,16 @@ class WritableLayers:
             self._write(name, KeptWritableLayer(image_key=top.image_key, setup_key=setup_key))
 
     def relabel(self, name: str, image_key: str) -> None:
-        """A kept top is one of the same image under another key."""
+        """Record another key of the same image for a kept layer."""
         if (top := self._read(name)) is not None:
             self._write(name, KeptWritableLayer(image_key=image_key, setup_key=top.setup_key))
 
     def remove(self, name: str, *, idmap: IdMap) -> None:
-        """Throw a top away."""
+        """Remove a writable layer."""
         trees.remove(idmap, self._paths.writable_layer(self._instance, name))
 
     def remove_all(self, *, kept: bool, idmap: IdMap) -> None:
-        """Throw the tops away that nobody keeps; with `kept` those, too."""
+        """Remove the layers that are not kept; with `kept` all."""
         for name in self._list_names():
             if kept or self._read(name) is None:
                 self.remove(name, idmap=idmap)

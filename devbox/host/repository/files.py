@@ -21,20 +21,20 @@ _CLASSES: dict[str, Callable[[str], bool]] = {
     "xdigit": "0123456789abcdefABCDEF".__contains__,
     "punct": "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~".__contains__,
 }
-_MOST = 10_000  # patterns of a file
+_MOST = 10_000  # patterns per file
 
 
 class IgnorePattern(NamedTuple):
-    """A line of a .gitignore. `parts`: of a path from its directory on; `anywhere`: of the last part alone."""
+    """A line of a .gitignore. `parts`: of a path relative to its directory; `anywhere`: matches the last part only."""
 
     parts: tuple[str, ...]
     anywhere: bool
-    directory: bool  # it is about directories only
-    keeps: bool  # what it matches is not ignored
+    directory: bool  # matches directories only
+    keeps: bool  # re-includes matches
 
 
 def parse_patterns(text: bytes) -> tuple[IgnorePattern, ...]:
-    """The patterns of a .gitignore, in order."""
+    """Parse the patterns of a .gitignore, in order."""
     lines = text.removeprefix(b"\xef\xbb\xbf").decode("latin-1").split("\n")[:_MOST]
     return tuple(pattern for line in lines if (pattern := _parse_pattern(line.removesuffix("\r"))))
 
@@ -55,7 +55,7 @@ def _parse_pattern(line: str) -> IgnorePattern | None:
 
 
 def match_patterns(patterns: Sequence[IgnorePattern], path: str, *, is_directory: bool) -> bool | None:
-    """Whether the patterns of one file ignore a path from its directory on; None where none of them is about it."""
+    """Return whether one file's patterns ignore a path relative to its directory; None if none matches."""
     parts = decode_raw(path).split("/")
     for pattern in reversed(patterns):
         if pattern.directory and not is_directory:
@@ -66,12 +66,12 @@ def match_patterns(patterns: Sequence[IgnorePattern], path: str, *, is_directory
 
 
 def decode_raw(path: str) -> str:
-    """A path a character a byte, as git compares."""
+    """Decode a path to one character per byte, as git compares."""
     return os.fsencode(path).decode("latin-1")
 
 
 def match_parts(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether all parts of a path match; `**` stands for any number of them, at the end for at least one."""
+    """Return whether all parts of a path match; `**` matches any number of parts, at the end at least one."""
     if pattern[-1] == "**" and len(pattern) > 1:
         pattern = (*pattern, "*")
     at = here = 0
@@ -90,7 +90,7 @@ def match_parts(pattern: Sequence[str], parts: Sequence[str]) -> bool:
 
 
 def match_name(pattern: str, name: str) -> bool:
-    """Whether a name without slashes matches a glob."""
+    """Return whether a name without slashes matches a glob."""
     at = here = 0
     back = (-1, 0)
     while here < len(name):
@@ -110,7 +110,7 @@ def match_name(pattern: str, name: str) -> bool:
 
 
 def _match_one(pattern: str, at: int, char: str) -> int:
-    """Where the pattern goes on after one character; -1 where that does not match."""
+    """Match one character; return the next position in the pattern, or -1."""
     sign = pattern[at]
     if sign == "?":
         return at + 1
@@ -122,7 +122,7 @@ def _match_one(pattern: str, at: int, char: str) -> int:
 
 
 def _match_set(pattern: str, at: int, char: str) -> int:
-    """The same for a set of characters that begins there; one that does not end matches nothing."""
+    """Match one character against a set, like `_match_one`; an unterminated set matches nothing."""
     inverted = pattern[at : at + 1] in ("!", "^") and pattern[at : at + 1] != ""
     at += inverted
     hit, first = False, True
@@ -148,7 +148,7 @@ def _match_set(pattern: str, at: int, char: str) -> int:
 
 
 def is_ignored_by(levels: Iterable[tuple[str, Sequence[IgnorePattern]]], path: str, *, is_directory: bool) -> bool:
-    """Whether a path is ignored. `levels`: directories ("" or with a slash) and their patterns, the nearest first."""
+    """Return whether a path is ignored. `levels`: directories ("" or with a slash), patterns; nearest first."""
     for directory, patterns in levels:
         said = match_patterns(patterns, path[len(directory) :], is_directory=is_directory) if patterns else None
         if said is not None:
@@ -162,16 +162,16 @@ Level = tuple[str, tuple[IgnorePattern, ...]]
 
 
 class WorktreeFile(NamedTuple):
-    """A file or link that is not ignored, by its path from the top; another repository ends with a slash."""
+    """A file or link that is not ignored, by its path from the top; nested repositories end with a slash."""
 
     path: str
     facts: os.stat_result
 
 
 def list_files(repository: GitRepository, start: str, *, excluded: bytes) -> Iterator[WorktreeFile]:
-    """Every file and link below a directory of the working tree that git does not ignore, tracked ones among them.
+    """Yield all files and links below a directory of the working tree that git does not ignore.
 
-    `excluded`: patterns of the caller's own.
+    `excluded`: additional patterns of the caller.
     """
     with ProjectDirectory(repository.top) as project:
         levels = _collect_levels(project, repository, start, excluded)
@@ -180,7 +180,7 @@ def list_files(repository: GitRepository, start: str, *, excluded: bytes) -> Ite
 
 
 def is_ignored(repository: GitRepository, path: str, *, excluded: bytes) -> bool:
-    """Whether git ignores a path of the working tree, by its own name or by that of a directory it lies in."""
+    """Return whether git ignores a path of the working tree, by its own name or a parent directory's."""
     with ProjectDirectory(repository.top) as project:
         try:
             is_directory = stat.S_ISDIR(project.stat(path, links=False).st_mode)
@@ -219,7 +219,7 @@ def _walk(project: ProjectDirectory, above: str, levels: tuple[Level, ...]) -> I
 
 
 def _find_entry(project: ProjectDirectory, path: str, levels: tuple[Level, ...]) -> WorktreeFile | None:
-    """What git would see at a path; None where that is nothing, or ignored."""
+    """Return the entry at a path as git sees it; None if missing or ignored."""
     try:
         facts = project.stat(path, links=False)
     except OSError:
@@ -233,7 +233,7 @@ def _find_entry(project: ProjectDirectory, path: str, levels: tuple[Level, ...])
 
 
 def _list_names(project: ProjectDirectory, path: str) -> list[str]:
-    """The names in a directory, sorted; none where it is gone, or not this user's to look into."""
+    """Return the sorted names in a directory; [] if it is gone or unreadable."""
     try:
         directory = project.open_directory(path, links=False)
     except safe_files.UnusablePath:
@@ -249,7 +249,7 @@ def _list_names(project: ProjectDirectory, path: str) -> list[str]:
 def _collect_levels(
     project: ProjectDirectory, repository: GitRepository, start: str, excluded: bytes
 ) -> tuple[Level, ...]:
-    """The patterns that count in a directory, the nearest first, but for its own."""
+    """Return the patterns for a directory, nearest first, without its own."""
     levels: list[Level] = [("", parse_patterns(excluded))]
     with repository.common.open() as common:
         levels.insert(0, ("", _read_patterns(common, "info/exclude")))
@@ -269,7 +269,7 @@ def _has_repository(project: ProjectDirectory, path: str) -> bool:
 
 
 def _read_patterns(project: ProjectDirectory, path: str) -> tuple[IgnorePattern, ...]:
-    """The patterns of a file; none where git would take none from it."""
+    """Return a file's patterns; () where git would read none."""
     try:
         with open(project.open(path, links=False), "rb") as source:
             return parse_patterns(read_all(source, path, limit=_LARGEST))

@@ -1,6 +1,6 @@
-"""Where the git repository of a directory lies. Devbox reads it by itself: no git of this machine looks into it.
+"""Location of a directory's git repository, read without running the host's git.
 
-A container writes to it. Git would run what its configuration names; this reader knows no configuration.
+Containers write to the repository, and git would run programs from its configuration; this reader ignores it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _LONGEST = 4096
 
 
 class GitDirectory(NamedTuple):
-    """A directory, and the one in it that counts, which is reached over no link."""
+    """A directory and its relevant subdirectory, which is reached without links."""
 
     root: str
     inner: str
 
     def open(self) -> ProjectDirectory:
-        """That directory as the whole of what can be reached."""
+        """Open the subdirectory as a root of its own."""
         return ProjectDirectory(self.root, self.inner)
 
 
@@ -42,9 +42,9 @@ class GitRepository(NamedTuple):
 
 
 def find_repository(directory: str) -> GitRepository | None:
-    """The repository whose working tree a directory lies in; None where there is none that may be believed.
+    """Return the repository whose working tree contains a directory; None without a trusted one.
 
-    One above the directory must belong to its owner, to root or to this user, and lie on the same file system.
+    A repository above the directory must belong to its owner, root or this user, and be on the same file system.
     """
     facts = os.stat(directory)
     at = directory
@@ -62,7 +62,7 @@ def find_repository(directory: str) -> GitRepository | None:
 
 
 def find_nested(outer: GitRepository, path: str) -> GitRepository | None:
-    """That of a submodule, or of another repository in the working tree, at a path of it."""
+    """Return the repository of a submodule, or another one, at a path of the working tree."""
     with contextlib.suppress(OSError, ValueError):
         return _load_nested(outer.top, path)
     return None
@@ -92,7 +92,7 @@ def _load_nested(top: str, path: str) -> GitRepository | None:
 
 
 def _load_submodule(top: str, owner: int) -> GitRepository | None:
-    """That of a working tree which is a submodule of one above it: nothing else may be named by its file."""
+    """Load the repository of a submodule; its gitfile may only refer to a parent's `.git/modules`."""
     with ProjectDirectory(top) as project:
         place = os.path.normpath(os.path.join(top, _read_gitfile(project, GIT)))
     above, modules, name = place.partition(f"/{GIT}/modules/")
@@ -102,7 +102,7 @@ def _load_submodule(top: str, owner: int) -> GitRepository | None:
 
 
 def _read_gitfile(project: ProjectDirectory, path: str) -> str:
-    """The directory that a `.git` file names."""
+    """Return the directory that a `.git` file refers to."""
     with open(project.open(path, links=False), "rb") as source:
         text = read_all(source, path, limit=_LONGEST)
     if not text.startswith(_MARK):
@@ -111,7 +111,7 @@ def _read_gitfile(project: ProjectDirectory, path: str) -> str:
 
 
 def _check_repository(top: str, own: GitDirectory, common: GitDirectory | None = None) -> GitRepository:
-    """A repository that is one: it has a HEAD and objects. OSError otherwise."""
+    """Return a repository after checking for HEAD and objects; raise OSError otherwise."""
     shared = common or own
     with own.open() as place:
         place.stat("HEAD", links=False)
@@ -128,22 +128,22 @@ _LONGEST_REF = 4096
 _PACKED, _MOST_PACKED = "packed-refs", 64 << 20
 _NESTED = 5
 _MOST = 100_000  # branches
-_NO_NAME = "refs/heads/.invalid"  # how a repository begins whose branches lie in another form
+_NO_NAME = "refs/heads/.invalid"  # placeholder HEAD of a repository with another ref format
 
 
 def read_branch(repository: GitRepository) -> str | None:
-    """The name of the branch that is checked out; None for none."""
+    """Return the checked-out branch; None if HEAD is detached."""
     target = _read_symbolic_ref(repository.own, "HEAD")
     return target.removeprefix(HEADS) if target.startswith(HEADS) and target != _NO_NAME else None
 
 
 def read_head(repository: GitRepository) -> str | None:
-    """The commit that is checked out, as hex digits; None before the first one."""
+    """Return the checked-out commit in hex; None before the first commit."""
     return _resolve_ref(repository, "HEAD")
 
 
 def read_branches(repository: GitRepository) -> tuple[str, ...]:
-    """The names of all branches that have a commit."""
+    """Return the names of all branches with a commit."""
     found = {name for name, _ in _read_packed_refs(repository) if name.startswith(HEADS)}
     place = repository.common
     inner = f"{place.inner}/refs/heads".lstrip("/")
@@ -168,7 +168,7 @@ def _resolve_ref(repository: GitRepository, name: str) -> str | None:
 
 
 def _read_symbolic_ref(place: GitDirectory, name: str) -> str:
-    """The name that a symbolic reference refers to; "" for none."""
+    """Return the target of a symbolic ref; "" for other refs."""
     text = _read_text(place, name)
     target = text.removeprefix(_SYMBOLIC).strip()
     return target if text.startswith(_SYMBOLIC) and _NAME.fullmatch(target) else ""
@@ -182,7 +182,7 @@ def _read_packed_refs(repository: GitRepository) -> Iterator[tuple[str, str]]:
 
 
 def _read_text(place: GitDirectory, path: str, *, limit: int = _LONGEST_REF) -> str:
-    """What a file of a repository says; "" for one that can't be used."""
+    """Return the text of a repository's file; "" if unusable."""
     try:
         with place.open() as directory:
             return _read(directory, path, limit).decode(errors="surrogateescape").rstrip("\n")
@@ -203,7 +203,7 @@ _PACKED_PATHS = 4
 
 
 def read_index_paths(repository: GitRepository, *, hash_length: int) -> list[str] | None:
-    """The paths of the index; None where there is none that can be read. `hash_length`: in bytes."""
+    """Return the paths in the index; None if it is missing or unreadable. `hash_length`: in bytes."""
     try:
         with repository.own.open() as place, open(place.open("index"), "rb") as source:
             raw = read_all(source, "index", limit=_LARGEST)
@@ -234,7 +234,7 @@ def _parse_entries(raw: bytes, version: int, count: int, hash_length: int) -> li
 
 
 def _parse_offset(raw: bytes, at: int) -> tuple[int, int]:
-    """A number as in packs: each byte but the last adds one."""
+    """Parse a variable-length offset as in packs: each byte but the last adds one."""
     value = raw[at] & 0x7F
     while raw[at] & 0x80:
         at += 1
@@ -243,13 +243,13 @@ def _parse_offset(raw: bytes, at: int) -> tuple[int, int]:
 
 
 def find_branch(root: str) -> str | None:
-    """The branch that is checked out; None on no branch, and without a repository."""
+    """Return the checked-out branch; None if HEAD is detached, and without a repository."""
     found = find_repository(root)
     return read_branch(found) if found else None
 
 
 def list_branches(root: str) -> tuple[str, ...] | None:
-    """Every branch, with one that has no commit yet; None without a repository."""
+    """Return all branches, including an unborn one; None without a repository."""
     found = find_repository(root)
     if found is None:
         return None
@@ -259,6 +259,6 @@ def list_branches(root: str) -> tuple[str, ...] | None:
 
 
 def find_head_file(root: str) -> str | None:
-    """The file that says which branch is checked out, a new one whenever that changes; None where there is none."""
+    """Return the HEAD file, which is replaced on every checkout of a branch; None without a repository."""
     found = find_repository(root)
     return os.path.join(found.own.root, found.own.inner, "HEAD") if found else None

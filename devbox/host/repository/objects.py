@@ -1,8 +1,7 @@
-"""Commits and trees of a repository by their names: each is what its name is the hash of, whatever it was read from.
+"""Reader of commits and trees by name; each object is verified against its hash.
 
-Blobs are not read: files are compared by their hashes. All that is read has a limit, so that no repository can take
-the memory or the time of this machine. Objects that lie in other repositories (alternates), or that would have to be
-fetched (partial clones), are missing.
+Blobs are not read: files are compared by hash. All reads are limited, so that a repository cannot exhaust the host's
+memory or time. Objects in other repositories (alternates), or not fetched yet (partial clones), are missing.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ _LONGEST_CHAIN = 4096
 _LARGEST_PACK = 32 << 20  # bytes of an object
 _PIECE = 4096
 _BUDGET = 1 << 30
-_KEPT = 16 << 20  # bytes of objects that others are made from
+_KEPT = 16 << 20  # bytes of cached delta bases
 _FAR = 1 << 31
 
 
 class UnreadableObject(Exception):
-    """An object is missing, damaged, or larger than all that devbox reads."""
+    """An object is missing, damaged, or above the size limit."""
 
 
 class Budget:
-    """What may be unpacked of a repository in all."""
+    """Limit for all data decompressed from a repository."""
 
     def __init__(self) -> None:
         self._left = _BUDGET
 
     def consume(self, size: int) -> None:
-        """Count bytes that are unpacked. Unreadable when there are too many."""
+        """Count decompressed bytes; raise UnreadableObject above the limit."""
         self._left -= size
         if self._left < 0:
             raise UnreadableObject("there is more in it than devbox reads")
@@ -63,12 +62,12 @@ class Packs:
         self._opened: list[_Pack] | None = None
 
     def close(self) -> None:
-        """Close them."""
+        """Close all packs."""
         for pack in self._opened or ():
             pack.close()
 
     def read(self, name: str) -> tuple[str, bytes] | None:
-        """The kind of an object and what it holds; None where no pack has it. Unreadable for a damaged one."""
+        """Return the kind and content of an object; None if no pack has it. UnreadableObject if damaged."""
         raw = bytes.fromhex(name)
         try:
             for pack in self._open_packs():
@@ -118,7 +117,7 @@ class _Pack:
         os.close(self._data)
 
     def find(self, name: bytes) -> int | None:
-        """Where in the pack an object begins; None where it is not in there."""
+        """Return the offset of an object in the pack; None if it is not included."""
         if not self._usable:
             return None
         low, high = self._fanout[name[0] - 1] if name[0] else 0, self._fanout[name[0]]
@@ -140,7 +139,7 @@ class _Pack:
         return int(far)
 
     def read(self, at: int, length: int) -> tuple[str, bytes]:
-        """The kind of the object there and what it holds, made from all that it builds on."""
+        """Return the kind and content of the object at an offset, resolving deltas."""
         chain: list[tuple[int, bytes]] = []
         while (known := self._bases.get(at)) is None:
             kind, size, base, data = self._read_entry(at, length)
@@ -165,7 +164,7 @@ class _Pack:
         self._kept += len(known[1])
 
     def _read_entry(self, at: int, length: int) -> tuple[int, int, int | None, int]:
-        """The kind of an entry, its size, where its base is, and where its packed data begins."""
+        """Return an entry's kind, its size, its base's offset, and the offset of its compressed data."""
         raw, next_ = os.pread(self._data, 64, at), 1
         kind, size, shift = raw[0] >> 4 & 7, raw[0] & 15, 4
         while raw[next_ - 1] & 0x80:
@@ -200,7 +199,7 @@ class _Pack:
         return made
 
     def _apply_delta(self, base: bytes, delta: bytes) -> bytes:
-        """What a delta makes of its base."""
+        """Apply a delta to its base."""
         from_size, at = _parse_varint(delta, 0)
         size, at = _parse_varint(delta, at)
         if from_size != len(base) or size > _LARGEST_PACK:
@@ -224,7 +223,7 @@ class _Pack:
 
 
 def _parse_copy(delta: bytes, at: int, code: int) -> tuple[int, int, int]:
-    """What a copy instruction names: where it begins, how long it is; and where the next one is."""
+    """Parse a copy instruction; return its offset, its length, and the position of the next instruction."""
     values = []
     for bits in (range(4), range(4, 7)):
         value = 0
@@ -255,7 +254,7 @@ _NEVER = ("", ".", "..", ".git")
 
 
 class TreeEntry(NamedTuple):
-    """A file of a commit: its mode, and the name of what it holds."""
+    """A file of a commit: its mode and object name."""
 
     mode: int
     name: str
@@ -277,7 +276,7 @@ class Objects:
         self._project.__exit__()
 
     def list_files(self, commit: str, start: str = "") -> dict[str, TreeEntry]:
-        """Every file, link and submodule of a commit below a directory of it, by its path from there. Unreadable."""
+        """Return a commit's files, links and submodules below a directory by relative path. Raises UnreadableObject."""
         tree = self._find_tree(commit)
         for part in filter(None, start.split("/")):
             entry = next((entry for name, entry in self._read_entries(tree) if name == part), None)
@@ -301,7 +300,7 @@ class Objects:
         return found
 
     def _find_tree(self, commit: str) -> str:
-        """The name of a commit's tree."""
+        """Return the name of a commit's tree."""
         first = self._read(commit, "commit").partition(b"\n")[0].decode(errors="replace")
         word, _, name = first.partition(" ")
         if word != "tree" or len(name) != len(commit):
@@ -326,7 +325,7 @@ class Objects:
             yield name, TreeEntry(mode, raw[end + 1 : at].hex())
 
     def _read(self, name: str, kind: str) -> bytes:
-        """What an object holds, which is of a kind. Unreadable where it is missing or another."""
+        """Return the content of an object; raise UnreadableObject if it is missing or of another kind."""
         found = self._read_loose(name) or self._packs.read(name)
         if found is None:
             raise UnreadableObject(f"{name} is missing")
@@ -355,14 +354,14 @@ class Objects:
 
 
 def compute_hash(kind: str, data: bytes, *, like: str) -> str:
-    """The name of an object that holds `data`, of the same kind of hash as the name `like`."""
+    """Return the name of an object with content `data`, by the hash algorithm of the name `like`."""
     total = create_hash(kind, len(data), like=like)
     total.update(data)
     return total.hexdigest()
 
 
 def create_hash(kind: str, size: int, *, like: str) -> hashlib._Hash:
-    """The hash that becomes the name of an object of `size` bytes, which are still to be added."""
+    """Start the hash for the name of an object of `size` bytes."""
     total = hashlib.new(_HASHES[len(like)], usedforsecurity=False)
     total.update(f"{kind} {size}\0".encode())
     return total

@@ -1,7 +1,7 @@
-"""Where a linked worktree of git has its repository: found from its `.git` file, believed only when it points back.
+"""Repository of a linked git worktree: found by its `.git` file, trusted only if it refers back.
 
-The `.git` file may come with a hostile archive; what it names is mounted into containers. So nothing counts but a
-repository that lists this very worktree, that belongs to the project's owner, and whose path leads over no link.
+The `.git` file may come from a hostile archive, and its target is mounted into containers. The repository must list
+this very worktree, belong to the project's owner, and have a path without links.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import NamedTuple
 
 _MARK = "gitdir:"
 _LONGEST_GITFILE = 4096
-_NEVER_OVER = ("/proc", "/sys", "/dev", "/.devbox")  # where a container has what is not its image's
+_NEVER_OVER = ("/proc", "/sys", "/dev", "/.devbox")  # paths where containers have mounts
 
 
 class WorktreeRepository(NamedTuple):
-    """The common directory of a worktree, and where git in a container looks for it."""
+    """The common directory of a worktree, and its location for git in a container."""
 
-    common: str  # on this machine, canonical
+    common: str  # on the host, canonical
     target: str  # in the container
-    backlink: str  # in the container: the file that says where the worktree is
+    backlink: str  # in the container: the file with the worktree's location
 
 
 def find_worktree(root: str, workspace: str, *, owner: int) -> WorktreeRepository | None:
-    """The repository of the linked worktree `root`, which a container has at `workspace`.
+    """Return the repository of the linked worktree `root`, which a container has at `workspace`.
 
-    None where there is no worktree, where its claim does not hold, or where its repository can't be shown.
+    None if `root` is not a worktree, its reference is invalid, or its repository cannot be mounted.
     """
     with contextlib.suppress(OSError, ValueError):
         mark, written = _read_gitfile(f"{root}/.git").split(maxsplit=1)
@@ -42,7 +42,7 @@ def find_worktree(root: str, workspace: str, *, owner: int) -> WorktreeRepositor
 
 
 def find_common_dir(root: str, *, owner: int) -> tuple[str, str] | None:
-    """The common directory of the linked worktree `root`, and how it is called there; None where it is none."""
+    """Return the common directory of the linked worktree `root`, and its name there; None if it is not one."""
     with contextlib.suppress(OSError, ValueError):
         mark, written = _read_gitfile(f"{root}/.git").split(maxsplit=1)
         admin = os.path.normpath(os.path.join(root, written))
@@ -53,14 +53,14 @@ def find_common_dir(root: str, *, owner: int) -> tuple[str, str] | None:
 
 
 def _get_common_dir(admin: str) -> str:
-    """COMMON of COMMON/worktrees/NAME; "" where that is something else."""
+    """Return COMMON of COMMON/worktrees/NAME; "" for any other path."""
     above, _ = os.path.split(admin)
     common, worktrees = os.path.split(above)
     return common if worktrees == "worktrees" and common != "/" else ""
 
 
 def _is_real(admin: str, common: str, root: str, owner: int) -> bool:
-    """Whether the repository has this worktree on its list, and is its owner's."""
+    """Return whether the repository lists this worktree and belongs to its owner."""
     if os.path.realpath(admin) != admin or _read_gitfile(f"{admin}/commondir") != "../..":
         return False
     if any(os.stat(directory).st_uid != owner for directory in (common, admin)):
@@ -73,13 +73,13 @@ def _overlap(common: str, root: str) -> bool:
 
 
 def _is_free(target: str, workspace: str) -> bool:
-    """Whether a mount there hides nothing that every container has, nor the project."""
+    """Return whether a mount there would hide neither standard mounts nor the project."""
     places = (*_NEVER_OVER, workspace)
     return not any(f"{target}/".startswith(f"{place}/") or f"{place}/".startswith(f"{target}/") for place in places)
 
 
 def _read_gitfile(path: str) -> str:
-    """A small file's only line. OSError where it is none; links and devices are not followed."""
+    """Read a small file's only line; raise OSError if not regular; links and devices are not followed."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as source:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -1,6 +1,6 @@
-"""What an archive holds, or a directory: files by name, hashed on their way into a place of the store.
+"""Contents of an archive or layout directory: files by name, staged in the store and hashed while written.
 
-A name of an archive is only ever looked up: no path is made of it.
+Names from an archive are only looked up, never used as paths.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from devbox.images.layers.tar import TarStream
 from devbox.images.registry.blobs import Meter
 from devbox.images.store import documents
 
-MOST_FILES = 20_000  # of an archive; an image has some hundred at most
+MOST_FILES = 20_000  # per archive; images have a few hundred at most
 REWRITE_REMEDY = "write it anew, or tell who made it"
 _CHUNK = 1 << 20
 _SHOWN = 100
 
 
 class StagedFile(NamedTuple):
-    """A file in the place of an import: where, the digest of what was written there, its size in bytes."""
+    """A staged file of an import: path, digest of the written bytes, size in bytes."""
 
     path: str
     digest: str
     size: int
 
     def read_bytes(self) -> bytes:
-        """Its bytes; of a larger file, more than a document may have."""
+        """Return its bytes, truncated just above the size limit of documents."""
         with open(self.path, "rb") as source:
             return source.read(documents.LIMIT + 1)
 
 
 class Contents(Protocol):
-    """Files by name, as `blobs/sha256/…` or `index.json`."""
+    """Files by name, such as `blobs/sha256/…` or `index.json`."""
 
     def find_file(self, name: str) -> StagedFile | None:
-        """The file, None where there is none."""
+        """Return the file; None if missing."""
 
     def add_document(self, raw: bytes) -> StagedFile:
-        """Put a document beside them, to be found as a blob."""
+        """Add a document as a blob."""
 
     def add_file(self, staged: StagedFile) -> None:
-        """Have a file found as a blob, too."""
+        """Add a staged file as a blob."""
 
 
 class StagingDirectory:
-    """The directory that files are written to, by number."""
+    """The directory of staged files, which are named by number."""
 
     def __init__(self, path: str, meter: Meter) -> None:
         self.path = path
@@ -60,7 +60,7 @@ class StagingDirectory:
         self._count = 0
 
     def write(self, pieces: Iterator[bytes]) -> StagedFile:
-        """A new file, hashed while it is written."""
+        """Write a new file, hashed while written."""
         self._count += 1
         if self._count > MOST_FILES:
             raise BakeFailed(
@@ -78,7 +78,7 @@ class StagingDirectory:
 
 
 class TarContents:
-    """The files of a tar, plain or packed, read once."""
+    """The files of a tar, plain or compressed, read once."""
 
     def __init__(self, source: IO[bytes], place: str, meter: Meter) -> None:
         self._place = StagingDirectory(place, meter)
@@ -90,17 +90,17 @@ class TarContents:
             raise BakeFailed(error.sentence, remedy=REWRITE_REMEDY) from None
 
     def find_file(self, name: str) -> StagedFile | None:
-        """The file, by its name or a link to it."""
+        """Return the file by its name or a link."""
         return self._files.get(self._links.get(name, name))
 
     def add_document(self, raw: bytes) -> StagedFile:
-        """Put a document beside them, to be found as a blob."""
+        """Add a document as a blob."""
         staged = self._place.write(iter([raw]))
         self.add_file(staged)
         return staged
 
     def add_file(self, staged: StagedFile) -> None:
-        """Have a file found as a blob, too."""
+        """Add a staged file as a blob."""
         self._files[get_blob_name(staged.digest)] = staged
 
     def _read(self, stream: TarStream) -> None:
@@ -112,7 +112,7 @@ class TarContents:
         name = posixpath.normpath(entry.name.lstrip("/"))
         if entry.isdir():
             return
-        if entry.issym():  # `docker save` of old writes a layer once, and links to it
+        if entry.issym():  # older versions of `docker save` link to a layer that was already written
             self._links[name] = posixpath.normpath(f"{posixpath.dirname(name)}/{entry.linkname}".lstrip("/"))
         elif entry.islnk():
             self._links[name] = posixpath.normpath(entry.linkname.lstrip("/"))
@@ -129,7 +129,7 @@ class TarContents:
 
 
 class DirectoryContents:
-    """The files of an OCI image layout, copied when they are asked for."""
+    """The files of an OCI image layout, copied on demand."""
 
     def __init__(self, root: str, place: str, meter: Meter) -> None:
         self._root = root
@@ -137,19 +137,19 @@ class DirectoryContents:
         self._files: dict[str, StagedFile | None] = {}
 
     def find_file(self, name: str) -> StagedFile | None:
-        """The file; `name` leads nowhere else, being made of a digest."""
+        """Return the file; `name` derives from a digest, so it cannot escape."""
         if name not in self._files:
             self._files[name] = self._copy_file(name)
         return self._files[name]
 
     def add_document(self, raw: bytes) -> StagedFile:
-        """Put a document beside them, to be found as a blob."""
+        """Add a document as a blob."""
         staged = self._place.write(iter([raw]))
         self.add_file(staged)
         return staged
 
     def add_file(self, staged: StagedFile) -> None:
-        """Have a file found as a blob, too."""
+        """Add a staged file as a blob."""
         self._files[get_blob_name(staged.digest)] = staged
 
     def _copy_file(self, name: str) -> StagedFile | None:
@@ -166,27 +166,27 @@ class DirectoryContents:
 
 
 class MeteredFile:
-    """A file whose reading is told to a meter."""
+    """A file whose reads are reported to a meter."""
 
     def __init__(self, source: IO[bytes], meter: Meter) -> None:
         self._source = source
         self._meter = meter
 
     def read(self, count: int) -> bytes:
-        """The next bytes."""
+        """Read the next bytes."""
         data = self._source.read(count)
         self._meter.move(len(data))
         return data
 
 
 def read_document(contents: Contents, name: str) -> bytes | None:
-    """A document's bytes, None where there is none."""
+    """Return a document's bytes; None if missing."""
     found = contents.find_file(name)
     return found.read_bytes() if found else None
 
 
 def get_blob_name(digest: str) -> str:
-    """Where an OCI image layout keeps a blob."""
+    """Return the path of a blob in an OCI image layout."""
     return f"blobs/{digest.replace(':', '/', 1)}"
 
 

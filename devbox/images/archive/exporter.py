@@ -1,7 +1,6 @@
-"""Images as one file: an OCI archive, with all platforms, or what `docker load` takes, for this machine's.
+"""Image export: an OCI archive of all platforms, or a `docker load` archive of the host's platform.
 
-The latter is an OCI archive as well, of what this machine runs. Equal images give equal archives: no times, no owners,
-entries in order.
+The latter is also an OCI archive. Equal images give equal archives: no times, no owners, sorted entries.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from devbox.images.store import layout, lock
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids, jsontext
 
-FULL_NAME = "io.containerd.image.name"  # where Docker and containerd write a name in full
+FULL_NAME = "io.containerd.image.name"  # annotation of Docker and containerd with the full name
 
 
 def export(top: Descriptor, *, paths: Paths, kind: str, name: str, out: IO[bytes], on_transfer: OnTransfer) -> None:
-    """Write an image of the store as an archive of a kind, oci or docker, known as `name` in it.
+    """Write an image of the store as an archive of kind "oci" or "docker", named `name`.
 
-    What of an OCI archive's platforms was left at their registry is fetched before.
+    Platforms of an OCI archive that are only in their registry are fetched first.
     """
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     with lock.lock_shared(paths), tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
@@ -45,14 +44,14 @@ def export(top: Descriptor, *, paths: Paths, kind: str, name: str, out: IO[bytes
 
 
 def _add_for_docker(archive: tarfile.TarFile, top: Descriptor, name: str, oci: Layout) -> None:
-    """As `docker save` writes it: `manifest.json` for Docker's classic store, a layout for the one of containerd."""
+    """Write the format of `docker save`: `manifest.json` for Docker's classic store, a layout for containerd's."""
     own = inspect.find_own_node(top, oci)
     config, *layers = own.blobs
     needed = {own.descriptor.digest, *(blob.digest for blob in own.blobs)}
     if reachable.collect_digests(top, oci) <= {
         top.digest,
         *needed,
-    }:  # it has no other platforms, which would be missing
+    }:  # otherwise platforms would be missing
         needed, listed = needed | {top.digest}, top
     else:
         listed = own.descriptor
@@ -103,11 +102,11 @@ def _get_blob_name(digest: str) -> str:
 
 
 _LOOK = 60.0
-_TOLD = 2000  # bytes of what a failed `load` said last
+_TOLD = 2000  # bytes of a failed `load`'s output to show
 
 
 def load_into_engine(top: Descriptor, *, paths: Paths, engine: str, name: Reference, on_transfer: OnTransfer) -> str:
-    """Have what this machine runs of the image in the engine, called `name`; its id there, which is this image's."""
+    """Load the image for the host's platform into the engine as `name`; return the id, verified to be this image's."""
     program = process.find(engine)
     _run_engine([program, "version"], engine, "does not answer")
     own = inspect.find_own_node(top, Layout(paths.oci, lock=paths.lock("oci-index")))
@@ -116,7 +115,7 @@ def load_into_engine(top: Descriptor, *, paths: Paths, engine: str, name: Refere
         read, write = os.pipe()
         loading = process.spawn([program, "load"], stdin=read, stdout=said.fileno(), stderr=said.fileno())
         os.close(read)
-        with contextlib.suppress(BrokenPipeError), open(write, "wb") as pipe:  # it ended early, and has said why
+        with contextlib.suppress(BrokenPipeError), open(write, "wb") as pipe:  # an early exit, with its reason
             export(wanted, paths=paths, kind=kind, name=str(name), out=pipe, on_transfer=on_transfer)
         if loading.wait() != 0:
             raise CommandFailed(
@@ -136,7 +135,7 @@ def _inspect_image(program: str, engine: str, name: Reference) -> dict[str, Any]
 
 
 def _check_id(found: dict[str, Any], own: graph.Node, top: Descriptor, engine: str) -> str:
-    """The image's id there: the digest of its config, or, in a store of containerd, of its manifest or index."""
+    """Return the engine's image id: the digest of the config, or in containerd's store of the manifest or index."""
     seen = f"sha256:{str(found['Id']).removeprefix('sha256:')}"
     if seen not in (own.blobs[0].digest, own.descriptor.digest, top.digest):
         raise EngineError(

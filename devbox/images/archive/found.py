@@ -1,4 +1,4 @@
-"""The images of an archive, understood and checked as a whole before anything of them enters the store."""
+"""The images of an archive, parsed and verified completely before anything enters the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TYPES = {"": layout.LAYER, "gzip": f"{layout.LAYER}+gzip", "zstd": f"{layout.LA
 
 
 def parse_entries(raw: bytes, contents: Contents) -> list[dict[str, Any]]:
-    """Entries of an index, one for each name of an image, from the bytes of `manifest.json`. ValueError for others."""
+    """Return an index entry per image name from the bytes of `manifest.json`; raise ValueError if invalid."""
     listed = documents.read_tables(documents.parse(b'{"images":' + raw + b"}"), "images")
     return [
         entry
@@ -47,7 +47,7 @@ def _build_index(plain: dict[str, Any], contents: Contents) -> Descriptor:
 
 
 def _build_layer(name: str, diff_id: str, contents: Contents) -> Layer:
-    """A layer as it is; whether a packed one unpacks to its diff id, whoever unpacks it looks."""
+    """Describe a layer as stored; whether a compressed one matches its diff id is verified when it is unpacked."""
     staged = _require_file(name, contents)
     with open(staged.path, "rb") as source:
         packed = compression.detect_kind(source.read(compression.MAGIC))
@@ -72,14 +72,14 @@ def _add_json(media_type: str, value: Any, contents: Contents) -> Descriptor:
 
 
 _NAMES = (exporter.FULL_NAME, layout.REF_NAME)
-_DEEPEST = 3  # an index of indexes is allowed, and not seen
+_DEEPEST = 3  # levels of nested indexes; allowed, but not seen in practice
 _MOST_MANIFESTS = 500
 
 
 class ArchivedImage(NamedTuple):
-    """An image of an archive: its index or manifest, its names in full, and the blobs of it that are there.
+    """An image of an archive: its index or manifest, full names, and the blobs that exist.
 
-    `absent`: platforms of its index whose layers the archive lacks. `subject`: what it refers to, as signatures do.
+    `absent`: platforms of its index whose layers are missing. `subject`: the referenced image, for signatures.
     """
 
     top: Descriptor
@@ -90,7 +90,7 @@ class ArchivedImage(NamedTuple):
 
 
 def read_images(contents: Contents) -> list[ArchivedImage]:
-    """All images, in the order of the archive. Raises BakeFailed where one of them is not what it should be."""
+    """Return all images in archive order; raise BakeFailed if one is invalid."""
     try:
         found = [_read_image(entry, contents) for entry in _list_entries(contents)]
     except (ValueError, RegistryError) as error:
@@ -101,7 +101,7 @@ def read_images(contents: Contents) -> list[ArchivedImage]:
 
 
 def require_single(found: list[ArchivedImage]) -> ArchivedImage:
-    """The one image there is, besides what refers to it. Raises UsageError where there are several."""
+    """Return the only image, ignoring its referrers; raise UsageError if there are several."""
     tops = [image for image in found if not image.subject]
     if len(tops) != 1:
         names = ", ".join(name for image in tops for name in image.names)
@@ -113,7 +113,7 @@ def require_single(found: list[ArchivedImage]) -> ArchivedImage:
 
 
 def _list_entries(contents: Contents) -> list[dict[str, object]]:
-    """The entries of the archive's index; of what `docker save` of old wrote, made up."""
+    """Return the entries of the archive's index; for archives of old `docker save` versions, generated ones."""
     if (raw := read_document(contents, "index.json")) is not None:
         return documents.read_tables(documents.parse(raw), "manifests")
     if (raw := read_document(contents, "manifest.json")) is not None:
@@ -141,7 +141,7 @@ def _read_image(entry: dict[str, object], contents: Contents) -> ArchivedImage:
 def _walk_nodes(
     node: graph.Node, contents: Contents, blobs: dict[str, StagedFile], platform: str, depth: int
 ) -> Iterator[tuple[graph.Node, str]]:
-    """The node and all below it that are there, each with its platform."""
+    """Yield the node and its existing descendants, each with its platform."""
     yield node, platform
     for child, of_child in _list_children(node):
         if depth == 0 or len(blobs) > _MOST_MANIFESTS:
@@ -164,14 +164,14 @@ def _read_node(wanted: Descriptor, contents: Contents, blobs: dict[str, StagedFi
 
 
 def _collect_blobs(node: graph.Node, contents: Contents, blobs: dict[str, StagedFile]) -> bool:
-    """Have the blobs of a manifest that are there; whether all are."""
+    """Add a manifest's existing blobs; return whether it is complete."""
     found = {blob.digest: _find_blob(blob, contents) for blob in node.blobs}
     blobs |= {digest: staged for digest, staged in found.items() if staged}
     return all(found.values())
 
 
 def _find_blob(wanted: Descriptor, contents: Contents) -> StagedFile | None:
-    """A blob, which is what its name says; None where the archive has none."""
+    """Return a verified blob; None if the archive does not contain it."""
     staged = contents.find_file(get_blob_name(wanted.digest))
     if staged and (staged.digest, staged.size) != (wanted.digest, wanted.size):
         raise ValueError(
@@ -182,14 +182,14 @@ def _find_blob(wanted: Descriptor, contents: Contents) -> StagedFile | None:
 
 
 def _check_use(root: graph.Node, nodes: dict[graph.Node, str], blobs: dict[str, StagedFile]) -> None:
-    """It must be whole for this machine; for some machine, where it is not made for this one."""
+    """Require a complete image for the host's platform, or for any platform if the host's is not included."""
     by_digest = {node.descriptor.digest: node for node in nodes}
     whole = [node for node in nodes if node.blobs and all(blob.digest in blobs for blob in node.blobs)]
     own = root
     while own.children:
         try:
             child = graph.find_own_child(own)
-        except RegistryError:  # it is for other machines
+        except RegistryError:  # the image is for other platforms
             own = whole[0] if whole else root
             break
         if child.digest not in by_digest:
@@ -201,7 +201,7 @@ def _check_use(root: graph.Node, nodes: dict[graph.Node, str], blobs: dict[str, 
 
 
 def _read_names(entry: dict[str, object]) -> tuple[str, ...]:
-    """What the image is called, in full; what is no reference, as a mere tag, says too little."""
+    """Return the image's full names; text that is not a full reference, such as a bare tag, is ignored."""
     annotations = documents.read_table(entry, "annotations")
     listed = [documents.read_text(annotations, name) for name in _NAMES]
     found = []

@@ -1,4 +1,4 @@
-"""Importing: the images of an archive or an OCI layout into the store, to the byte, or nothing of them."""
+"""Image import from an archive or OCI layout into the store: byte-exact, all or nothing."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from devbox.images.store.layout import Descriptor, Layout
 from devbox.images.store.manifest import parse_run_config, write_image
 from devbox.model.image import BakedImage, FromTarball, Layer, describe
 
-_PLACE = "import"  # what the places of imports are called; who imports holds its lock, shared
-_SHORT = 12  # digits of the digest in the name of an image that brings none
+_PLACE = "import"  # name of the import work directories; importers hold its lock shared
+_SHORT = 12  # digits of the digest in the generated name of an unnamed image
 
 
 class ImportedImage(NamedTuple):
-    """An image that came into the store, by one of its names; the platforms whose layers did not come along."""
+    """An imported image under one of its names, with the platforms whose layers were missing."""
 
     name: str
     top: Descriptor
@@ -48,9 +48,9 @@ class ImportedImage(NamedTuple):
 def import_images(
     source: str | IO[bytes], *, paths: Paths, name: Reference | None, on_transfer: OnTransfer
 ) -> list[ImportedImage]:
-    """Have all images of an archive (its path, or the open file) or a layout directory in the store, and name them.
+    """Import and name all images of an archive (a path or open file) or a layout directory.
 
-    With `name` there must be one image, which is called so and nothing else. Nothing is there before all is checked.
+    `name` requires a single image and replaces its names. The store is not changed before everything is verified.
     """
     with lock.lock_shared(paths), open_contents(source, paths=paths, on_transfer=on_transfer) as contents:
         images = finding.read_images(contents)
@@ -61,7 +61,7 @@ def import_images(
 
 
 def commit_images(images: list[ArchivedImage], *, paths: Paths) -> list[ImportedImage]:
-    """Move checked images in: blobs, then names. A kill at any moment leaves only what collection removes."""
+    """Move verified images in: blobs, then names. After a kill at any point, garbage collection cleans up."""
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     oci.create()
     snapshots.flush(paths.tmp)
@@ -69,7 +69,7 @@ def commit_images(images: list[ArchivedImage], *, paths: Paths) -> list[Imported
         for digest, staged in image.blobs.items():
             if not oci.has_blob(digest) and os.path.exists(
                 staged.path
-            ):  # an image before it may have had the same blob
+            ):  # an earlier image may have contained the same blob
                 oci.adopt(staged.path, digest)
     imported = []
     for image in images:
@@ -83,21 +83,21 @@ def commit_images(images: list[ArchivedImage], *, paths: Paths) -> list[Imported
 
 
 def _find_known_names(top: Descriptor, oci: Layout) -> tuple[str, ...]:
-    """What the store calls an image that brings no name."""
+    """Return the store's names of an image that has none of its own."""
     known = tuple(name for name, target in oci.read_refs().items() if target == top)
     return known or (f"imported-{top.digest.removeprefix('sha256:')[:_SHORT]}",)
 
 
 @contextlib.contextmanager
 def open_contents(source: str | IO[bytes], *, paths: Paths, on_transfer: OnTransfer) -> Iterator[Contents]:
-    """The files of an archive or a layout, on the disk until this ends."""
+    """Open the files of an archive or layout, on disk for the duration of the context."""
     with create_workdir(paths) as place:
         yield _read_contents(source, place, Meter("reading", on_transfer))
 
 
 @contextlib.contextmanager
 def create_workdir(paths: Paths) -> Iterator[str]:
-    """A directory of the store, gone when this ends. What a killed import leaves in it, `sweep` removes."""
+    """Create a temporary directory of the store; `sweep` removes those of killed imports."""
     with files.lock_file(snapshots.get_step_lock(paths, _PLACE), shared=True):
         place = snapshots.create_workdir(paths, _PLACE)
         try:
@@ -117,7 +117,7 @@ def _read_contents(source: str | IO[bytes], place: str, meter: Meter) -> Content
 
 
 def open_file(path: str) -> IO[bytes]:
-    """A file to read. Raises UsageError where there is none."""
+    """Open a file for reading; raise UsageError if it is missing."""
     root, inner = project.find_by_file(path)
     try:
         if root:
@@ -134,20 +134,20 @@ def open_file(path: str) -> IO[bytes]:
     return archive
 
 
-# What an archive of images begins with; a root file system begins with "." or one of its directories.
+# First entries of an image archive; a root file system starts with "." or one of its directories.
 _OF_ARCHIVES = ("oci-layout", "index.json", "manifest.json", "repositories", "blobs")
 _DIGITS = re.compile(r"[0-9a-f]{64}(\.json|\.tar)?")
 
 
 class Importer:
-    """Has tarballs of a project ready to run. Safe to use from several threads and processes at once."""
+    """Prepares tarballs of a project for use as images. Safe for concurrent threads and processes."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
 
     def import_tarball(self, step: FromTarball, key: str, name: str, on_transfer: OnTransfer) -> BakedImage:
-        """The image, its layers unpacked. `name` is the layout's."""
+        """Return the image with unpacked layers, stored in the layout as `name`."""
         with _open_tarball(step) as (source, size):
             meter = Meter("reading", on_transfer)
             meter.expect(size)
@@ -164,7 +164,7 @@ class Importer:
         return Puller(self._paths).prepare(one.top, key)
 
     def _import_root(self, step: FromTarball, blob: HashedFile, key: str, name: str) -> BakedImage:
-        """The tar, unpacked, is the layer: equal trees packed in two ways are equal images."""
+        """Use the decompressed tar as the layer: equal trees with different compression give equal images."""
         layer = self._import_layer(step, blob)
         Puller(self._paths).unpack([layer])
         run = parse_run_config(None)
@@ -186,7 +186,7 @@ class Importer:
 
 @contextlib.contextmanager
 def _open_tarball(step: FromTarball) -> Iterator[tuple[IO[bytes], int]]:
-    """The file and its size."""
+    """Open the tarball; yield the file and its size."""
     with contextlib.ExitStack() as stack:
         try:
             source = stack.enter_context(safe_files.open_regular(step.root, step.path))
@@ -199,7 +199,7 @@ def _open_tarball(step: FromTarball) -> Iterator[tuple[IO[bytes], int]]:
 
 
 def _check_content(step: FromTarball, blob: HashedFile) -> None:
-    """It must be what it was when it was looked at: the image's key says so."""
+    """Verify that the content is still the one in the image's key."""
     while blob.read(CHUNK):
         pass
     if blob.get_digest() != step.content:
@@ -215,7 +215,7 @@ def _read_content(stream: TarStream) -> Iterator[bytes]:
 
 
 def _is_archive(step: FromTarball) -> bool:
-    """Whether a tarball holds an image and not a root file system, by its first file."""
+    """Return whether a tarball is an image archive rather than a root file system, judged by its first file."""
     with _open_tarball(step) as (source, _):
         for entry in TarStream(source, None, what=f"{step.root}/{step.path}").read_entries():
             first = entry.name.strip("./").partition("/")[0]

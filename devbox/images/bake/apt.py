@@ -1,4 +1,4 @@
-"""Reading what apt-get and mmdebstrap print: how far they are, and what went wrong."""
+"""Parsing of apt-get and mmdebstrap output: progress and error causes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNKNOWN = re.compile(r"(?:Unable to locate package|Package '?([^' ]+)'? has no 
 _UNREACHABLE = re.compile(
     r"Temporary failure resolving|Could not resolve|Could not connect|Failed to fetch|Unable to connect|connect \(\d"
 )
-# What apt says of lists and packages that are not what their signature or the signed list says.
+# apt's messages about lists and packages that do not match their signature or the signed list.
 _FORGED = re.compile(
     r"BADSIG|EXPKEYSIG|REVKEYSIG|NO_PUBKEY|signatures? (?:were|was|is|couldn't be) (?:invalid|verified)|is not signed"
     r"|OpenPGP signature verification failed|Bad OpenPGP signature|Clearsigned file isn't valid|can't be authenticated"
@@ -33,13 +33,13 @@ _FULL = "No space left on device"
 _UNTRUSTED = re.compile(r"certificate verif\w+ failed|certificate is NOT trusted", re.IGNORECASE)
 _EVIDENCE = 8
 
-# How a bake's script tells of a locked package that nobody offers: name, locked version, the version there is.
+# Marker of the build script for a locked package without a source: name, locked version, available version.
 UNAVAILABLE_MARKER = "devbox-lacks"
 _UNAVAILABLE = re.compile(rf"^{UNAVAILABLE_MARKER} (\S+) (\S+) ?(\S*)$", re.MULTILINE)
 
 
 class Tick(NamedTuple):
-    """How far a step is. Sizes in bytes; None where unknown."""
+    """Progress of a step. Sizes in bytes; None if unknown."""
 
     text: str
     fraction: float | None = None
@@ -48,7 +48,7 @@ class Tick(NamedTuple):
 
 
 class AptProgress:
-    """Follows one apt-get or mmdebstrap run, line by line."""
+    """Tracks the progress of one apt-get or mmdebstrap run."""
 
     def __init__(self) -> None:
         self._total: int | None = None
@@ -57,7 +57,7 @@ class AptProgress:
         self._installed = 0
 
     def feed(self, line: str) -> Tick | None:
-        """What a line says about the progress; None when nothing."""
+        """Return the progress reported by a line, or None."""
         if match := _TO_GET.match(line):
             self._total, self._done = _parse_bytes(match[1], match[2]), 0
             return Tick("downloading packages", 0.0, 0, self._total)
@@ -92,9 +92,9 @@ def _parse_bytes(number: str, unit: str) -> int:
 
 
 class Cause(NamedTuple):
-    """Why a run failed. Sentence and remedy are "" when nothing known here is to blame; `evidence` are lines of it.
+    """The cause of a failed run; sentence and remedy are "" if unknown. `evidence` are lines of its output.
 
-    `of_host`: this machine or its network is to blame, not what the file asks for.
+    `of_host`: the host or its network is to blame, not the env file.
     """
 
     sentence: str
@@ -104,12 +104,12 @@ class Cause(NamedTuple):
 
 
 def explain(output: str, *, system: str) -> Cause:
-    """The cause of a failed run, from all it printed. `system` names the distribution for the sentence."""
+    """Return the cause of a failed run from its output. `system` names the distribution for the message."""
     lines = output.splitlines()
-    if _FULL in output:  # first: apt goes on to other names of a list, which are missing, and finds a cut one altered
+    if _FULL in output:  # first: with a full disk apt also reports missing or altered lists
         sentence = f"the disk is full: the packages of {system} do not fit"
         return Cause(sentence, "free some (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
-    if found := _explain_content(output, lines, system):  # first: of a list that was refused, packages are unknown
+    if found := _explain_content(output, lines, system):  # before unknown packages, which a refused list causes
         return found
     if match := _UNKNOWN.search(output):
         name = match[1] or match[2]
@@ -119,14 +119,14 @@ def explain(output: str, *, system: str) -> Cause:
     if found := _explain_network(output, lines, system):
         return found
     if match := _BROKEN.search(output):
-        end = output.count("\n", 0, match.end()) + 2  # dpkg gives its reason in the line after
+        end = output.count("\n", 0, match.end()) + 2  # dpkg gives its reason on the next line
         shown = "\n".join(lines[max(0, end - _EVIDENCE) : end])
         return Cause(f"the package {match[1]} of {system} could not be installed", "", shown)
     return Cause("", "", "\n".join(lines[-_EVIDENCE:]))
 
 
 def _explain_content(output: str, lines: list[str], system: str) -> Cause | None:
-    """What a mirror that answers sent: something forged or altered, or nothing. None where it is not that."""
+    """Explain content that a mirror delivered: forged, altered or missing. None for other causes."""
     if match := _FORGED.search(output) or _ALTERED.search(output):
         what = "a package list" if match.re is _FORGED else "a package or a list"
         against = "its signature" if match.re is _FORGED else "the hash in the signed list"
@@ -151,7 +151,7 @@ def _explain_content(output: str, lines: list[str], system: str) -> Cause | None
 
 
 def _explain_network(output: str, lines: list[str], system: str) -> Cause | None:
-    """Why a mirror was not heard. None where it is not that."""
+    """Explain an unreachable mirror. None for other causes."""
     if _UNTRUSTED.search(output):
         return Cause(
             f"the certificate of the package mirror of {system}, or of a proxy before it, is not trusted",
@@ -167,18 +167,18 @@ def _explain_network(output: str, lines: list[str], system: str) -> Cause | None
 
 
 def _format_host(output: str) -> str:
-    """Whose it was, as a part of a sentence; "" where apt does not say."""
+    """Return the mirror's host as a clause; "" if apt does not report it."""
     match = _OF_URL.search(output)
     return f", from {match[1].split('/')[2]}," if match and match[1].count("/") > 1 else ""
 
 
 def parse_unavailable(output: str) -> dict[str, tuple[str, str]]:
-    """The locked packages that a bake's script found nowhere, each with the locked version and the one there is."""
+    """Return the unavailable locked packages, each with its locked and its available version."""
     return {name: (locked, offered) for name, locked, offered in _UNAVAILABLE.findall(output)}
 
 
 def _build_search_url(system: str, name: str) -> str:
-    """Where a distribution's packages are looked for by name."""
+    """Return the URL of the distribution's package search for a name."""
     distribution, _, suite = system.partition(" ")
     site = f"https://packages.{distribution}.{'org' if distribution == 'debian' else 'com'}"
     return f"{site}/search?suite={suite}&keywords={name}"

@@ -1,7 +1,7 @@
-"""What apt downloads, kept for other bakes where a distribution's signature vouches for it.
+"""Cache of apt downloads that a distribution's signature authenticates, shared by builds.
 
-Containers see the cache and write over it, not into it. What one leaves is looked at when it has ended, by this
-machine's own keys, whatever its apt believed (docs/adr/0044-proven-downloads.md).
+Containers have the cache as a lower layer and write on top of it. After the container has exited, its downloads are
+verified with the host's keys, independently of its apt (docs/adr/0044-proven-downloads.md).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
 _SIGNATURE = b"-----BEGIN PGP SIGNATURE-----\n"
 _INDEX = "_InRelease"
 _PACKAGES = "_Packages"
-_MOST = 16 << 20  # bytes of an InRelease: those of distributions have less than 1 MB
+_MOST = 16 << 20  # maximum bytes of an InRelease; those of distributions are below 1 MB
 
 
 class AptRelease(NamedTuple):
-    """What a signed InRelease says: the names it goes by, when it was made, its files by their names in apt's lists."""
+    """A signed InRelease: suite names, date, and file digests by their names in apt's lists directory."""
 
     names: frozenset[str]
     date: float
@@ -46,13 +46,13 @@ class AptCache:
         self.debs = f"{self._directory}/debs"
 
     def lock(self) -> AbstractContextManager[bool]:
-        """Hold it: bakes of a suite take turns downloading, so that the second finds what the first got."""
+        """Lock the cache: builds of a suite download one at a time, so that the second reuses the first one's files."""
         return files.lock_file(f"{self._directory}/lock")
 
     def store_downloads(self, *, lists: str, archives: str, place: str) -> None:
-        """Keep the lists and packages that a container left in two directories, as far as they are proven.
+        """Store the authenticated lists and packages from two directories of a container.
 
-        None of its processes lives. `place` does not exist yet: a directory to work in that containers never see.
+        None of its processes may be alive. `place`: a new work directory that is invisible to containers.
         """
         os.makedirs(place)
         for name in _list_plain_files(lists):
@@ -63,7 +63,7 @@ class AptCache:
             self._copy(f"{archives}/{left[digest]}", f"{self.debs}/{left[digest]}", digest)
 
     def _verify_release(self, path: str, name: str, place: str) -> AptRelease | None:
-        """What an InRelease says, if it is signed, of the suite it lies for, and newer than the one that is kept."""
+        """Return a signed InRelease that matches its suite and is newer than the cached one, else None."""
         raw = read_signed(path, keyring=self._keyring, place=place)
         release = read_release(raw.decode(errors="replace")) if raw else None
         if release is None or not any(name.endswith(f"_dists_{suite}{_INDEX}") for suite in release.names):
@@ -72,7 +72,7 @@ class AptCache:
         return release if not os.path.exists(kept) or os.stat(kept).st_mtime < release.date else None
 
     def _store_lists(self, lists: str, name: str, release: AptRelease) -> None:
-        """Keep an InRelease and the files that it names; no file stays beside it that it does not name."""
+        """Store an InRelease and the files that it lists; remove cached files that it does not list."""
         prefix = name.removesuffix("InRelease")
         for kept in [each for each in _list_plain_files(self.lists) if each.startswith(prefix)]:
             if kept == name or _hash_file(f"{self.lists}/{kept}") != release.digests.get(kept.removeprefix(prefix)):
@@ -80,11 +80,11 @@ class AptCache:
         for new in _list_plain_files(lists):
             if new.startswith(prefix) and (digest := release.digests.get(new.removeprefix(prefix))):
                 self._copy(f"{lists}/{new}", f"{self.lists}/{new}", digest)
-        # By its own date, not by what a container made of it: a mirror is asked for what is newer than that.
+        # With the signed date, not the container's mtime: apt asks the mirror for changes since then.
         self._copy(f"{lists}/{name}", f"{self.lists}/{name}", _hash_file(f"{lists}/{name}"), date=release.date)
 
     def _find_listed(self, wanted: Mapping[str, str]) -> set[str]:
-        """The digests of `wanted` (digest → the file's name) that the kept lists have, by the same name."""
+        """Return the digests of `wanted` (digest → file name) that the cached lists contain under the same name."""
         found = set()
         for name in _list_plain_files(self.lists):
             if name.endswith(_PACKAGES):
@@ -93,7 +93,7 @@ class AptCache:
         return found
 
     def _copy(self, source: str, target: str, digest: str, *, date: float | None = None) -> None:
-        """Copy a file into the cache if it has the digest still; one of this user's, whoever wrote the source."""
+        """Copy a file into the cache, owned by this user, if it still has the digest."""
         new = f"{self._directory}/new"
         shutil.copyfile(source, new)
         os.chmod(new, 0o644)
@@ -105,19 +105,19 @@ class AptCache:
 
 
 def read_signed(path: str, *, keyring: str, place: str) -> bytes | None:
-    """The text that a file carries the signature of, by one of the keys; None where it is of nobody known here."""
+    """Return the signed text of a file, or None if no known key signed it."""
     if os.path.getsize(path) > _MOST or not os.path.exists(keyring):
         return None
     with open(path, "rb") as source:
         raw = source.read()
     if not raw.startswith(_BEGIN) or raw.count(_BEGIN) != 1 or raw.count(_SIGNATURE) != 1:
-        return None  # more than one message: what is signed of them would have to be told apart
+        return None  # several messages: the signed part would be ambiguous
     text = f"{place}/text"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(text)
     try:
         good = _is_signature_valid(path, text, keyring)
-    except HostError:  # no program to ask: nothing is kept
+    except HostError:  # no verifier installed: nothing is cached
         return None
     if not good:
         return None
@@ -126,22 +126,22 @@ def read_signed(path: str, *, keyring: str, place: str) -> bytes | None:
 
 
 def _is_signature_valid(path: str, text: str, keyring: str) -> bool:
-    """Whether a clear-signed file has a good signature by one of the keys; what it signs is in `text` then."""
+    """Verify a clear-signed file with the keyring; its signed content is then in `text`."""
     purpose = f"check the signature of {os.path.basename(path)}"
     try:
         program = process.find("gpgv")
-    except HostError:  # newer systems check with sqv, and may have that alone
+    except HostError:  # newer systems verify with sqv, and may have only that
         argv = [process.find("sqv"), "--keyring", keyring, "--output", text, "--cleartext", path]
         return process.run(argv, purpose=purpose, check=False).returncode == 0
     argv = [program, "--quiet", "--status-fd", "1", "--keyring", keyring, "--output", text, path]
-    # Its code tells of keys that are not here, too; one good signature is enough.
+    # Its exit status includes unknown keys; one good signature suffices.
     said = process.run(argv, purpose=purpose, check=False).stdout.decode(errors="replace").splitlines()
     words = [line.split()[1] for line in said if line.startswith("[GNUPG:] ")]
     return "GOODSIG" in words and "BADSIG" not in words and os.path.exists(text)
 
 
 def read_release(text: str) -> AptRelease | None:
-    """A Release file, as far as it is used; None where it lacks something. Pure."""
+    """Parse the used fields of a Release file; None if one is missing. Pure."""
     fields = next(installed.parse_stanzas(text), {})
     digests: dict[str, str] = {}
     section = ""
@@ -159,7 +159,7 @@ def read_release(text: str) -> AptRelease | None:
 
 
 def find_listed(packages: str, wanted: Mapping[str, str]) -> set[str]:
-    """The digests of `wanted` (digest → the file's name) that a Packages file has, by the name apt gives it. Pure."""
+    """Return the digests of `wanted` (digest → file name) in a Packages file under apt's file names. Pure."""
     found = set()
     for stanza in packages.split("\n\n"):
         at = stanza.find("\nSHA256: ")
@@ -173,7 +173,7 @@ def find_listed(packages: str, wanted: Mapping[str, str]) -> set[str]:
 
 
 def _list_plain_files(directory: str) -> list[str]:
-    """The names of the regular files in a directory; none where there is no directory."""
+    """Return the names of a directory's regular files; [] if it does not exist."""
     if not os.path.isdir(directory):
         return []
     return sorted(entry.name for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False))

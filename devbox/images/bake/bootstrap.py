@@ -1,4 +1,4 @@
-"""A base's first layer: a minimal Debian or Ubuntu, made by mmdebstrap from the distribution's own packages."""
+"""Base layer: a minimal Debian or Ubuntu, built by mmdebstrap from the distribution's own packages."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ROLLING = ("sid", "unstable", "experimental")
 
 
 def build_canonical_sources(base: Bootstrap) -> str:
-    """The lines of the image's own /etc/apt/sources.list: the release, its updates and its security fixes."""
+    """Return the image's own /etc/apt/sources.list: the release, its updates and its security fixes."""
     return _format_sources(base, _get_canonical_mirror(base.distribution), _get_security_mirror(base.distribution))
 
 
 def build_local_sources(base: Bootstrap) -> str:
-    """The same by this machine's mirrors: `DEVBOX_MIRROR_DEBIAN`, `…_DEBIAN_SECURITY`, `DEVBOX_MIRROR_UBUNTU`."""
+    """Return the sources by the host's mirrors: `DEVBOX_MIRROR_DEBIAN`, `…_DEBIAN_SECURITY`, `DEVBOX_MIRROR_UBUNTU`."""
     mirror = find_mirror(base.distribution)
     if mirror == _get_canonical_mirror(base.distribution):
         return build_canonical_sources(base)
@@ -36,17 +36,17 @@ def build_local_sources(base: Bootstrap) -> str:
 
 
 def find_mirror(distribution: str) -> str:
-    """Where this machine gets a distribution's packages: its setting, or the canonical archive."""
+    """Return the host's mirror for a distribution: from its setting, else the canonical archive."""
     return environ.get(get_mirror_variable(distribution)).rstrip("/") or _get_canonical_mirror(distribution)
 
 
 def get_mirror_variable(distribution: str) -> str:
-    """The environment variable that names another mirror."""
+    """Return the environment variable for a distribution's mirror."""
     return f"DEVBOX_MIRROR_{distribution.upper()}"
 
 
 def require_keyring(distribution: str) -> str:
-    """The keys to check a distribution's packages with; HostError when this machine lacks them."""
+    """Return the keyring of a distribution; raise HostError if the host does not have it."""
     path, package = _find_keyring(distribution)
     if not os.path.exists(path):
         raise HostError(
@@ -84,10 +84,10 @@ def _get_security_mirror(distribution: str) -> str:
     return "http://deb.debian.org/debian-security" if distribution == "debian" else _get_canonical_mirror(distribution)
 
 
-# Left out of every package, now and in later steps (the image keeps them in /etc/dpkg/dpkg.cfg.d): what nobody reads
+# Excluded from all packages, now and in later steps (the image keeps these options in /etc/dpkg/dpkg.cfg.d): not needed
 # in a container. Licences stay.
 _DPKG_OPTIONS = (
-    "path-exclude=/usr/share/man/*/*",  # not its directories: old versions of dash link a page there
+    "path-exclude=/usr/share/man/*/*",  # not the directories: old versions of dash create a link there
     "path-exclude=/usr/share/info/*",
     "path-exclude=/usr/share/locale/*",
     "path-exclude=/usr/share/doc/*",
@@ -95,21 +95,21 @@ _DPKG_OPTIONS = (
     "path-include=/usr/share/doc/*/copyright",
     "force-unsafe-io",
 )
-# Suites that install usrmerge, and all of Perl with it, unless /usr is merged from the start.
+# Suites that install usrmerge, with all of Perl, unless /usr is merged from the start.
 _MERGE_FIRST = ("bookworm",)
 _NAME = re.compile(r"[a-z0-9][a-z0-9+./-]*")
 _MERGE_HOOKS = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
-# The host's authorities, for an https mirror: in apt's settings of this run, and not in those of the image.
+# The host's CAs, for an https mirror: in this run's apt settings, not in the image's.
 _TRUST = """--setup-hook=printf 'Acquire::https::CAInfo "%s";\\n' {} >> "$MMDEBSTRAP_APT_CONFIG"; :"""
-# The lock's versions, in the same place.
+# The lock's versions, in the same file.
 _PREFER = """--setup-hook=printf 'Dir::Etc::Preferences "%s";\\n' {} >> "$MMDEBSTRAP_APT_CONFIG"; :"""
-# Downloaded packages stay where they are until the cache has them.
+# Downloaded packages are kept until they are cached.
 _KEPT = ("essential/unlink", "cleanup/apt/cache")
 _APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 
 
 def bootstrap(step: Bootstrap, tree: str, output: JobOutput, *, archives: str) -> None:
-    """Make the root file system in the empty directory `tree`; its packages go to and may come from `archives`.
+    """Create the root file system in the empty directory `tree`; `archives` is the package cache.
 
     The caller is root of the store.
     """
@@ -134,7 +134,7 @@ def bootstrap(step: Bootstrap, tree: str, output: JobOutput, *, archives: str) -
 
 
 def _build_sources(step: Bootstrap, place: str, archives: str) -> str:
-    """Where the packages come from: locked ones out of the cache, and the mirror for what is not in it."""
+    """Return the package sources: the cache for locked packages, and the mirror if the cache is incomplete."""
     if step.pins is None:
         return build_local_sources(step)
     complete = installed.create_repository(archives, place, step.pins, suite=step.suite)
@@ -142,14 +142,14 @@ def _build_sources(step: Bootstrap, place: str, archives: str) -> str:
 
 
 def check_names(step: Bootstrap) -> None:
-    """Refuse words that mmdebstrap or a sources list could take for more than a name: it runs outside of containers."""
+    """Refuse words with a special meaning to mmdebstrap, which runs outside of containers, or in a sources list."""
     for word in (step.suite, *step.components, *step.packages):
         if not _NAME.fullmatch(word):
             raise BakeFailed(f"{word!r} is not the name of a suite, a component or a package")
 
 
 def build_argv(step: Bootstrap, tree: str, *, program: str, ca_file: str = "") -> list[str]:
-    """The mmdebstrap call. Its sources come on stdin. Pure."""
+    """Build the mmdebstrap call. Its sources are passed on stdin. Pure."""
     apt_options = [*_APT_OPTIONS]
     if not step.check_valid_until:
         apt_options.append('Acquire::Check-Valid-Until "false"')
@@ -174,7 +174,7 @@ def build_argv(step: Bootstrap, tree: str, *, program: str, ca_file: str = "") -
 
 def _run(command: list[str], sources: str, output: JobOutput) -> int:
     env = {**environ.copy_environment(), "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-    env["TMPDIR"] = os.path.dirname(sources)  # where what a killed bake leaves is swept
+    env["TMPDIR"] = os.path.dirname(sources)  # leftovers of a killed build are swept there
     stdin = os.open(sources, os.O_RDONLY)
     try:
         with output.pipe_lines(apt.AptProgress().feed) as sink:

@@ -1,6 +1,6 @@
-"""What a step installed: packages of the distribution, and what pip and npm brought; their versions by name.
+"""Packages installed by a step, from the distribution, pip and npm, with their versions.
 
-Names of pip's and npm's packages have the program before them: `pip:flask`, `npm:typescript`.
+Names of pip's and npm's packages are prefixed: `pip:flask`, `npm:typescript`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SHOWN = 7
 
 
 def build_mismatch_error(differing: Mapping[str, tuple[str, str]], *, base: str = "") -> BakeFailed:
-    """The error. `differing`: a package → the version in the lock and the version there is, "" for none.
+    """Build the error for `differing`: package → (locked version, available version), "" for none.
 
-    `base` is the base system that all of them belong to; "" where they were added to one.
+    `base` is the base system that all of them belong to; "" if they were added to one.
     """
     lines = [
         f"{name}: locked {locked or 'nothing'}, offered {offered or 'nothing'}"
@@ -41,14 +41,14 @@ def build_mismatch_error(differing: Mapping[str, tuple[str, str]], *, base: str 
 
 
 _TRUSTED = "deb [trusted=yes] {method}:{path} ./\n"
-_DATE = "Wed, 01 Jan 2025 00:00:00 UTC"  # apt wants one; it has no meaning here
-_PINNED, _PREFERRED = 1001, 990  # above 1000 even over what is installed; above 500 over what a mirror offers
+_DATE = "Wed, 01 Jan 2025 00:00:00 UTC"  # required by apt, without meaning here
+_PINNED, _PREFERRED = 1001, 990  # above 1000 overrides installed versions; above 500 overrides the mirror's
 
 
 def create_repository(archives: str, place: str, versions: Mapping[str, str], *, suite: str) -> bool:
-    """Make the directory `place` a repository of those of the packages that are cached; whether all are.
+    """Create a repository of the cached packages in the directory `place`; return whether all are cached.
 
-    It says of itself that it is the suite, by which mmdebstrap picks what belongs to a minimal system.
+    The repository claims to be the suite, because mmdebstrap selects a minimal system's packages by suite.
     """
     os.makedirs(place)
     cached = _list_cached(archives)
@@ -63,15 +63,15 @@ def create_repository(archives: str, place: str, versions: Mapping[str, str], *,
 
 
 def format_source(path: str, *, method: str = "file") -> str:
-    """The line of a sources list for a repository at `path`, as who reads the list sees it.
+    """Return the sources line of a repository at `path`, as seen by its reader.
 
-    `method` "copy" has apt copy the packages to its archives, for whoever looks for them there.
+    With `method` "copy" apt copies the packages to its archives, for callers that read them there.
     """
     return _TRUSTED.format(method=method, path=path)
 
 
 def format_preferences(pins: Mapping[str, str] | None, prefer: Mapping[str, str]) -> str:
-    """apt's preferences: the pins, whatever there is; else what is preferred, while it can be had."""
+    """Return apt's preferences: mandatory pins, or preferred versions that apply while available."""
     priority, versions = (_PREFERRED, prefer) if pins is None else (_PINNED, pins)
     return "\n".join(
         f"Package: {name}\nPin: version {version}\nPin-Priority: {priority}\n"
@@ -80,7 +80,7 @@ def format_preferences(pins: Mapping[str, str] | None, prefer: Mapping[str, str]
 
 
 def store_archives(tree: str, archives: str) -> None:
-    """Move the packages that were downloaded into a new system to the cache."""
+    """Move the packages downloaded for a new system to the cache."""
     os.makedirs(archives, exist_ok=True)
     for entry in os.scandir(f"{tree}/var/cache/apt/archives"):
         if entry.name.endswith(".deb"):
@@ -88,7 +88,7 @@ def store_archives(tree: str, archives: str) -> None:
 
 
 def _list_cached(archives: str) -> dict[tuple[str, str], str]:
-    """The cached packages: (name, version) → file. apt writes `:` of a version as `%3a`."""
+    """Return the cached packages: (name, version) → file. apt encodes `:` in a version as `%3a`."""
     found = {}
     for name in os.listdir(archives) if os.path.isdir(archives) else []:
         parts = name.removesuffix(".deb").split("_")
@@ -105,7 +105,7 @@ def _write(path: str, data: bytes) -> None:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # the cache lies on another disk
+    except OSError:  # the cache is on another file system
         shutil.copyfile(source, target)
 
 
@@ -122,7 +122,7 @@ _INSTALLED = "install ok installed"
 
 
 def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
-    """The fields of each stanza, their first lines only."""
+    """Yield the fields of each stanza, first lines only."""
     for stanza in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] not in " \t#")
         if fields:
@@ -130,21 +130,21 @@ def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
 
 
 def parse_installed(status: str) -> Iterator[dict[str, str]]:
-    """The stanzas of packages that are installed."""
+    """Return the stanzas of installed packages."""
     return (fields for fields in parse_stanzas(status) if fields.get("Status") == _INSTALLED)
 
 
-_SITE = "site-packages"  # Debian's own Python packages lie in dist-packages: they are packages of the distribution
+_SITE = "site-packages"  # Debian's own Python packages are in dist-packages and count as distribution packages
 _MODULES = "lib/node_modules"  # npm's global packages
 _ARCHIVE = re.compile(r"(?P<project>.+?)-\d.*\.(whl|tar\.gz|tgz|zip)")
-_MOST = 1 << 26  # characters that are read of a file
+_MOST = 1 << 26  # characters read per file
 _SEPARATORS = re.compile(r"[-_.]+")
 
 
 def find_installed(step: BakeStep, tree: str, lowers: tuple[str, ...], *, output: str = "") -> dict[str, str]:
-    """What a step whose changes are in `tree` installed over `lowers`, topmost first.
+    """Return the packages that a step with its changes in `tree` installed over `lowers`, topmost first.
 
-    Packages whose files lie in `output`, which `[build]` put out, are the project's own: they count for nothing.
+    Packages whose files are in `output`, the output of `[build]`, are the project's own and not included.
     """
     if isinstance(step, Files | FromTarball | Copy):
         return {}
@@ -162,9 +162,9 @@ def find_installed(step: BakeStep, tree: str, lowers: tuple[str, ...], *, output
 
 
 def check_pins(step: BakeStep, versions: Mapping[str, str]) -> None:
-    """BakeFailed when the step was to install something else. Commands may be others than the lock was written for.
+    """Raise BakeFailed if the step installed other versions than its pins.
 
-    Those bring packages that it has not, and leave some out that it has.
+    A `run` step may add or omit packages, since its commands may have changed since the lock was written.
     """
     if isinstance(step, Files | FromTarball | Copy) or step.pins is None or step.pins == versions:
         return
@@ -179,7 +179,7 @@ def check_pins(step: BakeStep, versions: Mapping[str, str]) -> None:
 
 
 def _read_status(tree: str) -> dict[str, str] | None:
-    """The packages of dpkg's status file; None where the tree has none."""
+    """Return the packages of dpkg's status file; None if the tree has none."""
     text = accounts.read_text(tree, STATUS, most=_MOST)
     if text is None:
         return None
@@ -200,7 +200,7 @@ def _find_python_packages(tree: str) -> dict[str, str]:
 
 
 def _find_output_packages(output: str) -> set[str]:
-    """The Python packages of which wheels or source archives lie below a directory, and the npm packages."""
+    """Return the Python and npm packages whose wheels or archives are below a directory."""
     found = set()
     for _, _, names in os.walk(output):
         for name in names:
@@ -215,13 +215,13 @@ def _find_node_packages(tree: str) -> dict[str, str]:
     for root in (f"usr/{_MODULES}", f"usr/local/{_MODULES}"):
         for name in _list_modules(tree, root):
             text = accounts.read_text(tree, f"{root}/{name}/package.json", most=_MOST)
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # somebody's own, not npm's
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # not installed by npm
                 found[f"npm:{name}"] = str(jsontext.loads(text or "")["version"])
     return found
 
 
 def _list_modules(tree: str, root: str) -> Iterator[str]:
-    """What lies in a directory of modules, scoped ones as `@scope/name`. No link is followed, but inside the tree."""
+    """Yield the modules in a directory, scoped ones as `@scope/name`. Symlinks do not escape the tree."""
     for name in _list_directory(tree, root):
         if name.startswith("@"):
             yield from (f"{name}/{inner}" for inner in _list_directory(tree, f"{root}/{name}"))

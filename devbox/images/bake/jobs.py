@@ -1,4 +1,4 @@
-"""What a worker is told of a bake: one JSON document, a line on stdin."""
+"""Jobs of a build worker: one JSON document per line on stdin."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from devbox.model.frozen import dataclass
 from devbox.model.image import BakeStep, Bootstrap
 
 LAYER_FILE = "layer.tar"
-# Of a Dockerfile: the built image's config as buildah has it, and the directory of the new layers.
+# For a Dockerfile: the built image's config as buildah writes it, and the directory of new layers.
 CONFIG_FILE = "config.json"
 NEW_LAYERS = "layers"
-WORK = "workspace"  # in a build's place: what its container works in
-OUTPUT = "output"  # in the layer of a build's output: the directory of all of it
+WORK = "workspace"  # in a build's work directory: the directory of its container
+OUTPUT = "output"  # in the layer of a build's output: the directory with all of it
 
 
 class DockerfileSource(NamedTuple):
-    """What a Dockerfile is built from, where nobody changes it: paths of the file, the context, and its ignore file."""
+    """Immutable input of a Dockerfile build: paths of the file, the build context, and its ignore file."""
 
     dockerfile: str
     context: str
@@ -25,10 +25,10 @@ class DockerfileSource(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StepJob:
-    """Make one step: leave `layer.tar` and the unpacked `snapshot/` in `place`, an empty directory of the store.
+    """One step; leaves `layer.tar` and the unpacked `snapshot/` in `place`, an empty directory of the store.
 
-    `lowers` are the layers below, topmost first; `base` is what the chain was bootstrapped from; `parent` is the pid
-    whose death ends the job; every line the step's programs print goes to `log`.
+    `lowers` are the layers below, topmost first; `base` is the bootstrap of the chain; `parent` is the pid whose death
+    ends the job; all output of the step's programs is written to `log`.
     """
 
     op: ClassVar[str] = "step"
@@ -40,20 +40,20 @@ class StepJob:
     step: BakeStep
     lowers: tuple[str, ...]
     base: Bootstrap | None
-    env: dict[str, str]  # of the image of a registry below
-    terminal: int = -1  # a descriptor of it, for a shell where the step fails
-    project: str = ""  # whose caches its commands use
-    output: str = ""  # the unpacked output of `[build]`, where the step is about it
+    env: dict[str, str]  # of the registry image below
+    terminal: int = -1  # descriptor of the terminal, for a shell in a failed step
+    project: str = ""  # owner of the caches that its commands use
+    output: str = ""  # the unpacked output of `[build]`, if the step uses it
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildJob:
-    """Build a Dockerfile: leave its image's config in `place`, and the layers that the store lacks.
+    """A Dockerfile build; leaves its image's config in `place`, with the layers that are missing in the store.
 
-    It has those under their diff ids in `blobs`, and those with the diff ids `known`.
+    The store has layers under their diff ids in `blobs`, and those with the diff ids `known`.
 
-    `images` are those it begins with, by their names in it, in buildah's words; `storage` is buildah's own, of which
-    the caller is the only user now; paths are absolute.
+    `images` are its base images by name, in buildah's notation; `storage` is buildah's own, exclusive to the caller;
+    paths are absolute.
     """
 
     op: ClassVar[str] = "build"
@@ -71,13 +71,13 @@ class BuildJob:
     target: str
     args: dict[str, str]
     images: dict[str, str]
-    use: str  # what the Dockerfile is called in the cache
-    terminal: int = -1  # as of a StepJob
+    use: str  # the Dockerfile's name in the cache
+    terminal: int = -1  # as in StepJob
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneJob:
-    """Remove images from buildah's storage, in this order, and leave those in `kept`."""
+    """Removal of images from buildah's storage, in this order, except those in `kept`."""
 
     op: ClassVar[str] = "prune"
     home: str
@@ -91,7 +91,7 @@ class PruneJob:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputJob:
-    """Take what `[build]` put out from `place`/workspace: leave `layer.tar` and `snapshot/` in `place`."""
+    """Collection of `[build]` output from `place`/workspace; leaves `layer.tar` and `snapshot/` in `place`."""
 
     op: ClassVar[str] = "output"
     home: str
@@ -103,9 +103,9 @@ class OutputJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractJob:
-    """Copy files and directories out of the layers `lowers` (topmost first) into the directory `target`, by number.
+    """A copy of files and directories from the layers `lowers` (topmost first) to the directory `target`, by number.
 
-    `place` is an empty directory of the store to work in.
+    `place` is an empty work directory of the store.
     """
 
     op: ClassVar[str] = "extract"
@@ -120,7 +120,7 @@ class ExtractJob:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveJob:
-    """Remove directories whose files belong to the store's ids."""
+    """Removal of directories whose files belong to the store's ids."""
 
     op: ClassVar[str] = "remove"
     home: str

@@ -1,4 +1,4 @@
-"""What a worker answers: a JSON document a line, on its stdout. Named tuples: a worker can't wait for dataclasses."""
+"""Responses of a worker: one JSON document per line on stdout. Named tuples: dataclasses would delay its start."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from devbox.isolation.types import pack, unpack
 from devbox.model import jsontext
 
-AHEAD = "ahead"  # the op of what a worker may be told before its job: to prepare what most jobs need
+AHEAD = "ahead"  # op of an optional message before the job: prepare resources that most jobs use
 
 
 class Progress(NamedTuple):
-    """How far a job is."""
+    """Progress of a job."""
 
     text: str
     fraction: float | None = None
@@ -23,22 +23,22 @@ class Progress(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A job's result: the layer's digest and size in bytes, "" and 0 where it made none; what the step installed."""
+    """A job's result: the layer's digest and size in bytes, "" and 0 without a layer; the installed packages."""
 
     digest: str = ""
     size: int = 0
-    packages: dict[str, str] = {}  # noqa: RUF012 - a default, which nobody changes
+    packages: dict[str, str] = {}  # noqa: RUF012 - a default that is never changed
 
 
 class Stopped(NamedTuple):
-    """A step failed that has a terminal: when a line comes on stdin, the terminal is its shell's until it answers."""
+    """A failed step with a terminal: a line on stdin grants it the terminal for a shell until its next response."""
 
     sentence: str
     details: str
 
 
 class Failed(NamedTuple):
-    """Why a job failed, as an error says it. `of_host`: the machine is to blame, not the step."""
+    """The error of a failed job. `of_host`: the host is to blame, not the step."""
 
     sentence: str
     details: str
@@ -51,14 +51,14 @@ _KINDS: dict[str, type[Answer]] = {"progress": Progress, "done": Done, "stopped"
 
 
 def send_message(out: int, answer: Answer) -> None:
-    """Tell devbox. Nobody listening is no error: a dead devbox takes its workers along anyway."""
+    """Send a response; a broken pipe is ignored, since a dead devbox terminates its workers."""
     kind = next(name for name, each in _KINDS.items() if isinstance(answer, each))
     with contextlib.suppress(BrokenPipeError):
         os.write(out, json.dumps({kind: pack(answer)}).encode() + b"\n")
 
 
 def parse_message(line: str) -> Answer | None:
-    """An answer; None for a line that is none."""
+    """Parse a response; None for any other line."""
     try:
         ((kind, plain),) = jsontext.loads(line).items()
         return unpack(_KINDS[kind], plain)

@@ -1,4 +1,4 @@
-"""The worker's side of the conversation: answers to devbox, and the lines of the programs it runs."""
+"""Output of a worker: responses to devbox, and the lines of the programs it runs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from devbox.images.bake.messages import Progress, Stopped, send_message
 from devbox.isolation import forks
 
 TAIL = 15
-_LINE_LIMIT = 2000  # an answer stays below PIPE_BUF, so that lines of two processes never mix
+_LINE_LIMIT = 2000  # keeps a response below PIPE_BUF, so that lines of two processes are not interleaved
 
-# Logs of bakes: how much of one is kept (its end, between one and two times this), and how many.
+# Build logs: size limit (the kept end has between one and two times this) and number.
 _LOG_BYTES = 4_000_000
 _LOGS = 100
 
@@ -26,7 +26,7 @@ Reader = Callable[[str], Tick | None]
 
 
 class JobOutput:
-    """Where a job's answers and its log go. The log tells of this attempt only."""
+    """Destination of a job's responses and its log, which covers this attempt only."""
 
     def __init__(self, answers: int, log: str) -> None:
         self._answers = answers
@@ -34,26 +34,26 @@ class JobOutput:
         os.makedirs(os.path.dirname(log), exist_ok=True)
         if log != os.devnull:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(log)  # by another name, it is the log of what was made then
+                os.unlink(log)  # a link under another name remains the log of the earlier result
             files.prune_oldest(os.path.dirname(log), _LOGS - 1)
         with open(log, "w"):
             pass
 
     def wait_for_terminal(self, sentence: str, details: str) -> None:
-        """Have the terminal of a failed step. Only devbox, to which other steps talk as well, knows when it is free."""
+        """Request the terminal for a failed step. Only devbox, which coordinates all steps, knows when it is free."""
         send_message(self._answers, Stopped(sentence=sentence, details=details))
         sys.stdin.readline()
 
     def report_progress(self, tick: Tick) -> None:
-        """Tell devbox how far the job is."""
+        """Report the job's progress to devbox."""
         text = tick.text[:_LINE_LIMIT]
         send_message(self._answers, Progress(text, tick.fraction, tick.bytes_done, tick.bytes_total))
 
     @contextlib.contextmanager
     def pipe_lines(self, read: Reader) -> Iterator[int]:
-        """A descriptor for a program's output: every line is logged, and what `read` makes of it is told to devbox.
+        """Yield a descriptor for a program's output: every line is logged, and progress parsed by `read` is reported.
 
-        A process of its own reads, since this one waits for the program (and forks, which threads would spoil).
+        A separate process reads, since this one waits for the program (and forks, so it must not have threads).
         """
         receive, send = os.pipe()
 
@@ -77,18 +77,18 @@ class JobOutput:
             forks.wait(child)
 
     def read_tail(self) -> str:
-        """The last lines of the log."""
+        """Return the last lines of the log."""
         with open(self._log, encoding="utf-8", errors="replace") as log:
             return "".join(deque(log, maxlen=TAIL))
 
     def read_all(self) -> str:
-        """The whole log."""
+        """Return the whole log."""
         with open(self._log, encoding="utf-8", errors="replace") as log:
             return log.read()
 
 
 def _truncate_log(log: TextIO) -> None:
-    """Keep the end of a log, from the beginning of a line."""
+    """Truncate a log to its end, at a line boundary."""
     raw = log.buffer
     raw.seek(-_LOG_BYTES, os.SEEK_END)
     raw.readline()
@@ -100,14 +100,14 @@ def _truncate_log(log: TextIO) -> None:
 
 
 def parse_line(line: str) -> Tick | None:
-    """Progress of a program nothing is known about: its last line."""
+    """Return the progress of an unknown program: its last line."""
     return Tick(line) if line.strip() else None
 
 
 class Lender(Protocol):
-    """Has the terminal, and lends it to one failed step at a time. `fd` is a descriptor of it."""
+    """Owner of the terminal, which lends it to one failed step at a time. `fd` is its descriptor."""
 
     fd: int
 
     def lend(self, sentence: str, details: str) -> AbstractContextManager[None]:
-        """While this is held, nobody else writes to the terminal. What failed, and its last lines, are shown before."""
+        """Reserve the terminal exclusively; the failure and its last lines are shown first."""

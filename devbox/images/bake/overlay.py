@@ -1,4 +1,4 @@
-"""Work on files over layers, in a child whose root is their overlay: links of an image lead where they would inside."""
+"""File operations over layers, in a child chrooted to their overlay, so that the image's links resolve inside."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from devbox.isolation import forks, syscalls
 
-# What is mounted here is no part of a layer.
+# Mount point that is not part of a layer.
 HOST_DIRECTORY = ".devbox"
 
 
 class HostDirectory(NamedTuple):
-    """A directory of the host that is shown to the work."""
+    """A host directory that is visible to the work."""
 
     path: str
     read_only: bool
@@ -27,15 +27,15 @@ def run_in_overlay(
     rootless: bool,
     outside: Mapping[str, HostDirectory] | None = None,
 ) -> str:
-    """Do the work; the directory that then holds its changes. The caller is root of the store.
+    """Run the work; return the directory with its changes. The caller is root of the store.
 
-    `place` is an empty directory of the store. Directories of the host can be had below /.devbox: `outside` has them
-    by their names there, to be read alone or not.
+    `place` is an empty directory of the store. Host directories in `outside` appear below /.devbox under their names,
+    optionally read-only.
     """
     for name in ("upper", "work", "merged", "l"):
         os.mkdir(f"{place}/{name}", 0o755)
     for number, lower in enumerate(lowers):
-        os.symlink(lower, f"{place}/l/{number}")  # short names: the mount's options must fit into a page
+        os.symlink(lower, f"{place}/l/{number}")  # short names: the mount options must fit a page
     chain = ":".join(f"l/{number}" for number in range(len(lowers))) or "l"  # an image without layers: nothing is below
     options = f"lowerdir={chain},upperdir=upper,workdir=work"
     options += ",userxattr" if rootless else ",redirect_dir=off,metacopy=off,index=off"
@@ -56,7 +56,7 @@ def run_in_overlay(
 
 
 def _bind_host_directories(outside: Mapping[str, HostDirectory], place: str) -> None:
-    """Show directories of the host. What the image has at this place, a link maybe, is not seen meanwhile."""
+    """Mount host directories; an existing file or link of the image at this place is hidden meanwhile."""
     if os.path.islink(place) or (os.path.exists(place) and not os.path.isdir(place)):
         os.unlink(place)
     os.makedirs(place, exist_ok=True)

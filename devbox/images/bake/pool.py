@@ -1,4 +1,4 @@
-"""devbox's side of the bake workers: start one, follow its answers, end it when devbox ends."""
+"""Build worker processes from devbox's side: start, responses, termination with devbox."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _MODULE = "devbox.images.worker"
 
 
 class WorkerProcess:
-    """A worker that waits for its job on `stdin` and answers on `stdout`; in a `with`, killed when that fails."""
+    """A worker that reads its job from `stdin` and responds on `stdout`; as a context, killed on an exception."""
 
     def __init__(self, *, lent: tuple[int, ...] = ()) -> None:
-        """`lent`: descriptors that it gets as well."""
+        """Start a worker; `lent` are additional descriptors that it inherits."""
         ask, answers = os.pipe(), os.pipe()
-        argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
+        argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never import from the project's directory
         self._child = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1], pass_fds=lent)
         self._is_done = False
         os.close(ask[0])
@@ -51,7 +51,7 @@ class WorkerProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None:
             self._child.kill()
-        with contextlib.suppress(BrokenPipeError):  # it died before it read what was written
+        with contextlib.suppress(BrokenPipeError):  # the worker died before it read its input
             self.stdin.close()
         self.stdout.close()
         if self._is_done:
@@ -60,15 +60,15 @@ class WorkerProcess:
             self._child.wait()
 
     def mark_done(self) -> None:
-        """Its last answer is there: nobody waits until the kernel has taken down what it stood on."""
+        """Mark the job as done: the worker's exit need not be awaited."""
         self._is_done = True
 
     def has_exited(self, *, wait: bool = False) -> bool:
-        """Whether its process has ended."""
+        """Return whether the process has exited."""
         return (self._child.wait() if wait else self._child.poll()) is not None
 
     def kill(self) -> None:
-        """End it: it is not needed."""
+        """Kill the worker."""
         self._child.kill()
         self.__exit__(None, None, None)
 
@@ -79,24 +79,24 @@ _leaving: list[WorkerProcess] = []
 
 @atexit.register
 def _reap_workers() -> None:
-    """Leave none behind."""
+    """Wait for all remaining workers at exit."""
     for worker in _leaving:
         worker.has_exited(wait=True)
 
 
 def prestart_worker(paths: Paths) -> None:
-    """Begin a worker for whoever asks next. To be called by the main thread: a worker dies with its parent thread."""
+    """Start a worker for the next job. Call from the main thread: a worker dies with its parent thread."""
     if not _prestarted:
         worker = WorkerProcess()
         ahead = {"op": AHEAD, "home": paths.home, "runtime": paths.runtime, "parent": os.getpid()}
-        with contextlib.suppress(BrokenPipeError):  # it died: whoever asks it will hear
+        with contextlib.suppress(BrokenPipeError):  # the worker died: its next user will notice
             worker.stdin.write(f"{json.dumps(ahead)}\n")
             worker.stdin.flush()
         _prestarted.append(worker)
 
 
 def acquire_worker(*, lent: tuple[int, ...] = ()) -> WorkerProcess:
-    """The one that was begun, or a new one."""
+    """Return the prestarted worker, or a new one."""
     try:
         return WorkerProcess(lent=lent) if lent else _prestarted.popleft()
     except IndexError:
@@ -104,16 +104,16 @@ def acquire_worker(*, lent: tuple[int, ...] = ()) -> WorkerProcess:
 
 
 def kill_prestarted() -> None:
-    """End the one that was begun, if nobody took it."""
+    """Kill the prestarted worker if unused."""
     while _prestarted:
         _prestarted.popleft().kill()
 
 
 class Workers:
-    """Starts the workers of one store. Each ends with this process, however that ends."""
+    """Runs jobs of one store in workers, which end with this process in every case."""
 
     def __init__(self, paths: Paths, lender: Lender | None = None) -> None:
-        """With a `lender`, a step that fails gets a shell on its terminal."""
+        """Run jobs of one store; with a `lender`, a failed step gets a shell on its terminal."""
         self._paths = paths
         self._lender = lender
 
@@ -128,9 +128,9 @@ class Workers:
         project: str,
         on_progress: Callable[[Progress], None],
     ) -> Done:
-        """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log.
+        """Run a step in `place`. Raises BakeFailed with the last lines and the path of the log.
 
-        Where there is a terminal, a shell in what the step left comes before that.
+        With a terminal, first open a shell in the failed step's state.
         """
         log = self._paths.bake_log(step.key)
         job = jobs.StepJob(
@@ -164,7 +164,7 @@ class Workers:
         use: str,
         on_progress: Callable[[Progress], None],
     ) -> None:
-        """Have a Dockerfile built in `place`, known as `use` in the cache. Raises BakeFailed as `make` does."""
+        """Build a Dockerfile in `place`, known as `use` in the cache. Raises BakeFailed like `make`."""
         job = jobs.BuildJob(
             home=self._paths.home,
             runtime=self._paths.runtime,
@@ -188,7 +188,7 @@ class Workers:
             raise _build_error(describe(step), answer, job.log)
 
     def prune(self, images: tuple[str, ...], *, kept: tuple[str, ...], place: str) -> None:
-        """Have images removed from buildah's storage. What is still there afterwards waits for the next time."""
+        """Remove images from buildah's storage; remaining ones are retried next time."""
         job = jobs.PruneJob(
             home=self._paths.home,
             runtime=self._paths.runtime,
@@ -207,7 +207,7 @@ class Workers:
             )
 
     def unpack(self, layer: Layer, *, blob: str, place: str) -> None:
-        """Have a layer unpacked in `place`. Raises BakeFailed when it is not what it should be."""
+        """Unpack a layer in `place`; raise BakeFailed if it does not match its description."""
         promised = ExpectedLayer(layer.size, layer.digest, layer.diff_id)
         job = UnpackJob(self._paths.home, self._paths.runtime, os.getpid(), place, blob, promised)
         answer = self._submit(unpacking.dump_job(job), lambda _: None)
@@ -217,13 +217,13 @@ class Workers:
             raise kind(answer.sentence, details=answer.details, remedy=remedy)
 
     def make_output(self, place: str, output: tuple[str, ...]) -> Done:
-        """Have the output of a build taken out of its work. Raises BakeFailed where a part of it is not there."""
+        """Collect a build's output from its work directory; raise BakeFailed if a part is missing."""
         runtime, parent = self._paths.runtime, os.getpid()
         job = jobs.OutputJob(home=self._paths.home, runtime=runtime, parent=parent, place=place, output=output)
         return self._run_checked(job)
 
     def extract(self, paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, target: str) -> None:
-        """Have files of an image copied out, into `target`, by their number. Raises BakeFailed where one is missing."""
+        """Copy files of an image into `target`, by number; raise BakeFailed if one is missing."""
         job = jobs.ExtractJob(
             home=self._paths.home,
             runtime=self._paths.runtime,
@@ -243,12 +243,12 @@ class Workers:
         return answer
 
     def _find_output(self, step: BakeStep) -> str:
-        """Where the output of `[build]` lies that a step is about."""
+        """Return the output directory of `[build]` for a step that uses it."""
         output = step.output if isinstance(step, Copy | Run) else ""
         return snapshots.get_snapshot_dir(self._paths, output) if output else ""
 
     def remove(self, paths: tuple[str, ...]) -> None:
-        """Remove directories of the store that hold files of its ids."""
+        """Remove directories of the store with files of its ids."""
         job = jobs.RemoveJob(home=self._paths.home, runtime=self._paths.runtime, parent=os.getpid(), paths=paths)
         answer = self._run(job, lambda _: None)
         if isinstance(answer, Failed):
@@ -273,7 +273,7 @@ class Workers:
             return answer
 
     def _follow(self, stdin: IO[str], stdout: IO[str], on_progress: Callable[[Progress], None]) -> Done | Failed:
-        """Pass progress on until the last answer. Lines that are no answers are what a broken worker printed."""
+        """Handle progress until the final response. Other lines are output of a broken worker."""
         noise: list[str] = []
         result: Done | Failed | None = None
         with contextlib.ExitStack() as lease:
@@ -304,6 +304,6 @@ def _build_error(what: str, answer: Failed, log: str) -> HostError | BakeFailed:
 
 
 def _send_line(stdin: IO[str], line: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # a worker that died: its answers end, which tells
+    with contextlib.suppress(BrokenPipeError):  # the worker died: the end of its responses reveals that
         stdin.write(f"{line}\n")
         stdin.flush()

@@ -1,4 +1,4 @@
-"""Images of registries as what others are baked on, or run as they are: blobs, snapshots, and one record a step."""
+"""Registry images as a base or as they are: blobs, snapshots, and one record per step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOST_SHOWN = 200
 
 
 class Puller:
-    """Has images of registries ready to run. Safe to use from several threads and processes at once."""
+    """Prepares registry images for use. Safe for concurrent threads and processes."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -46,17 +46,17 @@ class Puller:
         self._workers = Workers(paths)
 
     def pull(self, step: FromRegistry, key: str, on_transfer: OnTransfer) -> BakedImage:
-        """The image, its layers unpacked. One that the step fixes is asked for by its digest."""
+        """Return the pulled image with unpacked layers. A pinned image is requested by digest."""
         wanted = reference.parse(step.reference)
         if step.pins:
             wanted = wanted._replace(digest=step.pins[step.reference])
         try:
             return self.prepare(Transfers(self._paths).pull(wanted, on_transfer), key)
-        except BlobDamaged:  # what the store had of it; the registry has it whole
+        except BlobDamaged:  # the store's copy was damaged; pull it again
             return self.prepare(Transfers(self._paths).pull(wanted, on_transfer), key)
 
     def prepare(self, top: Descriptor, key: str) -> BakedImage:
-        """An image of the store as a step that has this key made it, its layers unpacked."""
+        """Return an image of the store as the result of the step with this key, with unpacked layers."""
         node = self._find_own_node(top)
         config = self._read_json(node.blobs[0])
         check_platform(config)
@@ -72,22 +72,22 @@ class Puller:
         )
 
     def unpack(self, layers: Iterable[Layer]) -> None:
-        """Have snapshots of layers whose blobs are in the store."""
+        """Unpack layers whose blobs are in the store."""
         run_parallel(self._unpack_layer, {layer.diff_id: layer for layer in layers}.values())
 
     def read_layers(self, top: Descriptor) -> tuple[Layer, ...]:
-        """The layers of an image whose blobs are in the store."""
+        """Return the layers of an image whose blobs are in the store."""
         node = self._find_own_node(top)
         config = self._read_json(node.blobs[0])
         check_platform(config)
         return list_layers(node, config)
 
     def read_config(self, top: Descriptor) -> ImageConfig:
-        """The run-time config of an image whose blobs are in the store."""
+        """Return the run-time config of an image whose blobs are in the store."""
         return parse_run_config(self._read_json(self._find_own_node(top).blobs[0]).get("config"))
 
     def _find_own_node(self, top: Descriptor) -> graph.Node:
-        """The manifest of this machine's platform."""
+        """Return the manifest for the host's platform."""
         node = graph.parse_node(top, self._oci.read_raw(top.digest) or b"")
         return self._find_own_node(graph.find_own_child(node)) if node.children else node
 
@@ -98,7 +98,7 @@ class Puller:
             raise _build_error(blob.digest, str(error)) from None
 
     def _unpack_layer(self, layer: Layer) -> None:
-        """Have the layer's snapshot. Its lock is that of its place: who is killed in it leaves what `sweep` removes."""
+        """Create the layer's snapshot, under its work directory's lock; `sweep` removes that of a killed process."""
         with files.lock_file(snapshots.get_step_lock(self._paths, layer.diff_id)):
             if os.path.isdir(snapshots.get_snapshot_dir(self._paths, layer.diff_id)):
                 return
@@ -111,11 +111,11 @@ class Puller:
                 self._check_blob(layer.digest)
                 raise
             finally:
-                with suppress(OSError):  # what is not ours to remove waits for `sweep`
+                with suppress(OSError):  # files that this user cannot remove are left to `sweep`
                     disk.remove(place)
 
     def _check_blob(self, digest: str) -> None:
-        """BlobDamaged where a blob is not what it is called; it is removed. Else who made it is to blame."""
+        """Remove a blob with a wrong digest and raise BlobDamaged; otherwise the image's author is to blame."""
         with files.lock_file(self._paths.blob_lock(digest)), suppress(FileNotFoundError):
             with open(self._oci.get_blob_path(digest), "rb") as source:
                 if f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}" == digest:
@@ -128,7 +128,7 @@ class Puller:
 
 
 def check_platform(config: dict[str, Any]) -> None:
-    """RegistryError where this machine cannot run an image of one manifest, by what its config says that it is for."""
+    """Raise RegistryError if the host cannot run a single-manifest image, judged by the platform in its config."""
     system, made_for, mine = config.get("os") or "linux", config.get("architecture"), get_architecture()
     runs = not made_for or made_for == mine or made_for in _ALSO_RUN.get(mine, ())
     if system == "linux" and (runs or _is_emulated(str(made_for))):
@@ -141,13 +141,13 @@ def check_platform(config: dict[str, Any]) -> None:
 
 
 def _is_emulated(arch: str) -> bool:
-    """True if the kernel hands programs of an architecture to an emulator."""
+    """True if the kernel runs an architecture's programs with an emulator."""
     program = _EMULATORS.get(arch)
     return program is not None and os.path.exists(f"/proc/sys/fs/binfmt_misc/{program}")
 
 
 def list_layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
-    """The layers of a manifest, lowest first. Raises RegistryError where its config does not fit."""
+    """Return the layers of a manifest, lowest first; raise RegistryError if its config does not match."""
     blobs, rootfs = node.blobs[1:], config.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(diff_ids, list) or len(diff_ids) != len(blobs):
@@ -173,10 +173,10 @@ _LINE = re.compile(r'^(\w+)="?([\w.-]*)"?$', re.MULTILINE)
 
 
 def detect_system(lowers: tuple[str, ...]) -> Bootstrap | None:
-    """The distribution and suite of the image over `lowers`; None when it is none of those devbox knows."""
+    """Return the distribution and suite of the image over `lowers`; None if unknown to devbox."""
     for lower in lowers:
         path = os.path.realpath(f"{lower}/{_FILE}")
-        if path.startswith(f"{lower}/") and os.path.isfile(path):  # no link of the image leads out of it
+        if path.startswith(f"{lower}/") and os.path.isfile(path):  # links of the image must not escape
             with open(path, encoding="utf-8", errors="replace") as source:
                 facts = dict(_LINE.findall(source.read(_MOST)))
             distribution, suite = facts.get("ID", ""), facts.get("VERSION_CODENAME", "")

@@ -30,9 +30,9 @@ _CONSTRAINTS = "/.devbox/constraints"
 SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash; fi; exec sh")
 _GLOB = re.compile(r"([*?\[\]]+)")
 
-# Two runs: bakes of a suite take turns downloading, and install side by side. An https mirror is checked by the host's
-# authorities: a minimal system has none. A mirror or proxy that does not answer fails the update, soon, instead of
-# leaving an empty list. Lists are kept as the signed index names them, not packed anew.
+# Two runs: builds of a suite download one after the other and install in parallel. An https mirror is verified with the
+# host's CAs: a minimal system has none. An unresponsive mirror or proxy fails the update early instead of leaving an
+# empty list. Lists are kept as the signed index names them, not recompressed.
 _GET = f"""
 get() {{
     apt-get -q -y --no-install-recommends -o Acquire::https::CAInfo={host_settings.CA_TARGET} \\
@@ -57,9 +57,9 @@ get install -- "$@" || exit
 
 
 class BuildSandbox:
-    """What the containers of a job stand on: their instance with its network, and what they are given of this machine.
+    """Sandbox of a job's containers: their instance with its network, and the host settings that they receive.
 
-    The instance is begun when the first of them wants it, or ahead of that.
+    The instance is started by its first container, or ahead of time.
     """
 
     def __init__(self, paths: Paths, idmap: IdMap) -> None:
@@ -71,7 +71,7 @@ class BuildSandbox:
         self.carry = host_settings.collect_settings(self.gateway)
 
     def ensure_instance(self, host_ports: tuple[int, ...] = ()) -> sandbox.SandboxInstance:
-        """The instance, whose containers reach these ports of the host besides those that are carried."""
+        """Return the instance; its containers reach these host ports in addition to those of the host settings."""
         wanted = (*self.carry.ports, *host_ports)
         if self._instance is not None and not self._instance.host_ports.issuperset(wanted):
             self.stop()
@@ -83,7 +83,7 @@ class BuildSandbox:
         return self._instance
 
     def stop(self) -> None:
-        """End the instance: no other container will come, or one that wants another."""
+        """Stop the instance, when no more containers follow or one requires another instance."""
         if self._instance is not None:
             sandbox.stop_instance(self._instance)
             self._instance = None
@@ -108,16 +108,16 @@ class StepRunner:
         self._lowers = lowers
         self._place = place
         self._project = project
-        self._last: Callable[..., int] | None = None  # runs a process as the step's own was run
+        self._last: Callable[..., int] | None = None  # runs another process like the step's last one
         self._env: dict[str, str] = {}
 
     @property
     def has_run(self) -> bool:
-        """Whether a program of the step ran: it has left a state to look at."""
+        """Whether a program of the step has run, so that there is a state to inspect."""
         return self._last is not None
 
     def run_shell(self, terminal: int) -> None:
-        """A shell on a terminal, in what the step left: its files, variables, mounts and network."""
+        """Run a shell on a terminal in the step's state: its files, variables, mounts and network."""
         if self._last is None:
             return
         columns, rows = os.get_terminal_size(terminal)
@@ -126,7 +126,7 @@ class StepRunner:
         self._last(process, streams=(terminal, terminal, terminal))
 
     def install_packages(self, step: Packages, base: Bootstrap | None) -> None:
-        """Install packages and remove what the step purges."""
+        """Install packages and remove the paths that the step purges."""
         if base is None:
             raise BakeFailed("packages need a base of Debian or Ubuntu below them")
         cache = AptCache(self._paths, base)
@@ -169,12 +169,12 @@ class StepRunner:
             raise kind(sentence, details=cause.evidence, remedy=cause.remedy)
 
     def _build_locked_sources(self, pins: dict[str, str], base: Bootstrap, *, mirror: str, archives: str) -> str:
-        """Sources of locked packages: the cache, and the mirror for what is not in it."""
+        """Return the sources of locked packages: the cache, and the mirror if the cache is incomplete."""
         complete = installed.create_repository(archives, f"{self._place}/debs", pins, suite=base.suite)
         return installed.format_source(_DEBS) + ("" if complete else mirror)
 
     def run_commands(self, step: Run) -> None:
-        """Run the commands in order; the first that fails ends the step."""
+        """Run the commands in order; the first failure ends the step."""
         caches = {path: self._paths.command_cache(self._project, name) for name, path in sorted(step.caches.items())}
         binds = [self._bind_cache(source, path) for path, source in caches.items()]
         env = dict(step.env)
@@ -213,16 +213,16 @@ class StepRunner:
             return self._last(process, streams=streams)
 
     def _bind_cache(self, source: str, target: str) -> Bind:
-        """A cache directory of the store, owned by the container's root."""
+        """Bind a cache directory of the store, owned by container root."""
         make_cache(source)
         return Bind(source, target, owner=0, group=0)
 
     def _bind_private_cache(self, source: str, target: str) -> Bind:
-        """The same, to read: what is written to it lies in the place of this step."""
+        """Bind a cache directory with its changes in this step's work directory."""
         return self._bind_cache(source, target)._replace(top=f"{self._place}/{_get_top_name(target)}")
 
     def _bind_file(self, name: str, target: str, text: str, *, mode: int = 0o644) -> Bind:
-        """A small file mounted over one of the image."""
+        """Bind a small file over one of the image."""
         path = f"{self._place}/{name}"
         with open(path, "w", encoding="utf-8") as out:
             out.write(text)
@@ -231,9 +231,9 @@ class StepRunner:
 
 
 def make_cache(path: str) -> None:
-    """Make a cache; keep others out of root's: a container may leave set-uid files of root's there.
+    """Create a cache; root's is closed to others, since containers may leave set-uid root files there.
 
-    The container itself comes in by its bind, and does not pass the directory above.
+    The container reaches it through its bind, without passing the parent directory.
     """
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -251,7 +251,7 @@ def _format_env(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def build_run_script(commands: Sequence[str | tuple[str, ...]]) -> str:
-    """A shell script of the commands: a string by a shell of its own, a list as it is; each is printed first. Pure."""
+    """Return a script of the commands: a string runs in its own shell, a list as is; each is printed first. Pure."""
     lines = []
     for command in commands:
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
@@ -261,13 +261,13 @@ def build_run_script(commands: Sequence[str | tuple[str, ...]]) -> str:
 
 
 def build_pip_constraints(pins: Mapping[str, str]) -> str:
-    """The lock's versions of Python packages as pip and uv read them. Pure."""
+    """Return the lock's Python package versions as constraints of pip and uv. Pure."""
     names = [name.removeprefix("pip:") for name in pins if name.startswith("pip:")]
     return "".join(f"{name}=={pins[f'pip:{name}']}\n" for name in names)
 
 
 def build_purge_script(paths: Sequence[str]) -> str:
-    """Shell lines that remove paths. `*`, `?` and `[…]` work, nothing else is special. Pure."""
+    """Return shell lines that remove paths; only `*`, `?` and `[…]` are special. Pure."""
     return "".join(f"rm -rf -- {_quote_glob(path)}\n" for path in paths)
 
 
@@ -279,7 +279,7 @@ DEFAULT_MODE = 0o644
 
 
 def write_files(step: Files, *, lowers: tuple[str, ...], place: str, rootless: bool) -> str:
-    """Write the files; the directory that then holds the changes. The caller is root of the store."""
+    """Write the files; return the directory with the changes. The caller is root of the store."""
 
     def write() -> None:
         for path in sorted(step.contents):
@@ -297,7 +297,7 @@ def _write(path: str, text: str, mode: int) -> None:
 
 
 def _make_room(path: str) -> None:
-    """Remove what would not take a file's text: opening a pipe waits for a reader."""
+    """Remove a special file: opening a FIFO for writing would block."""
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         os.unlink(path)
 
@@ -306,7 +306,7 @@ _HOST_KEY = "ssl-cert-snakeoil.pem"
 _MADE = re.compile(
     "|".join(
         (
-            r"etc/ssl/private/ssl-cert-snakeoil\.key",  # ssl-cert, of postgresql and others
+            r"etc/ssl/private/ssl-cert-snakeoil\.key",  # ssl-cert, used by postgresql and others
             rf"etc/ssl/certs/{re.escape(_HOST_KEY)}",
             r"etc/ssh/ssh_host_[a-z0-9]+_key(\.pub)?",  # openssh-server
             r"etc/dropbear/dropbear_[a-z0-9]+_host_key(\.pub)?",
@@ -320,8 +320,8 @@ _MADE = re.compile(
 
 
 def is_generated(tree: str, path: str) -> bool:
-    """Whether a path (relative to `tree`, no leading slash), of what a package step changed, is one of these."""
+    """Return whether a path (relative to `tree`, no leading slash) changed by a package step is host-specific."""
     if _MADE.fullmatch(path):
         return True
-    link = f"{tree}/{path}"  # the certificate's name by its hash, which the host's name is part of
+    link = f"{tree}/{path}"  # the certificate's hash link, which depends on the host name
     return path.startswith("etc/ssl/certs/") and os.path.islink(link) and os.readlink(link) == _HOST_KEY

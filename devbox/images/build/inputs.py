@@ -1,6 +1,6 @@
-"""What goes into a build: the declared files of the project, by content, and a copy of them.
+"""Inputs of a build: the declared files of the project by content, and a copy of them.
 
-Links are inputs themselves: what they lead to is not. A build that sees a link out of its inputs finds nothing there.
+A symlink is an input itself, its target is not: a link out of the inputs is dangling in the build.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from devbox.images.store.documents import SOURCE_DATE_EPOCH
 
 
 def translate_glob(pattern: str) -> str:
-    """Go's filepath.Match with `**`, as a regular expression."""
+    """Translate Go's filepath.Match with `**` to a regular expression."""
     made, at = "", 0
     while at < len(pattern):
         if pattern.startswith("**/", at):
@@ -38,9 +38,9 @@ _LINK, _PROGRAM, _FILE = "link:", "program:", "file:"
 
 
 def read_inputs(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), where: str = "") -> dict[str, str]:
-    """Every file and link that the patterns name, by its path in the project; what it is, with a digest.
+    """Return every file and link that matches the patterns, by project path, with its kind and digest.
 
-    A directory stands for all below it. EnvFileError (at `where`) where a path without wildcards is not there.
+    A directory includes everything below it. Raises EnvFileError (at `where`) if a path without wildcards is missing.
     """
     wanted = tuple(map(os.path.normpath, patterns))
     for pattern in wanted:
@@ -55,7 +55,7 @@ def read_inputs(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), 
 
 
 def find_named(root: str, patterns: Iterable[str]) -> set[str]:
-    """Every file and link that the patterns name, by its path in the project. A directory stands for all below it."""
+    """Return the project paths of all files and links that match the patterns, including directories' contents."""
     found: set[str] = set()
     for pattern in map(os.path.normpath, patterns):
         matching = re.compile(f"{translate_glob(pattern)}(?:/.*)?", re.DOTALL)
@@ -69,7 +69,7 @@ def _is_input(facts: os.stat_result) -> bool:
 
 
 def copy_inputs(root: str, declared: Mapping[str, str], target: str) -> None:
-    """Copy the declared files, as they were read. BakeFailed where one is another by now."""
+    """Copy the declared files; raise BakeFailed if one has changed since it was read."""
     os.mkdir(target, 0o755)
     with safe_files.ProjectDirectory(root) as project:
         for path, content in declared.items():
@@ -82,7 +82,7 @@ def copy_inputs(root: str, declared: Mapping[str, str], target: str) -> None:
 
 
 def _copy_file(project: safe_files.ProjectDirectory, source: str, target: str, *, program: bool) -> str:
-    """Copy a file; the digest of what was copied, "" where it is none any more."""
+    """Copy a file; return the digest of the copy, "" if it is no longer a regular file."""
     digest = hashlib.sha256()
     try:
         with open(project.open(source, links=False), "rb") as data, open(target, "xb") as out:
@@ -99,7 +99,7 @@ def _copy_file(project: safe_files.ProjectDirectory, source: str, target: str, *
 
 
 def _get_fixed_part(pattern: str) -> str:
-    """The directory that all matches of a pattern lie in; "" for the project's own."""
+    """Return the directory that contains all matches of a pattern; "" for the project's root."""
     fixed = []
     for part in pattern.split("/"):
         if _WILD.search(part):
@@ -116,6 +116,6 @@ def _read_content(project: safe_files.ProjectDirectory, path: str) -> str:
             return f"{_LINK}{project.readlink(path)}"
         with open(project.open(path, links=False), "rb") as source:
             digest = safe_files.compute_digest(source)
-    except (FileNotFoundError, NotADirectoryError, safe_files.UnusablePath):  # it is another than when it was listed
+    except (FileNotFoundError, NotADirectoryError, safe_files.UnusablePath):  # it was replaced after it was listed
         raise BakeFailed(f"{path} changed while it was read", remedy="devbox build") from None
     return f"{_PROGRAM if facts.st_mode & stat.S_IXUSR else _FILE}{digest}"

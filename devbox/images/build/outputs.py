@@ -1,4 +1,4 @@
-"""What builds put out, in the store: one layer a build, recorded by the build's key. Nothing else of one is kept."""
+"""Build outputs in the store: one layer per build, recorded by the build's key."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from devbox.model.image import Layer
 
 
 class BuildOutputs:
-    """Finds and keeps what builds put out."""
+    """Finds and stores the outputs of builds."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._cache = StepCache(paths)
 
     def find(self, key: str) -> Layer | None:
-        """The output of a build."""
+        """Return the output of a build; None if not stored."""
         return self._cache.find_layer(key)
 
     @contextlib.contextmanager
     def open_workdir(self, key: str) -> Iterator[str]:
-        """A directory for one build; while it is there nobody else makes the same. A killed build's is swept."""
+        """Create and lock the work directory of one build; that of a killed build is swept."""
         with files.lock_file(snapshots.get_step_lock(self._paths, key)):
             made = snapshots.create_workdir(self._paths, key)
             try:
@@ -39,16 +39,16 @@ class BuildOutputs:
             finally:
                 try:
                     disk.remove(made)
-                except OSError:  # files of subordinate ids: a worker may
+                except OSError:  # files of subordinate ids: a worker may remove them
                     Workers(self._paths).remove((made,))
 
     @staticmethod
     def get_work_dir(place: str) -> str:
-        """The directory that the build's container works in."""
+        """Return the work directory of the build's container."""
         return f"{place}/{WORK}"
 
     def store(self, key: str, place: str, output: tuple[str, ...]) -> Layer:
-        """Take the output out of the work, into the store. BakeFailed where a part of it is not there."""
+        """Move the output from the work directory into the store; raise BakeFailed if a part is missing."""
         done = Workers(self._paths).make_output(place, output)
         layer = Layer(digest=done.digest, diff_id=done.digest, size=done.size, media_type=layout.LAYER)
         oci = Layout(self._paths.oci, lock=self._paths.lock("oci-index"))
@@ -60,11 +60,11 @@ class BuildOutputs:
         return layer
 
     def get_log_path(self, key: str) -> str:
-        """The path of a build's log."""
+        """Return the path of a build's log."""
         return f"{self._paths.home}/logs/build/{key.removeprefix('sha256:')[:12]}.log"
 
     def create_log(self, key: str) -> IO[str]:
-        """The log of this attempt, to be written; the oldest of others go."""
+        """Open a new log for this attempt and prune the oldest other logs."""
         path = self.get_log_path(key)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         files.prune_oldest(os.path.dirname(path), _LOGS)

@@ -1,4 +1,4 @@
-"""The worker's part: what is kept of a build's work, what is copied into an image, what is copied out of one."""
+"""Worker-side file copies: a build's output, files into an image, files out of an image."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from devbox.model.image import Copy
 
 
 def copy_entry(source: str, target: str, *, but: str = "") -> None:
-    """Copy a file, link or tree into a place that is free, or merge it into the directory that is there.
+    """Copy a file, link or tree to a free place, or merge it into an existing directory.
 
-    Links are copied as they are. FIFOs, sockets, devices and the directory `but` are left out.
+    Links are copied as such. FIFOs, sockets, devices and the directory `but` are left out.
     """
     facts = os.lstat(source)
     if stat.S_ISDIR(facts.st_mode):
@@ -36,7 +36,7 @@ def copy_entry(source: str, target: str, *, but: str = "") -> None:
 
 
 def copy_into(source: str, target: str, *, what: str) -> None:
-    """Copy to a place in an image: a directory's content goes into it, a file becomes it, or goes into `target/`."""
+    """Copy into an image: a directory's content into `target`, a file as `target` or into `target/`."""
     if not os.path.lexists(source):
         raise BakeFailed(f"[build] put out no {what}, which is to be copied to {target}")
     if not os.path.isdir(source) and target.endswith("/"):
@@ -62,7 +62,7 @@ def _make_room(target: str) -> None:
 
 
 def collect_output(place: str, output: tuple[str, ...]) -> str:
-    """Move what a build put out aside; the directory that holds it. No link leads out of the place meanwhile."""
+    """Move a build's output aside and return its directory. In a chroot, so that links cannot escape."""
     os.makedirs(f"{place}/kept/{OUTPUT}", 0o755)
 
     def move() -> None:
@@ -77,7 +77,7 @@ def collect_output(place: str, output: tuple[str, ...]) -> str:
 
 
 def copy_in(step: Copy, *, source: str, lowers: tuple[str, ...], place: str, rootless: bool) -> str:
-    """Copy the output that lies at `source` over the layers; the directory that then holds the changes."""
+    """Copy the output at `source` over the layers; return the directory with the changes."""
 
     def copy() -> None:
         for path, target in step.paths.items():
@@ -89,7 +89,7 @@ def copy_in(step: Copy, *, source: str, lowers: tuple[str, ...], place: str, roo
 
 
 def copy_out(paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, target: str, rootless: bool) -> None:
-    """Copy files and directories out of the layers, links followed: each to the number of its place in `paths`."""
+    """Copy files and directories from the layers, following links; each is named by its index in `paths`."""
 
     def copy() -> None:
         for number, path in enumerate(paths):
@@ -107,7 +107,7 @@ def copy_out(paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, tar
 
 
 def _resolve_path(path: str) -> str:
-    """Where a path of the image leads. BakeFailed where that is what is shown of the host."""
+    """Resolve a path of the image; raise BakeFailed if it leads into a mounted host directory."""
     real = os.path.realpath(path)
     if f"{real}/".startswith(f"/{overlay.HOST_DIRECTORY}/"):
         raise BakeFailed(
@@ -129,7 +129,7 @@ def _match_pattern(pattern: str) -> list[str]:
 
 
 def _move(name: str) -> None:
-    """One move, unless it was part of another pattern's."""
+    """Move one match, unless it was part of another pattern's match."""
     source, target = f"/{WORK}/{name}", f"/kept/{OUTPUT}/{name}"
     if os.path.lexists(source):
         os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -1,4 +1,4 @@
-"""A Dockerfile's image into the store: what it begins with is handed to buildah, what comes of it taken over."""
+"""Dockerfile builds: base images are passed to buildah, and its result is imported into the store."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from devbox.model.image import BakedImage, FromDockerfile, ImageConfig, Layer, m
 
 
 class BaseImage(NamedTuple):
-    """The image that the step's `base` means: its layers, and the image these began with, where it came as a whole."""
+    """The image that the step's `base` refers to: its layers, and the image they started with, if imported whole."""
 
     layers: tuple[Layer, ...]
     image: BakedImage | None
 
 
-# Of the config that buildah writes; the rest tells of the machine that built it.
+# Kept fields of buildah's config; the others depend on the host that built it.
 _KEPT = (
     *("Env", "Entrypoint", "Cmd", "User", "WorkingDir", "ExposedPorts", "StopSignal", "Healthcheck"),
     *("Labels", "Volumes", "OnBuild", "Shell"),
@@ -44,9 +44,9 @@ OnProgress = Callable[[Progress], None]
 
 
 class _BaseImages(NamedTuple):
-    """What a Dockerfile begins with: buildah's words for each name, digests of those pulled, layers by diff id.
+    """Base images of a Dockerfile: buildah's notation by name, digests of pulled images, layers by diff id.
 
-    And what the images have set, by their names.
+    And the images' settings by name.
     """
 
     names: dict[str, str]
@@ -56,10 +56,10 @@ class _BaseImages(NamedTuple):
 
 
 class DockerfileBuilder:
-    """Builds Dockerfiles. Safe to use from several threads and processes at once: they take turns."""
+    """Builds Dockerfiles, one at a time. Safe for concurrent threads and processes."""
 
     def __init__(self, paths: Paths, lender: Lender | None = None) -> None:
-        """With a `lender`, an instruction that fails gets a shell on its terminal."""
+        """Build into one store; with a `lender`, a failed instruction gets a shell on its terminal."""
         self._paths = paths
         self._lender = lender
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
@@ -67,10 +67,10 @@ class DockerfileBuilder:
     def build(
         self, step: FromDockerfile, key: str, name: str, below: BaseImage, on_progress: OnProgress
     ) -> tuple[BakedImage, dict[str, str]]:
-        """The image, its layers unpacked; the digests of what it begins with, by their names. `name` is the layout's.
+        """Return the image with unpacked layers, and its base images' digests by name. `name` is the layout's.
 
-        buildah sees a copy: what the image is made from is what its key was made from, whatever is edited meanwhile.
-        One build at a time: buildah counts what it has mounted, and each worker sees but its own mounts.
+        buildah uses a copy, so that later edits cannot make the image differ from its key. One build at a time: buildah
+        counts its mounts, and each worker sees only its own mounts.
         """
         place = snapshots.create_workdir(self._paths, key)
         try:
@@ -93,7 +93,7 @@ class DockerfileBuilder:
                 )
             return self._adopt_image(place, key, name, begins.layers), begins.digests
         finally:
-            with suppress(OSError):  # what is not ours to remove waits for `sweep`
+            with suppress(OSError):  # files that this user cannot remove are left to `sweep`
                 shutil.rmtree(place)
 
     def _lock(self, on_progress: OnProgress) -> AbstractContextManager[bool]:
@@ -107,7 +107,7 @@ class DockerfileBuilder:
     def _prepare_bases(
         self, step: FromDockerfile, dockerfile: str, below: BaseImage, place: str, on_progress: OnProgress
     ) -> _BaseImages:
-        """What the Dockerfile begins with, in a layout beside the store's that shares its blobs."""
+        """Prepare the Dockerfile's base images in a temporary layout that shares the store's blobs."""
         own = Layout(f"{place}/bases", lock=f"{place}/lock")
         os.mkdir(own.root)
         os.mkdir(f"{own.root}/blobs")
@@ -137,19 +137,19 @@ class DockerfileBuilder:
         )
 
     def _read_base_settings(self, top: Descriptor) -> BaseSettings:
-        """What an image has set for the Dockerfile that begins with it."""
+        """Return an image's settings that affect a Dockerfile based on it."""
         config = Puller(self._paths).read_config(top)
         return BaseSettings("" if config.user == "0" else config.user, frozenset(config.env))
 
     def _compose_base(self, config: ImageConfig, below: BaseImage) -> Descriptor:
-        """The image of this file that the Dockerfile begins with."""
+        """Compose the env file's image that the Dockerfile is based on."""
         run = merge_config(config, below.image.config) if below.image else config
         history = ["devbox"] * len(below.layers)
         written = self._oci.write_json(layout.CONFIG, manifest.build_image_config(run, below.layers, history))
         return self._oci.write_json(layout.MANIFEST, manifest.build_image_manifest(written, below.layers))
 
     def _adopt_image(self, place: str, key: str, name: str, below: Mapping[str, Layer]) -> BakedImage:
-        """Blobs, then snapshots, then the name: a kill at any moment leaves only what collection removes."""
+        """Store blobs, then snapshots, then the name; after a kill at any point, garbage collection cleans up."""
         plain = normalize_config(_read_json(f"{place}/{CONFIG_FILE}"))
         layers = tuple(
             below.get(each) or self._adopt_layer(each, f"{place}/{NEW_LAYERS}") for each in _list_diff_ids(plain)
@@ -158,7 +158,7 @@ class DockerfileBuilder:
         return write_image(self._oci, layers, plain, name=name, key=key, run=parse_run_config(plain["config"]))
 
     def _adopt_layer(self, diff_id: str, new: str) -> Layer:
-        """A layer of the Dockerfile's own, its blob in the store. It is plain, so that its digest is its diff id."""
+        """Import a layer of the Dockerfile's own. It is uncompressed: its digest is its diff id."""
         if not self._oci.has_blob(diff_id):
             self._oci.adopt(f"{new}/{diff_id.removeprefix('sha256:')}", diff_id)
         size = os.stat(self._oci.get_blob_path(diff_id)).st_size
@@ -166,7 +166,7 @@ class DockerfileBuilder:
 
 
 def _adapt(dockerfile: str, args: Mapping[str, str], begun: Mapping[str, BaseSettings]) -> None:
-    """Rewrite the copy of a Dockerfile as buildah reads it right."""
+    """Rewrite the copied Dockerfile such that buildah interprets it correctly."""
     written = parse.read(dockerfile)
     meant = adapt_dockerfile(written, args, begun)
     if meant != written:
@@ -174,7 +174,7 @@ def _adapt(dockerfile: str, args: Mapping[str, str], begun: Mapping[str, BaseSet
 
 
 def normalize_config(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The OCI config of what buildah made, without what differs between two builds of the same. Pure."""
+    """Return the OCI config of buildah's image without fields that differ between equal builds. Pure."""
     run = {name: plain["config"][name] for name in _KEPT if plain["config"].get(name)}
     kept = {name: plain[name] for name in ("created", "architecture", "variant", "os") if name in plain}
     history = [{key: value for key, value in entry.items() if key != "comment"} for entry in plain.get("history", [])]
@@ -185,7 +185,7 @@ def normalize_config(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _expand_ports(span: str) -> list[str]:
-    """The ports of `8000-8002/tcp`, which buildah leaves as it is written."""
+    """Expand a port range such as `8000-8002/tcp`, which buildah leaves unexpanded."""
     numbers, slash, protocol = span.partition("/")
     first, dash, last = numbers.partition("-")
     if not (dash and first.isdecimal() and last.isdecimal() and int(last) < _PORTS):

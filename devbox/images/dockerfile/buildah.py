@@ -1,8 +1,7 @@
-"""buildah at work, in a bake worker: a Dockerfile becomes a config, and the layers that the store lacks.
+"""buildah runs in a build worker: a Dockerfile becomes a config, and the layers that the store does not have.
 
-It sees nothing of the user's own containers: storage, configuration and temporary files are the store's. What the
-host's settings bring into RUN is given by its environment (proxy) and its runtime (authorities, mirrors): no image
-keeps it.
+buildah has no access to the user's own containers: storage, configuration and temporary files are the store's. Host
+settings for RUN come from its environment (proxy) and its runtime (CAs, mirrors): they are not stored in an image.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from devbox.images.store.documents import SOURCE_DATE_EPOCH
 from devbox.isolation import cgroups, namespaces, oci
 from devbox.isolation.types import IdMap
 
-# Without CAP_SYS_RESOURCE, root may not raise what it was given; buildah's own wish would be more.
+# Without CAP_SYS_RESOURCE, root may not raise inherited limits; buildah's default would be higher.
 _ULIMITS = ("nofile=20000:20000", "nproc=90000:90000")
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "XDG_RUNTIME_DIR")
-_LAYERS = "2"  # raised when an instruction comes to make another layer: what is in buildah's cache is no longer it
+_LAYERS = "2"  # incremented when an instruction produces another layer: invalidates buildah's cache
 _STEP = re.compile(r"^(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)$")
 _ERROR = re.compile(r"^Error: (?:building at STEP \".*\": )?")
 _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+$")
 
 
 def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
-    """Build the image and leave what is new of it. The process is root of the store, in namespaces of its own."""
+    """Build the image and write its new layers. The process is root of the store, in its own namespaces."""
     own, written = namespaces.find_runtime(), parse.read(job.dockerfile)
     runtime = wrap_runtime(
         own, job.place, ca_file=host_settings.find_ca_file(), dockerfile=written, rootless=idmap.rootless
@@ -82,21 +81,21 @@ def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
 
 
 def format_push_options(image: str, destination: str) -> list[str]:
-    """The words that write an image's layers into a layout, packed by what costs the least: it has no way not to. Pure.
+    """Return the arguments that write an image's layers into a layout, with the fastest compression. Pure.
 
-    Its `dir:` would have them plain, but writes all of them, those of a base of gigabytes, too.
+    `dir:` would leave them uncompressed, but writes all layers, including those of a base of gigabytes.
     """
     packed = ("--compression-format", "zstd", "--compression-level", "1", "--force-compression=false")
     return ["push", "--quiet", "--format", "oci", *packed, image, f"oci:{destination}"]
 
 
 def _has_layer(job: BuildJob, diff_id: str) -> bool:
-    """Whether the store has a layer, whatever the digest of its blob is."""
+    """Return whether the store has a layer, under any blob digest."""
     return diff_id in job.known or os.path.exists(f"{job.blobs}/{_strip_algorithm(diff_id)}")
 
 
 def _create_placeholder_layout(destination: str, diff_ids: Iterable[str]) -> str:
-    """A layout where these layers seem to be, so that they are not written: buildah looks only for their names."""
+    """Create a layout with placeholders for layers that must not be written: buildah checks only their names."""
     os.makedirs(f"{destination}/blobs/sha256")
     for digits in {_strip_algorithm(diff_id) for diff_id in diff_ids}:
         os.mknod(f"{destination}/blobs/sha256/{digits}")
@@ -104,7 +103,7 @@ def _create_placeholder_layout(destination: str, diff_ids: Iterable[str]) -> str
 
 
 def _unpack(written: str, diff_ids: Sequence[str], target: str) -> None:
-    """The layers that were written, plain, each under the digits of its diff id, which it is checked to be."""
+    """Decompress the written layers into `target`, each named by the digits of its verified diff id."""
     os.mkdir(target)
     blobs = f"{written}/blobs/sha256"
     manifest = _read_json(f"{blobs}/{_strip_algorithm(_read_json(f'{written}/index.json')['manifests'][0]['digest'])}")
@@ -116,7 +115,7 @@ def _unpack(written: str, diff_ids: Sequence[str], target: str) -> None:
 
 
 def prune(job: PruneJob, idmap: IdMap) -> None:
-    """Remove images from the cache; what is wanted of those below gets a name, and so stays."""
+    """Remove images from the cache; needed parent images get a name, so that they stay."""
     program, env, storage = process.find("buildah"), _prepare_environment(job, idmap), format_storage_options(job)
     for image in job.kept:
         process.run([program, *storage, "tag", image, f"devbox/{image}"], purpose="keep what is wanted", env=env)
@@ -125,19 +124,19 @@ def prune(job: PruneJob, idmap: IdMap) -> None:
 
 
 def format_storage_options(job: BuildJob | PruneJob) -> list[str]:
-    """Where buildah keeps what it has. Mounts end with this worker, and so does what it knows of them."""
+    """Return the storage options. Mounts, and buildah's knowledge of them, end with this worker."""
     return ["--root", f"{job.storage}/root", "--runroot", f"{job.place}/run"]
 
 
 def format_build_options(job: BuildJob, runtime: str) -> list[str]:
-    """The words of a build. Pure."""
+    """Return the arguments of a build. Pure."""
     images = [word for name, image in job.images.items() for word in ("--build-context", f"{name}={image}")]
     return [
         "build",
         *("--layers", "--format", "docker", "--identity-label=false", f"--timestamp={SOURCE_DATE_EPOCH}"),
         *_format_isolation_options(runtime),
         *(word for limit in _ULIMITS for word in ("--ulimit", limit)),
-        *(["--force-rm=false"] if job.terminal >= 0 else []),  # what failed is looked at
+        *(["--force-rm=false"] if job.terminal >= 0 else []),  # a failed container can be inspected
         *images,
         *(word for name, value in job.args.items() for word in ("--build-arg", f"{name}={value}")),
         *(["--target", job.target] if job.target else []),
@@ -146,7 +145,7 @@ def format_build_options(job: BuildJob, runtime: str) -> list[str]:
 
 
 def format_shell_options(job: BuildJob, runtime: str, container: str) -> list[str]:
-    """The words of a shell in the container that an instruction failed in. Pure."""
+    """Return the arguments of a shell in the container of a failed instruction. Pure."""
     values = [word for name, value in job.args.items() for word in ("--env", f"{name}={value}")]
     return ["run", *_format_isolation_options(runtime), *values, "--tty", container, "--", *SHELL]
 
@@ -157,23 +156,23 @@ def _format_isolation_options(runtime: str) -> list[str]:
 
 
 def _list_containers(program: str, storage: list[str], env: Mapping[str, str]) -> list[str]:
-    """The containers there are, by their ids; the last is the youngest."""
+    """Return the ids of all containers, the newest last."""
     listed = process.run([program, *storage, "containers", "--quiet"], purpose="look for what failed", env=env)
     return listed.stdout.decode().split()
 
 
 def _prepare_environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
-    temporary = files.ensure_private_dir(f"{job.storage}/tmp", mode=0o700)  # noqa: S108 - of the store; cache mounts lie in it
+    temporary = files.ensure_private_dir(f"{job.storage}/tmp", mode=0o700)  # noqa: S108 - in the store, with cache mounts
     configuration = f"{job.place}/containers.conf"
-    files.write_atomic(configuration, "")  # and not the host's
+    files.write_atomic(configuration, "")  # hides the host's configuration
     storage = f"{job.place}/storage.conf"
     files.write_atomic(storage, '[storage]\ndriver = "overlay"\n[storage.options.overlay]\nmountopt = "nodev"\n')
-    # Of the host's environment only what any program needs: buildah takes passwords, formats and stores from it.
+    # Only basic variables: buildah reads passwords, formats and stores from its environment.
     env = {name: value for name in _INHERITED if (value := environ.get(name))}
-    if ca_file := host_settings.find_ca_file():  # ADD of an address is buildah's own request
+    if ca_file := host_settings.find_ca_file():  # ADD of a URL is buildah's own request
         env["SSL_CERT_FILE"] = ca_file
     env |= {"HOME": job.place, "CONTAINERS_CONF": configuration, "CONTAINERS_STORAGE_CONF": storage}
-    for name in host_settings.PROXY_VARIABLES:  # buildah hands on those that it has, in both cases
+    for name in host_settings.PROXY_VARIABLES:  # buildah passes on the variables that it has, in both cases
         if value := host_settings.read_setting(name):
             env |= {name: value, name.upper(): value}
     if idmap.rootless:
@@ -182,7 +181,7 @@ def _prepare_environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, st
 
 
 def explain_failure(output: str, dockerfile: str, name: str) -> BakeFailed:
-    """What went wrong, at which line. Pure."""
+    """Return the error with the failed instruction's line. Pure."""
     lines = [line for line in output.splitlines() if line.strip()]
     last, said = "", lines
     for at, line in enumerate(lines):
@@ -196,26 +195,26 @@ def explain_failure(output: str, dockerfile: str, name: str) -> BakeFailed:
 
 
 class _BuildahProgress:
-    """Follows buildah: the step it is at, and the last line of it."""
+    """Tracks buildah's progress: the current step, and its last line."""
 
     def feed(self, line: str) -> Tick | None:
-        """One line of its output."""
+        """Return the progress of one line of output."""
         match = _STEP.match(line)
         return Tick(match[1] if match else line) if line.strip() else None
 
 
 def _remove_left_behind(program: str, storage: list[str], job: BuildJob, env: Mapping[str, str]) -> None:
-    """Containers of builds that were killed. Nobody else builds now."""
+    """Remove the containers of killed builds; no other build is running."""
     kept = f"{job.storage}/root/overlay-containers"
     if any(cache.read_list(f"{kept}/{name}.json") for name in ("containers", "volatile-containers")):
         try:
             process.run([program, *storage, "rm", "--all"], purpose="remove what a killed build left", env=env)
         except CommandFailed:
-            return  # they cost room, and nothing else
+            return  # they only take up space
 
 
 def _remove_outdated(program: str, storage: list[str], job: BuildJob, env: Mapping[str, str]) -> None:
-    """What the cache has of a devbox that had buildah make other layers of the same instructions."""
+    """Remove cached images of a devbox version whose layers for the same instructions differ."""
     mark = f"{job.storage}/layers"
     if files.read_text(mark) != _LAYERS:
         if cache.list_images(job.storage):

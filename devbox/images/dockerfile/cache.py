@@ -1,7 +1,7 @@
-"""What buildah keeps of earlier builds: which of its images a Dockerfile's last build used, and which nobody wants.
+"""buildah's cache of earlier builds: usage records, and images that no Dockerfile uses.
 
-buildah itself knows neither ages nor users of what it caches. So each build writes down what it used; a later one of
-the same Dockerfile replaces that. Its storage is read as containers/storage writes it, and changed by buildah alone.
+buildah tracks neither age nor users of its cache. Each build therefore records the images that it used, replacing its
+Dockerfile's record. The storage is read in the format of containers/storage, and changed only by buildah.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _USED = re.compile(r"^(?:\[\d+/\d+\] )?(?:--> Using cache |Copying config sha256
 
 
 class UnwantedImages(NamedTuple):
-    """What of the cache no Dockerfile wants. Of images that build on each other, the upper comes first."""
+    """Cached images that no Dockerfile uses, children before their parents."""
 
     images: tuple[str, ...] = ()
     size: int = 0
@@ -37,36 +37,36 @@ class _BuildahStorage(NamedTuple):
 
 
 def compute_name(step: FromDockerfile) -> str:
-    """What a Dockerfile of a project is called here, whatever is in it just now."""
+    """Return the cache name of a project's Dockerfile, independent of its content."""
     return ids.compute_key([step.root, step.path, step.context, step.target, step.args]).removeprefix("sha256:")[:16]
 
 
 def list_images(storage: str) -> set[str]:
-    """The ids of buildah's images."""
+    """Return the ids of buildah's images."""
     return set(_read_storage(storage).images)
 
 
 def find_with_parents(storage: str, image: str) -> set[str]:
-    """An image of buildah's and all that it stands on. What was built again as it was is in no other list."""
+    """Return an image of buildah's with all its parents; an unchanged rebuild appears in no other list."""
     found = _read_storage(storage)
     chain = _list_chain(found.images.get(image, ""), found)
     return {each for each, layer in found.images.items() if layer in chain}
 
 
 def parse_used(output: str) -> set[str]:
-    """The ids of images that a build took from the cache or begins with, by what it printed. Pure."""
+    """Return the ids of cached and base images from a build's output. Pure."""
     return set(_USED.findall(output))
 
 
 def record_uses(storage: str, name: str, used_images: Iterable[str], *, all_of_it: bool = True) -> None:
-    """Write down what the last build of a Dockerfile used; of one that failed, beside what the one before did."""
+    """Record the images of a Dockerfile's last build; a failed one keeps the previous record's images too."""
     before = () if all_of_it else _read_uses(storage, name)
     os.makedirs(f"{storage}/uses", exist_ok=True)
     files.write_atomic(f"{storage}/uses/{name}.json", json.dumps(sorted({*used_images, *before})))
 
 
 def find_unwanted(paths: Paths, names: Collection[str]) -> UnwantedImages | None:
-    """What these Dockerfiles do not want; None where that is all there is."""
+    """Return the images that these Dockerfiles do not use; None if the cache has no others."""
     storage = _read_storage(paths.buildah)
     wanted = {image for name in names for image in _read_uses(paths.buildah, name)} & storage.images.keys()
     if not wanted:
@@ -81,21 +81,21 @@ def find_unwanted(paths: Paths, names: Collection[str]) -> UnwantedImages | None
 
 
 def find_parents(paths: Paths, away: Collection[str]) -> tuple[str, ...]:
-    """The images that others stand on which are to go. Nameless, they would go along with the last of those."""
+    """Return the parents of images to remove. Without a name, they would be removed with their last child."""
     storage = _read_storage(paths.buildah)
     stood_on = {layer for image in away for layer in _list_chain(storage.images.get(image, ""), storage)}
     return tuple(image for image, layer in storage.images.items() if image not in away and layer in stood_on)
 
 
 def forget_uses(paths: Paths, names: Collection[str]) -> None:
-    """Drop what is written down of all Dockerfiles but these."""
+    """Remove the usage records of all other Dockerfiles."""
     for name in _list_directory(f"{paths.buildah}/uses"):
         if name.removesuffix(".json") not in names:
             os.unlink(f"{paths.buildah}/uses/{name}")
 
 
 def _read_uses(storage: str, name: str) -> set[str]:
-    """What the last build used; nothing where that is damaged: the next build writes it down again."""
+    """Return the images of the last build; empty if the record is damaged: the next build rewrites it."""
     try:
         found = jsontext.loads(files.read_text(f"{storage}/uses/{name}.json") or "[]")
     except ValueError:
@@ -112,7 +112,7 @@ def _read_storage(storage: str) -> _BuildahStorage:
 
 
 def _list_chain(layer: str, storage: _BuildahStorage) -> list[str]:
-    """A layer and all below it."""
+    """Return a layer and all layers below."""
     found = []
     while layer and layer not in found:
         found.append(layer)
@@ -121,7 +121,7 @@ def _list_chain(layer: str, storage: _BuildahStorage) -> list[str]:
 
 
 def parse_image_document(raw: bytes) -> dict[str, Any]:
-    """Parse what buildah said or wrote about an image. BakeFailed if no store would take it."""
+    """Parse an image document of buildah's; raise BakeFailed if it is invalid."""
     try:
         return documents.parse(raw)
     except ValueError as error:
@@ -130,7 +130,7 @@ def parse_image_document(raw: bytes) -> dict[str, Any]:
 
 
 def read_list(path: str) -> list[dict[str, Any]]:
-    """A list of containers/storage. BakeFailed if it is none: buildah would fail in it as well."""
+    """Read a list of containers/storage; raise BakeFailed if it is damaged, as buildah would fail too."""
     try:
         found = jsontext.loads(files.read_text(path) or "[]")
     except ValueError:

@@ -1,6 +1,6 @@
-"""What a Dockerfile is built from: the file, and its context by content, without what .dockerignore names.
+"""Inputs of a Dockerfile build: the file, and its build context by content, filtered by .dockerignore.
 
-Of a context, files, links and directories count; of their permissions only whether a file is a program, as in git.
+A context consists of files, links and directories; of their permissions only the executable bit counts, as in git.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from devbox.images.store.documents import SOURCE_DATE_EPOCH
 from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
 
-_MOST = 1 << 30  # bytes that the kernel is asked to copy at once
-# Of file systems that can't copy in the kernel, or not to the other one.
+_MOST = 1 << 30  # bytes per copy request to the kernel
+# Errors of file systems that do not support copying in the kernel, or not to the other one.
 _UNABLE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def copy_file(source: int, target: str, *, program: bool) -> str:
-    """Copy an opened file, which is closed; the digits of what was copied.
+    """Copy an opened file and close it; return the hex digest of the copy.
 
-    Shares its blocks where the file system can, and keeps its holes.
+    Shares blocks if the file system supports it, and preserves holes.
     """
     with open(source, "rb") as data, open(target, "x+b") as out:
         os.truncate(out.fileno(), os.fstat(data.fileno()).st_size)
@@ -46,27 +46,27 @@ def copy_file(source: int, target: str, *, program: bool) -> str:
 
 
 def copy_link(leads_to: str, target: str) -> str:
-    """Make a link like one; where it leads."""
+    """Copy a symlink; return its target."""
     os.symlink(leads_to, target)
     os.utime(target, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
     return leads_to
 
 
 def normalize_tree(directory: str) -> None:
-    """Give a directory and all below it the permissions and times that all have, now that nothing is added."""
+    """Set uniform permissions and times for a directory and everything below, once it is complete."""
     for place, _, _ in os.walk(directory):
-        os.chmod(place, 0o755)  # noqa: S103 - as git checks them out: a build may run as another user
+        os.chmod(place, 0o755)  # noqa: S103 - as in a git checkout: a build may run as another user
         os.utime(place, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
 
 
 def _find_extents(source: int) -> Iterator[tuple[int, int]]:
-    """Where there is data in a file: from, to."""
+    """Yield the data extents of a file as (start, end)."""
     end = 0
     while True:
         try:
             start = os.lseek(source, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # none from here on
+            if error.errno == errno.ENXIO:  # no more data
                 return
             raise
         end = os.lseek(source, start, os.SEEK_HOLE)
@@ -82,26 +82,26 @@ def _copy_range(source: int, target: int, start: int, end: int) -> None:
                 raise
             os.lseek(target, start, os.SEEK_SET)
             done = os.sendfile(target, source, start, min(end - start, _MOST))
-        if not done:  # it has become shorter
+        if not done:  # the file was truncated
             return
         start += done
 
 
-_LARGEST_LIST = 16 << 20  # bytes of a Dockerfile, and of a list of what is left out
+_LARGEST_LIST = 16 << 20  # bytes of a Dockerfile or ignore file
 _GIT = "**/.git\n"
-_MOST_NAMED, _DIGITS = 4000, 12  # files of a context that reasons can name, and digits that tell their contents apart
-_KINDS = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR)  # no sockets, pipes and devices: git has none, either
-# What the system says of a path that has become something else, or is gone.
+_MOST_NAMED, _DIGITS = 4000, 12  # maximum number of files named in reasons, and digits of their content digests
+_KINDS = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR)  # no sockets, pipes and devices, as in git
+# Errors for a path that was replaced or removed.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 
-IgnoreRule = tuple[re.Pattern[str], bool]  # what it matches, and whether that is ignored
-ContextEntry = tuple[str, str]  # what it is, and its digest or target
+IgnoreRule = tuple[re.Pattern[str], bool]  # pattern, and whether matches are ignored
+ContextEntry = tuple[str, str]  # kind, and digest or link target
 
 
 def add_contents(images: Mapping[str, ImageSpec], root: str, *, lock: str) -> dict[str, ImageSpec]:
-    """The images, those of Dockerfiles by what these and their contexts hold now, in the project at `root`.
+    """Return the images with the current content of their Dockerfiles and contexts in the project at `root`.
 
-    `lock`: the path in it of the file's lock, which is no input: a build would change what it was built from.
+    `lock`: path of the lockfile in the project, which is excluded: a build would change its own input.
     """
     return {
         name: replace(spec, steps=tuple(_read_step(step, root, lock) for step in spec.steps))
@@ -118,7 +118,7 @@ def _read_step(step: BakeStep, root: str, lock: str) -> BakeStep:
 
 
 def _pin_bases(step: FromDockerfile) -> FromDockerfile:
-    """The step by the lock's digests of the images it begins with now; they are preferences where others have none."""
+    """Return the step with the lock's digests of its current base images; as preferences if others are unlocked."""
     source = _read_dockerfile(step)
     begins = tuple(
         dict.fromkeys(name for name in parse.find_bases(source, step.args, step.target).values() if name != step.base)
@@ -130,12 +130,12 @@ def _pin_bases(step: FromDockerfile) -> FromDockerfile:
 
 
 def compute_digest(step: FromDockerfile) -> str:
-    """The digest of a Dockerfile and its context: names, kinds and bytes; neither owners, permissions nor times."""
+    """Return the digest of a Dockerfile and its context: names, kinds and bytes; no owners, permissions or times."""
     return hash_context(step)[0]
 
 
 def hash_context(step: FromDockerfile) -> tuple[str, dict[str, str]]:
-    """`content`, and what it is made of, as `FromDockerfile.files` has it."""
+    """Return `content` and its parts, as in `FromDockerfile.files`."""
     files: dict[str, str] = {}
 
     def seen(path: str, entry: ContextEntry) -> ContextEntry:
@@ -154,9 +154,9 @@ def hash_context(step: FromDockerfile) -> tuple[str, dict[str, str]]:
 
 
 def copy_context(step: FromDockerfile, place: str) -> DockerfileSource:
-    """The Dockerfile and its context in `place`. BakeFailed where they are no longer what the step has.
+    """Copy the Dockerfile and its context to `place`; raise BakeFailed if they no longer match the step.
 
-    Permissions are 644 and 755, times the one of all bakes.
+    Permissions are 644 and 755, times are those of all builds.
     """
     made = DockerfileSource(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
     for directory in (os.path.dirname(made.dockerfile), made.context):
@@ -205,7 +205,7 @@ def _compute_total(
 
 
 def _open_context(project: ProjectDirectory, step: FromDockerfile) -> ProjectDirectory:
-    """The context, as the whole of what is copied."""
+    """Open the context directory as a root of its own."""
     try:
         return project.open_subdirectory(step.context)
     except OSError as error:
@@ -216,15 +216,15 @@ def _open_context(project: ProjectDirectory, step: FromDockerfile) -> ProjectDir
 
 
 def _list_files(context: ProjectDirectory, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file, link and directory of the context that is not ignored, by name."""
+    """Yield every file, link and directory of the context that is not ignored, by name."""
     found = parse_rules(ignore)
     yield from _walk(context, "", found, excepted=any(not ignored for _, ignored in found))
 
 
 def _build_ignore_text(project: ProjectDirectory, step: FromDockerfile) -> str:
-    """What is left out of the context: git's own files, unless .dockerignore brings them back, what it names, the lock.
+    """Return the ignore rules: git's own files (may be re-included), .dockerignore, and the lockfile.
 
-    Every commit changes what git keeps.
+    git's files change with every commit.
     """
     lock = posixpath.relpath(f"/{step.lock}", f"/{step.context}")
     added = "" if lock.startswith("../") else f"{lock}\n"
@@ -237,7 +237,7 @@ def _build_ignore_text(project: ProjectDirectory, step: FromDockerfile) -> str:
 
 
 def parse_rules(written: str) -> list[IgnoreRule]:
-    """The rules of a .dockerignore. Of those that match, the last one counts."""
+    """Parse the rules of a .dockerignore; the last matching rule applies."""
     found = []
     for line in map(str.strip, written.splitlines()):
         if not line or line.startswith("#"):
@@ -248,14 +248,14 @@ def parse_rules(written: str) -> list[IgnoreRule]:
 
 
 def is_ignored(path: str, found: list[IgnoreRule]) -> bool:
-    """Whether a path of the context is left out."""
+    """Return whether a path of the context is ignored."""
     return next((ignore for pattern, ignore in reversed(found) if pattern.fullmatch(path)), False)
 
 
 def _walk(
     context: ProjectDirectory, inside: str, found: list[IgnoreRule], *, excepted: bool
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """`excepted`: a directory that is left out may hold what is not."""
+    """Walk a directory. `excepted`: ignored directories may contain entries that are not ignored."""
     directory = context.open_directory(inside, links=False)
     try:
         names = sorted(os.listdir(directory), key=os.fsencode)
@@ -279,8 +279,8 @@ def _read_entry(context: ProjectDirectory, path: str, facts: os.stat_result) -> 
 
 
 def _copy_entry(context: ProjectDirectory, source: str, facts: os.stat_result, target: str) -> ContextEntry:
-    """Copy something of a context; what it was."""
-    os.makedirs(os.path.dirname(target), exist_ok=True)  # a directory may be left out, and a file in it not
+    """Copy an entry of a context; return its kind and content."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)  # an ignored directory may contain a file that is not ignored
     if stat.S_ISREG(facts.st_mode):
         return _get_kind(facts), copy_file(
             context.open(source, links=False), target, program=_get_kind(facts) == "program"
@@ -296,14 +296,14 @@ def _get_kind(facts: os.stat_result) -> str:
 
 
 def _read_dockerfile(step: FromDockerfile) -> str:
-    """The text of the Dockerfile."""
+    """Return the text of the Dockerfile."""
     with _open_project(step) as project, open(project.open(step.path), "rb") as source:
         return safe_files.read_all(source, step.path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
 
 
 @contextlib.contextmanager
 def _open_project(step: FromDockerfile) -> Iterator[ProjectDirectory]:
-    """The project, which has the Dockerfile."""
+    """Open the project after checking that it contains the Dockerfile."""
     with ProjectDirectory(step.root) as project:
         try:
             os.close(project.open(step.path))

@@ -1,10 +1,10 @@
-"""What the runtime makes for the mounts of a RUN: gone after it, as in BuildKit. Run by the wrapper of the runtime.
+"""Cleanup of mount points that the runtime creates for a RUN, as in BuildKit. Run by the runtime's wrapper.
 
-    python mountpoints.py note BUNDLE FILE    before the container: write down what is to be made for its mounts
-    python mountpoints.py remove FILE         after it: remove of that what is empty
+    python mountpoints.py note BUNDLE FILE    before the container: record the missing mount points
+    python mountpoints.py remove FILE         after it: remove those that are empty
 
-Standard library alone, nothing of devbox: it stands for the runtime for a moment, twice a RUN. What lies in the
-container's root is an image's and RUN's: no link is followed but inside it, and only what is empty is removed.
+Standard library only, independent of devbox: it briefly replaces the runtime, twice per RUN. The content of the
+container's root is untrusted: links do not escape it, and only empty entries are removed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_KERNELS = ("/proc", "/sys", "/dev")  # the runtime's, in every container
+_KERNELS = ("/proc", "/sys", "/dev")  # created by the runtime in every container
 _MOST_LINKS = 40
 
 
 def record_mountpoints(bundle: str, target: str) -> None:
-    """Write down the paths to be made for this container, the deepest first, and make the directories above mounts.
+    """Record this container's missing mount points, deepest first, and create their parent directories.
 
     crun would make those sticky.
     """
@@ -32,22 +32,22 @@ def record_mountpoints(bundle: str, target: str) -> None:
         place = mount["destination"]
         if any(place == each or place.startswith(f"{each}/") for each in _KERNELS):
             continue
-        with suppress(OSError):  # where a file is in the way, the runtime says so
+        with suppress(OSError):  # if a file is in the way, the runtime reports it
             made |= _make_missing(root, _list_parents(_resolve_path(root, place)))
     Path(target).write_text(json.dumps({"root": root, "made": sorted(made, key=len, reverse=True)}))
 
 
 def remove_mountpoints(target: str) -> None:
-    """Remove what is empty of what was written down."""
+    """Remove the recorded paths that are empty."""
     noted = json.loads(Path(target).read_bytes())
     for path in noted["made"]:
-        with suppress(OSError):  # not empty, or RUN has removed it
+        with suppress(OSError):  # not empty, or removed by RUN
             _remove(noted["root"], path)
     os.unlink(target)
 
 
 def _make_missing(root: str, parts: list[str]) -> set[str]:
-    """Those of the paths that are not there. All but the last are made, from the top."""
+    """Return the missing paths, after creating all but the last, top-down."""
     new = [path for path in parts if not os.path.lexists(root + path)]
     for path in new:
         if path != parts[-1]:
@@ -56,13 +56,13 @@ def _make_missing(root: str, parts: list[str]) -> set[str]:
 
 
 def _list_parents(path: str) -> list[str]:
-    """Every directory above a path, the root not, and the path."""
+    """Return the path and all its parent directories, without the root."""
     words = path.strip("/").split("/")
     return ["/" + "/".join(words[: at + 1]) for at in range(len(words)) if words[at]]
 
 
 def _resolve_path(root: str, path: str) -> str:
-    """Where a path leads inside the root; what is not there yet leads to itself."""
+    """Resolve a path inside the root; missing components resolve to themselves."""
     waiting, done, links = path.split("/")[::-1], list[str](), 0
     while waiting:
         word = waiting.pop()
@@ -82,7 +82,7 @@ def _resolve_path(root: str, path: str) -> str:
 
 
 def _open_parent(root: str, path: str) -> tuple[int, str]:
-    """The directory that a path lies in, no link followed, and its name there."""
+    """Open the parent directory of a path, following no links; return it with the entry's name."""
     *above, name = path.strip("/").split("/")
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
     try:

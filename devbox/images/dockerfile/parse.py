@@ -1,7 +1,7 @@
-"""What a Dockerfile says, as far as devbox must know it: its instructions by line, and the images it begins with.
+"""Partial Dockerfile parser: instructions by line, and base images.
 
-Pure but for `read`.
-Everything else is buildah's to read.
+Pure except for `read`.
+Everything else is left to buildah.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ _MOUNT_FROM = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
 
 
 def read(path: str) -> str:
-    """A Dockerfile's text, "" where there is none; bytes that are not UTF-8 stay what they are, as in a comment."""
+    """Return a Dockerfile's text, "" if missing; bytes that are not UTF-8 are preserved, as in a comment."""
     return files.read_text(path, errors="surrogateescape", waits=True) or ""
 
 
 class Instruction(NamedTuple):
-    """An instruction on one line, blanks as single spaces. `line` is that of its first word, `end` of its last."""
+    """An instruction joined to one line with single spaces. `line` is its first line, `end` its last."""
 
     line: int
     word: str  # "RUN"
     rest: str
-    end: int = 0  # here-documents come after it
+    end: int = 0  # here-documents follow it
 
     @property
     def text(self) -> str:
-        """As buildah repeats it."""
+        """The instruction as buildah prints it."""
         return f"{self.word} {self.rest}"
 
 
 class BuildStage(NamedTuple):
-    """A stage: what it begins with, as written and as it is meant; the stages and images that it takes from."""
+    """A stage: its base as written and as expanded, and the stages and images that it copies from."""
 
-    name: str  # in small letters; its number where it has none
+    name: str  # in lower case; the stage's number if unnamed
     written: str
     meant: str
     takes: tuple[str, ...]  # as written
 
 
 def parse_instructions(text: str) -> list[Instruction]:
-    """Every instruction in order; comments are none, and here-documents belong to theirs."""
+    """Return all instructions in order, without comments and here-document bodies."""
     lines, escape = text.splitlines(), find_escape(text)
     found: list[Instruction] = []
     numbered = iter(enumerate(lines, start=1))
@@ -70,13 +70,13 @@ def parse_instructions(text: str) -> list[Instruction]:
 
 
 def find_escape(text: str) -> str:
-    """The character that `# escape=` names; a backslash where it does not."""
+    """Return the escape character from `# escape=`; a backslash by default."""
     match = _ESCAPE.match(text)
     return match[1] if match else "\\"
 
 
 def _join_lines(number: int, line: str, following: Iterator[tuple[int, str]], escape: str) -> tuple[str, int]:
-    """A line and those that it goes on in; the number of the last."""
+    """Join a line with its continuation lines; return it with the number of the last."""
     parts = []
     while line.rstrip().endswith(escape):
         parts.append(line.rstrip()[: -len(escape)])
@@ -91,14 +91,14 @@ def _skip_to(end: str, following: Iterator[tuple[int, str]], *, tabs: bool) -> N
 
 
 def split_words(rest: str) -> list[str]:
-    """The words of an instruction, quotes and all."""
+    """Return the words of an instruction, including quotes."""
     return _WORD.findall(rest)
 
 
 def find_bases(text: str, args: Mapping[str, str], target: str = "") -> dict[str, str]:
-    """The images that the stages of a target begin with or copy from: as written, and as they are meant.
+    """Return the images that a target's stages are based on or copy from: written form → expanded form.
 
-    `target`: a stage; the last where it is "". Stages that it does not need are nobody's business: they are not built.
+    `target`: a stage, "" for the last one. Stages that it does not depend on are ignored: they are not built.
     """
     known = parse_stages(text, args)
     by_name = {name: at for at, stage in enumerate(known) for name in (str(at), stage.name)}
@@ -122,7 +122,7 @@ def find_bases(text: str, args: Mapping[str, str], target: str = "") -> dict[str
 
 
 def parse_stages(text: str, args: Mapping[str, str]) -> list[BuildStage]:
-    """The stages in order, with these arguments."""
+    """Return the stages in order, expanded with these arguments."""
     values = parse_outer_arguments(text, args)
     found: list[BuildStage] = []
     for step in parse_instructions(text):
@@ -142,7 +142,7 @@ def parse_stages(text: str, args: Mapping[str, str]) -> list[BuildStage]:
 
 
 def parse_outer_arguments(text: str, args: Mapping[str, str]) -> dict[str, str]:
-    """The arguments before the first FROM, with these given ones."""
+    """Return the arguments before the first FROM, overridden by `args`."""
     values = dict(build_platform_arguments())
     for step in parse_instructions(text):
         if step.word == "FROM":
@@ -156,14 +156,14 @@ def parse_outer_arguments(text: str, args: Mapping[str, str]) -> dict[str, str]:
 
 
 def build_platform_arguments() -> dict[str, str]:
-    """The arguments that every Dockerfile has before its first FROM: what is built for, and on, is this machine."""
+    """Return the predefined platform arguments; target and build platform are the host's."""
     arch = get_architecture()
     facts = {"PLATFORM": f"linux/{arch}", "OS": "linux", "ARCH": arch, "VARIANT": ""}
     return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in facts.items()}
 
 
 def expand_variables(text: str, values: Mapping[str, str]) -> str:
-    """The text with its variables replaced, as Dockerfiles do it; one may stand in the default of another."""
+    """Expand variables with Dockerfile semantics, including nested defaults."""
     done = ""
     while match := _OPENED.search(text):
         done, rest = done + text[: match.start()], text[match.end() :]
@@ -180,7 +180,7 @@ def expand_variables(text: str, values: Mapping[str, str]) -> str:
 
 
 def _choose_value(value: str | None, how: str, word: str) -> str:
-    """The value of `${NAME:-word}` and the like."""
+    """Return the value of `${NAME:-word}` and similar forms."""
     there = bool(value) if how.startswith(":") else value is not None
     if how.endswith("+"):
         return word if there else ""
@@ -190,7 +190,7 @@ def _choose_value(value: str | None, how: str, word: str) -> str:
 
 
 def _find_closing(text: str) -> int:
-    """Where the brace closes that was opened before the text."""
+    """Return the index of the brace that closes one opened before the text."""
     depth = 1
     for at, char in enumerate(text):
         depth += (text[at - 1 : at + 1] == "${") - (char == "}")
@@ -200,9 +200,9 @@ def _find_closing(text: str) -> int:
 
 
 def find_line(text: str, step: str, *, added: tuple[str, ...]) -> tuple[int, str]:
-    """The line of the instruction that buildah calls so, and what it is; 0 where there is none.
+    """Return (original line, text) of the instruction in buildah's message; line 0 if not found.
 
-    `added`: how lines begin that the original does not have. What comes after such a line is what it was added for.
+    `added`: prefixes of inserted lines; the line after such a line is the one that it was inserted for.
     """
     wanted, before, own = " ".join(step.split()), 0, False
     for each in parse_instructions(text):

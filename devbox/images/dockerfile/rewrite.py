@@ -1,6 +1,6 @@
-"""A Dockerfile for buildah: what it refuses, or reads otherwise than Docker, written so that it reads the same. Pure.
+"""Rewriting of a Dockerfile so that buildah interprets it as Docker does. Pure.
 
-Lines stay where they are but for those that begin with `ADDED`, so that an error names the line of the original.
+Line positions are preserved except for inserted lines that start with `ADDED`, so that errors name the original line.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from devbox.model import jsontext
 
 
 def quote_escapes(rest: str, escape: str) -> str:
-    """The words with what was escaped in quotes, and with every backslash in them: it is a character."""
+    """Replace escapes by quotes, and quote literal backslashes."""
     own = re.escape(escape)
     inside = re.compile(rf"{own}([\"${own}])|(\\)")
     token = re.compile(rf"(?P<single>'[^']*')|\"(?P<double>(?:{own}.|[^\"{own}])*)\"|{own}(?P<escaped>.)|(?P<plain>\\)")
 
-    def changed(match: re.Match[str]) -> str:
+    def replace_match(match: re.Match[str]) -> str:
         if match["single"] is not None:
             return match[0]
         if match["double"] is not None:
@@ -31,7 +31,7 @@ def quote_escapes(rest: str, escape: str) -> str:
             return f'"{kept}"'
         return _quote_char(match["escaped"] or match["plain"])
 
-    return token.sub(changed, rest)
+    return token.sub(replace_match, rest)
 
 
 def _quote_char(char: str) -> str:
@@ -45,18 +45,18 @@ _INSIDE = re.compile(r"\\.|\$\{?\w+")
 
 
 class StageVariables:
-    """What ENV and ARG have said so far in a stage."""
+    """The variables set by ENV and ARG so far in a stage."""
 
     def __init__(self, env: frozenset[str], args: Mapping[str, str], outer: Mapping[str, str]) -> None:
-        """`env`: the variables of what the stage begins with; `args`: given ones; `outer`: those before any FROM."""
+        """Track a stage; `env`: variables of its base; `args`: given values; `outer`: arguments before any FROM."""
         self.env = env
         self._args = args
         self._outer = outer
-        self._current: dict[str, str] = {}  # name → the name that has its value
+        self._current: dict[str, str] = {}  # name → the variable that holds its value
         self._count = 0
 
     def add_arg(self, rest: str) -> str:
-        """The words that an ARG gets as well, each with a blank before; "" for none."""
+        """Return additional words for an ARG, each preceded by a space; "" for none."""
         added = []
         for word in texts.split_words(rest):
             name, equals, default = word.partition("=")
@@ -69,14 +69,14 @@ class StageVariables:
             elif name in self._outer:
                 value = _quote_value(self._outer[name])
             else:
-                continue  # it has no value: that of ENV stays
+                continue  # without a value: ENV's value applies
             self._count += 1
             self._current[name] = f"{ARG_WINS}{self._count}_{name}"
             added.append(f" {self._current[name]}={value}")
         return "".join(added)
 
     def add_env(self, rest: str) -> list[str]:
-        """The lines to come before an ENV, which counts from here on."""
+        """Return the lines to insert before an ENV, which takes precedence from here on."""
         names = parse_assigned(rest)
         self.env |= names
         lines = []
@@ -87,7 +87,7 @@ class StageVariables:
         return lines
 
     def expand(self, line: str) -> str:
-        """A line whose variables are those that count."""
+        """Redirect a line's variables to those that take precedence."""
         return _TOKEN.sub(self._expand_token, line) if self._current else line
 
     def _expand_token(self, match: re.Match[str]) -> str:
@@ -99,7 +99,7 @@ class StageVariables:
 
 
 def parse_assigned(rest: str) -> frozenset[str]:
-    """The variables that ENV sets."""
+    """Return the variables that an ENV sets."""
     words = texts.split_words(rest)
     if not words or "=" not in words[0]:
         return frozenset(words[:1])
@@ -107,7 +107,7 @@ def parse_assigned(rest: str) -> frozenset[str]:
 
 
 def _quote_value(value: str) -> str:
-    """A word that means this value."""
+    """Quote a value as one word."""
     return "'" + value.replace("'", "'\"'\"'") + "'"
 
 
@@ -115,9 +115,9 @@ _LINK = re.compile(r"(?<=\s)--link(?:=\w+)?(?=\s)")
 _FROM = re.compile(r"(?P<flag>--from=)(?P<name>[^\s,]+)")
 _MOUNT_FROM = re.compile(r"(?P<flag>\bfrom=)(?P<name>[^\s,]+)")
 _REPOSITORY = re.compile(r"(?:git@|git://|ssh://|https?://)\S+\.git(?:#\S*)?|git://\S+")
-_VARIABLE = re.compile(r"^\$\{?(\w+)\}?$")  # all of a word
+_VARIABLE = re.compile(r"^\$\{?(\w+)\}?$")  # an entire word
 _COMMANDS = ("CMD", "ENTRYPOINT")
-# Instructions whose variables the builder replaces.
+# Instructions in which the builder expands variables.
 _FILLED = ("ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
 _ROOT = ("", "0", "root", "0:0", "root:root")
 EMPTY_BASE = "devbox-empty"  # a build context without files
@@ -126,7 +126,7 @@ ADDED = (_MADE, f"ARG {ENV_WINS}", "VOLUME ")
 
 
 class BaseSettings(NamedTuple):
-    """What an image that stages begin with has set: its user, and the names in its environment."""
+    """Settings of a base image: its user, and the names of its environment variables."""
 
     user: str = ""
     env: frozenset[str] = frozenset()
@@ -141,16 +141,16 @@ class _StageState(NamedTuple):
 def adapt_dockerfile(
     text: str, args: Mapping[str, str] | None = None, begun: Mapping[str, BaseSettings] | None = None
 ) -> str:
-    """The text as buildah reads it right, with these arguments, on images that have set this.
+    """Return the text that buildah interprets correctly with these arguments and base image settings.
 
-    Stages are in small letters, COPY has no `--link`, commands have the shell that SHELL names, WORKDIR makes every
-    directory as the user's, of ARG and ENV the later counts, and VOLUME comes last in its stage.
+    Stage names are in lower case, COPY has no `--link`, commands use SHELL's shell, WORKDIR creates all directories as
+    the user, the later of ARG and ENV takes precedence, and VOLUME comes last in its stage.
     """
     return _Rewriter(_remove_escapes(text), args or {}, begun or {}).rewrite()
 
 
 def _remove_escapes(text: str) -> str:
-    """The text whose words need no escape character, where that is not the usual one."""
+    """Rewrite instructions to not need the escape character, if it is not a backslash."""
     own, lines = texts.find_escape(text), text.split("\n")
     if own == "\\":
         return text
@@ -165,7 +165,7 @@ def _remove_escapes(text: str) -> str:
 
 
 class _Rewriter:
-    """One text, instruction by instruction."""
+    """Rewrites one text, instruction by instruction."""
 
     def __init__(self, text: str, args: Mapping[str, str], begun: Mapping[str, BaseSettings]) -> None:
         self._lines = text.split("\n")
@@ -177,11 +177,11 @@ class _Rewriter:
         self._names = set[str]()
         self._stages: dict[str, _StageState] = {}
         self._stage = _StageState([], "", StageVariables(frozenset(), args, self._outer))
-        self._before: dict[int, list[str]] = {}  # line → those that come before it
+        self._before: dict[int, list[str]] = {}  # line → lines inserted before it
         self._volumes: list[str] = []
 
     def rewrite(self) -> str:
-        """The text."""
+        """Return the rewritten text."""
         for at, step in enumerate(self._steps):
             if step.word == "FROM":
                 self._handle_from(step)
@@ -209,7 +209,7 @@ class _Rewriter:
             self._update_stage(stage._replace(shell=_parse_list(step.rest) or stage.shell))
         elif step.word == "USER":
             self._update_stage(stage._replace(user=stage.later.expand(step.rest)))
-        elif step.word == "VOLUME":  # buildah would make the directory, and before what makes it otherwise
+        elif step.word == "VOLUME":  # buildah would create the directory before other instructions do
             self._volumes.append(f"VOLUME {_read_command(lines, step)}")
             _write_line(lines, step, "")
         elif step.word == "WORKDIR":
@@ -222,7 +222,7 @@ class _Rewriter:
             self._handle_stage_use(step, stage.shell)
 
     def _handle_stage_use(self, step: Instruction, shell: list[str]) -> None:
-        """Instructions that name stages, or run by what the stage has said."""
+        """Rewrite instructions that refer to stages, or depend on the stage's shell."""
         lines = self._lines
         if step.word in ("COPY", "ADD"):
             _replace_lines(lines, step, lambda line: _LINK.sub("", line))
@@ -234,12 +234,12 @@ class _Rewriter:
             _write_line(lines, step, f"{step.word} {json.dumps(words, ensure_ascii=False)}")
 
     def _update_stage(self, stage: _StageState) -> None:
-        """The stage is this from here on, also for those that begin with it."""
+        """Update the current stage, also for stages based on it."""
         name = next(name for name, known in self._stages.items() if known is self._stage)
         self._stage = self._stages[name] = stage
 
     def _handle_workdir(self, step: Instruction, following: list[Instruction]) -> None:
-        """BuildKit makes the directory and those above it at once, as the user's; buildah at last, as root's."""
+        """Create the directories as BuildKit does: at once and owned by the user; buildah does so last and as root."""
         inside = itertools.takewhile(lambda each: each.word != "FROM", following)
         if self._stage.user in _ROOT and all(each.word != "WORKDIR" for each in inside):
             return
@@ -249,7 +249,7 @@ class _Rewriter:
 
 
 def check_supported(text: str, name: str) -> None:
-    """BakeFailed for what buildah takes without a word and does not do: ADD of a git repository makes nothing."""
+    """Raise BakeFailed for ADD of a git repository, which buildah silently ignores."""
     for step in texts.parse_instructions(text):
         if step.word == "ADD" and any(map(_REPOSITORY.fullmatch, step.rest.split(" ")[:-1])):
             raise BakeFailed(
@@ -259,13 +259,13 @@ def check_supported(text: str, name: str) -> None:
 
 
 def _format_owner(user: str) -> str:
-    """A USER as an owner: who is not named is root."""
+    """Format a USER as an owner; a missing part means root."""
     sides = user.split(":")
     return ":".join(_VARIABLE.sub(r"${\1:-0}", side) or "0" for side in sides)
 
 
 def _fold_stage(step: Instruction, lines: list[str], names: set[str]) -> tuple[str, str]:
-    """Fold the names of a FROM; the stage's name and that of what it begins with."""
+    """Lower-case the stage names of a FROM; return the stage's name and its base."""
     words = step.rest.split(" ")
     at = next((at for at, word in enumerate(words) if not word.startswith("--")), 0)
     below = words[at].lower() if words[at].lower() in names else words[at]
@@ -293,19 +293,19 @@ def _replace_lines(lines: list[str], step: Instruction, change: Callable[[str], 
 
 
 def _write_line(lines: list[str], step: Instruction, line: str) -> None:
-    """Have an instruction be this line; those that it went on in are empty."""
+    """Replace an instruction by a line; its continuation lines become empty."""
     lines[step.line - 1 : step.end] = [line, *[""] * (step.end - step.line)]
 
 
 def _read_command(lines: list[str], step: Instruction) -> str:
-    """The words of a command as its shell gets them: the lines it is written in, joined."""
+    """Return a command's arguments as passed to its shell: its lines, joined."""
     *first, last = [line for line in lines[step.line - 1 : step.end] if not line.lstrip().startswith("#")]
     joined = "".join([*(line.rstrip()[:-1] for line in first), last])  # all but the last end with the escape character
     return joined.strip()[len(step.word) :].strip()
 
 
 def _parse_list(rest: str) -> list[str]:
-    """The words of a JSON list; none where it is not one."""
+    """Return the words of a JSON list; [] if it is not one."""
     try:
         found = jsontext.loads(rest)
     except ValueError:

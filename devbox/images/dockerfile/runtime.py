@@ -1,11 +1,11 @@
-"""The OCI runtime as buildah is given it: each RUN gets what buildah has no way to say, and cleans up after it.
+"""OCI runtime wrapper for buildah: adds settings that buildah cannot pass to a RUN, and cleans up afterwards.
 
-buildah takes no variables for RUN but those that become part of the image or of what its cache goes by. So it is given
-a program that adds the host's authorities and mirrors to the container's config.json, the last moment before the real
-runtime reads that; that has a variable be what the later of ARG and ENV says; and that removes mount points after it.
+buildah's variables for RUN become part of the image or of its cache key. The wrapper instead adds the host's CAs and
+mirrors to the container's config.json just before the real runtime reads it, applies the precedence of ARG and ENV, and
+removes mount points afterwards.
 
-For root, buildah's containers have no user namespace, and no device rules of a cgroup. What keeps a RUN from a device
-node (of a base image, or out of an archive that ADD unpacks) is that its root and all that is mounted is `nodev`.
+As root, buildah's containers have no user namespace and no cgroup device rules. Device nodes (of a base image, or from
+an archive unpacked by ADD) are inaccessible because the root and all mounts are `nodev`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from devbox.host import files, host_settings, process
 from devbox.images.dockerfile import mountpoints
 from devbox.images.dockerfile.rewrite import ARG_WINS, ENV_WINS
 
-# On the /dev that every container gets in memory: its mount point is in no layer.
+# On the /dev tmpfs of every container, so that its mount point is not part of a layer.
 CA_TARGET = "/dev/devbox-ca.crt"
 
-# Only what begins a container needs the change, and what ends it; everything else goes straight to the runtime.
+# Only container creation and deletion are intercepted; everything else is passed to the runtime.
 _WRAPPER = """#!/bin/sh
 for id; do :; done
 for word; do
@@ -72,15 +72,15 @@ os.execv(words[0], words)
 
 
 def list_variables(ca_file: str) -> dict[str, str]:
-    """What each RUN finds in its environment, unless the image sets it."""
+    """Return environment variables for each RUN, which the image may override."""
     mirrors = {name: value for name in host_settings.MIRROR_VARIABLES if (value := host_settings.read_setting(name))}
     return mirrors | (dict.fromkeys(host_settings.CA_VARIABLES, CA_TARGET) if ca_file else {})
 
 
 def wrap_runtime(runtime: str, place: str, *, ca_file: str, dockerfile: str, rootless: bool) -> str:
-    """A program in `place` that is the runtime and adds this; the runtime itself where there is nothing to add.
+    """Write a wrapper of the runtime to `place`; return the runtime itself if there is nothing to add.
 
-    `dockerfile`: the text that buildah is given. `rootless`: whose user namespace has no devices anyway.
+    `dockerfile`: the text given to buildah. `rootless`: the user namespace blocks devices anyway.
     """
     env, mounts = list_variables(ca_file), "--mount" in dockerfile
     if rootless and not (env or mounts or ARG_WINS in dockerfile):
@@ -114,11 +114,11 @@ def build_edit_script(
     program: str = "",
     nodev: str = "",
 ) -> str:
-    """The program that adds this to the config.json of the bundle its words name, and becomes the runtime. Pure.
+    """Build the script that edits the config.json of its bundle argument, then executes the runtime. Pure.
 
-    `program`, where there is one, is told of it before that, to note in `place` what was made for its mounts.
-    With `nodev`, the path of mount(8), no device can be opened in the container but those that the runtime makes in
-    `/dev`. crun loses what its root was mounted with: a hook, which runs when the root is mounted, gives it back.
+    `program`, if given, is run first to record in `place` the mount points created for the container. With `nodev`, the
+    path of mount(8), only devices created by the runtime in `/dev` can be opened. crun drops the mount options of the
+    root: a hook remounts it.
     """
     counted = rf"({ARG_WINS}|{ENV_WINS})(\d+)_(.+)"
     told = {"env": dict(env), "mounts": mounts, "place": place, "mountpoints": program, "nodev": nodev}

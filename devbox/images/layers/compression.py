@@ -1,4 +1,4 @@
-"""Packed data, unpacked as it is read: gzip, zstd, xz. Whoever packed it may be an enemy: memory is bounded."""
+"""Streaming decompression of gzip, zstd and xz with bounded memory, for untrusted input."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import IO, TYPE_CHECKING, cast
 if TYPE_CHECKING:
     import lzma
 
-MAGIC = 6  # bytes at the beginning that tell how something is packed
+MAGIC = 6  # leading bytes that identify the compression
 ZSTD = b"\x28\xb5\x2f\xfd"
 _MAGICS = {b"\x1f\x8b": "gzip", ZSTD: "zstd", b"\xfd7zXZ\x00": "xz"}
 _CHUNK = 1 << 20
-_MOST_WINDOW = 27  # log2 of the bytes that unpacking zstd may keep: what its own program takes without being told
-_MOST_MEMORY = 1 << 27  # bytes for unpacking xz: what its own program needs for `xz -9` is half of it
+_MOST_WINDOW = 27  # log2 of the window size in bytes; the zstd program's default limit
+_MOST_MEMORY = 1 << 27  # bytes for decompressing xz; `xz -9` needs half
 
 
 def detect_kind(magic: bytes) -> str:
-    """How data is packed that begins so: "gzip", "zstd", "xz"; "" for plain data."""
+    """Return the compression of data with these first bytes: "gzip", "zstd", "xz"; "" if uncompressed."""
     return next((name for sign, name in _MAGICS.items() if magic.startswith(sign)), "")
 
 
 def open_unpacked(source: IO[bytes], magic: bytes) -> tuple[IO[bytes], tuple[type[Exception], ...]]:
-    """The bytes that are packed in `source`, which begins with `magic`, and what damage in them raises.
+    """Return the decompressed stream of `source`, which begins with `magic`, and the exceptions for corrupt data.
 
-    An end that comes too early is an EOFError.
+    A truncated stream raises EOFError.
     """
     match detect_kind(magic):
         case "gzip":
@@ -47,7 +47,7 @@ def open_unpacked(source: IO[bytes], magic: bytes) -> tuple[IO[bytes], tuple[typ
 
 
 class HashedFile:
-    """A file that is read by blocks, each counted, and hashed if `wanted`, once."""
+    """A file read in blocks that are counted, and hashed if `wanted`."""
 
     def __init__(self, source: IO[bytes], *, wanted: bool) -> None:
         self._source = source
@@ -57,12 +57,12 @@ class HashedFile:
         self.count = 0
 
     def peek(self, count: int) -> bytes:
-        """The first bytes, which are read again afterwards."""
+        """Return the first bytes without consuming them."""
         self._fill()
         return self._block[:count]
 
     def read(self, count: int = _CHUNK) -> bytes:
-        """The next bytes, at most `count`; fewer also at the end of a block, none at the end of the file."""
+        """Read at most `count` bytes; fewer also at the end of a block, b"" at the end of the file."""
         if self._used == len(self._block):
             self._fill()
         data = self._block[self._used : self._used + count]
@@ -70,7 +70,7 @@ class HashedFile:
         return data
 
     def skip(self, count: int) -> int:
-        """Go past the next bytes, at most `count`; how many, fewer also at the end of a block, 0 at the end of all."""
+        """Skip at most `count` bytes; return their number: fewer also at a block's end, 0 at the file's end."""
         if self._used == len(self._block):
             self._fill()
         passed = min(count, len(self._block) - self._used)
@@ -78,7 +78,7 @@ class HashedFile:
         return passed
 
     def get_digest(self) -> str:
-        """Of everything read so far."""
+        """Return the digest of all bytes read so far."""
         return f"sha256:{self._digest.hexdigest()}" if self._digest else ""
 
     def _fill(self) -> None:
@@ -89,14 +89,14 @@ class HashedFile:
 
 
 class _XzReader:
-    """Streams of xz one after the other, with zeros between, as its own program reads them."""
+    """Decoder of concatenated xz streams with zero padding, as in the xz program."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
         self._decoder = _create_decoder()
 
     def read(self, count: int) -> bytes:
-        """Unpacked bytes, at most `count`; none at the end."""
+        """Read at most `count` decompressed bytes; b"" at the end."""
         while True:
             if self._decoder.eof:
                 packed = self._read_next_stream()
@@ -111,7 +111,7 @@ class _XzReader:
                 return data
 
     def _read_next_stream(self) -> bytes:
-        """The beginning of what follows a stream; b"" at the end."""
+        """Return the beginning of the next stream; b"" at the end."""
         rest = self._decoder.unused_data.lstrip(b"\0")
         while not rest and (more := self._source.read(_CHUNK)):
             rest = more.lstrip(b"\0")

@@ -1,4 +1,4 @@
-"""What is to be made of a layer's entry: judged by its header alone, before anything is written."""
+"""Interpretation of layer entries by their headers alone, before anything is written."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NamedTuple
 from devbox.errors import BakeFailed
 from devbox.images.layers import pack
 
-LAST_ID = 0x7FFF_FFFF  # the highest that a store may have
+LAST_ID = 0x7FFF_FFFF  # maximum id in a store
 DIRECTORY, FILE, SYMLINK, HARDLINK, FIFO = "directory", "file", "symlink", "hardlink", "fifo"
 CHARACTER, BLOCK = "character", "block"  # device nodes
-WHITEOUT, OPAQUE = "whiteout", "opaque"  # a name, a directory of the layers below is hidden
-_LATEST = 2**33  # seconds: what file systems can hold
+WHITEOUT, OPAQUE = "whiteout", "opaque"  # hide a name, or a directory's content, of the layers below
+_LATEST = 2**33  # seconds: file systems' maximum
 _XATTR_PREFIX = "SCHILY.xattr."
 _MOST_SHOWN = 100
 _MORE_IDS = "add a range to your lines in /etc/subuid and /etc/subgid, or run devbox as root"
-_MAJOR, _MINOR = 0xFFF, 0xFFFFF  # what the kernel keeps of a device's numbers
-# Kinds that are not here are left out.
+_MAJOR, _MINOR = 0xFFF, 0xFFFFF  # bits of a device number that the kernel keeps
+# Other kinds are left out.
 _KINDS = {
     tarfile.DIRTYPE: DIRECTORY,
     tarfile.SYMTYPE: SYMLINK,
@@ -32,7 +32,7 @@ _KINDS = {
 
 
 class LayerItem(NamedTuple):
-    """Something to make. `path` begins at the snapshot, `/`, and holds no `.` or `..`; so does a hard link's target."""
+    """An object to create. `path` is absolute in the snapshot, without `.` or `..`; so is a hard link's target."""
 
     kind: str
     path: str
@@ -44,13 +44,13 @@ class LayerItem(NamedTuple):
     offset: int  # of its content in the tar
     target: str  # of a link
     attributes: dict[str, bytes]
-    device: int = 0  # the number of a device node, as `os.makedev` gives it
+    device: int = 0  # device number as from `os.makedev`
 
 
 def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> LayerItem | None:
-    """What becomes of an entry; None when nothing does. Raises BakeFailed for what can't be kept.
+    """Return the item for an entry, or None to ignore it. Raises BakeFailed if it cannot be represented.
 
-    `highest`: the highest id that the store's containers have.
+    `highest`: the highest id of the store's containers.
     """
     path = _resolve_name(entry.name)
     _check_entry(entry, highest)
@@ -61,7 +61,7 @@ def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> LayerItem | None
     if not kind or not path:
         return None
     device = _make_device(entry) if kind in (CHARACTER, BLOCK) else 0
-    if kind == CHARACTER and not device:  # overlayfs's own sign of a whiteout: Docker, too, unpacks it into a lower
+    if kind == CHARACTER and not device:  # overlayfs's own whiteout format, which Docker also unpacks
         kind = WHITEOUT
     return LayerItem(
         kind,
@@ -69,7 +69,7 @@ def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> LayerItem | None
         entry.mode & 0o7777,
         entry.uid,
         entry.gid,
-        int(max(0, min(entry.mtime, _LATEST))),  # in this order NaN becomes 0
+        int(max(0, min(entry.mtime, _LATEST))),  # this order maps NaN to 0
         entry.size if kind == FILE else 0,
         entry.offset_data,
         _resolve_name(entry.linkname) if kind == HARDLINK else entry.linkname,
@@ -79,12 +79,12 @@ def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> LayerItem | None
 
 
 def format_name(name: str) -> str:
-    """A name for a sentence: whatever it holds, it moves no cursor and fills no screen."""
+    """Format a name for a message: escaped and shortened."""
     return repr(name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…")
 
 
 def _resolve_name(name: str) -> str:
-    """A name as an absolute path of the snapshot. `..` is refused; a leading slash means nothing."""
+    """Return a name as an absolute path in the snapshot. `..` is refused; a leading slash is ignored."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise BakeFailed(f"the layer holds the path {format_name(name)}, which leads out of the image")
@@ -94,13 +94,13 @@ def _resolve_name(name: str) -> str:
 
 
 def _get_hidden_path(head: str, name: str) -> str:
-    """The path that a whiteout hides; "" for other bookkeeping of AUFS, which hides nothing."""
+    """Return the path that a whiteout hides; "" for other AUFS metadata, which hides nothing."""
     hidden = name.removeprefix(pack.WHITEOUT)
     return "" if hidden in ("", ".", "..") or hidden.startswith(pack.WHITEOUT) else f"{head}/{hidden}"
 
 
 def _make_device(entry: tarfile.TarInfo) -> int:
-    """A device's number, of which the kernel keeps as many bits as it has. A header may hold any number."""
+    """Return a device number truncated to the kernel's bits; a header may contain any number."""
     return os.makedev(entry.devmajor & _MAJOR, entry.devminor & _MINOR)
 
 
@@ -118,7 +118,7 @@ def _check_entry(entry: tarfile.TarInfo, highest: int) -> None:
 
 
 def _read_attributes(headers: Mapping[str, str]) -> dict[str, bytes]:
-    """Extended attributes that an image carries."""
+    """Return the extended attributes that an image preserves."""
     names = {key: key.removeprefix(_XATTR_PREFIX) for key in headers if key.startswith(_XATTR_PREFIX)}
     return {
         name: headers[key].encode("utf-8", "surrogateescape") for key, name in names.items() if pack.is_portable(name)

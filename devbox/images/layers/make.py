@@ -1,9 +1,9 @@
-"""Making a layer's files, in `/`, which is the snapshot.
+"""Creation of a layer's files, chrooted into the snapshot.
 
-A device node is made as Docker makes it: it can be seen in a container, and not opened, since every mount of a snapshot
-is `nodev`. On the host only root can enter the store. In a user namespace (an ordinary user's store, or devbox in a
-container) the kernel lets nobody make one: it is left out there, as by rootless Docker. Those below `/dev` are always
-left out: no container sees them, and whoever copies or searches a store would open the console.
+A device node is created as by Docker: visible in a container but inaccessible, since every mount of a snapshot is
+`nodev`. On the host only root can enter the store. In a user namespace (an ordinary user's store, or devbox in a
+container) the kernel does not permit it: nodes are then left out, as by rootless Docker. Nodes below `/dev` are always
+left out: containers do not see them, and a program that copies or searches a store would open the console.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from devbox.images.layers import entry as items
 from devbox.images.layers.entry import LayerItem, format_name
 
 _CHUNK = 1 << 20
-_MOST = 1 << 30  # bytes asked of the kernel at once
+_MOST = 1 << 30  # bytes per request to the kernel
 
 
 class ContentSource(Protocol):
-    """What can write an item's content into a new file."""
+    """Writes an item's content into a new file."""
 
     def copy(self, item: LayerItem, fd: int) -> None:
-        """All of it; EOFError where there is less."""
+        """Copy the complete content; raise EOFError if it is too short."""
 
 
 class TarFileSource:
-    """The tar lies in a file: the kernel copies, and no byte of it passes through Python."""
+    """Content from a tar file: copied by the kernel, bypassing Python."""
 
     def __init__(self, tar: int) -> None:
         self._tar = tar
 
     def copy(self, item: LayerItem, fd: int) -> None:
-        """As Content's."""
+        """See `ContentSource`."""
         offset, left = item.offset, item.size
         while left:
             count = os.sendfile(fd, self._tar, offset, min(left, _MOST))
@@ -48,14 +48,14 @@ class TarFileSource:
 
 
 class PipeSource:
-    """Each item is followed by its content."""
+    """Content from a pipe, following each item."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
         self._buffer = memoryview(bytearray(_CHUNK))
 
     def copy(self, item: LayerItem, fd: int) -> None:
-        """As Content's."""
+        """See `ContentSource`."""
         left = item.size
         while left:
             chunk = self._buffer[: self._source.readinto(self._buffer[:left])]  # type: ignore[attr-defined]
@@ -78,30 +78,30 @@ _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.
 
 
 class LayerMaker:
-    """Makes item after item."""
+    """Creates a layer's items in order."""
 
     def __init__(self, content: ContentSource, *, rootless: bool) -> None:
-        # Files have their modes from the beginning: neither a mask nor what they would inherit changes them.
+        # Files get their exact modes on creation, unaffected by umask and default ACLs.
         os.umask(0)
         with contextlib.suppress(OSError):
             os.removexattr("/", "system.posix_acl_default")
         self._opaque = OPAQUE_ROOTLESS if rootless else OPAQUE_ROOT
-        self._times: dict[str, int] = {}  # of directories: what is made in them later would change theirs
-        self._there = "/"  # a directory that is certainly there: most items lie in that of the one before
+        self._times: dict[str, int] = {}  # mtimes of directories, set last: creating entries would change them
+        self._there = "/"  # a directory known to exist: most items are in the previous one's
         self._content = content
-        self._left_out: dict[str, LayerItem] = {}  # devices by where they would lie
+        self._left_out: dict[str, LayerItem] = {}  # devices that were left out, by path
 
     def make(self, item: LayerItem) -> None:
-        """Make one. Raises what the system refuses; EOFError where a file's content ends early."""
+        """Create an item. Raises the system's error; EOFError if a file's content is too short."""
         try:
             self._make_item(item)
         except OSError as error:
             raise _build_error(error, item.path) from None
-        except ValueError:  # a zero byte in a name
+        except ValueError:  # a NUL byte in a name
             raise BakeFailed(f"the layer holds a name that no file can have: {format_name(item.path)}") from None
 
     def finish(self) -> None:
-        """Set what making more would have changed."""
+        """Set the times of directories."""
         for path, moment in self._times.items():
             if _is_directory(path):
                 os.utime(path, (moment, moment))
@@ -125,7 +125,7 @@ class LayerMaker:
                     self._make_new(item)
 
     def _make_new(self, item: LayerItem) -> None:
-        """Make what is no directory. Raises FileExistsError before anything of its content was read."""
+        """Create an item other than a directory; raise FileExistsError before reading any content."""
         match item.kind:
             case items.FILE:
                 self._make_file(item)
@@ -169,14 +169,14 @@ class LayerMaker:
         os.utime(item.path, (item.mtime, item.mtime))
 
     def _make_whiteout(self, path: str) -> None:
-        """Hide a name of the layers below, not of this one, whichever comes first."""
+        """Hide a name of the layers below, but not of this layer, in any order of entries."""
         if _is_directory(path):
             os.setxattr(path, self._opaque, b"y")
         elif not os.path.lexists(path):
             os.mknod(path, stat.S_IFCHR, os.makedev(0, 0))
 
     def _make_directories(self, path: str) -> None:
-        """Have `path` and all above it be directories. A symlink of this layer is followed: its `/` is the snapshot."""
+        """Ensure that `path` and its parents are directories, following this layer's symlinks within the snapshot."""
         if path == self._there:
             return
         if not os.path.isdir(path):
@@ -188,11 +188,11 @@ class LayerMaker:
         self._there = path
 
     def _make_room(self, path: str) -> None:
-        self._there = "/"  # it may be, or lead through, what goes
+        self._there = "/"  # it may be, or lead through, the removed path
         _clear_path(path)
 
     def _create_directory(self, path: str, mode: int) -> None:
-        """Where a whiteout stood the directory shows nothing of the layers below."""
+        """Create a directory; in place of a whiteout it hides the content of layers below."""
         try:
             os.mkdir(path, mode)
         except FileExistsError:
@@ -220,7 +220,7 @@ class LayerMaker:
             if item.size:
                 self._content.copy(item, fd)
             os.fchown(fd, item.uid, item.gid)
-            if item.mode > _PERMISSIONS:  # a change of owner takes these bits away
+            if item.mode > _PERMISSIONS:  # chown clears these bits
                 os.fchmod(fd, item.mode)
             for name, value in item.attributes.items():
                 _set_attribute(fd, name, value, item.path)
@@ -230,7 +230,7 @@ class LayerMaker:
 
 
 def _resolve_parent(path: str) -> str:
-    """Where a path lies, whose directory links of this layer may lead to."""
+    """Resolve the parent directory of a path, which may contain links of this layer."""
     head, name = os.path.split(path)
     return os.path.join(os.path.realpath(head), name)
 
@@ -245,7 +245,7 @@ def _is_device(path: str) -> bool:
 
 
 def _try_mknod(path: str, kind: int, device: int) -> bool:
-    """Make a device node with no permissions; whether this process may."""
+    """Create a device node without permissions; return False if not permitted."""
     try:
         os.mknod(path, kind, device)
     except PermissionError:
@@ -263,9 +263,9 @@ def _set_attribute(fd: int | str, name: str, value: bytes, path: str) -> None:
 
 
 def _update_linked_file(item: LayerItem) -> None:
-    """Have a file be what its hard link's entry says, as in Docker: the last entry of a file counts.
+    """Apply a hard link's entry to its file, as in Docker: the last entry of a file takes precedence.
 
-    So a link's entry without the file's capabilities takes them away.
+    A link's entry without the file's capabilities therefore removes them.
     """
     if os.path.islink(item.path):
         return
@@ -296,7 +296,7 @@ def _is_whiteout(path: str) -> bool:
 
 
 def _clear_path(path: str) -> None:
-    """Make room: the last entry of a name wins. A directory gives way only when it is empty."""
+    """Remove an earlier entry: the last one of a name wins. A directory is removed only if empty."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -306,6 +306,6 @@ def _clear_path(path: str) -> None:
 
 
 def _build_error(error: OSError, path: str) -> DevboxError:
-    """What the system would not do: the machine's fault, or the entry's."""
+    """Return the error of a failed operation: the host's fault, or the entry's."""
     known = os_errors.from_os_error(OSError(error.errno, error.strerror)) if error.errno in _OF_THE_MACHINE else None
     return known or BakeFailed(f"the layer's entry {format_name(path)} can't be made: {error.strerror}")

@@ -1,8 +1,8 @@
-"""A directory tree (an overlay's upper, or a whole root file system) as a layer: one deterministic tar.
+"""Conversion of a directory tree (an overlay upperdir, or a root file system) to a deterministic layer tar.
 
-Names are sorted, times clamped, owners are the container's numbers without names; whiteouts and opaque directories of
-overlayfs become OCI's `.wh.` entries. What a machine or a minute leaves behind (logs, caches, host names, machine ids,
-mount points of the bake) is left out, so equal steps give equal bytes.
+Names are sorted, times clamped, owners are container ids without names; whiteouts and opaque directories of overlayfs
+become OCI's `.wh.` entries. Host- or time-dependent files (logs, caches, host names, machine ids, mount points of the
+build) are excluded, so that equal steps give equal bytes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SIZE_2 = 20  # magic and two pairs of 32-bit sets; revision 3 appends the root'
 
 
 def is_portable(name: str) -> bool:
-    """Whether an attribute means the same on another machine: the file's capabilities and `user.*`."""
+    """Return whether an attribute is host-independent: file capabilities and `user.*`."""
     return name == XATTR or (name.startswith("user.") and not name.startswith("user.overlay."))
 
 
 def strip_root_id(value: bytes) -> bytes:
-    """Capabilities bound to a user namespace's root (revision 3) as plain ones (revision 2)."""
+    """Convert capabilities bound to a user namespace's root (revision 3) to plain ones (revision 2)."""
     (magic,) = struct.unpack_from("<I", value)
     if magic & _REVISION_MASK != _REVISION_3:
         return value
@@ -45,9 +45,9 @@ OPAQUE_XATTRS = ("trusted.overlay.opaque", "user.overlay.opaque")
 CHUNK = 1 << 20
 MAX_DEPTH = 128
 
-# Nothing below these directories belongs to an image.
+# The content of these directories is excluded.
 _EMPTIED = ("dev/", "proc/", "sys/", ".devbox/")
-# Of these, only the directories do.
+# Of these, only subdirectories are included.
 _FILES_DROPPED = ("var/log/", "var/cache/apt/", "var/lib/apt/lists/", "run/")
 _DROPPED = frozenset(
     {
@@ -71,7 +71,7 @@ ExcludeFilter = Callable[[str, str], bool]
 
 
 class Ownership(NamedTuple):
-    """From ids on disk to the container's: identity for trees made by the store's root, a shift for mapped ones."""
+    """Map from ids on disk to container ids: identity for trees made by the store's root, a shift for mapped ones."""
 
     uid: Ids
     gid: Ids
@@ -87,9 +87,9 @@ AS_ON_DISK = Ownership(_keep_id, _keep_id)
 def write_layer(
     tree: str, out: BinaryIO, *, ownership: Ownership = AS_ON_DISK, without: ExcludeFilter | None = None
 ) -> tuple[str, int]:
-    """Write the tree as a tar and give (digest, size in bytes). One pass: hashed while it is written.
+    """Write the tree as a tar; return (digest, size in bytes). One pass: hashed while written.
 
-    `without(tree, path)` says what stays out beside what always does, with all below it.
+    `without(tree, path)` returns whether to exclude more paths, with everything below.
     """
     writer = _HashingWriter(out)
     links: dict[tuple[int, int], str] = {}
@@ -100,7 +100,7 @@ def write_layer(
 
 
 def is_excluded(path: str, mode: int) -> bool:
-    """Whether a path (relative, no leading slash) stays out of layers."""
+    """Return whether a path (relative, no leading slash) is excluded from layers."""
     if path in _DROPPED or path.startswith(_EMPTIED):
         return True
     if path == "etc/machine-id":
@@ -126,7 +126,7 @@ class _HashingWriter:
 
 
 def _walk(tree: str, inside: str, without: ExcludeFilter | None) -> Iterator[tuple[str, os.stat_result]]:
-    """Every path of the tree, parents first, names sorted by their bytes."""
+    """Yield every path of the tree, parents first, names sorted bytewise."""
     for name in sorted(os.listdir(f"{tree}/{inside}"), key=os.fsencode):
         path = f"{inside}{name}"
         facts = os.lstat(f"{tree}/{path}")
@@ -165,11 +165,11 @@ def _write_entry(
     elif stat.S_ISFIFO(mode):
         entry.type = tarfile.FIFOTYPE
         _write_header(writer, entry)
-    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # an image's own, which a step gave another owner, mode or name
+    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # an image's own, whose owner, mode or name a step changed
         entry.type = tarfile.CHRTYPE if stat.S_ISCHR(mode) else tarfile.BLKTYPE
         entry.devmajor, entry.devminor = os.major(facts.st_rdev), os.minor(facts.st_rdev)
         _write_header(writer, entry)
-    # Sockets never belong to an image.
+    # Sockets are never part of an image.
 
 
 def _build_header(path: str, facts: os.stat_result, ownership: Ownership) -> tarfile.TarInfo:
@@ -230,7 +230,7 @@ def _write_header(writer: _HashingWriter, entry: tarfile.TarInfo) -> None:
 
 
 def _read_xattrs(source: str) -> dict[str, str]:
-    """The extended attributes an image carries, as pax headers: file capabilities and the user's own."""
+    """Return an image's extended attributes as pax headers: file capabilities and `user.*`."""
     kept: dict[str, str] = {}
     for name in sorted(os.listxattr(source, follow_symlinks=False)):
         if is_portable(name):

@@ -1,7 +1,7 @@
-"""A layer's blob as a stream of tar entries, read once, front to back, with bounded memory. Every byte is suspect.
+"""Streaming tar reader for a layer's blob: one pass, bounded memory, untrusted input.
 
-What must hold of the bytes (a size, two digests) is checked as they pass, the rest of it at the end: whoever unpacks
-uses nothing of a layer before `finish` has returned.
+Size and digests are verified in passing, and completely at the end: a caller must not use any content of a layer before
+`finish` has returned.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _COMMON = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
 
 
 class TarEntry(tarfile.TarInfo):
-    """An entry of a tar."""
+    """A tar entry with a fast header parser."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """The entry of a header block; raises tarfile.HeaderError."""
+        """Parse a header block; raise tarfile.HeaderError."""
         try:
             return cls._parse_fast(bytes(buf), encoding, errors)
         except (ValueError, struct.error):
@@ -33,7 +33,7 @@ class TarEntry(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
-        """The next entry of an archive, as tarfile reads it: newer ones do not ask `frombuf` by themselves."""
+        """Read the next entry of an archive like tarfile, whose newer versions do not call `frombuf`."""
         archive: Any = tarfile
         entry: Any = cls.frombuf(archive.fileobj.read(BLOCKSIZE), archive.encoding, archive.errors)
         entry.offset = archive.fileobj.tell() - BLOCKSIZE
@@ -42,7 +42,7 @@ class TarEntry(tarfile.TarInfo):
 
     @classmethod
     def _parse_fast(cls, buf: bytes, encoding: str, errors: str) -> Self:
-        """Raises ValueError where tarfile has to look."""
+        """Parse a common header; raise ValueError if tarfile must parse it."""
         name, mode, uid, gid, size, mtime, checksum, kind, link, user, group, major, minor, prefix = _FIELDS.unpack(buf)
         if kind not in _COMMON or _parse_number(checksum) != _sum_bytes(buf) - sum(checksum) + 8 * ord(" "):
             raise ValueError
@@ -79,12 +79,12 @@ def _parse_number(field: bytes) -> int:
 CHUNK = 1 << 20
 MOST_HEADER = 1 << 20  # bytes of one entry's headers: names and attributes
 MOST_ENTRIES = 4_000_000
-MOST = 1 << 40  # bytes that packed data may unpack to, where nothing is written of them
+MOST = 1 << 40  # default limit in bytes for decompressed data, if nothing is written
 _T = TypeVar("_T")
 
 
 class ExpectedLayer(NamedTuple):
-    """What a layer's blob is said to be: its bytes, their digest, that of the tar in it."""
+    """Expected properties of a layer's blob: its size in bytes, its digest, and the digest of its tar."""
 
     size: int
     digest: str
@@ -92,11 +92,11 @@ class ExpectedLayer(NamedTuple):
 
 
 class TarStream:
-    """The tar in a blob, plain or packed, whatever its media type claims.
+    """The tar in a blob, plain or compressed, regardless of its media type.
 
-    `promised` is what the bytes must turn out to be; None where this process wrote them itself, or nothing is promised.
-    `what` names it in errors. `most`: bytes that packed data may unpack to, as many as there is room for. tarfile reads
-    its headers through `read`, `seek` and `tell`; content is taken by `content`.
+    `promised` is verified against the bytes; None for a blob of this process's own, or without expectations. `what`
+    names it in errors. `most`: limit in bytes for decompressed data, such as the free space. tarfile reads headers
+    through `read`, `seek` and `tell`; content is read by `read_content`.
     """
 
     def __init__(
@@ -116,10 +116,10 @@ class TarStream:
         self._last = b""
 
     def read_entries(self) -> Iterator[tarfile.TarInfo]:
-        """Every entry, in order. Its content, if wanted, is read before the next one is asked for."""
+        """Yield every entry in order. Its content must be read before the next entry is requested."""
         try:
             archive = tarfile.TarFile(fileobj=cast("IO[bytes]", self), tarinfo=TarEntry, encoding="utf-8", errorlevel=2)
-            entry = archive.firstmember  # type: ignore[attr-defined]  # TarFile has read it already
+            entry = archive.firstmember  # type: ignore[attr-defined]  # read by TarFile
             for _ in range(MOST_ENTRIES):
                 _check_global_headers(archive.pax_headers)
                 if entry is None:
@@ -132,29 +132,29 @@ class TarStream:
         raise BakeFailed(f"{self._what} has more than {MOST_ENTRIES:,} entries")
 
     def _read_next(self, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
-        """As TarFile's, which keeps every entry and takes its time."""
+        """Read the next entry like TarFile, which is slower and keeps all entries."""
         self.seek(archive.offset)
         self._allowance = MOST_HEADER
         try:
             return TarEntry.fromtarfile(archive)
-        except tarfile.SubsequentHeaderError:  # type: ignore[attr-defined]  # the entry has begun
+        except tarfile.SubsequentHeaderError:  # type: ignore[attr-defined]  # a truncated entry
             raise
         except tarfile.HeaderError:
             return None
 
     def _expect_end(self) -> None:
-        """Where tarfile sees no further entry: it takes a damaged header for the end."""
+        """Verify the end of the archive: tarfile treats a damaged header as the end."""
         if self._last.strip(b"\0"):
             raise BakeFailed(f"{self._what} is no valid tar: there is no entry at byte {self._position:,}")
 
     def read_content(self, count: int) -> bytes:
-        """The next bytes, at most `count`; fewer only at the end of a piece."""
+        """Read at most `count` bytes; fewer only at the end of a block."""
         data = self._read_safely(self._plain.read, count)
         self._advance(len(data))
         return data
 
     def skip(self, count: int) -> int:
-        """As `content`, of bytes that nobody wants; how many."""
+        """Skip at most `count` bytes like `read_content`; return their number."""
         passed = self._read_safely(self._plain.skip, count)
         self._advance(passed)
         return passed
@@ -178,12 +178,12 @@ class TarStream:
             )
 
     def finish(self) -> None:
-        """Read on to the end and compare everything with what was promised."""
+        """Read to the end and verify the expected properties."""
         while self.skip(CHUNK):
             pass
         if not self._promised:
             return
-        while self._blob.read(CHUNK):  # what follows the packed data
+        while self._blob.read(CHUNK):  # data after the compressed stream
             pass
         if self._blob.count != self._promised.size:
             raise BakeFailed(f"{self._what} has {self._blob.count:,} bytes instead of {self._promised.size:,}")
@@ -192,10 +192,10 @@ class TarStream:
         if self._plain.get_digest() != self._promised.diff_id:
             raise BakeFailed(f"{self._what} unpacks to something other than what the image's config says")
 
-    # What tarfile asks of a file. It may only go forward, and read so much between two entries.
+    # tarfile's file interface: forward only, with a limit between two entries.
 
     def read(self, count: int) -> bytes:
-        """Bytes of headers."""
+        """Read bytes of headers."""
         if not 0 <= count <= self._allowance:
             raise BakeFailed(f"{self._what} has an entry with more than {MOST_HEADER >> 20} MiB of headers")
         self._allowance -= count
@@ -205,14 +205,14 @@ class TarStream:
         return self._last
 
     def _read_pieces(self, piece: bytes, count: int) -> Iterator[bytes]:
-        """What begins with `piece`, up to `count` bytes, or the end."""
+        """Yield `piece` and the following pieces, up to `count` bytes or the end."""
         while piece:
             yield piece
             count -= len(piece)
             piece = self.read_content(count)
 
     def seek(self, position: int) -> None:
-        """Skip to a place further on."""
+        """Skip forward to a position."""
         if position < self._position:
             raise BakeFailed(f"{self._what} is no valid tar: an entry has a negative size")
         while self._position < position:
@@ -220,12 +220,12 @@ class TarStream:
                 raise BakeFailed(f"{self._what} ends inside an entry")
 
     def tell(self) -> int:
-        """How many bytes of the tar have passed."""
+        """Return the current position in the tar."""
         return self._position
 
 
 def _check_global_headers(headers: Mapping[str, str]) -> None:
-    """Refuse attributes for all entries that follow: other readers of layers ignore them and see another image."""
+    """Refuse global attributes: other readers of layers ignore them and see a different image."""
     if unknown := headers.keys() - {"comment"}:
         raise BakeFailed(f"the layer sets {min(unknown)!r:.80} for all its entries at once, which layers may not do")
 

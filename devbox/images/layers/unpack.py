@@ -1,7 +1,7 @@
-"""A layer into a snapshot directory. The layer is hostile until proven otherwise.
+"""Unpacking of a layer into a snapshot directory. The layer is untrusted.
 
-Two processes share the work, for two processors: this one reads, hashes and judges, a child makes the files. A layer is
-unpacked by itself, whatever lies below it (docs/adr/0011-layers-by-themselves.md).
+Two processes use two processors: this one reads, hashes and validates, a child creates the files. A layer is unpacked
+independently of the layers below (docs/adr/0011-layers-by-themselves.md).
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from devbox.images.layers.tar import CHUNK, ExpectedLayer, TarStream
 from devbox.isolation import forks, types
 from devbox.isolation.types import IdMap
 
-_PIPE = 1 << 20  # bytes on their way: what an ordinary user may have
+_PIPE = 1 << 20  # pipe capacity in bytes: an ordinary user's maximum
 _BUFFER = 1 << 17
-_LENGTH = 4  # bytes before each item that say how long it is
+_LENGTH = 4  # bytes of the length prefix of each item
 
 
 class UnpackChild:
-    """What it is sent it makes, in order. In a `with`, whose end waits for it.
+    """A child that creates the items sent to it. As a context, its exit waits for the child.
 
-    Its failure is raised there, as BakeFailed or EngineError, even where something else went wrong later.
+    The child's error takes precedence there, as BakeFailed or EngineError.
     """
 
     def __init__(self, target: str, *, rootless: bool, tar: int | None) -> None:
-        """`tar`: the file where the content of all files lies; None where each item is followed by its content."""
+        """Start the child; `tar` is the file with all content, None if content follows each item."""
         read_end, write_end = os.pipe()
-        with contextlib.suppress(OSError):  # this user has many pipes: a small one is slower
+        with contextlib.suppress(OSError):  # the user's pipe limit is exhausted: a small pipe is slower
             fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE)
 
         def work() -> None:
             os.close(write_end)
             os.chroot(target)
             os.chdir("/")
-            sys.meta_path.clear()  # from here on Python would look for modules among the layer's files
+            sys.meta_path.clear()  # prevents imports from the layer's files
             with open(read_end, "rb", buffering=_PIPE) as source:
                 content = PipeSource(source) if tar is None else TarFileSource(tar)
                 _make_all(source, LayerMaker(content, rootless=rootless))
@@ -61,27 +61,27 @@ class UnpackChild:
         forks.finish(self._child)
 
     def send(self, item: LayerItem | None) -> None:
-        """Have something made; None at the end, without which nothing is finished."""
+        """Send an item; None at the end, which is required to finish."""
         data = marshal.dumps(item and tuple(item))
         self._pipe.write(len(data).to_bytes(_LENGTH))
         self._pipe.write(data)
 
     def send_bytes(self, data: bytes) -> None:
-        """Content of the file that was sent last."""
+        """Send content of the last file."""
         self._pipe.write(data)
 
 
 def _make_all(source: BinaryIO, maker: LayerMaker) -> None:
-    with contextlib.suppress(EOFError):  # whoever sends gave up, and says why
+    with contextlib.suppress(EOFError):  # the sender has stopped and reports why
         while (item := _receive(source)) is not None:
             maker.make(item)
         maker.finish()
 
 
 def _receive(source: BinaryIO) -> LayerItem | None:
-    """The next item, None at the end; EOFError where it does not come."""
+    """Receive the next item, None at the end; raise EOFError if the stream ends early."""
     length = int.from_bytes(source.read(_LENGTH))
-    parts = marshal.loads(source.read(length))  # noqa: S302 - this process was forked by the one that sends
+    parts = marshal.loads(source.read(length))  # noqa: S302 - the sender is this process's parent
     return None if parts is None else LayerItem._make(parts)
 
 
@@ -89,11 +89,11 @@ _ANOTHER = "take another version of the image, or tell who made it"
 
 
 def unpack(path: str, target: str, *, rootless: bool, promised: ExpectedLayer | None = None) -> None:
-    """Unpack a layer's blob, plain or packed, into the empty directory `target`.
+    """Unpack a layer's blob, plain or compressed, into the empty directory `target`.
 
-    `promised`: what the blob's size, digest and diff id must be; None for a tar that this process has just written.
-    This process needs the rights of the store's root (its user namespace's, for an ordinary user).
-    Raises BakeFailed saying what is wrong; what `target` holds then is of no use.
+    `promised`: expected size, digest and diff id of the blob; None for a tar just written by this process. Requires the
+    rights of the store's root (in its user namespace, for an ordinary user). Raises BakeFailed with the cause; the
+    content of `target` is then unusable.
     """
     try:
         with open(path, "rb", buffering=0) as blob:
@@ -115,7 +115,7 @@ def _send_all(stream: TarStream, child: UnpackChild, highest: int) -> None:
 
 
 def _find_highest_id() -> int:
-    """The highest id that this user namespace has for users and groups: its maps begin with 0 and have no gap."""
+    """Return the highest id of both maps of this user namespace, which start at 0 and have no gaps."""
     ends = []
     for kind in ("uid", "gid"):
         with open(f"/proc/self/{kind}_map", encoding="ascii") as ranges:
@@ -124,7 +124,7 @@ def _find_highest_id() -> int:
 
 
 def _pass_content(stream: TarStream, item: LayerItem, child: UnpackChild) -> None:
-    """Have an item's content hashed; of a plain tar the child takes it by itself."""
+    """Hash an item's content; for an uncompressed tar, the child reads it from the file."""
     left = item.size
     while left:
         if stream.packed:
@@ -139,11 +139,11 @@ def _pass_content(stream: TarStream, item: LayerItem, child: UnpackChild) -> Non
 
 
 OP = "unpack"
-SNAPSHOT = "snapshot"  # in a place: what will be a directory of the store's snapshots
+SNAPSHOT = "snapshot"  # in a work directory: the future snapshot directory
 
 
 class UnpackJob(NamedTuple):
-    """Unpack a layer's blob, which must be what is promised: leave `snapshot/` in `place`. `parent` as of a StepJob."""
+    """Unpacking of a verified layer blob; leaves `snapshot/` in `place`. `parent` as in StepJob."""
 
     home: str
     runtime: str
@@ -154,17 +154,17 @@ class UnpackJob(NamedTuple):
 
 
 def dump_job(job: UnpackJob) -> dict[str, Any]:
-    """The job as JSON values."""
+    """Convert the job to JSON values."""
     return {"op": OP, **types.pack(job)}
 
 
 def load_job(plain: dict[str, Any]) -> UnpackJob:
-    """The job from what `dump` gave."""
+    """Load the job from the result of `dump_job`."""
     return types.unpack(UnpackJob, {name: value for name, value in plain.items() if name != "op"})
 
 
 def run_job(job: UnpackJob, idmap: IdMap) -> None:
-    """Do it, in the worker."""
+    """Run the job, in the worker."""
     target = f"{job.place}/{SNAPSHOT}/fs"
     os.makedirs(target, 0o755)
     unpack(job.blob, target, rootless=idmap.rootless, promised=job.promised)

@@ -1,4 +1,4 @@
-"""One document at a registry, below a tag: an OCI artifact of one layer."""
+"""Documents in a registry, stored under a tag as a single-layer OCI artifact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 
 
 def push_artifact(raw: bytes, media_type: str, reference: Reference, *, oci: Layout) -> str:
-    """Have a tag name this document, in place of what it named; the digest of its manifest. Raises RegistryError."""
+    """Push the document under a tag, replacing its target; return the manifest digest. Raises RegistryError."""
     repository = RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True)
     oci.create()
     config, layer = oci.write_json(EMPTY, {}), Descriptor(media_type, ids.compute_sha256(raw), len(raw))
@@ -43,9 +43,9 @@ def push_artifact(raw: bytes, media_type: str, reference: Reference, *, oci: Lay
 def fetch_artifact(
     media_type: str, reference: Reference, *, repository: RegistryRepository | None = None
 ) -> bytes | None:
-    """The document below a tag; None where there is no such tag. Raises RegistryError for what is another.
+    """Return the document under a tag; None if the tag does not exist. Raises RegistryError for another type.
 
-    `repository`: its repository, if a connection to it is open.
+    `repository`: an open connection to reuse.
     """
     repository = repository or RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference)
     if not repository.resolve_digest(reference.tag):
@@ -68,7 +68,7 @@ def fetch_artifact(
 
 
 def _limit_bytes(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """No more than was announced, and a little: what is more has another digest."""
+    """Stop after the announced size: additional bytes change the digest anyway."""
     got = 0
     for chunk in chunks:
         yield chunk
@@ -78,7 +78,7 @@ def _limit_bytes(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 
 def merge_layers(manifests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The layers of several manifests, each once. Raises ValueError for what is no manifest."""
+    """Return the layers of several manifests without duplicates; raise ValueError if one is invalid."""
     found: list[dict[str, Any]] = []
     for plain in manifests:
         found += [each for each in documents.read_tables(plain, "layers") if each not in found]
@@ -86,11 +86,11 @@ def merge_layers(manifests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def build_config(listed: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The config of a manifest with these layers, as cosign writes it."""
+    """Build the config of a manifest with these layers in cosign's format."""
     diff_ids = [documents.read_digest(layer) for layer in listed]
     return {"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
 
 
 def build_manifest(listed: list[dict[str, Any]], of: layout.Descriptor) -> dict[str, Any]:
-    """The manifest of layers and their config."""
+    """Build the manifest of layers and their config."""
     return {"schemaVersion": 2, "mediaType": layout.MANIFEST, "config": of.to_json(), "layers": listed}

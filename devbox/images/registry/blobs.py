@@ -1,4 +1,4 @@
-"""One blob from a registry into the layout: gone on with where an earlier try ended, checked before it is believed."""
+"""Transfer of single blobs between a registry and the layout: resumable, verified before use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from devbox.images.store.layout import Descriptor, Layout
 
 
 class Transfer(NamedTuple):
-    """How far it is. Sizes in bytes; `total` grows while manifests are still being read."""
+    """Progress of a transfer. Sizes in bytes; `total` grows while manifests are being read."""
 
     text: str
     done: int
@@ -29,7 +29,7 @@ OnTransfer = Callable[[Transfer], None]
 
 
 class Meter:
-    """Adds up what several threads move. `moved` is what went over the wire, `skipped` what was there already."""
+    """Sum of several threads' transfers: `moved` over the wire, `skipped` as already available."""
 
     def __init__(self, text: str, watcher: OnTransfer) -> None:
         self._text = text
@@ -40,15 +40,15 @@ class Meter:
         self.skipped = 0
 
     def expect(self, size: int) -> None:
-        """So much more is to be moved."""
+        """Increase the total size."""
         self._change(total=size)
 
     def move(self, size: int) -> None:
-        """So much went over the wire; less than nothing when it has to go once more."""
+        """Count transferred bytes; negative if they must be transferred again."""
         self._change(moved=size)
 
     def skip(self, size: int) -> None:
-        """So much need not go over the wire."""
+        """Count bytes that need no transfer."""
         self._change(skipped=size)
 
     def _change(self, *, total: int = 0, moved: int = 0, skipped: int = 0) -> None:
@@ -63,7 +63,7 @@ _CHUNK = 1 << 20
 
 
 def download(repository: RegistryRepository, blob: Descriptor, *, oci: Layout, paths: Paths, meter: Meter) -> None:
-    """Have the blob in the layout. Two that want the same one take turns, and the second finds it there."""
+    """Download the blob into the layout. Concurrent downloads of the same blob are serialized."""
     with files.lock_file(paths.blob_lock(blob.digest)):
         if oci.has_whole_blob(blob):
             meter.skip(blob.size)
@@ -77,7 +77,7 @@ def download(repository: RegistryRepository, blob: Descriptor, *, oci: Layout, p
 
 
 class _PartialBlob:
-    """The file that holds what has arrived of a blob, hashed as far as it goes."""
+    """The partial file of a blob, with the hash of its content so far."""
 
     def __init__(self, path: str, blob: Descriptor, meter: Meter) -> None:
         self.path = path
@@ -89,11 +89,11 @@ class _PartialBlob:
         self._hash_existing()
 
     def close(self) -> None:
-        """What has arrived stays, for the next time."""
+        """Close the file; its content stays for the next attempt."""
         self._file.close()
 
     def fill(self, repository: RegistryRepository) -> None:
-        """Append what is missing. RegistryUnavailable when the transfer breaks off before the end."""
+        """Append the missing bytes; raise RegistryUnavailable if the transfer ends early."""
         if self.size == self._blob.size:
             return
         with repository.open_blob(self._blob.digest, offset=self.size) as (begins, chunks):
@@ -108,7 +108,7 @@ class _PartialBlob:
             )
 
     def check(self, repository: RegistryRepository) -> None:
-        """Have it on the disk, to the bit what was asked for; else nothing of it is kept."""
+        """Verify the digest and sync to disk; discard the content on a mismatch."""
         digest = f"sha256:{self._hash.hexdigest()}"
         if digest != self._blob.digest:
             self._discard()
@@ -167,7 +167,7 @@ CHUNK = 8 << 20
 def upload(
     repository: RegistryRepository, blob: Descriptor, *, oci: Layout, meter: Meter, mount_from: str = ""
 ) -> None:
-    """Have the blob in the repository. `mount_from`: a repository of the same registry that may have it."""
+    """Upload the blob. `mount_from`: a repository of the same registry that may have it."""
     if repository.has_blob(blob.digest):
         meter.skip(blob.size)
         return
@@ -181,7 +181,7 @@ def upload(
 
 
 def _begin_upload(repository: RegistryRepository, digest: str, *, mount_from: str) -> str:
-    """Begin the upload, by taking the blob over where that may be asked for: who may push need not read the other."""
+    """Start the upload, by a cross-repository mount if possible; read access to the other may be missing."""
     if mount_from:
         try:
             return repository.begin_upload(digest, mount_from=mount_from)
@@ -193,7 +193,7 @@ def _begin_upload(repository: RegistryRepository, digest: str, *, mount_from: st
 
 
 class _Upload:
-    """A blob on its way. `sent` bytes have been taken by the registry."""
+    """An upload in progress; the registry has received `sent` bytes."""
 
     def __init__(
         self, repository: RegistryRepository, blob: Descriptor, meter: Meter, source: int, location: str
@@ -207,8 +207,8 @@ class _Upload:
         self._broken_off = False
 
     def send(self) -> None:
-        """Send what the registry does not have yet, and have it check the whole."""
-        if self._broken_off and self._repository.has_blob(self._blob.digest):  # only its answer was lost
+        """Send the remaining bytes and complete the upload."""
+        if self._broken_off and self._repository.has_blob(self._blob.digest):  # only its response was lost
             return
         self._find_offset()
         self._broken_off = True
@@ -219,11 +219,11 @@ class _Upload:
         except RegistryUnavailable:
             raise
         except RegistryError:
-            self._location = ""  # what it has of the blob is of no use to anybody
+            self._location = ""  # the upload is unusable
             raise
 
     def _find_offset(self) -> None:
-        """Where to go on: where a broken upload was, or at the beginning of a new one."""
+        """Resume an interrupted upload, or start a new one."""
         before = self.sent
         if self._broken_off and self._location:
             self.sent, self._location = self._repository.query_upload(self._location)

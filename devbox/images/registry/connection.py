@@ -1,4 +1,4 @@
-"""Requests to one registry: TLS, proxies, repeated tries, passwords. urllib3 speaks HTTP; here is what it is told."""
+"""HTTP connection to one registry by urllib3: TLS, proxies, retries, authentication."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CLIENT = "devbox"
 
 
 class _BoundedRetry(urllib3.Retry):
-    """Repeated tries, unless the registry says that they are of no use for longer than anybody waits."""
+    """Retries that stop if the registry requests a longer wait than the maximum."""
 
     def increment(
         self,
@@ -38,7 +38,7 @@ class _BoundedRetry(urllib3.Retry):
         _pool: ConnectionPool | None = None,
         _stacktrace: TracebackType | None = None,
     ) -> Self:
-        """One try less; none where the registry was silent: it was waited for as long as anybody waits."""
+        """Count a retry; stop after a timeout, which has already used up the maximum wait."""
         if isinstance(error, exceptions.TimeoutError):
             raise exceptions.MaxRetryError(cast("ConnectionPool", _pool), url or "", error)
         if response is not None and (self.get_retry_after(response) or 0) >= self.retry_after_max:
@@ -46,10 +46,10 @@ class _BoundedRetry(urllib3.Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
-# Asked again, after a while or when the registry says: it is busy, restarting, or behind a gateway that is.
+# Retry after a backoff or as requested by the registry, which is busy, restarting, or behind a gateway that is.
 RETRIES = _BoundedRetry(
     total=5,
-    other=2,  # TLS: a line that broke, or a certificate, which no try makes better
+    other=2,  # TLS errors: a broken connection, or a certificate, which retries cannot fix
     redirect=5,
     backoff_factor=0.25,
     backoff_max=8,
@@ -58,20 +58,20 @@ RETRIES = _BoundedRetry(
     raise_on_status=False,
     retry_after_max=retry.MAX_RETRY_AFTER,
 )
-# A token may end between two threads that share it; a new one that is refused as well is no accident.
+# A token shared between threads may expire; repeated refusals are final.
 _ATTEMPTS = 4
-# For what must not be sent twice: whoever sends it looks first at what has arrived.
+# For requests that must not be repeated blindly: the sender first queries the upload's state.
 ONCE = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5, raise_on_status=False)
 
 
 class RegistryConnection:
-    """One registry, or mirror of one. May be used from several threads."""
+    """A connection to one registry or mirror. Thread-safe."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.host = endpoint.host
         self._known = None if endpoint.is_mirror else credentials.find_credentials(endpoint.host)
         self._pool = _create_pool(endpoint.url)
-        self._tokens: dict[str, str] = {}  # scope → the Authorization header that goes with it
+        self._tokens: dict[str, str] = {}  # scope → its Authorization header
         self._lock = threading.Lock()
         self._url = self._probe_url(endpoint.url)
 
@@ -89,9 +89,9 @@ class RegistryConnection:
         retries: urllib3.Retry = RETRIES,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        """The answer, whose status is one of `wanted`. `path` may be a URL that the registry gave.
+        """Return the response, whose status is in `wanted`. `path` may be a URL from the registry.
 
-        `doing` completes "could not …". Raises RegistryError, or RegistryUnavailable when it may work later.
+        `doing` completes "could not …". Raises RegistryError, or RegistryUnavailable if a later attempt may succeed.
         """
         url = self._resolve_url(path, doing)
         for attempt in range(1, _ATTEMPTS + 1):
@@ -99,7 +99,7 @@ class RegistryConnection:
             answer = self._send(method, url, headers=sent, body=body, retries=retries, stream=stream, doing=doing)
             if answer.status in wanted:
                 return answer
-            was_password = sent.get("Authorization", "").startswith("Basic ")  # it will not get any better
+            was_password = sent.get("Authorization", "").startswith("Basic ")  # another attempt would not help
             if answer.status != _UNAUTHORIZED or was_password or attempt == _ATTEMPTS:
                 break
             self._authorize(answer, scope, doing)
@@ -134,16 +134,16 @@ class RegistryConnection:
             raise self.build_slow_error(doing) from None
         except exceptions.HTTPError as error:
             raise errors.from_http_error(error, self.host, doing) from error
-        except (ValueError, OverflowError) as error:  # urllib3 hands on what a header of the answer led it to
+        except (ValueError, OverflowError) as error:  # urllib3 passes on errors caused by response headers
             raise errors.from_malformed(error, self.host, doing) from None
 
     def build_slow_error(self, doing: str) -> RegistryError:
-        """The error of an answer that has not ended."""
+        """Return the error for a response that did not complete in time."""
         why = f"{self.host} did not end its answer within {retry.ANSWER:.0f} s"
         return errors.build_slow_error(self.host, doing, why)
 
     def _resolve_url(self, path: str, doing: str) -> str:
-        """The URL of a path below the registry, or of an address that it gave."""
+        """Return the URL of a path below the registry, or of an absolute URL from the registry."""
         try:
             url = urljoin(f"{self._url}/", path)
             _ = urlsplit(path).port
@@ -152,7 +152,7 @@ class RegistryConnection:
         return url
 
     def _probe_url(self, url: str) -> str:
-        """The address below which the registry answers; one that may and does speak plain HTTP is asked so."""
+        """Return the registry's base URL, with plain HTTP if permitted and used by the registry."""
         try:
             tries = _BoundedRetry(total=2, other=1, raise_on_status=False)
             retry.run_with_timeout(lambda: self._pool.request("HEAD", f"{url}/v2/", retries=tries))
@@ -167,12 +167,12 @@ class RegistryConnection:
         return f"{url}/v2"
 
     def _build_authorization(self, scope: str, url: str) -> dict[str, str]:
-        """What tells the registry who asks. No other host learns it, wherever an answer points to."""
+        """Return the Authorization header; it is sent only to the registry's own origin, even after a redirect."""
         header = self._tokens.get(scope)
         return {"Authorization": header} if header and _get_origin(url) == _get_origin(self._url) else {}
 
     def _authorize(self, answer: urllib3.BaseHTTPResponse, scope: str, doing: str) -> None:
-        """Learn from a 401 how to say who asks: by password, or by a token that the password buys."""
+        """Authenticate after a 401: with the password, or with a token obtained by it."""
         kind, asked = _parse_challenge(answer.headers.get("WWW-Authenticate", ""))
         with self._lock:
             if kind == "bearer":
@@ -181,7 +181,7 @@ class RegistryConnection:
                 self._tokens[scope] = _format_basic_auth(self._known)
 
     def _fetch_token(self, asked: Mapping[str, str], scope: str, doing: str) -> str:
-        """A token for the scope, from the service that the registry names."""
+        """Fetch a token for the scope from the registry's token service."""
         realm = asked.get("realm", "")
         self._resolve_url(realm, doing)
         place = urlsplit(realm)
@@ -210,7 +210,7 @@ class RegistryConnection:
 
 
 def _create_pool(url: str) -> urllib3.PoolManager:
-    """urllib3's pools, with the host's authorities and through its proxy."""
+    """Create urllib3's pools with the host's CAs and proxy."""
     context = host_settings.create_tls_context()
     place = urlsplit(url)
     proxy = host_settings.read_setting(f"{place.scheme}_proxy")
@@ -232,7 +232,7 @@ def _create_pool(url: str) -> urllib3.PoolManager:
 
 
 def _parse_challenge(header: str) -> tuple[str, dict[str, str]]:
-    """`Bearer realm="…",service="…"` as its kind, in small letters, and its fields."""
+    """Parse `Bearer realm="…",service="…"` into its lower-case scheme and its fields."""
     kind, _, rest = header.partition(" ")
     fields = (field.partition("=") for field in urllib.request.parse_http_list(rest))
     return kind.lower(), {name.strip(): value.strip().strip('"') for name, _, value in fields}

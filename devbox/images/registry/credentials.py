@@ -1,4 +1,4 @@
-"""Who a person is to a registry: what `docker login` keeps, in `config.json` and in credential helpers."""
+"""Registry credentials from `docker login`: `config.json` and credential helpers. Also endpoints and mirrors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from devbox.images.registry.reference import DOCKER_HUB
 from devbox.images.store import documents
 
 _HUB_KEY = "https://index.docker.io/v1/"
-_TOKEN_USER = "<token>"  # noqa: S105 - how helpers say that the secret is an identity token
+_TOKEN_USER = "<token>"  # noqa: S105 - helpers' marker for an identity token
 _NOT_FOUND = "credentials not found"
 _PATIENCE = 60.0
 
 
 class Credentials(NamedTuple):
-    """A name and its password, or an identity token (then both others are empty)."""
+    """A user and password, or an identity token (then both others are empty)."""
 
     user: str = ""
     password: str = ""
@@ -30,7 +30,7 @@ class Credentials(NamedTuple):
 
 
 def find_credentials(host: str) -> Credentials | None:
-    """The credentials for a registry, None where there are none: a helper of its own, the general one, the file."""
+    """Return the credentials for a registry, or None: from its helper, the general helper, or the file."""
     place = _get_config_file()
     config = _read_config(place)
     key = _HUB_KEY if host == DOCKER_HUB else host
@@ -44,7 +44,7 @@ def find_credentials(host: str) -> Credentials | None:
 
 
 def get_location() -> str:
-    """The file credentials are looked for in."""
+    """Return the path of the file with credentials."""
     return _get_config_file()
 
 
@@ -68,7 +68,7 @@ def _read_table(config: Mapping[str, Any], key: str, place: str) -> dict[str, An
 
 
 def _parse_host(name: str) -> str:
-    """`https://ghcr.io/v1/` and `ghcr.io` are the same registry."""
+    """Return the host of an entry: `https://ghcr.io/v1/` and `ghcr.io` are the same registry."""
     return name.partition("://")[2].partition("/")[0] or name.partition("/")[0]
 
 
@@ -87,7 +87,7 @@ def _parse_entry(entry: Mapping[str, Any], name: str, place: str) -> Credentials
 
 
 def _query_helper(helper: str, key: str) -> Credentials | None:
-    """What the program `docker-credential-HELPER` keeps; None when it knows nothing of the registry."""
+    """Return credentials from the program `docker-credential-HELPER`; None if it has none for the registry."""
     argv = [f"docker-credential-{helper}", "get"]
     done = process.run(
         argv, purpose=f"ask {argv[0]} for a password", input=key.encode(), check=False, timeout=_PATIENCE
@@ -129,7 +129,7 @@ _HUB_API = "registry-1.docker.io"
 
 
 class Endpoint(NamedTuple):
-    """Where a registry's API answers: `https://host[:port]`, a path before `/v2` or none. `host` names it to people."""
+    """A registry API endpoint: `https://host[:port]` with an optional path before `/v2`. `host` is for messages."""
 
     host: str
     url: str
@@ -137,24 +137,24 @@ class Endpoint(NamedTuple):
 
 
 def list_endpoints(host: str) -> tuple[Endpoint, ...]:
-    """Where to pull what lies at `host`: its mirrors, in the order given, then the registry itself."""
+    """Return the endpoints to pull from: the host's mirrors in configured order, then the registry itself."""
     mirrors = [_parse_mirror(word.partition("=")) for word in _read_words(MIRRORS)]
     urls = [url for name, url in mirrors if name == host]
     return (*(Endpoint(url.partition("://")[2], url, is_mirror=True) for url in urls), get_origin(host))
 
 
 def get_origin(host: str) -> Endpoint:
-    """The registry itself."""
+    """Return the registry's own endpoint."""
     return Endpoint(host, f"https://{_HUB_API if host == DOCKER_HUB else host}")
 
 
 def can_use_http(host: str) -> bool:
-    """Whether a registry may be asked without TLS where it has none: on this machine, or when the setting names it."""
+    """Return whether plain HTTP is permitted as a fallback: on loopback, or if configured."""
     return is_loopback(host) or host in _read_words(INSECURE)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host[:port]` is this machine's own loopback."""
+    """Return whether `host[:port]` is a loopback address."""
     name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
     if name == "localhost":
         return True

@@ -1,4 +1,4 @@
-"""What a registry's answer or silence means, as errors: one sentence each, and what to do next."""
+"""Errors from registry responses and failed requests, with remedies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from devbox.images.registry.reference import DOCKER_HUB
 from devbox.images.store import documents
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 401, 403, 404, 429, 500
-# How OpenSSL calls it when two sides can't agree, in whatever of its functions it finds that out.
+# OpenSSL's reasons for incompatible peers, from any of its functions.
 _NO_AGREEMENT = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|ALERT")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _MOST_SHOWN = 200
@@ -27,7 +27,7 @@ _AGAIN = "try again: what was transferred is kept"
 def from_status(
     response: urllib3.BaseHTTPResponse, host: str, doing: str, *, user: str = "", missing: str = ""
 ) -> DevboxError:
-    """The error of an answer that is none of the wanted. `missing` names what a 404 says is not there."""
+    """Return the error for an unexpected status. `missing` names the object that a 404 reports as missing."""
     status, details = response.status, _read_details(response)
     login = "docker login" if host == DOCKER_HUB else f"docker login {host}"
     if status == _UNAUTHORIZED:
@@ -58,7 +58,7 @@ def from_status(
 
 
 def build_auth_error(host: str, doing: str, *, user: str, details: str) -> DevboxError:
-    """The registry does not know who asks, or does not believe it."""
+    """Return the error for missing or refused credentials."""
     login = "docker login" if host == DOCKER_HUB else f"docker login {host}"
     if user:
         return RegistryError(f"{host} refuses the password of {user}", details=details, remedy=login)
@@ -66,14 +66,14 @@ def build_auth_error(host: str, doing: str, *, user: str, details: str) -> Devbo
 
 
 def from_http_error(error: exceptions.HTTPError, host: str, doing: str) -> DevboxError:
-    """The error of a request that got no answer, or half of one."""
+    """Return the error for a request without a complete response."""
     cause = _find_innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return RegistryError(
             f"the certificate of {host} is not to be trusted: {cause.verify_message}",
             remedy="export DEVBOX_CA_FILE=FILE with the authorities that sign it",
         )
-    if isinstance(cause, ssl.SSLError) and _NO_AGREEMENT.search(cause.reason or ""):  # any other is a broken line
+    if isinstance(cause, ssl.SSLError) and _NO_AGREEMENT.search(cause.reason or ""):  # others: a broken connection
         return RegistryError(
             f"{host} does not speak TLS as devbox does: {cause.reason or cause}",
             remedy=f"without TLS, on a network that you trust: export {INSECURE}={host}",
@@ -87,7 +87,7 @@ def from_http_error(error: exceptions.HTTPError, host: str, doing: str) -> Devbo
 
 
 def build_slow_error(host: str, doing: str, why: str) -> RegistryUnavailable:
-    """The error of a registry that is there and says nothing, or too little."""
+    """Return the error for an unresponsive or too slow registry."""
     error = RegistryUnavailable(
         f"could not {doing}: {why}",
         remedy=f"{_AGAIN}; or a mirror: export DEVBOX_REGISTRY_MIRRORS={host.partition('/')[0]}=https://MIRROR",
@@ -97,7 +97,7 @@ def build_slow_error(host: str, doing: str, why: str) -> RegistryUnavailable:
 
 
 def from_malformed(error: Exception, host: str, doing: str) -> DevboxError:
-    """The error of an answer that cannot be followed: one of its headers, or an address in it, is malformed."""
+    """Return the error for a response with a malformed header or URL."""
     return RegistryError(
         f"could not {doing}: {host} answered with a malformed header: {repr(str(error)[:_MOST_SHOWN])[1:-1]}",
         remedy=f"tell who runs it; is {host} a registry of OCI images, or a proxy before one?",
@@ -105,31 +105,31 @@ def from_malformed(error: Exception, host: str, doing: str) -> DevboxError:
 
 
 def is_plain_http(error: exceptions.HTTPError) -> bool:
-    """Whether the other side answered in something else than TLS."""
+    """Return whether the peer did not answer with TLS."""
     cause = _find_innermost(error)
     return isinstance(cause, ssl.SSLError) and (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 
 
 def parse_number(text: str) -> int | None:
-    """The number that a header is; None where it is none."""
+    """Return a header's number; None if it is not one."""
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def read_document(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
-    """The table that an answer holds, read no further than a document may be long; ValueError where it holds none."""
+    """Return the JSON object in a response, read up to the size limit of documents; raise ValueError if invalid."""
     return documents.parse(retry.run_with_timeout(lambda: read_beginning(response)))
 
 
 def read_beginning(response: urllib3.BaseHTTPResponse) -> bytes:
-    """What an answer holds, read little further than a document may be long."""
+    """Read a response's body, truncated just above the size limit of documents."""
     try:
         return response.read(documents.LIMIT + 1, decode_content=False) or response.data
     finally:
-        response.close()  # what is left unread would block the connection's next user
+        response.close()  # unread data would block the connection's next user
 
 
 def _find_innermost(error: BaseException) -> BaseException:
-    """What urllib3 wrapped, as deep as it tells."""
+    """Return the innermost cause in urllib3's exception chain."""
     seen = error
     while True:
         reason = getattr(seen, "reason", None)
@@ -148,7 +148,7 @@ def _describe_cause(cause: BaseException) -> str:
 
 
 def _read_details(response: urllib3.BaseHTTPResponse) -> str:
-    """The registry's own words, where it has any."""
+    """Return the registry's error details, if any."""
     try:
         errors = documents.read_tables(read_document(response), "errors")
     except (ValueError, exceptions.HTTPError, retry.TooSlow):

@@ -1,4 +1,4 @@
-"""What an image consists of, read from its manifests: a tree of indexes and manifests over blobs. Pure."""
+"""Structure of an image by its manifests: a tree of indexes and manifests with blobs. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 INDEXES = (layout.INDEX, DOCKER_LIST)
 MANIFESTS = (layout.MANIFEST, DOCKER_MANIFEST)
-# Architectures that run what another one's images hold, best first: a variant is asked for only on 32-bit ARM.
+# Compatible variants per architecture, best first; only 32-bit ARM needs a choice.
 _VARIANTS = {"arm": ("v7", "v6", "v5", ""), "arm64": ("v8", "")}
 _LEGACY_SUFFIXES = ("sig", "att", "sbom")
 
 
 class Node(NamedTuple):
-    """A manifest or index, understood. An index has `children`, a manifest `blobs`: its config first, then layers."""
+    """A parsed manifest or index. An index has `children`, a manifest `blobs`: its config first, then layers."""
 
     descriptor: Descriptor
     children: tuple[Descriptor, ...] = ()
@@ -30,7 +30,7 @@ class Node(NamedTuple):
 
 
 def parse_node(descriptor: Descriptor, raw: bytes) -> Node:
-    """The node of a manifest's bytes. Raises RegistryError for what is none."""
+    """Parse a manifest or index; raise RegistryError if it is invalid."""
     try:
         return _parse_node(descriptor, raw)
     except ValueError as error:
@@ -38,7 +38,7 @@ def parse_node(descriptor: Descriptor, raw: bytes) -> Node:
 
 
 def derive_descriptor(digest: str, raw: bytes) -> Descriptor:
-    """The descriptor of a manifest or index that nobody announced: what it is, it says itself."""
+    """Derive the descriptor of a manifest or index from its own content."""
     with contextlib.suppress(ValueError):
         plain = documents.parse(raw)
         kind = plain.get("mediaType") or (layout.INDEX if "manifests" in plain else layout.MANIFEST)
@@ -47,17 +47,17 @@ def derive_descriptor(digest: str, raw: bytes) -> Descriptor:
 
 
 def is_manifest(media_type: str) -> bool:
-    """Whether a descriptor of this type leads to more descriptors."""
+    """Return whether a descriptor of this type refers to more descriptors."""
     return media_type in (*INDEXES, *MANIFESTS)
 
 
 def list_legacy_tags(digest: str) -> list[str]:
-    """The tags below which signatures and attestations were kept before registries knew of referrers."""
+    """Return the tags of signatures and attestations from before the referrers API."""
     return [f"{get_fallback_tag(digest)}.{suffix}" for suffix in _LEGACY_SUFFIXES]
 
 
 def find_own_child(node: Node) -> Descriptor:
-    """The child of an index that this machine runs. Raises RegistryError when there is none."""
+    """Return an index's child for the host's platform; raise RegistryError if there is none."""
     mine = get_architecture()
     for variant in _VARIANTS.get(mine, ("",)):
         for child, (system, arch, of_arch) in zip(node.children, node.platforms, strict=True):
@@ -110,5 +110,5 @@ def _build_error(descriptor: Descriptor, why: str) -> RegistryError:
 
 
 def get_fallback_tag(digest: str) -> str:
-    """The tag below which a registry without a list of referrers keeps one."""
+    """Return the fallback tag of registries without the referrers API."""
     return digest.replace(":", "-")

@@ -1,7 +1,7 @@
-"""Pulling: an image of a registry into the layout, to the byte.
+"""Image pull: from a registry into the layout, byte-exact.
 
-An index is kept whole, with the manifests of all platforms, so that its digest stays; of blobs come those that this
-machine runs, or all of them, with what refers to the image (signatures, bills of materials), when asked for.
+An index is kept complete, with the manifests of all platforms, so that its digest is preserved; blobs are fetched for
+the host's platform, or on request for all, including referrers (signatures, SBOMs).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from devbox.model import ids
 
 T = TypeVar("T")
 
-_DEEPEST = 3  # an index of indexes is allowed, and not seen
+_DEEPEST = 3  # levels of nested indexes; allowed, but not seen in practice
 _MOST_MANIFESTS = 500
 
 
 def resolve(text: str) -> str:
-    """The digest that a reference names just now. Raises RegistryError when there is none."""
+    """Return the current digest of a reference; raise RegistryError if it does not exist."""
     reference = parse(text)
     return _try_endpoints(reference, lambda repository: repository.fetch_manifest(reference.target).descriptor.digest)
 
@@ -42,9 +42,9 @@ def pull(
     all_platforms: bool = False,
     name: str = "",
 ) -> Descriptor:
-    """Have the image in the layout, under its reference or another name; its index or manifest.
+    """Pull the image into the layout, under its reference or another name; return its index or manifest.
 
-    No registry is asked for what a digest names and the layout has.
+    No registry is contacted for a digest that is complete in the layout.
     """
     oci.create()
 
@@ -58,7 +58,7 @@ def pull(
 
 
 def _find_local(digest: str, oci: Layout) -> Descriptor | None:
-    """The image of a digest, if the layout has all of it that this machine runs."""
+    """Return the image of a digest if the layout has everything for the host's platform."""
     top = wanted = graph.derive_descriptor(digest, oci.read_raw(digest) or b"")
     for _ in range(_DEEPEST):
         raw = oci.read_raw(wanted.digest)
@@ -72,7 +72,7 @@ def _find_local(digest: str, oci: Layout) -> Descriptor | None:
 
 
 def pull_attached(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> bool:
-    """Have what refers to an image of the layout, as a registry knows it; False where that does not have the image."""
+    """Fetch the referrers of an image in the layout; return False if the registry does not have the image."""
     origin = credentials.list_endpoints(reference.host)[-1]  # a mirror may lag behind
     repository = RegistryRepository(RegistryConnection(origin), reference._replace(tag="", digest=top.digest))
     if not repository.resolve_digest(top.digest):
@@ -91,7 +91,7 @@ class _Pull:
         self._meter = meter
 
     def run(self, *, all_platforms: bool) -> Descriptor:
-        """Get the image; blobs before what names them is of use to anybody."""
+        """Fetch the image; blobs before the names that refer to them."""
         reference = self._repository.reference
         top = self._fetch_manifest(reference.target)
         everything = self._fetch_tree(top)
@@ -103,7 +103,7 @@ class _Pull:
         return top.descriptor
 
     def run_attached(self, top: Descriptor) -> None:
-        """Get what refers to an image, or to what it lists, that the layout has."""
+        """Fetch the referrers of an image in the layout, and of its children."""
         self._fetch_referrers(self._fetch_tree(graph.parse_node(top, self._oci.read_raw(top.digest) or b"")))
 
     def _fetch_manifest(self, target: str) -> graph.Node:
@@ -113,7 +113,7 @@ class _Pull:
         return node
 
     def _fetch_child(self, descriptor: Descriptor) -> graph.Node:
-        """What an index lists, which must be what the index says of it."""
+        """Fetch a child of an index and verify it against its descriptor."""
         kept = self._oci.read_raw(descriptor.digest)
         raw = self._repository.fetch_manifest(descriptor.digest).raw if kept is None else kept
         node = graph.parse_node(descriptor, raw)
@@ -121,7 +121,7 @@ class _Pull:
         return node
 
     def _fetch_tree(self, top: graph.Node) -> list[graph.Node]:
-        """The manifest and all below it, each once, however often it is listed."""
+        """Return the manifest and all its descendants, without duplicates."""
         found, row = {top.descriptor.digest: top}, [top]
         for _ in range(_DEEPEST):
             wanted = {child.digest: child for node in row for child in node.children if child.digest not in found}
@@ -137,7 +137,7 @@ class _Pull:
         return list(found.values())
 
     def _fetch_blobs(self, nodes: Iterable[graph.Node]) -> None:
-        """Have the blobs of manifests, several at once, each once."""
+        """Download the blobs of manifests in parallel, without duplicates."""
         wanted = {blob.digest: blob for node in nodes for blob in node.blobs}
         self._meter.expect(sum(blob.size for blob in wanted.values()))
 
@@ -147,7 +147,7 @@ class _Pull:
         run_parallel(get, wanted.values())
 
     def _fetch_referrers(self, nodes: Iterable[graph.Node]) -> None:
-        """Get what refers to the manifests: listed as such, or by the tags that were used before such lists."""
+        """Fetch the manifests' referrers from the registry's list, and from legacy tags."""
         reference = self._repository.reference
         for node in nodes:
             digest = node.descriptor.digest
@@ -163,7 +163,7 @@ class _Pull:
 
 
 def _find_own_node(top: graph.Node, everything: Iterable[graph.Node]) -> graph.Node:
-    """The manifest that this machine runs."""
+    """Return the manifest for the host's platform."""
     nodes = {node.descriptor.digest: node for node in everything}
     while top.children:
         top = nodes[graph.find_own_child(top).digest]
@@ -171,7 +171,7 @@ def _find_own_node(top: graph.Node, everything: Iterable[graph.Node]) -> graph.N
 
 
 def _try_endpoints(reference: Reference, work: Callable[[RegistryRepository], T]) -> T:
-    """What the first of the registry's mirrors that can gives, or the registry itself. Its own failure counts."""
+    """Return the result from the first working mirror, else from the registry; only its own error is raised."""
     *mirrors, origin = credentials.list_endpoints(reference.host)
     for mirror in mirrors:
         with contextlib.suppress(RegistryError):

@@ -1,7 +1,6 @@
-"""Pushing: an image of the layout to a registry, to the byte. What is there already is not sent again.
+"""Image push: from the layout to a registry, byte-exact. Existing content is not sent again.
 
-Blobs go first, then manifests from the leaves up, then what refers to them, and last the tag: whoever reads the tag
-finds an image that is complete.
+Order: blobs, manifests bottom-up, referrers, and last the tag, so that a tag always refers to a complete image.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
 
 _MOST_TRIES = 10
-_A_MOMENT = 0.1, 0.4  # seconds: longer than another one takes from reading a list to writing it
+_A_MOMENT = 0.1, 0.4  # seconds: longer than a concurrent read-modify-write of the list takes
 
 
 class PushResult(NamedTuple):
-    """What a push did. Sizes in bytes: sent over the wire, and found at the registry."""
+    """Result of a push. Sizes in bytes: transferred, and already present in the registry."""
 
     digest: str
     sent: int
@@ -39,7 +38,7 @@ class PushResult(NamedTuple):
 
 
 def push(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> PushResult:
-    """Have the image at the registry, with all that refers to it. Raises RegistryError."""
+    """Push the image with all its referrers. Raises RegistryError."""
     nodes = complete_nodes(top, oci=oci, paths=paths, on_transfer=on_transfer)
     meter = Meter("pushing", on_transfer)
     work = _Push(
@@ -56,7 +55,7 @@ def push(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on
 
 
 def push_attached(top: Descriptor, reference: Reference, *, oci: Layout, on_transfer: OnTransfer) -> bool:
-    """Have what refers to an image where the image is already; False where the registry does not have it."""
+    """Push the referrers of an image; return False if the registry does not have the image."""
     repository = RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True)
     if not repository.resolve_digest(top.digest):
         return False
@@ -75,7 +74,7 @@ class _Push:
         self._meter = meter
 
     def push_image(self, nodes: Iterable[graph.Node]) -> None:
-        """Send manifests with their blobs, children before the index that lists them."""
+        """Push manifests with their blobs, children before their index."""
         missing = [node for node in nodes if not self._repository.resolve_digest(node.descriptor.digest)]
         blobs = {blob.digest: blob for node in missing for blob in node.blobs}
         self._meter.expect(sum(blob.size for blob in blobs.values()))
@@ -89,7 +88,7 @@ class _Push:
             self._put_manifest(node.descriptor.digest, node)
 
     def push_referrers(self, digest: str) -> None:
-        """Send what the layout has that refers to a manifest, and the signature tags of old."""
+        """Push the layout's referrers of a manifest, and legacy signature tags."""
         referring = [node for node in map(self._read_node, self._oci.list_unnamed()) if node.subject == digest]
         self.push_image(referring)
         for _ in range(_MOST_TRIES):
@@ -98,12 +97,12 @@ class _Push:
             if not unlisted:
                 break
             self._update_fallback_list(digest, known, unlisted)
-            time.sleep(random.uniform(*_A_MOMENT))  # noqa: S311 - only to be out of step
+            time.sleep(random.uniform(*_A_MOMENT))  # noqa: S311 - jitter
         for tag in graph.list_legacy_tags(digest):
             self._push_legacy_tag(tag)
 
     def _push_legacy_tag(self, tag: str) -> None:
-        """Have a tag of old list what the layout knows below it, beside what the registry has there."""
+        """Merge the layout's and the registry's content of a legacy tag."""
         named = {target for name, target in self._oci.read_refs().items() if name.rpartition(":")[2] == tag}
         if not named or {target.digest for target in named} == {self._repository.resolve_digest(tag)}:
             return
@@ -122,7 +121,7 @@ class _Push:
         self._put_manifest(tag, node)
 
     def tag(self, node: graph.Node) -> None:
-        """Have the tag name the image, which is all there by now."""
+        """Point the tag at the completely pushed image."""
         tag = self._repository.reference.tag
         if tag and self._repository.resolve_digest(tag) != node.descriptor.digest:
             self._put_manifest(tag, node)
@@ -137,9 +136,9 @@ class _Push:
         return graph.parse_node(descriptor, self._oci.read_raw(descriptor.digest) or b"")
 
     def _update_fallback_list(self, digest: str, known: Iterable[dict[str, Any]], nodes: Iterable[graph.Node]) -> None:
-        """Add to the list below the fallback tag, where the registry keeps no list of its own.
+        """Add to the list under the fallback tag, if the registry has no referrers API.
 
-        Two who do so at once overwrite each other: whoever looks again a moment later finds out.
+        Concurrent writers overwrite each other; the caller checks again after a moment.
         """
         listed = [*known]
         for node in nodes:
@@ -150,7 +149,7 @@ class _Push:
         self._repository.put_manifest(get_fallback_tag(digest), layout.INDEX, ids.encode_canonical_json(index))
 
     def _find_mountable(self) -> dict[str, str]:
-        """Blobs that another repository of this registry has, as far as the layout knows: blob → repository."""
+        """Return blobs that, by the layout's names, exist in another repository of this registry: blob → repository."""
         own = self._repository.reference
         found: dict[str, str] = {}
         for name, target in self._oci.read_refs().items():
@@ -166,12 +165,12 @@ def _is_among(listed: Iterable[dict[str, Any]], node: graph.Node) -> bool:
 
 
 def find_origin(name: str) -> Reference | None:
-    """The reference that an entry of the layout is named by; None for images that were baked here."""
+    """Return the reference that names an entry of the layout; None for locally built images."""
     return parse(name) if "/" in name else None
 
 
 def complete_nodes(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> list[graph.Node]:
-    """All nodes of the image, children first. What was left at its registry when it was pulled is fetched now."""
+    """Return all nodes of the image, children first; fetch those that were not pulled."""
     if nodes := _list_whole_nodes(top, oci):
         return nodes
     for name, target in oci.read_refs().items():
@@ -188,7 +187,7 @@ def complete_nodes(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: O
 
 
 def _list_whole_nodes(top: Descriptor, oci: Layout) -> list[graph.Node]:
-    """The nodes of an image whose blobs are all there; none when something is missing."""
+    """Return the nodes of an image if it is complete; [] otherwise."""
     nodes = _list_known_nodes(top, oci)
     named = {child.digest for node in nodes for child in node.children} | {top.digest}
     blobs = (blob.digest for node in nodes for blob in node.blobs)
@@ -197,7 +196,7 @@ def _list_whole_nodes(top: Descriptor, oci: Layout) -> list[graph.Node]:
 
 
 def _list_known_nodes(top: Descriptor, oci: Layout) -> list[graph.Node]:
-    """The nodes of an image as far as the layout has them, children first."""
+    """Return the nodes of an image that the layout has, children first."""
     raw = oci.read_raw(top.digest) if is_digest(top.digest) and graph.is_manifest(top.media_type) else None
     if raw is None:
         return []

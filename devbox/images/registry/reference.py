@@ -1,7 +1,6 @@
-"""Names of images as people write them: `postgres:17`, `ghcr.io/acme/app@sha256:…`. Pure.
+"""Image references: `postgres:17`, `ghcr.io/acme/app@sha256:…`. Pure.
 
-The grammar is that of the OCI distribution; what is left out is filled in as everywhere: `docker.io`, `library/`,
-`latest`.
+The grammar is that of the OCI distribution specification, with the usual defaults: `docker.io`, `library/`, `latest`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _REFERENCE = re.compile(
 
 
 class Reference(NamedTuple):
-    """An image at a registry. `tag` and `digest` are "" where not given; with both, the digest decides."""
+    """An image in a registry. `tag` and `digest` are "" if not given; the digest takes precedence."""
 
     host: str  # "docker.io", "localhost:5000"
     repository: str  # "library/postgres"
@@ -36,19 +35,19 @@ class Reference(NamedTuple):
 
     @property
     def target(self) -> str:
-        """What a manifest is asked for by: the digest, else the tag."""
+        """The digest, else the tag, for manifest requests."""
         return self.digest or self.tag
 
     @property
     def familiar_name(self) -> str:
-        """As people write it: without what goes without saying."""
+        """The short form without defaults."""
         name = f"{self.host}/{self.repository}"
         if self.host == DOCKER_HUB:
             name = self.repository.removeprefix(_OFFICIAL)
         return f"{name}{self._format_suffix()}"
 
     def __str__(self) -> str:
-        """In full, as it stands in the store and in the lock."""
+        """Return the full form, as in the store and in the lockfile."""
         return f"{self.host}/{self.repository}{self._format_suffix()}"
 
     def _format_suffix(self) -> str:
@@ -57,7 +56,7 @@ class Reference(NamedTuple):
 
 
 def parse(text: str) -> Reference:
-    """The reference a person wrote. Raises UsageError."""
+    """Parse a reference written by a user; raise UsageError."""
     match = _REFERENCE.fullmatch(_add_host(text))
     if match is None or len(match["path"]) > _LONGEST_NAME:
         raise UsageError(
@@ -71,7 +70,7 @@ def parse(text: str) -> Reference:
 
 
 def _add_host(text: str) -> str:
-    """The name with its registry: a first part is one when it can be no part of a repository."""
+    """Add the default registry, unless the first part can only be a registry."""
     first, slash, rest = text.partition("/")
     named = slash and (any(sign in first for sign in ".:[") or first == "localhost" or first != first.lower())
     if not named:

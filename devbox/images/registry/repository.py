@@ -1,4 +1,4 @@
-"""One repository of a registry: the verbs of the OCI distribution specification that devbox uses."""
+"""One repository of a registry: the operations of the OCI distribution specification that devbox uses."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _NOT_FOUND = 404
 
 
 class RegistryManifest(NamedTuple):
-    """A manifest or index as it came, to the byte."""
+    """A manifest or index with its original bytes."""
 
     descriptor: Descriptor
     raw: bytes
 
 
-_PAGE, _PAGES = 1000, 10  # tags asked for at once, and how often
+_PAGE, _PAGES = 1000, 10  # tags per page, and maximum number of pages
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 class RegistryRepository:
-    """The images of one name. `pushes`: whether it asks for the right to write."""
+    """The images of one name. `pushes`: request write access."""
 
     def __init__(self, connection: RegistryConnection, reference: Reference, *, pushes: bool = False) -> None:
         self._connection = connection
@@ -47,7 +47,7 @@ class RegistryRepository:
         self._keeps_lists = True
 
     def fetch_manifest(self, target: str) -> RegistryManifest:
-        """A manifest or index by tag or digest. One asked for by digest has that digest."""
+        """Fetch a manifest or index by tag or digest; a digest is verified."""
         answer = self._request(
             "GET",
             f"manifests/{target}",
@@ -63,7 +63,7 @@ class RegistryRepository:
         return RegistryManifest(Descriptor(_detect_media_type(answer, raw), digest, len(raw)), raw)
 
     def resolve_digest(self, target: str) -> str:
-        """The digest that a tag names just now, "" when there is no such tag."""
+        """Return the current digest of a tag; "" if it does not exist."""
         answer = self._request(
             "HEAD",
             f"manifests/{target}",
@@ -77,7 +77,7 @@ class RegistryRepository:
         return said if is_digest(said) else self.fetch_manifest(target).descriptor.digest
 
     def list_tags(self, prefix: str) -> list[str]:
-        """The tags that begin so, of a repository that may not exist yet; of 10,000 tags at most."""
+        """Return the tags with this prefix; [] if the repository does not exist. At most 10,000 tags."""
         found: list[str] = []
         last = ""
         for _ in range(_PAGES):
@@ -100,15 +100,15 @@ class RegistryRepository:
         raise RegistryError(f"{self._name} has more than {_PAGE * _PAGES} tags", remedy="remove what nobody needs")
 
     def has_blob(self, digest: str) -> bool:
-        """Whether the blob is in this repository."""
+        """Return whether the repository has the blob."""
         path, doing = f"blobs/{digest}", f"look for a blob of {self._name}"
         return self._request("HEAD", path, doing=doing, wanted=(200, _NOT_FOUND)).status != _NOT_FOUND
 
     @contextmanager
     def open_blob(self, digest: str, *, offset: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """A blob's content from `offset` on, or from 0 where the registry does not skip: where it begins, chunks.
+        """Yield the start offset and the chunks of a blob, from `offset` or, without range support, from 0.
 
-        No chunks where the registry has no more than `offset` bytes of it.
+        No chunks if the registry has no data beyond `offset`.
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         answer = self._request(
@@ -132,10 +132,10 @@ class RegistryRepository:
             doing = f"read a blob of {self._name} to its end"
             raise errors.from_http_error(error, self._connection.host, doing) from error
         finally:
-            answer.close()  # what is left unread would block the connection's next user
+            answer.close()  # unread data would block the connection's next user
 
     def begin_upload(self, digest: str, *, mount_from: str = "") -> str:
-        """Begin to send a blob: where to send it; "" when it is there already, taken over from another repository."""
+        """Start an upload and return its location; "" if the blob was mounted from another repository."""
         scope = self._scope + (f" repository:{mount_from}:pull" if mount_from else "")
         query = f"?mount={digest}&from={mount_from}" if mount_from else ""
         answer = self._connection.request(
@@ -150,7 +150,7 @@ class RegistryRepository:
         return "" if answer.status == 201 else self._read_location(answer)  # noqa: PLR2004
 
     def send_chunk(self, location: str, data: bytes, *, offset: int) -> str:
-        """Send a piece of a blob; where the next one goes. Not tried again: ask `arrived` first."""
+        """Upload a chunk; return the next location. Not retried: call `query_upload` first."""
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Range": f"{offset}-{offset + len(data) - 1}",
@@ -167,7 +167,7 @@ class RegistryRepository:
         return self._read_location(answer)
 
     def _read_location(self, answer: urllib3.BaseHTTPResponse) -> str:
-        """Where an upload goes on."""
+        """Return the location of the next request of an upload."""
         if location := answer.headers.get("Location", ""):
             return location
         raise RegistryError(
@@ -176,7 +176,7 @@ class RegistryRepository:
         )
 
     def query_upload(self, location: str) -> tuple[int, str]:
-        """How much of an upload is there, and where it goes on; (0, "") when the registry has forgotten it."""
+        """Return an upload's received bytes and its location; (0, "") if the registry has dropped it."""
         doing = f"look how far a blob of {self._name} is"
         answer = self._request("GET", location, doing=doing, wanted=(204, 400, 404, 416))
         if answer.status != 204:  # noqa: PLR2004
@@ -186,7 +186,7 @@ class RegistryRepository:
         return count, answer.headers.get("Location", location)
 
     def finish_upload(self, location: str, digest: str) -> None:
-        """Say that all of a blob is sent; the registry checks its digest."""
+        """Complete an upload; the registry verifies its digest."""
         mark = "&" if "?" in location else "?"
         self._request(
             "PUT",
@@ -198,7 +198,7 @@ class RegistryRepository:
         )
 
     def put_manifest(self, target: str, media_type: str, raw: bytes) -> bool:
-        """Store a manifest by tag or digest; whether the registry itself keeps track of the `subject` it names."""
+        """Store a manifest by tag or digest; return whether the registry tracks its `subject` itself."""
         answer = self._request(
             "PUT",
             f"manifests/{target}",
@@ -211,7 +211,7 @@ class RegistryRepository:
         return "OCI-Subject" in answer.headers
 
     def list_referrers(self, digest: str) -> list[dict[str, Any]]:
-        """Descriptors of the manifests whose subject this is: by the registry's list, else by the fallback tag's."""
+        """Return descriptors of a manifest's referrers: from the referrers API, else from the fallback tag."""
         doing = f"look for what refers to {self._format_target(digest)}"
         headers = {"Accept": layout.INDEX}
         for path in (*self._list_referrer_paths(digest), f"manifests/{get_fallback_tag(digest)}"):
@@ -223,7 +223,7 @@ class RegistryRepository:
         return []
 
     def _list_referrer_paths(self, digest: str) -> tuple[str, ...]:
-        """Where the registry's own list would be. One that keeps lists has one of every manifest: asked once."""
+        """Return the referrers API's path, unless the registry is known not to support the API."""
         return (f"referrers/{digest}",) if self._keeps_lists else ()
 
     def _request(self, method: str, path: str, *, doing: str, **how: Any) -> urllib3.BaseHTTPResponse:
@@ -246,7 +246,7 @@ class RegistryRepository:
         return raw
 
     def _format_target(self, target: str) -> str:
-        """The image, as a person writes it."""
+        """Return the image's short form."""
         digest = is_digest(target)
         return self.reference._replace(tag="" if digest else target, digest=target if digest else "").familiar_name
 
@@ -265,7 +265,7 @@ def _parse_list(raw: bytes) -> list[dict[str, Any]]:
 
 
 def _read_pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """A blob as it arrives, however small the pieces are; TooSlow where too little does."""
+    """Yield a blob's chunks as they arrive; raise TooSlow below the minimum rate."""
     pace = retry.PaceMonitor()
     while data := answer.read1(_CHUNK, decode_content=False):
         pace.record(len(data))
@@ -273,12 +273,12 @@ def _read_pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 
 def _parse_range_start(header: str) -> int:
-    """Where the content begins that `Content-Range: bytes 5-9/10` announces."""
+    """Return the start offset in `Content-Range: bytes 5-9/10`."""
     return errors.parse_number(header.removeprefix("bytes ").partition("-")[0]) or 0
 
 
 def _detect_media_type(answer: urllib3.BaseHTTPResponse, raw: bytes) -> str:
-    """The type a manifest says of itself; else what the registry says."""
+    """Return a manifest's own media type, else the registry's Content-Type."""
     with suppress(ValueError):
         if own := documents.read_text(documents.parse(raw), "mediaType"):
             return own

@@ -1,6 +1,6 @@
-"""Going on after a broken transfer: again and again, with growing pauses, as long as something still arrives.
+"""Retries of interrupted transfers with backoff, while there is progress.
 
-And how long is waited for a registry that says nothing, or says it byte by byte.
+Also timeouts for registries that do not respond, or respond too slowly.
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ from typing import TypeVar
 
 from devbox.errors import RegistryUnavailable
 
-_TRIES = 4  # in a row, of which none moves anything
+_TRIES = 4  # consecutive attempts without progress
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
-MAX_RETRY_AFTER = (
-    20  # seconds, when a registry says itself when to come again; who says more than that is not waited for
-)
+MAX_RETRY_AFTER = 20  # seconds; a registry that requests a longer wait is not retried
 
-CONNECT, SILENCE = 15.0, 30.0  # seconds: to be connected, and between two pieces of an answer
-ANSWER = 60.0  # seconds for a whole answer that is no blob
-_WINDOW = 30.0  # seconds in which a blob must move by
+CONNECT, SILENCE = 15.0, 30.0  # seconds: connecting, and between two reads of a response
+ANSWER = 60.0  # seconds for a complete response other than a blob
+_WINDOW = 30.0  # seconds in which a blob must progress by
 _LEAST = 30 << 10  # bytes
-_SLOWEST_UPLOAD = 16 << 10  # bytes a second
+_SLOWEST_UPLOAD = 16 << 10  # bytes per second
 
 T = TypeVar("T")
 
 
 def retry_transfer(attempt: Callable[[], T], *, position: Callable[[], int]) -> T:
-    """The result of `attempt`, made again while it raises RegistryUnavailable and `position` still moves."""
+    """Call `attempt` and retry on RegistryUnavailable while `position` advances; return the result."""
     failures, reached, pause = 0, position(), _FIRST_PAUSE
     while True:
         try:
@@ -47,13 +45,13 @@ def retry_transfer(attempt: Callable[[], T], *, position: Callable[[], int]) -> 
 
 
 class TooSlow(Exception):
-    """An answer took longer than anybody waits."""
+    """A response exceeded its time limit."""
 
 
 def run_with_timeout(work: Callable[[], T], *, sent: int = 0, most: float | None = None) -> T:
-    """What `work` gives, as a request and its answer; TooSlow where that takes too long. `sent`: bytes that it sends.
+    """Return the result of a request; raise TooSlow after a time limit. `sent`: bytes of the request.
 
-    Limits between two bytes do not end an answer that drips. The thread that still waits ends with this process.
+    Read timeouts do not stop a response that trickles in. The waiting thread ends with this process.
     """
     done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -70,18 +68,18 @@ def run_with_timeout(work: Callable[[], T], *, sent: int = 0, most: float | None
         raise TooSlow from None
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # there is one where there is no error
+    return result  # type: ignore[return-value]  # set unless there is an error
 
 
 class PaceMonitor:
-    """Watches a blob arrive."""
+    """Monitors the transfer rate of a blob."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._count = 0
 
     def record(self, count: int) -> None:
-        """So many bytes more; TooSlow where they were too few for a while."""
+        """Count received bytes; raise TooSlow if the rate was too low for a while."""
         self._count += count
         now = time.monotonic()
         if now - self._began >= _WINDOW:
@@ -91,7 +89,7 @@ class PaceMonitor:
 
 
 def format_slowest() -> str:
-    """The least that a blob must move, for a sentence."""
+    """Format the minimum rate for a message."""
     return f"{_LEAST >> 10} kB in {_WINDOW:.0f} s"
 
 
@@ -101,7 +99,7 @@ Result = TypeVar("Result")
 
 
 def run_parallel(work: Callable[[Result], None], items: Iterable[Result]) -> None:
-    """Do the work for every item. What one raises is raised, when those that had begun are done."""
+    """Run the work for every item; after an error, wait for the running ones and raise it."""
     waiting = deque(items)
     failures: list[BaseException] = []
 
@@ -113,10 +111,10 @@ def run_parallel(work: Callable[[Result], None], items: Iterable[Result]) -> Non
                 return
             try:
                 work(item)
-            except BaseException as error:  # noqa: BLE001 - handed to the calling thread, which raises it
+            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
                 failures.append(error)
 
-    # Daemons, so that Ctrl-C ends devbox at once: what has arrived is kept anyway.
+    # Daemon threads, so that Ctrl-C exits at once: received data is kept anyway.
     threads = [threading.Thread(target=go_on, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
     for thread in threads:
         thread.start()

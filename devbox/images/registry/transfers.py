@@ -1,4 +1,4 @@
-"""Pull and push as the commands have them: references as people write them, images of one store."""
+"""Pull and push for commands: user-written references, images of one store."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from devbox.images.registry.reference import Reference, parse
 from devbox.images.store import lock
 from devbox.images.store.layout import Descriptor, Layout
 
-_SHORTEST = 12  # digits by which a digest may be named
+_SHORTEST = 12  # minimum digits of an abbreviated digest
 
 
 class Transfers:
-    """Moves images between a store and registries. Safe to use from several threads and processes at once."""
+    """Transfers images between a store and registries. Safe for concurrent threads and processes."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
 
     def pull(self, reference: Reference, on_transfer: OnTransfer, *, all_platforms: bool = False) -> Descriptor:
-        """Have the image in the store; its index, or its manifest where it has none."""
+        """Pull the image into the store; return its index, or its manifest if it has none."""
         with lock.lock_shared(self._paths):
             return pulling.pull(
                 reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer, all_platforms=all_platforms
             )
 
     def pull_lost(self, name: str, digest: str, lost: Collection[str], on_transfer: OnTransfer) -> None:
-        """Get back what was lost of an image that is at a registry, by the name and the digest that it had here."""
+        """Fetch the lost blobs of an image again, by its registry name and local digest."""
         exact = parse(name)._replace(tag="", digest=digest)
         with lock.lock_shared(self._paths):
             for all_platforms in (False, True):
@@ -48,22 +48,22 @@ class Transfers:
                     return
 
     def push(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> PushResult:
-        """Have an image of the store at a registry."""
+        """Push an image of the store to a registry."""
         with lock.lock_shared(self._paths):
             return pushing.push(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)
 
     def push_attached(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> bool:
-        """Have what refers to an image at a registry, where that has the image; whether it has."""
+        """Push an image's referrers; return whether the registry has the image."""
         with lock.lock_shared(self._paths):
             return pushing.push_attached(image, reference, oci=self._oci, on_transfer=on_transfer)
 
     def pull_attached(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> bool:
-        """Have what a registry knows to refer to an image of the store; whether it has the image."""
+        """Fetch an image's referrers; return whether the registry has the image."""
         with lock.lock_shared(self._paths):
             return pulling.pull_attached(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)
 
     def find(self, name: str) -> Descriptor:
-        """The image of the store that a digest, its first digits, or a reference names. Raises UsageError."""
+        """Return the store's image for a digest, a digest prefix, or a reference. Raises UsageError."""
         digits = name.removeprefix("sha256:")
         for ref, target in self._oci.read_refs().items():
             if len(digits) >= _SHORTEST and target.digest.removeprefix("sha256:").startswith(digits):

@@ -1,6 +1,6 @@
-"""The bill of an image of the store: made from its layers, and attached to it as OCI artifacts that refer to it.
+"""SBOM of an image in the store: generated from its layers, and attached as OCI artifacts.
 
-It is of what the layers hold, whoever made them, and of nothing that refers to the image and claims to be its bill.
+It covers the content of the layers, independently of existing referrers that claim to be the image's SBOM.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
 def attach_sbom(top: Descriptor, paths: Paths) -> dict[str, bytes]:
-    """The bill of an image in every format, which the image has then. Raises UsageError where its layers are not there.
+    """Generate and attach the image's SBOM in every format; raise UsageError if layers are missing.
 
     Equal images give equal bytes.
     """
@@ -46,7 +46,7 @@ def attach_sbom(top: Descriptor, paths: Paths) -> dict[str, bytes]:
 
 
 def ensure_attached(top: Descriptor, paths: Paths) -> None:
-    """Have an image that was baked here carry its bill, before it goes to others. Others' images stay as they are."""
+    """Attach the SBOM to a locally built image before publication; images from elsewhere are not changed."""
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     baked = any("/" not in name and target.digest == top.digest for name, target in oci.read_refs().items())
     if baked and not _has_all(find_subject(top, oci), oci):
@@ -54,9 +54,9 @@ def ensure_attached(top: Descriptor, paths: Paths) -> None:
 
 
 def build_sbom(top: Descriptor, oci: Layout) -> Sbom:
-    """What the image holds, as this machine runs it. Layers and the documents that list them are hashed.
+    """Build the image's SBOM for the host's platform. Layers and manifests are hashed.
 
-    RegistryError if the store's copy of a document is damaged.
+    Raises RegistryError if the store's copy of a document is damaged.
     """
     node = inspect.find_own_node(top, oci)
     config = oci.read_json(node.blobs[0].digest)
@@ -71,7 +71,7 @@ def build_sbom(top: Descriptor, oci: Layout) -> Sbom:
 
 
 def find_subject(top: Descriptor, oci: Layout) -> Descriptor:
-    """What a bill of this machine's platform is about: the index where it has no other, else the manifest."""
+    """Return the SBOM's subject: the index if the host's platform is its only one, else the manifest."""
     node = reachable.read_node(top, oci)
     platforms = {each for each in node.platforms if each[0] != "unknown"} if node else set()
     return top if len(platforms) <= 1 else inspect.find_own_node(top, oci).descriptor
@@ -104,7 +104,7 @@ def _read_generator(manifest: dict[str, Any]) -> object:
 
 
 def _format_created(created: object) -> str:
-    """When the image was made, as SPDX writes it; no other time would be the same tomorrow."""
+    """Return the image's creation time in SPDX format; deterministic if the image has none."""
     found = _MOMENT.match(created) if isinstance(created, str) else None
     return f"{found[0]}Z" if found else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SOURCE_DATE_EPOCH))
 

@@ -1,4 +1,4 @@
-"""The nouns of a bill of materials: what an image is made of, package by package."""
+"""SBOM types and their SPDX and CycloneDX documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from devbox.images.sbom import licenses
 from devbox.model import ids
 from devbox.model.frozen import dataclass
 
-# Part of every document's identity. Raise it when the same image comes to have another bill.
+# Part of every document's identity; increment it when an image's SBOM changes.
 GENERATOR = "devbox-sbom-1"
 
 
@@ -18,7 +18,7 @@ class Package(NamedTuple):
     """One package in one version.
 
     `purl` is its identity (package-url.org): `pkg:deb/debian/bash@5.2.37-2?arch=amd64&distro=debian-13`, with the
-    source package as `upstream` where that differs. `license` is an SPDX expression; "" where it can't be known.
+    source package as `upstream` if different. `license` is an SPDX expression; "" if unknown.
     """
 
     purl: str
@@ -28,12 +28,12 @@ class Package(NamedTuple):
 
     @property
     def type(self) -> str:
-        """What kind of package: `deb`, `apk`, `pypi`, `npm` or another."""
+        """The package type: `deb`, `apk`, `pypi`, `npm` or another."""
         return self.purl.removeprefix("pkg:").partition("/")[0]
 
     @property
     def licenses(self) -> frozenset[str]:
-        """Every licence that the expression names, whether all hold or one may be chosen."""
+        """All licences in the expression, whether combined by AND or OR."""
         words = self.license.replace("(", " ").replace(")", " ").split()
         named = (word for at, word in enumerate(words) if words[max(at - 1, 0)] != "WITH")
         return frozenset(named) - {"AND", "OR", "WITH"}
@@ -41,7 +41,7 @@ class Package(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sbom:
-    """All packages of one image, each once, in order. `image` is the digest that it describes; `created` as in OCI."""
+    """The packages of one image, sorted and unique. `image` is the described digest; `created` as in OCI."""
 
     image: str
     packages: tuple[Package, ...]
@@ -49,7 +49,7 @@ class Sbom:
 
 
 def build_purl(kind: str, name: str, version: str, *, space: str = "", about: Mapping[str, str] | None = None) -> str:
-    """A package URL in a namespace, with qualifiers; "" for what can have none."""
+    """Build a package URL with namespace and qualifiers; "" if invalid."""
     from packageurl import PackageURL
 
     known = {key: value for key, value in (about or {}).items() if value}
@@ -60,12 +60,12 @@ def build_purl(kind: str, name: str, version: str, *, space: str = "", about: Ma
 
 
 def sort_packages(packages: Iterable[Package]) -> tuple[Package, ...]:
-    """Packages by their URLs, each once: npm brings the same one to many places. Those without a URL are left out."""
+    """Return the packages sorted by URL, without duplicates (npm installs copies) and without those lacking a URL."""
     return tuple(package for _, package in sorted({each.purl: each for each in packages if each.purl}.items()))
 
 
 def describe_scope() -> str:
-    """What a bill tells of, and what not: one sentence for who reads it."""
+    """Return one sentence for readers about the scope of an SBOM."""
     return (
         "Packages of dpkg, apk, pip and npm, as the image's own files tell; what was copied in or compiled without "
         "them is not listed."
@@ -78,12 +78,12 @@ _UNKNOWN = "NOASSERTION"
 
 
 def build_namespace(bill: Sbom) -> str:
-    """What makes the document one of its own: the image, and who wrote the bill."""
+    """Return the document's unique namespace: the image, and the generator."""
     return f"https://spdx.org/spdxdocs/{GENERATOR}-{bill.image.replace(':', '-')}"
 
 
 def write_spdx(bill: Sbom) -> dict[str, Any]:
-    """The document."""
+    """Build the SPDX document."""
     packages = {_format_id(package): package for package in bill.packages}
     contained = [_relate(_IMAGE, "CONTAINS", name) for name in packages]
     named = {name for package in bill.packages for name in licenses.find_references(package.license)}
@@ -128,7 +128,7 @@ def _describe_package(name: str, package: Package) -> dict[str, Any]:
 
 
 def _describe_unknowns() -> dict[str, Any]:
-    """What a package's files do not tell."""
+    """Return fields that are unknown from a package's files."""
     return {
         "downloadLocation": _UNKNOWN,
         "filesAnalyzed": False,
@@ -138,7 +138,7 @@ def _describe_unknowns() -> dict[str, Any]:
 
 
 def _format_id(package: Package) -> str:
-    """An id that is the package's in every document; its digits keep names apart that differ in other characters."""
+    """Return a package's stable SPDX id; its digits distinguish names that differ only in replaced characters."""
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{package.type}-{package.name}")
     return f"SPDXRef-{plain}-{ids.compute_sha256(package.purl.encode()).removeprefix('sha256:')[:12]}"
 
@@ -156,7 +156,7 @@ CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
 
 
 def write_cyclonedx(bill: Sbom) -> dict[str, Any]:
-    """The document."""
+    """Build the CycloneDX document."""
     import uuid
 
     return {

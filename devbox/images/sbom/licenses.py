@@ -1,4 +1,4 @@
-"""Licences as packages name them, as expressions of SPDX. What SPDX does not know becomes a `LicenseRef-`. Pure."""
+"""Conversion of packages' licence names to SPDX expressions; unknown ones become a `LicenseRef-`. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _GNU = re.compile(r"(A|L)?GPL[- ]?v?(\d)(?:\.(\d))?(\+|-or-later|-only)?", re.IG
 _ALIASES = {
     "apache 2.0": "Apache-2.0",
     "apache-2": "Apache-2.0",
-    "artistic": "Artistic-1.0-Perl",  # as Debian's common-licenses have it
+    "artistic": "Artistic-1.0-Perl",  # as in Debian's common-licenses
     "expat": "MIT",
     "mit/x11": "MIT",
     "mpl-2": "MPL-2.0",
 }
 _WORDS = re.compile(r"(\(|\)|\s+and/or\s+|\s+(?:and|or)\s+|\s*,\s*(?:and\s+|or\s+)?|_or_)", re.IGNORECASE)
-# What the classifiers of Python packages mean, where that is one licence.
+# Classifiers of Python packages that denote a single licence.
 _CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": f"{_REF}BSD",
@@ -41,7 +41,7 @@ _CLASSIFIERS = {
 
 @functools.cache
 def parse_expression(text: str) -> str:
-    """A licence as somebody wrote it, as an SPDX expression; "" for what is no name of one."""
+    """Convert free text to an SPDX expression; "" if it is not a licence name."""
     text = " ".join(text.split())
     if not text or len(text) > _LONGEST:
         return ""
@@ -49,7 +49,7 @@ def parse_expression(text: str) -> str:
 
 
 def parse_debian(copyright_text: str) -> str:
-    """All that a machine-readable copyright file names, together; "" where the file is written for people only."""
+    """Join all licences of a machine-readable copyright file; "" for free-form files."""
     if not copyright_text.startswith("Format:"):
         return ""
     names = re.findall(r"^License:[ \t]*(\S.*)$", copyright_text, re.MULTILINE)
@@ -57,7 +57,7 @@ def parse_debian(copyright_text: str) -> str:
 
 
 def parse_python(headers: Mapping[str, str], classifiers: Iterable[str]) -> str:
-    """By the expression, else the classifiers, else the free text of a distribution's metadata."""
+    """Return the licence from a distribution's expression, else its classifiers, else its free text."""
     if declared := canonicalize(headers.get("License-Expression") or ""):
         return declared
     named = [text.rpartition(" :: ")[2] for text in classifiers if text.startswith("License :: ")]
@@ -66,14 +66,14 @@ def parse_python(headers: Mapping[str, str], classifiers: Iterable[str]) -> str:
 
 
 def join_expressions(expressions: Iterable[str]) -> str:
-    """All of these hold."""
+    """Combine expressions with AND."""
     parts = (part for each in expressions if each for part in ([each] if " OR " in each else each.split(" AND ")))
     every = sorted(set(parts))
     return " AND ".join(f"({each})" if " OR " in each and len(every) > 1 else each for each in every)
 
 
 def canonicalize(text: str) -> str:
-    """A valid SPDX expression as SPDX writes it; "" for what is none."""
+    """Return the canonical form of a valid SPDX expression; "" if invalid."""
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
     try:
@@ -83,12 +83,12 @@ def canonicalize(text: str) -> str:
 
 
 def find_references(text: str) -> set[str]:
-    """The licences of an expression that SPDX has no name for."""
+    """Return the licences of an expression that are not in SPDX."""
     return set(re.findall(rf"{_REF}[A-Za-z0-9.-]+", text))
 
 
 def _parse_part(word: str) -> str:
-    """A word between the brackets and conjunctions of an expression, or one of those."""
+    """Convert one token of an expression: a name, a bracket or a conjunction."""
     bare = word.strip()
     if bare in ("", "(", ")"):
         return bare
@@ -98,7 +98,7 @@ def _parse_part(word: str) -> str:
 
 
 def _parse_name(name: str) -> str:
-    """A single licence by one of its names."""
+    """Convert a single licence name."""
     if alias := _ALIASES.get(name.lower()):
         return alias
     if gnu := _GNU.fullmatch(name):

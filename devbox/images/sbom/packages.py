@@ -1,4 +1,4 @@
-"""The packages of an image, from the files that package managers leave: dpkg, apk, pip, npm. Pure."""
+"""Installed packages of an image, from the files of package managers: dpkg, apk, pip, npm. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from devbox.model import jsontext
 
 _STATUS = re.compile(rf"{installed.STATUS}(?:\.d/[^/]+)?")
 _PYTHON = re.compile(r"(.*(?:site|dist)-packages)/[^/]+\.(?:dist-info/METADATA|egg-info(?:/PKG-INFO)?)")
-_OF_DEBIAN = re.compile(r"usr/lib/python\d[\d.]*/dist-packages")  # packages of the distribution, listed as such
+_OF_DEBIAN = re.compile(r"usr/lib/python\d[\d.]*/dist-packages")  # the distribution's, listed as such
 _NODE = re.compile(r"(?:.*/)?node_modules/((?:@[^/]+/)?[^/]+)/package\.json")
 _OF_DEBIAN_S_NODE = "usr/share/nodejs/"
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -23,13 +23,13 @@ _APK = "lib/apk/db/installed"
 
 
 def find_packages(tree: Tree) -> tuple[Package, ...]:
-    """Every package of an image."""
+    """Return all packages of an image."""
     found = [*_find_debian(tree), *_find_alpine(tree), *_find_python(tree), *_find_node(tree)]
     return sort_packages(found)
 
 
 def _read_system(tree: Tree) -> dict[str, str]:
-    """What the image says of its distribution."""
+    """Return the fields of the image's os-release."""
     return dict(_FACT.findall(tree.read_text("etc/os-release") or tree.read_text("usr/lib/os-release") or ""))
 
 
@@ -106,7 +106,7 @@ def _parse_table(text: str) -> dict[str, object]:
 
 
 def _parse_node_license(plain: dict[str, object]) -> str:
-    """npm's `license`, also as it was written in former times: tables, and lists to choose from."""
+    """Return npm's `license`, including legacy forms: tables, and lists of alternatives."""
     found = plain.get("license") or plain.get("licenses") or ""
     names = found if isinstance(found, list) else [found]
     texts = [each.get("type") if isinstance(each, dict) else each for each in names]

@@ -1,4 +1,4 @@
-"""Bills of materials, read: devbox's own, and what others write as SPDX 2 or CycloneDX in JSON. Pure."""
+"""SBOM parser for devbox's own documents and others' SPDX 2 or CycloneDX in JSON. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _UNSAID = ("NOASSERTION", "NONE")
 
 
 def parse_sbom(raw: bytes) -> Sbom:
-    """The bill of a document. What has no package URL is none of its packages. Raises BakeFailed for another document.
+    """Parse a document, ignoring entries without a package URL; raise BakeFailed for other documents.
 
-    `image` is the digest that the document says it is of; "" where it says none.
+    `image` is the digest of the described image according to the document; "" if not stated.
     """
     try:
         plain = jsontext.loads(raw)

@@ -1,6 +1,6 @@
-"""The few files of an image that tell what is installed, read from its layers: no snapshot, mount or privilege needed.
+"""The package manager files of an image, read from its layers without snapshot, mount or privileges.
 
-The layers are hostile until proven otherwise: each is checked against its digest, and nothing of it is written.
+The layers are untrusted: each is verified against its digest, and nothing of it is written to disk.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from devbox.images.layers.tar import ExpectedLayer, TarStream
 from devbox.images.store.layout import Layout
 from devbox.model.image import Layer
 
-_MOST_FILE = 1 << 25  # dpkg's status of a full desktop has 5 MB
-_MOST = 1 << 28  # of all files together
+_MOST_FILE = 1 << 25  # bytes; dpkg's status of a full desktop has 5 MB
+_MOST = 1 << 28  # bytes of all files together
 _DEEPEST_LINK = 8
 _TELLING = re.compile(
     r"etc/os-release|usr/lib/os-release"
@@ -31,13 +31,13 @@ _TELLING = re.compile(
 
 @dataclass(frozen=True)
 class Tree:
-    """Files by path, without a leading slash; symbolic links by path, as they are written."""
+    """Files by path, without a leading slash; symbolic links by path, with their unresolved targets."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
     def read_text(self, path: str) -> str | None:
-        """A file's text, through links of it or of its directory; None where there is none."""
+        """Return a file's text, following links of the file or its directory; None if missing."""
         for _ in range(_DEEPEST_LINK):
             if path in self.files:
                 return self.files[path].decode("utf-8", "replace")
@@ -51,12 +51,12 @@ class Tree:
         return None
 
     def find_matching(self, pattern: re.Pattern[str]) -> Mapping[str, re.Match[str]]:
-        """The files whose whole path matches, in order."""
+        """Return the files whose whole path matches, sorted."""
         return {path: match for path in sorted(self.files) if (match := pattern.fullmatch(path))}
 
 
 def read_tree(chain: Iterable[Layer], oci: Layout) -> Tree:
-    """The files of layers over each other, lowest first. Raises BakeFailed for a layer that is none."""
+    """Return the merged files of layers, lowest first. Raises BakeFailed for an invalid layer."""
     tree = Tree()
     for one in chain:
         _add_layer(one, oci, tree)
@@ -64,10 +64,10 @@ def read_tree(chain: Iterable[Layer], oci: Layout) -> Tree:
 
 
 def _add_layer(one: Layer, oci: Layout, tree: Tree) -> None:
-    """A layer on top. What it hides lies below it, whichever comes first in it."""
+    """Add a layer on top. Its whiteouts apply only to layers below, in any order of entries."""
     own, hidden, lacking = Tree(), _HiddenPaths(), set[str]()
     _scan(one, oci, own, hidden, lambda path: _TELLING.fullmatch(path) is not None, lacking)
-    if lacking:  # the first name of a file says nothing, and another one does: hard links
+    if lacking:  # second pass for hard links whose first name did not match
         found = Tree()
         _scan(one, oci, found, _HiddenPaths(), lacking.__contains__, set())
         own.files.update({path: found.files[first] for path, first in hidden.hard.items() if first in found.files})
@@ -80,7 +80,7 @@ def _add_layer(one: Layer, oci: Layout, tree: Tree) -> None:
 
 @dataclass(frozen=True)
 class _HiddenPaths:
-    """What a layer takes from those below: whole names, what is in directories, and names that it has itself."""
+    """Paths of lower layers that a layer hides: whole names, contents of directories, and its own names."""
 
     names: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
@@ -100,7 +100,7 @@ class _HiddenPaths:
 def _scan(
     one: Layer, oci: Layout, tree: Tree, hidden: _HiddenPaths, wanted: Callable[[str], bool], lacking: set[str]
 ) -> None:
-    """Take what is wanted of a layer, and note what it hides."""
+    """Read the matching files of a layer, and record the paths that it hides."""
     with open(oci.get_blob_path(one.digest), "rb") as blob:
         stream = TarStream(blob, ExpectedLayer(one.size, one.digest, one.diff_id))
         for entry in stream.read_entries():
@@ -144,5 +144,5 @@ def _read_content(stream: TarStream, size: int) -> bytes:
 
 
 def _resolve_link(path: str, target: str) -> str:
-    """Where a link at `path` leads within the image."""
+    """Resolve a link at `path` within the image."""
     return posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target)).lstrip("/")

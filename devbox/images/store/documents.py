@@ -1,6 +1,6 @@
-"""The JSON of images: the one place where manifests, indexes and configs are read. Whoever made them may be an enemy.
+"""Parser for the JSON of images: manifests, indexes and configs, which are untrusted.
 
-What is not as the OCI says is one ValueError that tells why; each caller knows whom to blame for it. Pure.
+A violation of the OCI specification raises ValueError with the reason; callers add the context. Pure.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 from devbox.model import jsontext
 
-LIMIT = 4 * 1024 * 1024  # bytes; registries take no manifest that is larger
+LIMIT = 4 * 1024 * 1024  # bytes; registries accept no larger manifests
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a digest in full."""
+    """Return whether a text is a full digest."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def parse(raw: bytes, *, limit: int = LIMIT) -> dict[str, Any]:
-    """The table that a document is. Its texts are Unicode without NUL: they become arguments and file names."""
+    """Parse a document into its table. Texts are Unicode without NUL, as they become arguments and file names."""
     if len(raw) > limit:
         raise ValueError(f"it is larger than {limit >> 20} MiB")
     try:
@@ -38,12 +38,12 @@ def parse(raw: bytes, *, limit: int = LIMIT) -> dict[str, Any]:
 
 
 def read_table(plain: dict[str, Any], key: str) -> dict[str, Any]:
-    """The table at a key; an empty one where there is none."""
+    """Return the table at a key; {} if missing."""
     return _read_typed(plain, key, dict) or {}
 
 
 def read_tables(plain: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """The list of tables at a key; an empty one where there is none."""
+    """Return the list of tables at a key; [] if missing."""
     listed = _read_typed(plain, key, list) or []
     for each in listed:
         if not isinstance(each, dict):
@@ -52,7 +52,7 @@ def read_tables(plain: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def read_texts(plain: dict[str, Any], key: str) -> list[str]:
-    """The list of texts at a key; an empty one where there is none."""
+    """Return the list of texts at a key; [] if missing."""
     listed = _read_typed(plain, key, list) or []
     for each in listed:
         if not isinstance(each, str):
@@ -61,12 +61,12 @@ def read_texts(plain: dict[str, Any], key: str) -> list[str]:
 
 
 def read_text(plain: dict[str, Any], key: str) -> str:
-    """The text at a key; "" where there is none."""
+    """Return the text at a key; "" if missing."""
     return _read_typed(plain, key, str) or ""
 
 
 def read_digest(plain: dict[str, Any], key: str = "digest") -> str:
-    """The digest at a key, fit to be part of a path. No other algorithm than SHA-256 is known here."""
+    """Return the digest at a key, safe for use in a path. Only SHA-256 is supported."""
     value = plain.get(key)
     if not (isinstance(value, str) and is_digest(value)):
         raise ValueError(f"{_format_value(value)} is no sha256 digest")
@@ -74,7 +74,7 @@ def read_digest(plain: dict[str, Any], key: str = "digest") -> str:
 
 
 def read_size(plain: dict[str, Any]) -> int:
-    """The size that a descriptor tells."""
+    """Return the size in a descriptor."""
     value = plain.get("size")
     if type(value) is not int or not 0 <= value < 1 << 63:
         raise ValueError(f"{_format_value(value)} is no size")
@@ -89,7 +89,7 @@ def _read_typed(plain: dict[str, Any], key: str, kind: type) -> Any:
 
 
 def _build_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a key that stands twice, two readers could take two values."""
+    """Refuse duplicate keys, which parsers resolve differently."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names: set[str] = set()
@@ -105,7 +105,7 @@ def _reject_constant(name: str) -> Any:
 
 
 def _check_values(plain: Any) -> None:
-    """Refuse texts that would break whoever goes on with them."""
+    """Refuse texts that would break later processing."""
     left = [plain]
     while left:
         value = left.pop()
@@ -127,12 +127,12 @@ def _check_text(value: str) -> None:
 
 
 def _build_error(why: str) -> ValueError:
-    """An error of content, not of our types: a caller knows one kind of error."""
+    """Return a ValueError: callers handle a single error type for content."""
     return ValueError(why)
 
 
 def _format_value(value: Any) -> str:
-    """A value as an error quotes it: a little of it."""
+    """Format a value for an error, shortened."""
     shown = repr(value) if isinstance(value, str | int | float | None) else _describe_kind(value)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
@@ -154,7 +154,7 @@ _KINDS = {
 
 SOURCE_DATE_EPOCH = 1735689600  # 2025-01-01T00:00:00Z
 
-# So that the same commands leave the same bytes: Python's caches hold neither the minute nor an order by chance.
+# Makes commands reproducible: Python's caches contain neither times nor random order.
 REPEATABLE_ENV = {
     "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH),
     "PYTHONHASHSEED": "0",

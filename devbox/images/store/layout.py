@@ -1,7 +1,7 @@
-"""The OCI image layout on disk: `oci-layout`, `index.json`, `blobs/sha256/…`. What it holds, other tools can read.
+"""The OCI image layout on disk: `oci-layout`, `index.json`, `blobs/sha256/…`, readable by other tools.
 
-Blobs are named by their content, so concurrent writers can only agree; `index.json` changes under a lock. Every write
-lands by rename: a killed writer leaves a valid layout.
+Blobs are named by their content, so that concurrent writers agree; `index.json` changes under a lock. Every write ends
+with a rename: a killed writer leaves a valid layout.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from devbox.model import ids
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-# Layers are stored plain: packing costs ten times what hashing does and buys nothing before a transfer, the digest is
-# the diff id, and no compressor's version can change it.
+# Layers are stored uncompressed: compression costs ten times as much as hashing and helps only transfers; the digest is
+# the diff id, independent of a compressor's version.
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
 class Descriptor(NamedTuple):
-    """A blob as OCI refers to it. `size` in bytes."""
+    """An OCI descriptor of a blob. `size` in bytes."""
 
     media_type: str
     digest: str
     size: int
 
     def to_json(self, **extra: Any) -> dict[str, Any]:
-        """The descriptor as it stands in manifests and indexes."""
+        """Return the descriptor as in manifests and indexes."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size, **extra}
 
 
 class Layout:
-    """One OCI image layout. `lock` is the path of the file that guards `index.json`."""
+    """One OCI image layout. `lock` is the path of the lock file of `index.json`."""
 
     def __init__(self, root: str, *, lock: str) -> None:
         self.root = root
         self._lock = lock
 
     def create(self) -> None:
-        """Make an empty layout where there is none. It is its owner's alone: what it holds may have cost a password."""
+        """Create an empty layout if missing. Only its owner has access: the content may have required a password."""
         os.makedirs(self.root, mode=0o700, exist_ok=True)
         os.makedirs(f"{self.root}/blobs/sha256", exist_ok=True)
         if not os.path.exists(f"{self.root}/oci-layout"):
@@ -54,17 +54,17 @@ class Layout:
                 self._write_index([])
 
     def get_blob_path(self, digest: str) -> str:
-        """The path of a blob, there or not. Raises RegistryError for what would lead anywhere else."""
+        """Return the path of a blob, existing or not; raise RegistryError for an invalid digest."""
         if not documents.is_digest(digest):
             raise RegistryError(f"{digest!r} is no sha256 digest", remedy="take another image, or tell who made it")
         return f"{self.root}/blobs/{digest.replace(':', '/', 1)}"
 
     def has_blob(self, digest: str) -> bool:
-        """Whether a blob is there."""
+        """Return whether a blob exists."""
         return os.path.exists(self.get_blob_path(digest))
 
     def has_whole_blob(self, blob: Descriptor) -> bool:
-        """Whether a blob is there with all of its bytes; whether they are the right ones, `image verify` finds out."""
+        """Return whether a blob exists with its full size; `image verify` checks its content."""
         path = self.get_blob_path(blob.digest)
         return os.path.exists(path) and os.stat(path).st_size == blob.size
 
@@ -81,12 +81,12 @@ class Layout:
         return Descriptor(media_type, digest, len(raw))
 
     def write_raw(self, digest: str, raw: bytes) -> None:
-        """Store bytes as a blob. The caller knows that this is their digest."""
+        """Store bytes as a blob under their digest, which the caller has verified."""
         if not os.path.exists(self.get_blob_path(digest)):
             files.write_atomic(self.get_blob_path(digest), raw)
 
     def read_raw(self, digest: str, *, limit: int = documents.LIMIT) -> bytes | None:
-        """A document's bytes, None where there is no such blob. Of a larger blob, more than a document may have."""
+        """Return a document's bytes, truncated just above the size limit; None if missing."""
         try:
             with open(self.get_blob_path(digest), "rb", opener=files.open_nonblocking) as source:
                 return source.read(limit + 1)
@@ -94,14 +94,14 @@ class Layout:
             return None
 
     def read_json(self, digest: str) -> dict[str, Any]:
-        """A document of an image. Raises RegistryError for what is none."""
+        """Return a parsed document; raise RegistryError if invalid."""
         try:
             return documents.parse(self.read_raw(digest) or b"")
         except ValueError as error:
             raise RegistryError(f"{digest} can't be read: {error}", remedy="see: devbox image verify") from None
 
     def read_refs(self) -> dict[str, Descriptor]:
-        """Every named entry of `index.json`."""
+        """Return the named entries of `index.json`."""
         named: dict[str, Descriptor] = {}
         for entry in self._read_entries():
             if name := _read_name(entry):
@@ -109,23 +109,23 @@ class Layout:
         return named
 
     def set_ref(self, name: str, target: Descriptor) -> None:
-        """Point a name at a manifest or index, replacing what it pointed at."""
+        """Point a name at a manifest or index, replacing its previous target."""
         with files.lock_file(self._lock):
             others = [e for e in self._read_entries() if _read_name(e) != name]
             self._write_index([*others, target.to_json(annotations={REF_NAME: name})])
 
     def list_unnamed(self) -> list[Descriptor]:
-        """The entries of `index.json` without a name: what refers to other images, as signatures do."""
+        """Return the unnamed entries of `index.json`: referrers of other images, such as signatures."""
         return [parse_descriptor(entry) for entry in self._read_entries() if not _read_name(entry)]
 
     def add_unnamed(self, target: Descriptor) -> None:
-        """List a manifest without a name, once."""
+        """Add a manifest without a name, if not yet listed."""
         with files.lock_file(self._lock):
             if target not in self.list_unnamed():
                 self._write_index([*self._read_entries(), target.to_json()])
 
     def retain_entries(self, digests: Collection[str]) -> None:
-        """Drop the entries, named or not, whose digest is not among these."""
+        """Remove the entries, named or not, whose digest is not in `digests`."""
         with files.lock_file(self._lock):
             entries = self._read_entries()
             kept = [entry for entry in entries if entry["digest"] in digests]
@@ -133,12 +133,12 @@ class Layout:
                 self._write_index(kept)
 
     def list_digests(self) -> list[str]:
-        """Every blob that is there."""
+        """Return the digests of all blobs."""
         return [digest for name in self._list_names() if documents.is_digest(digest := f"sha256:{name}")]
 
     def list_foreign(self) -> list[str]:
-        """The paths of files among the blobs that no blob is called so: somebody else put them there."""
-        names = (name for name in self._list_names() if "." not in name)  # with a dot: being written
+        """Return the paths of files in the blob directory whose names are not digests."""
+        names = (name for name in self._list_names() if "." not in name)  # with a dot: unfinished writes
         return [f"{self.root}/blobs/sha256/{name}" for name in names if not documents.is_digest(f"sha256:{name}")]
 
     def _list_names(self) -> list[str]:
@@ -168,7 +168,7 @@ class Layout:
 
 
 def parse_descriptor(plain: dict[str, Any]) -> Descriptor:
-    """A descriptor as it stands in manifests and indexes. Raises ValueError for what is none."""
+    """Parse a descriptor of a manifest or index; raise ValueError if invalid."""
     return Descriptor(documents.read_text(plain, "mediaType"), documents.read_digest(plain), documents.read_size(plain))
 
 

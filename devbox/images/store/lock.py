@@ -1,4 +1,4 @@
-"""Who may remove from the store, and when: collectors wait for everyone who adds to it, and keep them out."""
+"""Reader/writer lock on the image store: writers share it, garbage collection is exclusive."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator
 from devbox.host import files
 from devbox.host.paths import Paths
 
-_NAME = "store"  # the lock that those who add hold together, and who removes holds alone
+_NAME = "store"  # shared by writers, exclusive for garbage collection
 
 
 def lock_shared(paths: Paths) -> contextlib.AbstractContextManager[bool]:
-    """While this is held, nothing is collected: what was found or made stays until something is known to need it."""
+    """Block garbage collection, so that found or built objects stay until a root refers to them."""
     return files.lock_file(paths.lock(_NAME), shared=True)
 
 
 def lease_image(paths: Paths, key: str) -> contextlib.AbstractContextManager[bool]:
-    """While this is held, an image is not collected: one-shots run on images that no record tells of."""
+    """Protect an image from garbage collection: one-shots use images without a record."""
     return files.lock_file(_get_lease_path(paths, key), shared=True)
 
 
 def is_leased(paths: Paths, key: str) -> bool:
-    """Whether somebody runs something of the image."""
+    """Return whether a process holds a lease of the image."""
     path = _get_lease_path(paths, key)
     if not os.path.exists(path):
         return False
@@ -32,14 +32,14 @@ def is_leased(paths: Paths, key: str) -> bool:
 
 
 def remove_lease(paths: Paths, key: str) -> None:
-    """Drop the lease of an image that was collected. Only while `closed`: nobody takes one then."""
+    """Remove the lease file of a collected image. Only under `lock_exclusive`, when no lease can be taken."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_get_lease_path(paths, key))
 
 
 @contextlib.contextmanager
 def lock_exclusive(paths: Paths, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Be the only one at the store; `on_wait` is called when others have to finish first."""
+    """Lock the store exclusively; call `on_wait` if other processes must finish first."""
     path = paths.lock(_NAME)
     with files.lock_file(path, wait=False) as mine:
         if mine:

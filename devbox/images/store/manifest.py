@@ -20,13 +20,13 @@ _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "38
 
 
 def get_architecture() -> str:
-    """This machine's architecture in OCI's words."""
+    """Return the host's architecture in OCI notation."""
     machine = platform.machine()
     return _GO_NAMES.get(machine, machine)
 
 
 def build_image_config(config: ImageConfig, layers: Sequence[Layer], history: Sequence[str]) -> dict[str, Any]:
-    """The OCI image config. `history` has one line per layer."""
+    """Build the OCI image config. `history` has one line per layer."""
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SOURCE_DATE_EPOCH))
     env = {"PATH": DEFAULT_PATH, **config.env}
     run: dict[str, Any] = {
@@ -58,7 +58,7 @@ def build_image_config(config: ImageConfig, layers: Sequence[Layer], history: Se
 
 
 def _build_healthcheck(health: Health) -> dict[str, Any]:
-    """A probe of an image, which is always a command, as Docker writes it."""
+    """Format a health check, which is always a command in an image, as Docker does."""
     return {
         "Test": ["CMD", *health.command],
         "Interval": int(health.interval * _NANO),
@@ -69,7 +69,7 @@ def _build_healthcheck(health: Health) -> dict[str, Any]:
 
 
 def build_image_manifest(config: layout.Descriptor, layers: Sequence[Layer]) -> dict[str, Any]:
-    """The manifest of one platform."""
+    """Build the manifest of one platform."""
     return {
         "schemaVersion": 2,
         "mediaType": layout.MANIFEST,
@@ -82,23 +82,23 @@ def build_image_manifest(config: layout.Descriptor, layers: Sequence[Layer]) -> 
 
 
 def _translate_media_type(media_type: str) -> str:
-    """Docker's name of a packed layer as OCI calls the same bytes."""
+    """Translate Docker's media type of a compressed layer to OCI's for the same bytes."""
     return f"{layout.LAYER}+gzip" if media_type == _DOCKER_LAYER else media_type
 
 
 def build_image_index(manifest: layout.Descriptor, *, platform: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The index that names an image: one manifest, of this machine's platform unless told otherwise."""
+    """Build the index that names an image: one manifest, for the host's platform by default."""
     place = platform or {"architecture": get_architecture(), "os": "linux"}
     return {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": [manifest.to_json(platform=place)]}
 
 
 _NANOSECOND = 1e9
-_A_PROBE = 2  # words at least: how, and what
-_PATIENCE = 60.0  # seconds to become healthy in, which images seldom set: their own default is none at all
+_A_PROBE = 2  # minimum number of words: kind and command
+_PATIENCE = 60.0  # default start period in seconds: images seldom set it, and Docker's default is zero
 
 
 def parse_run_config(told: Any) -> ImageConfig:
-    """The config, nothing of it left open: root by number, since an image may have no names of users."""
+    """Parse the config with all defaults applied; the user defaults to the numeric root: names may be missing."""
     plain = told if isinstance(told, dict) else {}
     stop = signals.find_number(_parse_text(plain.get("StopSignal")))
     env = dict(entry.split("=", 1) for entry in _parse_words(plain.get("Env")) if "=" in entry)
@@ -117,7 +117,7 @@ def parse_run_config(told: Any) -> ImageConfig:
 
 
 def _parse_health(plain: Any) -> Health | None:
-    """Docker's HEALTHCHECK as a probe."""
+    """Convert Docker's HEALTHCHECK to a health check."""
     test = _parse_words(plain.get("Test")) if isinstance(plain, dict) else ()
     if len(test) < _A_PROBE or test[0] not in ("CMD", "CMD-SHELL"):
         return None
@@ -136,7 +136,7 @@ def _parse_text(value: Any) -> str:
 
 
 def _parse_line(value: Any) -> str:
-    """A text without line ends and their like: a directory with one is nobody's honest wish."""
+    """Return a text if it is a single line, else ""."""
     text = _parse_text(value)
     return text if text.splitlines() == [text] else ""
 
@@ -162,7 +162,7 @@ def _parse_seconds(value: Any) -> float:
 def write_image(
     oci: Layout, layers: Sequence[Layer], document: Mapping[str, Any], *, name: str, key: str, run: ImageConfig
 ) -> BakedImage:
-    """Have the image in the layout. `document` is its OCI config, `run` what containers take of that."""
+    """Write the image to the layout. `document` is its OCI config, `run` the part that containers use."""
     config = oci.write_json(layout.CONFIG, document)
     platform = oci.write_json(layout.MANIFEST, build_image_manifest(config, layers))
     index = oci.write_json(layout.INDEX, build_image_index(platform))

@@ -1,8 +1,7 @@
-"""Unpacked layers, and the places where new ones are prepared.
+"""Unpacked layers, and the work directories for new ones.
 
-A snapshot lies at `snapshots/HEX/fs`, HEX being the digits of its diff id; `size` beside it says what it takes, once
-somebody wanted to know. Both directories above it are closed to others: a snapshot holds set-uid programs of foreign
-origin.
+A snapshot is in `snapshots/HEX/fs`, where HEX are the digits of its diff id; `size` next to it caches its disk usage.
+Both parent directories are closed to other users: a snapshot contains foreign set-uid programs.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ from devbox.host.paths import Paths
 from devbox.model.image import Layer
 
 _SIZE = "size"
-_DIGITS = 64  # of a diff id; what is called otherwise is not devbox's
+_DIGITS = 64  # of a diff id; other names are not devbox's
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_TOPDIR_FL = 0x00020000
 
 
 def get_snapshot_dir(paths: Paths, diff_id: str) -> str:
-    """Where a layer is unpacked: the overlay lower."""
+    """Return the directory of an unpacked layer, used as overlay lowerdir."""
     return f"{paths.snapshots}/{_strip_algorithm(diff_id)}/fs"
 
 
 def list_lowers(paths: Paths, layers: Sequence[Layer]) -> tuple[str, ...]:
-    """The overlay lowers of a chain, topmost first. Of a layer that is there twice, the upper one hides the other."""
+    """Return the overlay lowerdirs of a chain, topmost first. Of duplicate layers only the upper one counts."""
     return tuple(dict.fromkeys(get_snapshot_dir(paths, layer.diff_id) for layer in reversed(layers)))
 
 
 def get_step_lock(paths: Paths, key: str) -> str:
-    """The lock of whoever makes a step."""
+    """Return the lock of a step's builder."""
     return paths.lock(f"step-{_strip_algorithm(key)}")
 
 
 def create_workdir(paths: Paths, key: str) -> str:
-    """A fresh directory to make a step in. Its name leads back to the step's lock."""
+    """Create a work directory for a step. Its name contains the name of the step's lock."""
     import tempfile
 
     _set_topdir_flag(files.ensure_private_dir(paths.tmp, mode=0o700))
@@ -49,7 +48,7 @@ def create_workdir(paths: Paths, key: str) -> str:
 
 
 def list_abandoned(paths: Paths) -> list[str]:
-    """Places whose maker is gone: nobody holds their step's lock. Old names of other kinds count, too."""
+    """Return work directories whose step lock is free, including those with legacy names."""
     try:
         names = os.listdir(paths.tmp)
     except FileNotFoundError:
@@ -63,7 +62,7 @@ def list_abandoned(paths: Paths) -> list[str]:
 
 
 def adopt(paths: Paths, prepared: str, diff_id: str) -> None:
-    """Move a prepared snapshot into the store. One that is there already is the same by its name."""
+    """Move a prepared snapshot into the store. An existing one of the same name is identical."""
     os.makedirs(paths.snapshots, mode=0o700, exist_ok=True)
     with contextlib.suppress(OSError):
         os.rename(prepared, os.path.dirname(get_snapshot_dir(paths, diff_id)))
@@ -72,7 +71,7 @@ def adopt(paths: Paths, prepared: str, diff_id: str) -> None:
 
 
 def list_snapshots(paths: Paths) -> list[str]:
-    """The diff id of every snapshot there is."""
+    """Return the diff ids of all snapshots."""
     with contextlib.suppress(FileNotFoundError):
         names = sorted(os.listdir(paths.snapshots))
         return [f"sha256:{name}" for name in names if len(name) == _DIGITS and name.isalnum()]
@@ -80,21 +79,21 @@ def list_snapshots(paths: Paths) -> list[str]:
 
 
 def measure_size(paths: Paths, diff_id: str) -> int:
-    """Bytes that a snapshot takes on the disk. Measured once: it does not change, and has many files."""
+    """Return a snapshot's disk usage in bytes. Cached: it is constant, and has many files."""
     place = os.path.dirname(get_snapshot_dir(paths, diff_id))
     known = files.read_text(f"{place}/{_SIZE}") or ""
     if known.isdigit():
         return int(known)
     measured = measure_tree(place)
-    with contextlib.suppress(OSError):  # removed meanwhile, or not ours: measured again then
+    with contextlib.suppress(OSError):  # removed meanwhile, or not writable: measured again next time
         files.write_atomic(f"{place}/{_SIZE}", str(measured))
     return measured
 
 
 def move_aside(paths: Paths, diff_id: str) -> str:
-    """Take a snapshot out of the store at once; where it lies until its files are removed. A killed devbox's is swept.
+    """Move a snapshot out of the store atomically; return its new path, which `sweep` covers after a kill.
 
-    Removed in its place, it could be found half there.
+    Removal in place would expose a partial snapshot.
     """
     files.ensure_private_dir(paths.tmp, mode=0o700)
     away = f"{paths.tmp}/{_strip_algorithm(diff_id)}-removed-{os.getpid()}"
@@ -103,7 +102,7 @@ def move_aside(paths: Paths, diff_id: str) -> str:
 
 
 def flush(path: str) -> None:
-    """Have everything on this file system reach the disk, so that a record never outlives its data."""
+    """Sync the file system of `path`, so that a record never outlives its data."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -120,9 +119,9 @@ def _strip_algorithm(digest: str) -> str:
 
 
 def _set_topdir_flag(path: str) -> str:
-    """Tell ext4 that directories made here are unrelated: making many files after deleting many is ten times faster.
+    """Hint ext4 to spread subdirectories: creating many files after deleting many is ten times faster.
 
-    Where the file system knows no such flag, nothing is lost.
+    Ignored on other file systems.
     """
     fd = os.open(path, os.O_RDONLY)
     try:

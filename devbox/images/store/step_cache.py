@@ -1,4 +1,4 @@
-"""What has been baked: one small record per step key (its layer) and per image key (the whole image)."""
+"""Cache records of built steps (layers) and images: one small file per key."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ FORMAT = 1
 
 
 class StepCache:
-    """The records of a store, each a file named by the key's digits. One whose data is gone counts as none."""
+    """The records of a store, in files named by the key's digits. A record without its data counts as missing."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
 
     def find_layer(self, key: str) -> Layer | None:
-        """The layer a step made, or None."""
+        """Return the layer of a step, or None."""
         plain = self._read(key, "layer")
         layer = None if plain is None else codec.load(Layer, plain)
         return layer if layer and self._has_snapshot(layer) else None
 
     def find_versions(self, key: str) -> dict[str, str] | None:
-        """The packages that a step installed; None where it was not made, or before this was recorded."""
+        """Return the packages that a step installed; None if it is not cached or has no such record."""
         plain = self._read(key, "packages") if self.find_layer(key) or self.find_image(key) else None
         return None if plain is None else dict(plain)
 
     def find_image(self, key: str) -> BakedImage | None:
-        """The image with this key, or None."""
+        """Return the image with this key, or None."""
         plain = self._read(key, "image")
         baked = None if plain is None else codec.load(BakedImage, plain)
         return baked if baked and all(map(self._has_snapshot, baked.layers)) else None
 
     def list_evidence(self, key: str) -> tuple[str, ...]:
-        """The paths by which `image` knows that it is there."""
+        """Return the paths that `find_image` checks."""
         baked = self.find_image(key)
         if baked is None:
             return ()
@@ -51,19 +51,19 @@ class StepCache:
         )
 
     def record_layer(self, key: str, layer: Layer, versions: dict[str, str]) -> None:
-        """Record what a step made, and what it installed. The layer's blob and snapshot are in the store already."""
+        """Record a step's layer and installed packages. The blob and snapshot are already in the store."""
         self._write(key, {"layer": codec.dump(layer), "packages": versions})
 
     def record_image(self, baked: BakedImage) -> None:
-        """Record an image. Its blobs are in the store already."""
+        """Record an image. Its blobs are already in the store."""
         self._write(baked.key, {"image": codec.dump(baked)})
 
     def record_pulled(self, baked: BakedImage, digests: dict[str, str]) -> None:
-        """Record what a step on an image of a registry found. Blobs and snapshots are in the store already."""
+        """Record the result of a registry image's step. Blobs and snapshots are already in the store."""
         self._write(baked.key, {"image": codec.dump(baked), "packages": digests})
 
     def read_records(self) -> dict[str, Layer | BakedImage]:
-        """Every record by its key, whether what it tells of is there or not."""
+        """Return all records by key, with or without their data."""
         found: dict[str, Layer | BakedImage] = {}
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._paths.steps):
@@ -75,12 +75,12 @@ class StepCache:
         return found
 
     def forget(self, key: str) -> None:
-        """Drop a record: the step is made again when it is wanted."""
+        """Remove a record: the step is rebuilt when needed."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._get_path(key))
 
     def measure_size(self, key: str) -> int:
-        """Bytes that a record takes on the disk."""
+        """Return a record's disk usage in bytes."""
         return measure_tree(self._get_path(key))
 
     def _has_snapshot(self, layer: Layer) -> bool:
@@ -89,7 +89,7 @@ class StepCache:
     def _read(self, key: str, kind: str) -> Any:
         try:
             record = jsontext.loads(files.read_text(self._get_path(key)) or "{}")
-        except ValueError:  # damaged: what it was about is made again
+        except ValueError:  # damaged: the step is rebuilt
             return None
         return record.get(kind) if isinstance(record, dict) and record.get("format") == FORMAT else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _socket  # the C half of `socket`, whose Python half costs a start 6 ms
+import _socket  # the C half of `socket`; the Python half adds 6 ms to start-up
 import contextlib
 import errno
 import os
@@ -30,7 +30,7 @@ _NESTED = 0x8000
 
 
 class Netlink:
-    """A request/answer conversation with the kernel about links, addresses and routes."""
+    """A netlink connection for links, addresses and routes."""
 
     def __init__(self) -> None:
         kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC
@@ -38,7 +38,7 @@ class Netlink:
         self._sequence = 0
 
     def close(self) -> None:
-        """End the conversation."""
+        """Close the socket."""
         self._socket.close()
 
     def bring_up(self, name: str) -> None:
@@ -46,7 +46,7 @@ class Netlink:
         self._request(_NEWLINK, _pack_link_header(index=_socket.if_nametoindex(name), flags=_UP), f"bring up {name}")
 
     def add_bridge(self, name: str, *, mtu: int, mac: bytes = b"") -> None:
-        """Add a bridge, up. Without an address of its own it has that of a port, and another one with other ports."""
+        """Add a bridge, up. Without `mac` it takes the address of a port, which changes with the set of ports."""
         address = _pack_attribute(_LINK_ADDRESS, mac) if mac else b""
         body = (
             _pack_link_header(flags=_UP)
@@ -58,7 +58,7 @@ class Netlink:
         self._request(_NEWLINK, body, f"add the bridge {name}", create=True)
 
     def delete(self, name: str) -> None:
-        """Delete a link; quiet when there is none."""
+        """Delete a link; no-op if missing."""
         try:
             self._request(_DELLINK, _pack_link_header() + _pack_text(_LINK_NAME, name), f"delete {name}")
         except OSError as error:
@@ -66,7 +66,7 @@ class Netlink:
                 raise
 
     def add_veth(self, name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, peer_netns: int) -> None:
-        """Add a veth end here, up, a port of the bridge with this index; its peer in another namespace."""
+        """Add a veth end, up, as a port of the bridge with this index; its peer is in another namespace."""
         other = (
             _pack_link_header()
             + _pack_text(_LINK_NAME, peer)
@@ -84,21 +84,21 @@ class Netlink:
         self._request(_NEWLINK, body, f"connect {name}", create=True)
 
     def add_address(self, interface: int, address: str, prefix: int) -> None:
-        """Give the link with this index an address."""
+        """Add an address to the link with this index."""
         family, packed = _pack_address(address)
         header = struct.pack("=BBBBI", family, prefix, _ADDR_NO_DAD, _SCOPE_UNIVERSE, interface)
         body = header + _pack_attribute(_ADDR_LOCAL, packed) + _pack_attribute(_ADDR_ADDRESS, packed)
         self._request(_NEWADDR, body, f"add the address {address}", create=True)
 
     def add_default_route(self, interface: int, gateway: str) -> None:
-        """Route everything else to a gateway."""
+        """Add a default route through a gateway."""
         family, packed = _pack_address(gateway)
         header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0)
         body = header + _pack_attribute(_ROUTE_GATEWAY, packed) + _pack_number(_ROUTE_INTERFACE, interface)
         self._request(_NEWROUTE, body, f"route to {gateway}", create=True)
 
     def _request(self, kind: int, body: bytes, purpose: str, *, create: bool = False) -> None:
-        """Send one request and wait for the kernel's verdict."""
+        """Send one request and wait for the kernel's acknowledgement; raise OSError on an error."""
         self._sequence += 1
         flags = _REQUEST | _ACK | (_CREATE | _EXCL if create else 0)
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, self._sequence, 0) + body)
@@ -111,18 +111,18 @@ class Netlink:
 
 
 def _pack_link_header(*, index: int = 0, flags: int = 0) -> bytes:
-    """struct ifinfomsg: only the up flag is ever changed."""
+    """Pack struct ifinfomsg; only the up flag is ever changed."""
     return struct.pack("=BBHiII", _socket.AF_UNSPEC, 0, 0, index, flags, _UP if flags else 0)
 
 
 def _pack_link_kind(name: str, data: bytes = b"") -> bytes:
-    """The nested attribute that says what kind of link it is."""
+    """Pack the nested attribute for the link kind."""
     inner = _pack_text(_INFO_KIND, name) + (_pack_attribute(_INFO_DATA | _NESTED, data) if data else b"")
     return _pack_attribute(_LINK_INFO | _NESTED, inner)
 
 
 def _pack_attribute(number: int, payload: bytes) -> bytes:
-    """struct rtattr: length, number, payload, padded to four bytes."""
+    """Pack struct rtattr: length, number, payload, padded to four bytes."""
     length = 4 + len(payload)
     return struct.pack("=HH", length, number) + payload + b"\0" * (-length % 4)
 
@@ -145,17 +145,17 @@ INTERFACE = "eth0"  # inside a container
 PREFIX = 16
 PREFIX6 = 64
 SUBNET = "10.213"
-_SUBNETS = (SUBNET, "172.29", "10.87", "100.111", "172.22", "192.168", "198.18")  # each /16; the first that is free
-_COVERS_ALL = 8  # bits: a wider route is a way to everything else, as those of a full VPN (0/1, 128/1)
+_SUBNETS = (SUBNET, "172.29", "10.87", "100.111", "172.22", "192.168", "198.18")  # each a /16; first unused one
+_COVERS_ALL = 8  # bits: a shorter prefix is a default route, as in a full VPN (0/1, 128/1)
 GATEWAY6 = "fdd5:6465:7662::1"
 MOST_PORTS = 1023  # of a Linux bridge
-_MTU = 65520  # nothing here is a wire; pasta's interface has the same
+_MTU = 65520  # no physical link; same as pasta's interface
 _FIRST = 2
 _LAST = 65533
 
 
 def host_has_ipv6() -> bool:
-    """Whether the host has an IPv6 address of more than link scope (then containers get ULAs)."""
+    """Return whether the host has an IPv6 address beyond link scope (containers then get ULAs)."""
     try:
         with open("/proc/net/if_inet6", encoding="utf-8") as source:
             return any(line.split()[3] == "00" for line in source)
@@ -164,13 +164,13 @@ def host_has_ipv6() -> bool:
 
 
 def find_free_subnet() -> str:
-    """The first two numbers of a /16 that this host has no route to, so that containers can reach what it reaches."""
+    """Return the first two octets of a /16 without a host route, so that containers reach the host's networks."""
     with open("/proc/net/route", encoding="utf-8") as source:
         return choose_subnet(source.read())
 
 
 def choose_subnet(routes: str) -> str:
-    """The first subnet that no route of /proc/net/route lies in or over; the first of all where none is free. Pure."""
+    """Return the first subnet that overlaps no route of /proc/net/route, or the first if all do. Pure."""
     known = []
     for line in routes.splitlines()[1:]:
         target, mask = (_socket.ntohl(int(line.split()[column], 16)) for column in (1, 7))
@@ -186,22 +186,22 @@ def choose_subnet(routes: str) -> str:
 
 
 def get_gateway(node: NetNode) -> str:
-    """The bridge's own address in the subnet of this container. Pure."""
+    """Return the bridge's address in this container's subnet. Pure."""
     return get_subnet_gateway(get_subnet(node))
 
 
 def get_subnet(node: NetNode) -> str:
-    """The first two numbers of a container's address. Pure."""
+    """Return the first two octets of a container's address. Pure."""
     return ".".join(node.address.split(".")[:2])
 
 
 def get_subnet_gateway(subnet: str) -> str:
-    """The bridge's own address in a subnet. Pure."""
+    """Return the bridge's address in a subnet. Pure."""
     return f"{subnet}.0.1"
 
 
 def make_node(index: int, *, ipv6: bool, subnet: str = SUBNET) -> NetNode:
-    """The address of the container with this index (0, 1, …) in its instance. Pure."""
+    """Return the addresses of the container with this index (0, 1, …) in its instance. Pure."""
     number = index + _FIRST
     if not _FIRST <= number <= _LAST:
         raise EngineError(
@@ -211,12 +211,12 @@ def make_node(index: int, *, ipv6: bool, subnet: str = SUBNET) -> NetNode:
 
 
 def make_bridge(holder: ProcessRef, *, ipv6: bool, subnet: str = SUBNET) -> None:
-    """Make the bridge with the gateway's addresses, bring up loopback, allow forwarding. Once per instance."""
+    """Create the bridge with the gateway's addresses, bring up loopback, enable forwarding. Once per instance."""
 
     def build() -> None:
         link = Netlink()
         link.bring_up("lo")
-        # Of its own, so that it stays: containers would go on for seconds to send to the old one, where nobody hears.
+        # A fixed MAC: containers would keep sending to a changed address for seconds.
         link.add_bridge(BRIDGE, mtu=_MTU, mac=get_mac(NetNode(get_subnet_gateway(subnet), "")))
         _disable_router_adverts(BRIDGE)
         bridge = _socket.if_nametoindex(BRIDGE)
@@ -233,7 +233,7 @@ def make_bridge(holder: ProcessRef, *, ipv6: bool, subnet: str = SUBNET) -> None
 
 
 class NetnsChild(NamedTuple):
-    """A child that holds a container's new network namespace until it is pinned."""
+    """A child that keeps a container's new network namespace open until it is pinned."""
 
     child: forks.ForkedChild
     ready: int
@@ -241,15 +241,15 @@ class NetnsChild(NamedTuple):
 
 
 def start_netns_child(context: InstanceContext, node: NetNode | None) -> NetnsChild:
-    """Begin to make a container's network namespace, connected to the bridge as `node` (None: loopback only).
+    """Start creating a container's network namespace, attached to the bridge as `node` (None: loopback only).
 
-    It belongs to the holder's user namespace: else binding port 80 and ping would be denied in the container.
+    The holder's user namespace owns it: otherwise the container could neither bind port 80 nor ping.
     """
     ready, release = os.pipe(), os.pipe()
 
     def plug() -> None:
         os.close(release[1])
-        if not context.idmap.rootless:  # a rootless launch has joined it before
+        if not context.idmap.rootless:  # a rootless launch has joined it already
             namespaces.join(context.holder, network=False)
         unshare_network(context.holder, node)
         os.write(ready[1], b"1")
@@ -262,7 +262,7 @@ def start_netns_child(context: InstanceContext, node: NetNode | None) -> NetnsCh
 
 
 def pin_child_netns(plug: NetnsChild, path: str) -> None:
-    """Wait for the namespace and bind it on the file `path`, in this process's mount namespace."""
+    """Wait for the namespace and bind-mount it on the file `path`, in this process's mount namespace."""
     if os.read(plug.ready, 1):
         pin_netns(f"/proc/{plug.child.pid}/ns/net", path)
     os.close(plug.ready)
@@ -271,13 +271,13 @@ def pin_child_netns(plug: NetnsChild, path: str) -> None:
 
 
 def pin_netns(netns: str, path: str) -> None:
-    """Bind a network namespace on the file `path`, in this process's mount namespace."""
+    """Bind-mount a network namespace on the file `path`, in this process's mount namespace."""
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
     syscalls.mount(netns, path, flags=syscalls.MS_BIND)
 
 
 def unshare_network(holder: ProcessRef, node: NetNode | None) -> None:
-    """Make this process's network namespace a new one, with a cable to the bridge."""
+    """Move this process into a new network namespace with a veth pair to the bridge."""
     if node is None:
         syscalls.unshare(syscalls.CLONE_NEWNET)
         _configure_netns(Netlink())
@@ -288,7 +288,7 @@ def unshare_network(holder: ProcessRef, node: NetNode | None) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNET)
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     port = get_port_name(node)
-    outside.delete(port)  # of a dead predecessor, whose namespace the kernel has not cleaned up yet
+    outside.delete(port)  # left by a dead predecessor whose namespace the kernel has not cleaned up yet
     try:
         outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=get_mac(node), peer_netns=own)
     except OSError as error:
@@ -310,26 +310,26 @@ def unshare_network(holder: ProcessRef, node: NetNode | None) -> None:
 
 
 def _configure_netns(link: Netlink) -> None:
-    """Loopback, and what Docker's containers may do as well: bind low ports as any user, ping without a raw socket."""
+    """Bring up loopback; as in Docker, allow any user to bind low ports and to ping without a raw socket."""
     link.bring_up("lo")
     _write_sysctl("ipv4/ip_unprivileged_port_start", "0")
     _write_sysctl("ipv4/ping_group_range", "0 65535")
 
 
 def _disable_router_adverts(interface: str) -> None:
-    """Believe no router's advertisement: another container would send it."""
+    """Ignore router advertisements: only another container could send one."""
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
         _write_sysctl(f"ipv6/conf/{interface}/accept_ra", "0")
 
 
 def get_port_name(node: NetNode) -> str:
-    """The name of a container's port of the bridge: unique, since the address is (names end at 15 characters)."""
+    """Return the name of a container's bridge port; unique, as addresses are (names are limited to 15 characters)."""
     high, low = node.address.split(".")[2:]
     return f"port{high}.{low}"
 
 
 def get_mac(node: NetNode) -> bytes:
-    """A container's hardware address: the same after a restart, so that no neighbour waits for its cache to expire."""
+    """Return a container's MAC address; stable across restarts, so that neighbour caches stay valid."""
     return b"\x02\xdb" + _socket.inet_aton(node.address)
 
 

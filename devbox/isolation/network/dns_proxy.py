@@ -1,7 +1,7 @@
-"""Answers the name queries of one container with an egress list, and lets it reach what it hands out.
+"""DNS proxy of one container with an egress list; it opens the firewall for the addresses that it returns.
 
-A process of its own, forked into the instance's network namespace: it goes on while a killed supervisor is replaced,
-and what a hostile container sends it reaches nothing else. What it refuses it reports, each name once.
+A separate process, forked into the instance's network namespace: it survives the replacement of a killed supervisor and
+isolates hostile queries. Refused names are reported once each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from devbox.isolation.types import InstanceContext, NetNode, ProcessRef
 
 NO_SUCH_NAME, FAILED, NOT_UNDERSTOOD = 3, 2, 1
 _HEADER = struct.Struct("!HHHHHH")
-_RECORD = struct.Struct("!HHIH")  # type, class, seconds to live, length of the data
+_RECORD = struct.Struct("!HHIH")  # type, class, TTL in seconds, length of the data
 _RESPONSE, _OPERATION, _RECURSION = 0x8000, 0x7800, 0x0100
 _RECURSION_AVAILABLE = 0x0080
 _ADDRESS, _ADDRESS6, _INTERNET = 1, 28, 1
@@ -33,18 +33,18 @@ _POINTER = 0xC0
 
 
 class MalformedMessage(ValueError):
-    """A message that is cut off, or contradicts itself."""
+    """A truncated or inconsistent DNS message."""
 
 
 class Question(NamedTuple):
-    """What a query asks for. `end`: where its question section ends."""
+    """The question of a query. `end`: the end offset of the question section."""
 
-    name: str  # lower case, without the last point
+    name: str  # lower case, without the trailing dot
     end: int
 
 
 def parse_question(message: bytes) -> Question | None:
-    """The question of a query; None for anything that is not one question in the plain."""
+    """Return the question of a query; None unless the message is a query with exactly one uncompressed question."""
     if len(message) < _HEADER.size:
         return None
     _, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
@@ -63,7 +63,7 @@ def parse_question(message: bytes) -> Question | None:
 
 
 def build_failure(query: bytes, end: int, code: int) -> bytes:
-    """The answer that says no, in the words of the question."""
+    """Build a negative response that repeats the question."""
     number, flags = struct.unpack_from("!HH", query)
     flags = _RESPONSE | _RECURSION_AVAILABLE | (flags & (_OPERATION | _RECURSION)) | code
     asked = query[_HEADER.size : end]
@@ -71,14 +71,14 @@ def build_failure(query: bytes, end: int, code: int) -> bytes:
 
 
 def is_answer_to(query: bytes, end: int, answer: bytes) -> bool:
-    """Whether a message answers this very query."""
+    """Return whether a message answers exactly this query."""
     if len(answer) < end or not answer[2] & 0x80:
         return False
     return answer[:2] == query[:2] and answer[_HEADER.size : end].lower() == query[_HEADER.size : end].lower()
 
 
 def parse_addresses(answer: bytes, end: int) -> list[tuple[str, int]]:
-    """The addresses in the answer section and their seconds to live. Crooked when it can't be read."""
+    """Return the answer section's addresses and TTLs in seconds; raise MalformedMessage if unreadable."""
     found: list[tuple[str, int]] = []
     at = end
     try:
@@ -95,20 +95,20 @@ def parse_addresses(answer: bytes, end: int) -> list[tuple[str, int]]:
 
 
 def _skip_name(message: bytes, at: int) -> int:
-    """Where a name ends: at its root label, or behind its first pointer."""
+    """Return the end offset of a name: its root label or first pointer."""
     while message[at] and not message[at] & _POINTER:
         at += 1 + message[at]
     return at + (2 if message[at] else 1)
 
 
-_AT_ONCE = 32  # queries under way; more wait in the socket's buffer
-_PATIENCE = 5.0  # seconds for the host's resolver, and for a client to say what it wants
+_AT_ONCE = 32  # concurrent queries; more wait in the socket's buffer
+_PATIENCE = 5.0  # seconds, for the host's resolver and for a client's query
 _LARGEST = 65535
-_MOST_REPORTS = 1000  # a container that asks for endless names fills no log
+_MOST_REPORTS = 1000  # limit for the log of a container that queries endless names
 
 
 class RunningDnsProxy(NamedTuple):
-    """A running answerer, a child of this process. `reports` gives a line for each name it refuses."""
+    """A running DNS proxy, a child of this process. `reports` yields a line per refused name."""
 
     process: ProcessRef
     port: int
@@ -116,7 +116,7 @@ class RunningDnsProxy(NamedTuple):
 
 
 def start(context: InstanceContext, node: NetNode, entries: tuple[str, ...]) -> RunningDnsProxy:
-    """Start one for the container at `node`; its port of the gateway is open when this returns."""
+    """Start the proxy of the container at `node`; its port on the gateway is open on return."""
     nft = programs.find("nft")
     reports, reporting = os.pipe()
 
@@ -124,7 +124,7 @@ def start(context: InstanceContext, node: NetNode, entries: tuple[str, ...]) -> 
         namespaces.join(context.holder)
         stream, datagrams = _open_sockets(bridge.get_gateway(node))
         os.write(reporting, b"%d\n" % stream.getsockname()[1])
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # of a supervisor that was killed
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # the pipe breaks when the supervisor is killed
         _close_all_but(0, 1, 2, reporting, stream.fileno(), datagrams.fileno())
         _DnsProxy(nft, node, entries, reporting).serve(stream, datagrams)
 
@@ -146,7 +146,7 @@ def start(context: InstanceContext, node: NetNode, entries: tuple[str, ...]) -> 
 
 
 def _open_sockets(address: str) -> tuple[socket.socket, socket.socket]:
-    """A stream and a datagram socket at the same free port."""
+    """Open a stream and a datagram socket on the same free port."""
     while True:
         stream = socket.create_server((address, 0))
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -160,16 +160,16 @@ def _open_sockets(address: str) -> tuple[socket.socket, socket.socket]:
 
 
 def _close_all_but(*kept: int) -> None:
-    """Let go of everything of the supervisor's: its socket would else seem to be listening after its death."""
+    """Close all inherited descriptors: the supervisor's socket would otherwise appear to listen after its death."""
     before = 0
     for fd in (*sorted(kept), 4096):
-        if fd > before:  # an empty range at 0 is taken for all there is
+        if fd > before:  # close_range takes an empty range at 0 as everything
             os.closerange(before, fd)
         before = fd + 1
 
 
 class _DnsProxy:
-    """One container's."""
+    """The DNS proxy of one container."""
 
     def __init__(self, nft: str, node: NetNode, entries: tuple[str, ...], reports: int) -> None:
         self._nft = nft
@@ -180,7 +180,7 @@ class _DnsProxy:
         self._room = threading.BoundedSemaphore(_AT_ONCE)
 
     def serve(self, stream: socket.socket, datagrams: socket.socket) -> None:
-        """Until killed."""
+        """Serve queries until killed."""
         threading.Thread(target=self._accept, args=(stream,), daemon=True).start()
         while True:
             query, peer = datagrams.recvfrom(_LARGEST)
@@ -196,14 +196,14 @@ class _DnsProxy:
                 link.close()
 
     def _start_thread(self, work: Callable[[], None]) -> None:
-        """Work on a query in a thread of its own, as soon as there is room."""
+        """Handle a query in its own thread as soon as a slot is free."""
         self._room.acquire()
 
         def in_room() -> None:
             try:
                 work()
             except OSError:
-                return  # whoever asked is gone, and nobody else waits for it
+                return  # the client is gone
             finally:
                 self._room.release()
 
@@ -220,7 +220,7 @@ class _DnsProxy:
                 _send(link, answer)
 
     def _answer(self, query: bytes, ask: Callable[[bytes], bytes]) -> bytes:
-        """The answer to a query; nothing to what is none."""
+        """Return the response to a query; empty for a malformed query."""
         asked = parse_question(query)
         if asked is None:
             return b""
@@ -234,18 +234,18 @@ class _DnsProxy:
                 self._allow_addresses(parse_addresses(answer, asked.end), allowed)
                 return answer
         except (OSError, MalformedMessage):
-            pass  # the host's resolver is silent, or talks nonsense
+            pass  # the host's resolver does not answer, or answers with garbage
         except DevboxError as error:
             sys.stderr.write(f"{error.render()}\n")
         return build_failure(query, asked.end, FAILED)
 
     def _allow_addresses(self, found: list[tuple[str, int]], allowed: frozenset[int]) -> None:
-        """Let the container reach addresses before it knows them."""
+        """Open the firewall for addresses before the container learns them."""
         if text := egress_policy.build_admission(self._node, found, allowed):
             programs.call([self._nft, "-f", "-"], purpose="let a name's addresses through", text=text.encode())
 
     def _report(self, name: str) -> None:
-        """Tell the supervisor, if there is one, what was refused. A name may hold any byte but a point."""
+        """Report a refused name to the supervisor, if it runs. A name may contain any byte except a dot."""
         if name in self._reported or len(self._reported) >= _MOST_REPORTS:
             return
         self._reported.add(name)
@@ -272,7 +272,7 @@ def _send(link: socket.socket, message: bytes) -> None:
 
 
 def _receive(link: socket.socket) -> bytes:
-    """One message of a stream; OSError when it ends before."""
+    """Receive one message of a stream; raise ConnectionError if the stream ends early."""
     with link.makefile("rb") as stream:
         length = stream.read(2)
         message = stream.read(struct.unpack("!H", length)[0]) if len(length) == 2 else b""  # noqa: PLR2004

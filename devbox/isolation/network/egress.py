@@ -1,6 +1,6 @@
-"""The instance's way out, and in through published ports: pasta attached to its network namespace, nft inside it.
+"""The instance's egress and published ports: pasta attached to its network namespace, nft inside it.
 
-pasta brings a published port to a port of the namespace itself, where nft leads it on to the container.
+pasta forwards a published port to a port of the namespace, where nft forwards it to the container.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from devbox.isolation.namespaces import get_pasta_pid_file
 from devbox.isolation.network import bridge
 from devbox.isolation.types import HostPort, InstanceContext, PortRoute, ProcessRef, PublishedPort
 
-RESOLVER = "169.254.1.53"  # what containers ask; pasta forwards to the host's resolver
+RESOLVER = "169.254.1.53"  # the containers' nameserver; pasta forwards to the host's resolver
 UPLINK = "uplink"  # pasta's interface in the namespace
 _TUN = "/dev/net/tun"
-_FIRST_PORT = 20000  # of the namespace: one for each route
-_FIRST_HOST_PORT = 19000  # of the namespace's loopback: one for each port of the host
-_UNKNOWN = "not supported"  # what nft says of a family of tables that the kernel lacks
+_FIRST_PORT = 20000  # of the namespace: one per route
+_FIRST_HOST_PORT = 19000  # of the namespace's loopback: one per host port
+_UNKNOWN = "not supported"  # nft's error for a table family that the kernel does not support
 _LONGEST_WARNING = 4096
 _PATIENCE = 5000  # ms until a killed pasta must be gone
 
 
 def _ignore_warning(_warning: str) -> None:
-    """Where no user reads warnings."""
+    """Discard a warning."""
 
 
 def start_egress(
@@ -40,25 +40,25 @@ def start_egress(
     *,
     warn: Callable[[str], None] = _ignore_warning,
 ) -> ProcessRef:
-    """Start pasta for the instance, lead each published port to its container, and containers to ports of the host.
+    """Start pasta for the instance; forward published ports to containers, and containers to host ports.
 
-    PortTaken when a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError when the host lacks pasta, nft
-    or /dev/net/tun. `warn` is told what pasta says although it runs. pasta becomes a child of this process (its
-    subreaper); it ends when `RUN_DIR/netns` is removed.
+    Raises PortTaken if a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError if pasta, nft or
+    /dev/net/tun is missing. `warn` receives pasta's output although it runs. pasta is a child of this process (its
+    subreaper) and exits when `RUN_DIR/netns` is removed.
     """
     require_tun()
     pasta, led = programs.find("pasta"), list_forwarded_ports(host_ports)
     for route in routes:
         require_free_port(route.publish)
     pid_file, ports = get_pasta_pid_file(context.run_dir), [*build_port_flags(routes), *build_host_port_flags(led)]
-    loading = forks.fork(lambda: load_rules(context, routes, host_ports, led=led))  # each waits for a program
+    loading = forks.fork(lambda: load_rules(context, routes, host_ports, led=led))  # in parallel: each runs a program
     try:
         running = start_pasta(pasta, context, pid_file=pid_file, ports=ports, warn=warn)
     except BaseException:
         with contextlib.suppress(EngineError):
             forks.wait(loading)
         for route in routes:
-            require_free_port(route.publish)  # else it was lost since it was looked at
+            require_free_port(route.publish)  # PortTaken if the port was taken since the check
         raise
     try:
         forks.wait(loading)
@@ -69,28 +69,28 @@ def start_egress(
 
 
 def list_forwarded_ports(host_ports: tuple[HostPort, ...]) -> tuple[int, ...]:
-    """The ports of the host's loopback that a pasta started for these leads to, in the order of its own. Pure."""
+    """Return the host's loopback ports that pasta forwards to, in the order of pasta's own ports. Pure."""
     return tuple(sorted({each.port for each in host_ports}))
 
 
 def load_rules(
     context: InstanceContext, routes: tuple[PortRoute, ...], host_ports: tuple[HostPort, ...], *, led: tuple[int, ...]
 ) -> None:
-    """Tell nft who may go where, all at once; connections that stand go on.
+    """Load all nft rules atomically; established connections continue.
 
-    `routes` are those of the running pasta, in its order; `led` its ports of the host, those of `host_ports` or more.
+    `routes` are the running pasta's, in its order; `led` its host ports, a superset of those in `host_ports`.
     """
     rules = build_nft_rules(routes, host_ports, led)
     try:
         apply_nft(context, rules + build_bridge_rules(host_ports))
-    except EngineError as error:  # as a child told it
+    except EngineError as error:  # as reported by the child
         if not host_ports or _UNKNOWN not in error.details:
             raise
-        apply_nft(context, rules)  # a kernel that can't filter on bridges, as `doctor` says
+        apply_nft(context, rules)  # the kernel cannot filter on bridges; `doctor` reports that
 
 
 def apply_nft(context: InstanceContext, rules: str) -> None:
-    """Tell the nft of the instance's namespace something: it takes all of it, or nothing and an error is raised."""
+    """Apply rules with nft in the instance's namespace, atomically; raise an error if nft refuses them."""
     nft = programs.find("nft")
 
     def tell() -> None:
@@ -100,7 +100,7 @@ def apply_nft(context: InstanceContext, rules: str) -> None:
 
 
 def stop_egress(pasta: ProcessRef) -> None:
-    """Stop pasta; returns when its ports are free again."""
+    """Stop pasta; return when its ports are free."""
     if not state.is_alive(pasta) or (handle := state.open_pidfd(pasta.pid)) is None:
         return
     try:
@@ -116,7 +116,7 @@ def stop_egress(pasta: ProcessRef) -> None:
 
 
 def require_free_port(publish: PublishedPort) -> None:
-    """PortTaken when another program holds the host port, EngineError when it may not be bound."""
+    """Raise PortTaken if another program holds the host port, EngineError if binding is not permitted."""
     family = socket.AF_INET6 if ":" in publish.address else socket.AF_INET
     kind = socket.SOCK_DGRAM if publish.protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(family, kind) as probe:
@@ -147,9 +147,9 @@ def start_pasta(
 ) -> ProcessRef:
     """Start pasta on the holder's network namespace, with these published ports.
 
-    It runs when it ends with 0 and has written its pid: whatever else it says is a warning.
+    pasta runs if it exits with 0 and has written its pid: other output is a warning.
 
-    Root pins the namespace on a file: pasta gives up the capabilities that opening the holder's /proc entry would take.
+    Root pins the namespace on a file: pasta drops the capabilities that opening the holder's /proc entry requires.
     """
     rootless, holder = context.idmap.rootless, context.holder
     netns = f"/proc/{holder.pid}/ns/net" if rootless else f"{context.run_dir}/netns"
@@ -184,12 +184,12 @@ def start_pasta(
 
 
 def build_pasta_flags() -> list[str]:
-    """Egress and DNS, nothing of the host's own: neither its loopback nor ports that happen to be open. Pure."""
+    """Return pasta's flags for egress and DNS, without the host's loopback or open ports. Pure."""
     return ["--config-net", "-q", "-I", UPLINK, "--no-map-gw", "--dns-forward", RESOLVER, "-U", "none"]
 
 
 def build_port_flags(routes: tuple[PortRoute, ...]) -> list[str]:
-    """The flags that publish: `ADDRESS/HOST:PORT`, where PORT is the route's own in the namespace. Pure."""
+    """Return the flags that publish ports: `ADDRESS/HOST:PORT`; PORT is the route's own in the namespace. Pure."""
     flags = []
     for option, protocol in (("-t", "tcp"), ("-u", "udp")):
         wanted = [
@@ -203,7 +203,7 @@ def build_port_flags(routes: tuple[PortRoute, ...]) -> list[str]:
 
 
 def build_host_port_flags(led: tuple[int, ...]) -> list[str]:
-    """The flags that lead ports of the namespace's loopback to those of the host's. Pure."""
+    """Return the flags that forward ports of the namespace's loopback to the host's. Pure."""
     leads = [f"{_FIRST_HOST_PORT + number}:{port}" for number, port in enumerate(led)]
     return [word for lead in leads or ["none"] for word in ("-T", lead)]
 
@@ -211,10 +211,10 @@ def build_host_port_flags(led: tuple[int, ...]) -> list[str]:
 def build_nft_rules(
     routes: tuple[PortRoute, ...], host_ports: tuple[HostPort, ...] = (), led: tuple[int, ...] = ()
 ) -> str:
-    """The whole table of the instance's namespace: published ports in, everything else out. Pure.
+    """Build the nft table of the instance's namespace: published ports in, everything else out. Pure.
 
-    A port of the host's loopback is there for the containers it is meant for, and for nobody else: route_localnet lets
-    in frames for 127.0.0.1, and a container can send some.
+    A port of the host's loopback is reachable only from the containers that may use it: with route_localnet a container
+    could send frames to 127.0.0.1, so these are dropped.
     """
     arrivals = [
         f"fib daddr type local meta nfproto ipv4 {route.publish.protocol} dport {_FIRST_PORT + number} "
@@ -263,10 +263,10 @@ table inet devbox {{
 
 
 def build_bridge_rules(host_ports: tuple[HostPort, ...]) -> str:
-    """What lets the addresses that may reach ports of the host be used by their containers alone. Pure.
+    """Build the rules that reserve addresses with access to host ports for their own containers. Pure.
 
-    The other table goes by addresses, and a container can forge one. Tagged frames, which these rules can't read, are
-    nobody's need. They may stay when their container is gone: an address has the same port of the bridge every time.
+    The inet table matches addresses, which a container can forge. Tagged frames, which these rules cannot match, are
+    dropped. Stale rules are harmless: an address always has the same bridge port.
     """
     if not host_ports:
         return ""
@@ -288,7 +288,7 @@ table bridge devbox {{
 
 
 def require_tun() -> None:
-    """HostError when this user can't open /dev/net/tun, which pasta needs."""
+    """Raise HostError if this user cannot open /dev/net/tun, which pasta requires."""
     try:
         os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError:
@@ -297,14 +297,14 @@ def require_tun() -> None:
             details="getting-started.md says how this grant survives a boot",
             remedy=f"sudo setfacl -m u:{environ.get_user_name()}:rw {_TUN}",
         ) from None
-    except OSError:  # no such file, or a file without its driver
+    except OSError:  # no such file, or no driver
         raise HostError(
             f"{_TUN} is missing, so containers can't reach the network", remedy="sudo modprobe tun"
         ) from None
 
 
 def _pin_netns(holder: ProcessRef, path: str) -> None:
-    """Show the holder's network namespace at `path`, in a mount namespace of this process's own."""
+    """Bind-mount the holder's network namespace at `path`, in a new mount namespace of this process."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))

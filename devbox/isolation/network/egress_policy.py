@@ -1,7 +1,7 @@
-"""Egress lists: which host names a container may reach, and what nft is told to hold it to them. Pure.
+"""Egress lists: the host names that a container may reach, and the nft rules that enforce them. Pure.
 
-A name on the list is answered by the container's own `answerer`, which first adds the addresses it hands out to the
-container's sets in nft. Whatever is in no set is rejected: a program that brings an address of its own gets nowhere.
+The container's own `dns_proxy` answers for listed names and first adds the returned addresses to the container's nft
+sets. Addresses in no set are rejected, including addresses that a program obtains elsewhere.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from devbox.isolation.types import NetNode
 
 TABLE = "devbox_names"
 EVERY_PORT = 0
-_RESERVED = ("127.", "169.254.", "0.", "::", "fe80:")  # the namespace's own, never somebody's server
-_SHORTEST, _LONGEST = 600, 86400  # seconds a handed out address is let through, whatever its record says
+_RESERVED = ("127.", "169.254.", "0.", "::", "fe80:")  # local to the namespace, never a server's address
+_SHORTEST, _LONGEST = 600, 86400  # bounds in seconds for the admission of an address, whatever its TTL
 
 
 class EgressPolicy(NamedTuple):
-    """A container, its list, and the port of the gateway at which its names are answered."""
+    """A container, its egress list, and the gateway port of its DNS proxy."""
 
     node: NetNode
     entries: tuple[str, ...]
@@ -28,7 +28,7 @@ class EgressPolicy(NamedTuple):
 
 
 def find_allowed_ports(entries: Iterable[str], name: str) -> frozenset[int]:
-    """The ports at which the list lets a container reach this name; none: it is not on the list."""
+    """Return the ports at which the list allows this name; empty if the name is not listed."""
     found = set()
     for entry in entries:
         pattern, _, port = entry.partition(":")
@@ -38,15 +38,15 @@ def find_allowed_ports(entries: Iterable[str], name: str) -> frozenset[int]:
 
 
 def list_set_names(node: NetNode) -> tuple[str, ...]:
-    """The names of a container's sets: addresses at every port, addresses at one; for IPv4 and IPv6."""
+    """Return the names of a container's sets: addresses at every port, then at one port; IPv4 and IPv6 each."""
     high, low = node.address.split(".")[2:]
     return tuple(f"{kind}{family}_{high}_{low}" for kind in ("any", "port") for family in (4, 6))
 
 
 def build_admission(node: NetNode, found: Sequence[tuple[str, int]], allowed: frozenset[int]) -> str:
-    """What lets a container reach addresses, each for as long as its record says; "" when there is nothing to say.
+    """Build the nft commands that admit addresses for the duration of their TTL; "" if none.
 
-    An element that is there is replaced: adding it again would not make it last longer.
+    An existing element is replaced: adding it again would not extend its timeout.
     """
     any4, any6, port4, port6 = list_set_names(node)
     lines = []
@@ -67,9 +67,9 @@ def build_admission(node: NetNode, found: Sequence[tuple[str, int]], allowed: fr
 
 
 def build_rules(answerers: Iterable[EgressPolicy], gone: Iterable[NetNode]) -> str:
-    """Both tables of the instance's namespace, said so that the sets of those who stay keep what is in them.
+    """Build both tables of the instance's namespace such that the sets of remaining containers keep their elements.
 
-    The bridge's table holds a container to its own addresses: the other goes by them, and a container can forge.
+    The bridge table restricts a container to its own addresses: the inet table matches addresses, which can be forged.
     """
     answerers = tuple(answerers)
     lines = [
@@ -97,7 +97,7 @@ def _build_sets(verb: str, node: NetNode) -> list[str]:
     kinds = ("ipv4_addr", "ipv6_addr", "ipv4_addr . inet_service", "ipv6_addr . inet_service")
     what = [f" {{ type {kind}; flags timeout; }}" for kind in kinds] if verb == "add" else [""] * len(kinds)
     lines = [f"{verb} set inet {TABLE} {name}{body}" for name, body in zip(list_set_names(node), what, strict=True)]
-    # Nobody deletes what is not there: a table that was made anew has forgotten who is gone.
+    # Deleting requires existence: a recreated table no longer has the sets.
     return lines if verb == "add" else [*_build_sets("add", node), *lines]
 
 
@@ -108,9 +108,9 @@ def _build_dns_rules(each: EgressPolicy) -> list[str]:
 
 
 def _build_egress_rules(each: EgressPolicy) -> list[str]:
-    """A connection that stands goes on where this very list let it begin, or where it came in by a published port.
+    """Accept established connections that this list admitted, or that arrived by a published port.
 
-    Others were opened before the list, or by who had the address before, and would be ways round it.
+    Others were opened before the list, or by the previous owner of the address, and would bypass it.
     """
     node, mark = each.node, _compute_mark(each.entries)
     any4, any6, port4, port6 = list_set_names(node)
@@ -130,7 +130,7 @@ def _build_egress_rules(each: EgressPolicy) -> list[str]:
 
 
 def _compute_mark(entries: tuple[str, ...]) -> int:
-    """What connections are marked with that a list let begin; never 0, which all others have."""
+    """Return the mark of connections that a list admitted; never 0, the mark of all others."""
     return zlib.crc32("\n".join(entries).encode()) | 1
 
 

@@ -1,8 +1,8 @@
-"""Listening sockets of a container that outlive it: its supervisor holds them, and its network namespace with them.
+"""Listening sockets that outlive their container: the supervisor holds them and the network namespace.
 
-The container's process inherits them as descriptors 3, 4, …; LISTEN_FD_PORT tells it which one listens at a port. While
-no process accepts, connections wait in the sockets' queues. The kernel counts what was accepted, also if the process
-that accepted was killed.
+The container's process inherits them as descriptors 3, 4, …; LISTEN_FD_PORT names the descriptor for a port. While no
+process accepts, connections wait in the sockets' queues. The kernel counts accepted connections, even if the accepting
+process was killed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from devbox.isolation import forks, namespaces, syscalls
 from devbox.isolation.network import bridge
 from devbox.isolation.types import InstanceContext, NetNode, ProcessRef, ProcessSpec
 
-FIRST_DESCRIPTOR = 3  # number of the first socket in the container's process
+FIRST_DESCRIPTOR = 3  # descriptor of the first socket in the container's process
 VARIABLE_PREFIX = "LISTEN_FD_"
-_QUEUE = 4096  # connections that wait at each port; the kernel may allow fewer (net.core.somaxconn)
+_QUEUE = 4096  # pending connections per port; the kernel may allow fewer (net.core.somaxconn)
 _MOST = 64  # descriptors in one message
-_INFO_QUEUED = 24  # offset of the length of the queue in struct tcp_info of a listening socket
+_INFO_QUEUED = 24  # offset of the queue length in struct tcp_info of a listening socket
 _INFO_SIZE = 104
 
 
 class HeldSockets(NamedTuple):
-    """A network namespace and the sockets that listen in it: descriptors, the sockets' by port."""
+    """Descriptors of a network namespace and of its listening sockets, by port."""
 
     netns: int
     sockets: dict[int, int]
 
 
 def listen(context: InstanceContext, node: NetNode, ports: Sequence[int], *, netns: int | None = None) -> HeldSockets:
-    """Listen at ports of a container's network namespace: of a new one with the address `node`, or of `netns`.
+    """Listen on ports in a container's network namespace: a new one with the address `node`, or `netns`.
 
-    Raises EngineError or OSError where that cannot be done.
+    Raises EngineError or OSError on failure.
     """
     ours, theirs = socket.socketpair()
     with ours:
@@ -64,15 +64,15 @@ def _send_sockets(
 def _open_listener(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("0.0.0.0", port))  # noqa: S104 - of the container's own namespace
+    listener.bind(("0.0.0.0", port))  # noqa: S104 - in the container's own namespace
     listener.listen(_QUEUE)
     return listener
 
 
 def recover_sockets(process: ProcessRef, ports: Sequence[int]) -> HeldSockets | None:
-    """The sockets that a running container inherited, by its pid 1, from the process that has them; None without.
+    """Return the sockets that a running container's process inherited, found by its pid 1; None if there are none.
 
-    Sockets that this process has closed are left out.
+    Sockets that the process has closed are left out.
     """
     for pid in (process.pid, *_list_children(process.pid)):
         with contextlib.suppress(OSError):
@@ -89,7 +89,7 @@ def recover_sockets(process: ProcessRef, ports: Sequence[int]) -> HeldSockets | 
 
 
 def _find_sockets(pid: int, ports: Sequence[int]) -> dict[int, int]:
-    """By port. OSError where the process is gone or may not be traced."""
+    """Return a process's listening sockets by port; raise OSError if it is gone or may not be traced."""
     handle = os.pidfd_open(pid)
     found = {}
     try:
@@ -110,7 +110,7 @@ def _find_sockets(pid: int, ports: Sequence[int]) -> dict[int, int]:
 
 
 def _get_listen_port(fd: int) -> int:
-    """The port of a listening socket; 0 for any other descriptor."""
+    """Return the port of a listening socket; 0 for any other descriptor."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return 0
     with socket.socket(fileno=os.dup(fd)) as found:
@@ -127,7 +127,7 @@ def _list_children(pid: int) -> list[int]:
 
 
 def count_accepted(context: InstanceContext, held: HeldSockets) -> int:
-    """How many connections were accepted in the namespace since it was made; a little more while others come in."""
+    """Count connections accepted since the namespace was created; slightly high while others arrive."""
     waiting = sum(_count_queued(fd) for fd in held.sockets.values())
     read_end, write_end = os.pipe()
 
@@ -145,37 +145,37 @@ def count_accepted(context: InstanceContext, held: HeldSockets) -> int:
 
 
 def _count_queued(fd: int) -> int:
-    """How many connections wait until they are accepted."""
+    """Count the connections waiting to be accepted."""
     with socket.socket(fileno=os.dup(fd)) as listener:
         info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
     return int(struct.unpack_from("I", info, _INFO_QUEUED)[0])
 
 
 def _read_passive_opens() -> int:
-    """How many connections to listening sockets of this process's namespace were established."""
+    """Count the established passive connections in this process's namespace."""
     with open("/proc/self/net/snmp", encoding="ascii") as source:
         names, values = (line.split() for line in source if line.startswith("Tcp:"))
     return int(dict(zip(names, values, strict=True))["PassiveOpens"])
 
 
 def close(held: HeldSockets) -> None:
-    """Listen no more; connections that wait are reset."""
+    """Stop listening; pending connections are reset."""
     close_sockets(held.sockets.values())
     os.close(held.netns)
 
 
 def close_sockets(descriptors: Iterable[int]) -> None:
-    """Listen no more at the ports of these."""
+    """Close the listening sockets."""
     for fd in descriptors:
         os.close(fd)
 
 
-# What the container inherits.
+# Inheritance by the container.
 
 
 @contextlib.contextmanager
 def reserve_descriptors(sockets: Mapping[int, int]) -> Iterator[None]:
-    """Reserve the numbers of these sockets: no descriptor opened inside the block, or by a child, gets one."""
+    """Reserve the sockets' target numbers: no descriptor opened inside the block, or by a child, gets one."""
     taken: list[int] = []
     try:
         while sockets and (not taken or taken[-1] < FIRST_DESCRIPTOR + len(sockets)):
@@ -187,13 +187,13 @@ def reserve_descriptors(sockets: Mapping[int, int]) -> Iterator[None]:
 
 
 def inherit_sockets(sockets: Mapping[int, int]) -> None:
-    """Give the sockets their numbers in this process, which becomes the runtime. Only after `room`."""
+    """Move the sockets to their numbers in this process, which becomes the runtime. Requires `reserve_descriptors`."""
     copies = [os.dup(fd) for fd in sockets.values()]
     for number, fd in enumerate(copies, FIRST_DESCRIPTOR):
         os.dup2(fd, number)
 
 
 def add_socket_variables(process: ProcessSpec, sockets: Mapping[int, int]) -> ProcessSpec:
-    """The process, with the number of each socket in its environment."""
+    """Return the process with each socket's descriptor number in its environment."""
     variables = (f"{VARIABLE_PREFIX}{port}={number}" for number, port in enumerate(sockets, FIRST_DESCRIPTOR))
     return process._replace(env=(*process.env, *variables))

@@ -1,4 +1,4 @@
-"""Former name of `devbox.isolation.supervisor.supervisor`, under which a respawner of an earlier version starts it."""
+"""Former name of `devbox.isolation.supervisor.supervisor`; respawners of earlier versions start this module."""
 
 from __future__ import annotations
 

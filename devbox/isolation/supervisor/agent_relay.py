@@ -1,4 +1,4 @@
-"""The socket at which an instance's containers find their caller's SSH agent. A connection is a process of its own."""
+"""Socket that relays an instance's containers to their caller's SSH agent, one process per connection."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import socket
 from devbox.isolation import forks, syscalls
 from devbox.isolation.supervisor.loop import Loop, log_error
 
-_MOST = 32  # connections at a time; a container can't make this machine fork without end
+_MOST = 32  # concurrent connections; a container cannot make the host fork without limit
 _PIECE = 65536
-_PATIENCE = 5.0  # with one who asks where there is no agent
-_STREAM = 3  # the connection's descriptor in a relay, its only one beside the standard streams
+_PATIENCE = 5.0  # for a client when there is no agent
+_STREAM = 3  # the connection's descriptor in a relay, its only one besides the standard streams
 
 
 class AgentRelay:
-    """Listens at `path`; whoever connects speaks with the socket that the link `to` names at that moment.
+    """Listens at `path` and relays each client to the current target of the symlink `to`.
 
-    Where nobody listens there, the connection says nothing and ends. `path` lies in a directory that
-    only containers see, through a mount: everyone may connect, whatever user a container runs as.
+    If nothing listens there, the connection is closed without a response. `path` is in a directory that only containers
+    see, by a mount: every user of a container may connect.
     """
 
     def __init__(self, loop: Loop, path: str, *, to: str) -> None:
@@ -32,13 +32,13 @@ class AgentRelay:
         self._socket: socket.socket | None = None
         try:
             self._socket = _open_listener(path)
-        except OSError as error:  # everything else of the instance works without
+        except OSError as error:  # the rest of the instance works without the relay
             log_error(error)
             return
         loop.watch(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
-        """Take no more connections; those there are end with this process."""
+        """Accept no more connections; existing ones end with this process."""
         if self._socket is not None:
             self._loop.unwatch(self._socket.fileno())
             self._socket.close()
@@ -55,7 +55,7 @@ class AgentRelay:
                 self._serve(link)
 
     def _serve(self, link: socket.socket) -> None:
-        """Fork the process that speaks for this connection. It holds nothing else of the supervisor's open."""
+        """Fork the process that serves this connection, without any other descriptor of the supervisor."""
         caller = os.getpid()
 
         def speak() -> None:
@@ -78,16 +78,16 @@ class AgentRelay:
 def _open_listener(path: str) -> socket.socket:
     os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of a dead predecessor
+        os.unlink(path)  # left by a dead predecessor
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     listener.bind(path)
-    os.chmod(path, 0o666)  # noqa: S103 - nobody but containers gets there
+    os.chmod(path, 0o666)  # noqa: S103 - only containers reach the directory
     listener.listen(16)
     return listener
 
 
 def _relay_bytes(inside: socket.socket, to: str) -> None:
-    """Carry bytes both ways until either side hangs up."""
+    """Relay bytes in both directions until either side closes."""
     outside = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         outside.connect(os.readlink(to))
@@ -107,7 +107,7 @@ def _relay_bytes(inside: socket.socket, to: str) -> None:
 
 
 def _drain_and_close(inside: socket.socket) -> None:
-    """Hang up, but hear the question first: whoever writes to a closed connection is killed by SIGPIPE."""
+    """Close after reading the request: a client that writes to a closed connection is killed by SIGPIPE."""
     inside.settimeout(_PATIENCE)
     inside.shutdown(socket.SHUT_WR)
     while inside.recv(_PIECE):

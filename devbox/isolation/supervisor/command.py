@@ -1,4 +1,4 @@
-"""The command supervised inside a standing container: it may crash as often as it likes, its container stays."""
+"""The supervised command inside a running container; its crashes do not affect the container."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from devbox.isolation.supervisor import orphans, restart_policy
 from devbox.isolation.supervisor.loop import Callback, Loop, Timer, log_error
 from devbox.isolation.types import ProcessRef
 
-_CALM = 2.0  # a crash is shown until the command has run for so long again
-_GRACE = 10.0  # between asking it to end and killing it
-_MOMENT = 2.0  # the same of what its first process has left
-_LOOK_AGAIN = 0.02  # whether that has ended
+_CALM = 2.0  # a crash is reported until the command has run this long again
+_GRACE = 10.0  # between SIGTERM and SIGKILL
+_MOMENT = 2.0  # the same, for leftovers of the main process
+_LOOK_AGAIN = 0.02  # poll interval for their exit
 
 
 class SupervisedCommand:
-    """Starts the command, starts it again when it crashes, says how it is.
+    """Starts the command, restarts it after a crash, and reports its status.
 
-    It is known by its first process. What that leaves behind is ended before the command is started again, and when it
-    is ended: asked first, then killed.
+    The command is identified by its main process. Leftover processes are terminated before a restart and after the end:
+    SIGTERM first, then SIGKILL.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class SupervisedCommand:
         why: Callable[[int | None], str],
         changed: Callback,
     ) -> None:
-        """`spawn` starts the command detached, writes its pid into the file given, and gives the spawner's pid.
+        """Supervise a command; `spawn` starts it detached, writes its pid to the file and returns the spawner's pid.
 
-        `stands` tells whether its container does: one that has begun to end takes the command with it, and starts none.
-        `why` says in words why it ended with a code.
+        `stands` returns whether the container is usable: an exiting container terminates the command, and none is
+        started. `why` describes an exit code.
         """
         self._loop = loop
         self._policy = policy
@@ -54,10 +54,10 @@ class SupervisedCommand:
         self._backoff = restart_policy.Backoff()
         self._timer: Timer | None = None
         self._steady: Timer | None = None
-        self._next: Callback | None = None  # what follows its end, where that was asked for
+        self._next: Callback | None = None  # requested continuation after its end
         self._spawning = False
         self._stopped = False
-        self._left: set[ProcessRef] = set()  # of the last time it ran
+        self._left: set[ProcessRef] = set()  # from the previous run
         self.process: ProcessRef | None = None
         self.restarts = 0
         self.exit_code: int | None = None
@@ -65,13 +65,13 @@ class SupervisedCommand:
 
     @property
     def crashes(self) -> int:
-        """How often it crashed since it last ran for a stable while."""
+        """The number of crashes since the last stable period."""
         return self._backoff.crashes
 
     def start(self, after: ProcessRef | None = None) -> None:
-        """Start it now; `after` is the process that it was under another supervisor, and that has ended."""
+        """Start the command; `after` is its exited process from an earlier supervisor."""
         self._cancel_timers()
-        if after is not None and identify(after.pid) is None:  # else its number is another's by now
+        if after is not None and identify(after.pid) is None:  # otherwise the pid was reused
             self._left |= orphans.find_leftovers(after.pid)
         self._kill_leftovers_then(self._spawn_command)
 
@@ -88,23 +88,23 @@ class SupervisedCommand:
         self._loop.watch_child(spawner, self._on_spawned)
 
     def adopt(self, process: ProcessRef) -> None:
-        """It runs already."""
+        """Adopt a running command."""
         self._loop.watch_process(process.pid, lambda status: self._on_exit(process.pid, status))
         self._on_running(process)
 
     def restart(self) -> None:
-        """Start it, after ending the one that runs."""
+        """Start the command, after terminating a running one."""
         self.reason, self.exit_code = "", None
         self._backoff = restart_policy.Backoff()
         if self.process is not None:
             self._terminate_then(self.start)
         elif self._spawning:
-            self._next = self.start  # two at once would share the pid file
+            self._next = self.start  # two concurrent starts would share the pid file
         else:
             self.start()
 
     def finish(self, then: Callback) -> None:
-        """End it for good; `then` its container may end."""
+        """End the command for good, then call `then`."""
         self._cancel_timers()
         if self.process is None:
             self._stopped = True
@@ -113,7 +113,7 @@ class SupervisedCommand:
             self._terminate_then(then)
 
     def stop(self) -> None:
-        """Its container has ended, and it with it."""
+        """Forget the command; its container has exited."""
         self._stopped = True
         self._cancel_timers()
         self.process = None
@@ -136,10 +136,10 @@ class SupervisedCommand:
         process = identify(pid)
         self._loop.watch_child(pid, lambda status: self._on_exit(pid, status))
         if process is None:
-            return  # it has ended already
+            return  # the command has exited already
         if self._next is None:
             self._on_running(process)
-        else:  # restarted while it was being started
+        else:  # restarted while starting
             self.process = process
             self._terminate_then(self._next)
 
@@ -152,13 +152,13 @@ class SupervisedCommand:
         self._changed()
 
     def _clear_reason(self) -> None:
-        """It runs again, and long enough that its last crash is history."""
+        """Clear the reason of the last crash once the command has run long enough."""
         if self.reason:
             self.reason, self.exit_code = "", None
             self._changed()
 
     def _reset_crashes(self) -> None:
-        """It stays up."""
+        """Reset the crash counter after a stable period."""
         self._backoff.crashes = 0
         self._changed()
 
@@ -175,7 +175,7 @@ class SupervisedCommand:
             self._kill_leftovers_then(then)
             return
         if not self._stands():
-            return  # no crash of its own
+            return  # the container is exiting: not a crash
         self.exit_code = code
         self.reason = _format_reason(self._why(code))
         if restart_policy.needs_restart(self._policy, code):
@@ -184,7 +184,7 @@ class SupervisedCommand:
         self._changed()
 
     def _kill_leftovers_then(self, then: Callback) -> None:
-        """End what is left of it; then go on."""
+        """Terminate the leftover processes, then call `then`."""
         self._left = orphans.find_running(self._left)
         orphans.send_signal(self._left, signal.SIGTERM)
         self._await_leftovers(then, time.monotonic() + _MOMENT)
@@ -199,7 +199,7 @@ class SupervisedCommand:
             then()
 
     def send(self, number: int) -> None:
-        """Send it a signal, when it runs."""
+        """Send a signal to the command, if running."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):  # adopted, and gone since
                 os.kill(self.process.pid, number)
@@ -218,7 +218,7 @@ def _format_reason(why: str) -> str:
 
 
 def _read_spawn_failure(code: int | None, log: str) -> int | None:
-    """The spawner's exit code, or 126 and 127 where the runtime's log says that the command could not be executed."""
+    """Return the spawner's exit code, or 126 and 127 if by the runtime's log the command could not be executed."""
     found = oci.translate_exit_code(code, log) if code else code
     with contextlib.suppress(FileNotFoundError):
         os.unlink(log)

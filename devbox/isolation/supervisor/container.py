@@ -1,4 +1,4 @@
-"""One container under supervision: started, watched, probed, started again, stopped."""
+"""Supervision of one container: start, watch, probe, restart, stop."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from devbox.isolation.supervisor.server import Answer, Waiters
 from devbox.isolation.supervisor.workload import Workload
 from devbox.isolation.types import ProcessRef, SupervisedContainer, pack
 
-_SETTLE = 0.3  # a service without a probe is ready when it has run this long and never crashed
-_GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
+_SETTLE = 0.3  # seconds without a crash after which a service without a probe is ready
+_GIVE_UP = 5.0  # seconds after which a killed container is considered exited
 
 
 class ContainerSupervisor:
-    """Keeps one container as its `Supervised` says. `row` is what everyone else sees of it."""
+    """Keeps one container in the state of its `SupervisedContainer`. `row` is its public state."""
 
     def __init__(self, ground: SupervisorContext, item: SupervisedContainer) -> None:
         self._ground = ground
@@ -52,7 +52,7 @@ class ContainerSupervisor:
         self._settling: Timer | None = None
         self._steady: Timer | None = None
         self._schedule = Schedule(ground.loop, item.schedule) if item.schedule else None
-        self._starting: launch.StartingContainer | None = None  # its runtime is at work
+        self._starting: launch.StartingContainer | None = None  # while its runtime is starting it
         self._stopping = False
         self._stopped: list[Callback] = []
         self._waiters = Waiters(item, self._output.drain)
@@ -71,36 +71,36 @@ class ContainerSupervisor:
 
     @property
     def row(self) -> ContainerState:
-        """The container as it is now."""
+        """The current state of the container."""
         row = self._workload.apply_status(self._row)
         return row._replace(state="stopping") if self._stopping and row.process is not None else row
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing of it runs or is about to."""
+        """Whether nothing of the container runs or is scheduled to run."""
         return self._row.state in ("exited", "dead", "created") and not (self._schedule and self._schedule.is_waiting)
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it was told to end, and has not ended yet."""
+        """Whether a stop was requested and the container has not exited yet."""
         return bool(self._stopped)
 
     @property
     def is_exiting(self) -> bool:
-        """Whether its pid 1 has begun to end, and with it what it was to go on doing: a job's end is its purpose."""
+        """Whether a service's pid 1 is exiting; the exit of a job is expected."""
         return (
             self.item.kind == "service" and self._row.process is not None and not is_process_usable(self._row.process)
         )
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The further names it has at the moment: none while it does not run."""
+        """The container's current aliases; empty while it is not running."""
         return self.item.launch.aliases if self._row.process is not None else ()
 
-    # Verbs.
+    # Operations.
 
     def start(self, answer: Answer) -> None:
-        """Start it for the first time; the answer comes when its process runs (scheduled: it waits for its time)."""
+        """Start the container for the first time; answer when its process runs (scheduled: once its time is known)."""
         self._write_item()
         if self._schedule is not None:
             self._await_schedule(self._schedule)
@@ -109,13 +109,13 @@ class ContainerSupervisor:
             self._launch(answer)
 
     def adopt(self, row: ContainerState) -> None:
-        """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
+        """Adopt another supervisor's container. `row` is verified: without a live process, the container has exited."""
         self._row = row
         self._backoff.crashes = row.crashes
         if row.process is not None:
             self._row = row._replace(state="running", exit_code=None, reason="", stopped=False)
             self._ground.sockets.adopt(self.item.launch, row.process)
-            if row.state == "starting":  # it stood just before its supervisor was killed
+            if row.state == "starting":  # its process started just before the supervisor was killed
                 self._row = self._row._replace(started_at=logs.format_timestamp(time.time()))
                 self._interior.write_entry(self._entry, row.process)
             self._watch(row.process, self._ground.loop.watch_process)
@@ -129,30 +129,30 @@ class ContainerSupervisor:
             self._restart_or_stop(None)
 
     def wait(self, answer: Answer) -> None:
-        """Answer when it is ready (a job: when it has succeeded), or will not become so."""
+        """Answer when the container is ready (a job: has succeeded), or will not become ready."""
         self._workload.probe_again()
         self._waiters.add(answer)
         self._answer_waiters()
 
     def release(self) -> None:
-        """Its setup ran: its supervised command may run, or starts anew."""
+        """Start or restart the supervised command after its setup."""
         self._row = self._row._replace(released=True)
         self._begin_workload(self._workload.restart)
         self._notify_changed()
 
     def rerun(self) -> bool:
-        """Start its supervised command anew, unless that waits for its setup yet; False where it has none."""
+        """Restart the supervised command, unless it waits for its setup; return False if there is none."""
         if self.item.command is not None and self._row.released:
             self.release()
         return self.item.command is not None
 
     def signal(self, number: int) -> None:
-        """Tell what it runs; the init passes on what pid 1 is told."""
+        """Signal the supervised command, or pid 1; the init forwards signals."""
         if not self._workload.send(number):
             self._send_signal(number)
 
     def relabel(self, image_key: str) -> None:
-        """It runs the image with this key, which is the same one."""
+        """Record another key of the same image."""
         self.item = self.item._replace(image_key=image_key)
         self._row = self._row._replace(image_key=image_key)
         self._write_item()
@@ -163,13 +163,13 @@ class ContainerSupervisor:
         files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
 
     def disable_restart(self) -> None:
-        """It will be stopped: should it end before, it is not started again."""
+        """Disable the restart policy ahead of `stop`."""
         self._stopping = True
         if self._row.state in ("restarting", "created"):
             self._cancel_timers()
 
     def stop(self, timeout: float | None, done: Callback) -> None:
-        """Ask it to end, kill it after the timeout; done when nothing of it runs."""
+        """Stop the container, kill it after the timeout, and call `done` when nothing of it runs."""
         if not self._stopping:
             self.disable_restart()
             self._ground.changed()
@@ -189,31 +189,31 @@ class ContainerSupervisor:
         self._workload.finish(lambda: self._send_signal(own_signal))
 
     def await_stop(self, done: Callback) -> None:
-        """Where it is `stopping`: done when nothing of it runs."""
+        """Call `done` when nothing of a container that `is_stopping` runs any more."""
         self._stopped.append(done)
 
     def write_note(self, text: str) -> None:
-        """A line of devbox's own in its log."""
+        """Write a line of devbox's own into the container's log."""
         self._output.write_note(text)
 
     def abort(self, reason: str, done: Callback) -> None:
-        """End it at once: what it stands on is gone, for this `reason`."""
+        """Kill the container for this `reason`: its namespaces are gone."""
 
-        def ended() -> None:
+        def finish() -> None:
             self._row = self._row._replace(state="dead", reason=reason)
             done()
 
-        self.stop(0, ended)
+        self.stop(0, finish)
 
     def forget(self) -> None:
-        """Leave nothing of a stopped container but its log and its top."""
+        """Remove everything of a stopped container except its log and its writable layer."""
         self._delete_container()
         self._output.close()
         for path in (self._entry, self._ground.paths.launch_file(self._ground.context.instance, self._row.name)):
             if os.path.lexists(path):
                 os.unlink(path)
 
-    # Its life.
+    # Lifecycle.
 
     def _launch(self, answer: Answer) -> None:
         again = self._row.state == "restarting"
@@ -254,10 +254,10 @@ class ContainerSupervisor:
         answer(None)
 
     def _on_start_failure(self, cause: DevboxError | OSError, answer: Answer, *, again: bool) -> None:
-        """What began to start is dead; what was to start anew is tried once more, as after a crash."""
+        """Mark a failed first start as dead; retry a failed restart as after a crash."""
         error = cause if isinstance(cause, DevboxError) else _build_start_error(self._row.name, cause)
         self._delete_container()
-        if self._row.state == "starting":  # else it was given up, and what it stood on may be gone
+        if self._row.state == "starting":  # otherwise the start was aborted, and its prerequisites may be gone
             self._output.write_note(error.sentence)
             if again and not self._stopping:
                 self._row = self._row._replace(reason=error.sentence)
@@ -282,14 +282,14 @@ class ContainerSupervisor:
             self._notify_stopped()
 
     def _watch(self, process: ProcessRef, on_exit: Callable[[int, ExitCallback], None]) -> None:
-        def ended(status: int | None) -> None:
+        def finish(status: int | None) -> None:
             if self._row.process == process:
                 self._on_exit(status)
 
-        on_exit(process.pid, ended)
+        on_exit(process.pid, finish)
 
     def _begin_workload(self, work: Callable[[ProcessRef], None]) -> None:
-        """Where the container stands and its setup is done, let it do its work."""
+        """Start the workload if the container runs and its setup is done."""
         if self._row.process is None or not self._row.released:
             return
         work(self._row.process)
@@ -298,7 +298,7 @@ class ContainerSupervisor:
 
     @property
     def _has_command(self) -> bool:
-        """Whether it does more than to wait for calls."""
+        """Whether the container has a process of its own besides serving exec calls."""
         return bool(self.item.launch.process.argv) or self.item.command is not None
 
     def _mark_settled(self) -> None:
@@ -310,14 +310,14 @@ class ContainerSupervisor:
             self._steady = self._ground.loop.call_later(restart_policy.STABLE, self._reset_crashes)
 
     def _reset_crashes(self) -> None:
-        """It stays up."""
+        """Reset the crash counter after a stable period."""
         self._backoff.crashes = 0
         self._row = self._row._replace(crashes=0)
         self._notify_changed()
 
     def _on_exit(self, status: int | None) -> None:
         code = restart_policy.decode_wait_status(status)
-        self._output.drain()  # its lines are in the log before its end is written down
+        self._output.drain()  # its output must be in the log before its exit is recorded
         self._ground.sockets.record_accepted(self._row.name)
         self._cancel_timers()
         restarts = self._row.restarts + self._workload.stop()
@@ -343,35 +343,35 @@ class ContainerSupervisor:
 
     def _notify_stopped(self) -> None:
         told, self._stopped = self._stopped, []
-        with contextlib.ExitStack() as everyone:  # is told, also when one of them stumbles
+        with contextlib.ExitStack() as everyone:  # call all callbacks, even if one raises
             for done in reversed(told):
                 everyone.callback(done)
 
-    # Its parts.
+    # Helpers.
 
     def _delete_container(self) -> None:
         try:
             launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
         except (DevboxError, OSError) as error:
-            log_error(error)  # its processes are gone all the same
+            log_error(error)  # its processes are gone nevertheless
         if os.path.lexists(self._entry):
             os.unlink(self._entry)
 
     def _kill(self) -> None:
-        """The last resort. A pid namespace ends only when all its dead are reaped, by whoever they were left to."""
+        """Send SIGKILL. A pid namespace ends only when all its dead are reaped, possibly by other processes."""
         self._send_signal(signal.SIGKILL)
         process = self._row.process
         self._timer = self._ground.loop.call_later(_GIVE_UP, lambda: self._give_up(process))
 
     def _give_up(self, process: ProcessRef | None) -> None:
         if self._starting is not None:
-            os.kill(self._starting.pid, signal.SIGKILL)  # a child that was not reaped yet
+            os.kill(self._starting.pid, signal.SIGKILL)  # an unreaped child
             self._mark_dead("it was stopped while it started")
         elif process is not None and self._row.process == process:
             self._on_exit(None)
 
     def _send_signal(self, number: int) -> None:
-        """Signal pid 1. Until it is reaped its pid is nobody else's."""
+        """Signal pid 1; its pid cannot be reused before it is reaped."""
         if self._row.process is not None:
             try:
                 os.kill(self._row.process.pid, number)
@@ -386,7 +386,7 @@ class ContainerSupervisor:
         if self._schedule is not None:
             self._schedule.cancel()
 
-    # Who waits for it.
+    # Waiters.
 
     def _notify_changed(self) -> None:
         self._ground.changed()

@@ -1,4 +1,4 @@
-"""The egress lists of an instance's containers, as their supervisor keeps them: an answerer each, and nft's rules."""
+"""Egress lists of an instance's containers: a DNS proxy for each, and the nft rules."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 OnRefused = Callable[[str, str], None]
 
-_RETRY = 1.0  # pause before an answerer that died is started again
+_RETRY = 1.0  # pause before a failed DNS proxy is restarted
 
 
 class _ContainerPolicy(NamedTuple):
-    """A container with a list."""
+    """A container with an egress list."""
 
     node: NetNode
     entries: tuple[str, ...]
@@ -30,10 +30,10 @@ class _ContainerPolicy(NamedTuple):
 
 
 class EgressPolicies:
-    """Holds containers to their lists. Without any list nothing of this is loaded or running."""
+    """Enforces the containers' egress lists. Without any list, nothing is loaded or started."""
 
     def __init__(self, loop: Loop, context: InstanceContext, refused: OnRefused) -> None:
-        """`refused` is told of each container and host name that is not on its list, once."""
+        """Manage the lists; `refused` receives each container and unlisted host name, once."""
         self._loop = loop
         self._context = context
         self._refused = refused
@@ -41,7 +41,7 @@ class EgressPolicies:
         self._gone: set[NetNode] = set()
 
     def set_policy(self, name: str, node: NetNode | None, entries: tuple[str, ...] | None) -> None:
-        """Hold a container to this list from now on; None frees its address, which it must not have any more."""
+        """Restrict a container to this list; None releases its address, which the container must no longer use."""
         before = self._listed.get(name)
         if node is not None and entries is not None:
             if before is None or (before.node, before.entries) != (node, entries):
@@ -55,19 +55,19 @@ class EgressPolicies:
         self._load_rules()
 
     def adopt(self, held: Mapping[str, tuple[NetNode, tuple[str, ...]]]) -> None:
-        """Go on with lists that nft holds already: with all at once, since it lifts those that it is not told of."""
+        """Adopt lists that nft already enforces, all at once: loading the rules drops lists that are not included."""
         for name, (node, entries) in held.items():
             self._start_proxy(name, node, entries)
         if held:
             self._load_rules()
 
     def retry(self) -> None:
-        """Say again what nft did not take."""
+        """Reload rules that nft did not accept."""
         if self._gone:
             self._load_rules()
 
     def close(self) -> None:
-        """End the answerers; nft's rules go with the network namespace."""
+        """Stop the DNS proxies; nft's rules are removed with the network namespace."""
         for each in self._listed.values():
             self._stop_proxy(each)
         self._listed.clear()
@@ -95,7 +95,7 @@ class EgressPolicies:
             self._refused(name, line.decode(errors="replace"))
 
     def _on_proxy_exit(self, name: str, started: RunningDnsProxy) -> None:
-        """An answerer that nobody told to end is replaced: until then its container finds no name."""
+        """Replace a DNS proxy that exited unexpectedly: without it, the container resolves no names."""
         now = self._listed.get(name)
         if now is None or now.answerer is not started:
             return
@@ -121,7 +121,7 @@ class EgressPolicies:
                 os.kill(each.answerer.process.pid, signal.SIGKILL)
 
     def _load_rules(self) -> None:
-        """nft takes all of it or nothing."""
+        """Load all rules atomically."""
         from devbox.isolation.network import egress, egress_policy
 
         answerers = [

@@ -1,4 +1,4 @@
-"""Health: probe fast until a container is first healthy, then at its interval."""
+"""Health checks: frequent probes until a container is first healthy, then at its interval."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class HealthCheck:
     """The health of one running container: "starting", then "healthy" or "unhealthy"."""
 
     def __init__(self, loop: Loop, probe: Probe, spawn: Callable[[int], int], changed: Callback) -> None:
-        """`spawn` starts one attempt that prints to a descriptor and gives its pid; `changed` is told of changes.
+        """Start probing; `spawn` starts one attempt with an output descriptor and returns its pid.
 
-        An attempt that nobody waits for any more is killed, and with it all that it has started.
+        `changed` is called after each change. An abandoned attempt is killed with all its child processes.
         """
         self._loop = loop
         self._probe = probe
@@ -32,19 +32,19 @@ class HealthCheck:
         self._changed = changed
         self._timer: Timer | None = None
         self._pid: int | None = None
-        self._late = False  # the attempt was given up: what it prints from then on is about that
+        self._late = False  # the attempt has timed out: its further output is irrelevant
         self._round = 0
         self.state = "starting"
-        self.complaint = ""  # what the last failed attempt printed
+        self.complaint = ""  # output of the last failed attempt
         self._begin()
 
     def restart(self) -> None:
-        """Somebody waits for an unhealthy container: give it another start period."""
+        """Begin another start period, because a client waits for an unhealthy container."""
         self._cancel_attempt()
         self._begin()
 
     def stop(self) -> None:
-        """The container is gone, or about to go."""
+        """Stop probing: the container has exited or is about to."""
         self._cancel_attempt()
 
     def _begin(self) -> None:
@@ -64,22 +64,22 @@ class HealthCheck:
         this_round = self._round
         try:
             output, pid = self._start()
-        except (DevboxError, OSError) as error:  # the next attempt may find what this one lacked
+        except (DevboxError, OSError) as error:  # the next attempt may succeed
             self._on_answer(good=False, text=f"its probe could not be started: {error}")
             return
         self._pid, self._late = pid, False
         self._timer = self._loop.call_later(self._probe.timeout, lambda: self._on_timeout(pid, output))
 
-        def ended(status: int | None) -> None:
+        def on_exit(status: int | None) -> None:
             text = "" if self._late else _read_tail(output)
             os.close(output)
             if this_round == self._round:
                 self._on_answer(good=status == 0, text=text)
 
-        self._loop.watch_child(pid, ended)
+        self._loop.watch_child(pid, on_exit)
 
     def _start(self) -> tuple[int, int]:
-        """What one attempt prints to, and its pid."""
+        """Return the output descriptor and pid of one attempt."""
         output = os.memfd_create(PROBE, os.MFD_CLOEXEC)
         try:
             return output, self._spawn(output)
@@ -130,7 +130,7 @@ _GOOD = range(200, 400)
 
 
 def probe_http(address: str, port: int, path: str, timeout: float) -> None:
-    """GET a path; a status from 200 to 399 is good. Raises OSError with the reason."""
+    """GET a path; statuses from 200 to 399 are good. Raises OSError with the reason."""
     with socket.create_connection((address, port), timeout=timeout) as link:
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: devbox\r\nConnection: close\r\n\r\n"
         link.sendall(request.encode())
@@ -141,14 +141,14 @@ def probe_http(address: str, port: int, path: str, timeout: float) -> None:
 
 
 def probe_tcp(address: str, port: int, timeout: float) -> None:
-    """Connect, and no more. Raises OSError with the reason."""
+    """Connect only. Raises OSError with the reason."""
     socket.create_connection((address, port), timeout=timeout).close()
 
 
 def fork_probe(user_ns: str, net_ns: str, attempt: Callable[[], None], *, port: int, output: int) -> int:
-    """Make an attempt in a child that has joined these namespaces (`user_ns` "" where the caller may do without).
+    """Run an attempt in a child that has joined these namespaces (`user_ns` "" if not needed).
 
-    What it says about a failure is for a person: `port` is the one that was tried.
+    The failure message is written for users: `port` is the port that was probed.
     """
 
     def work() -> None:

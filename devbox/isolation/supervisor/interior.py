@@ -1,4 +1,4 @@
-"""The inside of one container as its supervisor reaches it: the command, probes, the entry file for others."""
+"""The supervisor's access to one container: output, command, probes, and the entry file for `exec`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from devbox.isolation.types import InstanceContext, Probe, ProcessRef, ProcessSp
 
 
 class SupervisorContext(NamedTuple):
-    """What all containers of an instance stand on."""
+    """The supervisor's resources shared by all containers of an instance."""
 
     loop: Loop
     paths: Paths
@@ -27,11 +27,11 @@ class SupervisorContext(NamedTuple):
     sockets: ListeningSockets
 
 
-_PATIENCE = 1.0  # how long an unfinished line may wait for its end
+_PATIENCE = 1.0  # seconds that an incomplete line may wait for its end
 
 
 class ContainerOutput:
-    """Reads one container's FIFO as long as the supervisor keeps that container."""
+    """Reads one container's FIFO into its log."""
 
     def __init__(self, loop: Loop, *, fifo: str, log: str, hidden: tuple[str, ...] = ()) -> None:
         self._loop = loop
@@ -42,21 +42,21 @@ class ContainerOutput:
         loop.watch(self._fifo, self._pump)
 
     def open_writer(self) -> int:
-        """A descriptor for a process's stdout and stderr; the caller closes it."""
+        """Return a descriptor for a process's stdout and stderr; the caller closes it."""
         return open_writer(self.path)
 
     def write_note(self, text: str) -> None:
-        """A line of devbox's own in the log, after what was printed before it."""
+        """Write a line of devbox's own into the log, after all previous output."""
         self.drain()
         self._log.write_note(text)
 
     def drain(self) -> None:
-        """Log everything written so far, unfinished lines included: a process has ended."""
+        """Log all output written so far, including incomplete lines, after a process has exited."""
         self._log.pump(self._fifo)
         self._log.flush()
 
     def close(self) -> None:
-        """Drain and let go; the FIFO goes, too."""
+        """Drain and close; remove the FIFO."""
         self._cancel_flush()
         self._loop.unwatch(self._fifo)
         self.drain()
@@ -77,7 +77,7 @@ class ContainerOutput:
 
 
 class ContainerExec:
-    """What runs in it has the container's environment, and the user and directory of its command."""
+    """Executes processes in the container with its environment and its command's user and directory."""
 
     def __init__(self, context: InstanceContext, item: SupervisedContainer, output: ContainerOutput) -> None:
         self._context = context
@@ -89,13 +89,13 @@ class ContainerExec:
         return self._item.command or self._item.launch.process
 
     def launch(self, held: HeldSockets | None) -> launch.StartingContainer:
-        """Begin to start the container, which prints into the log; `held` is what its supervisor keeps for it."""
+        """Start the container with its output in the log; `held` are its listening sockets."""
         with open(os.devnull, "rb") as nothing, open(self._output.open_writer(), "rb+", buffering=0) as output:
             stdin, out = nothing.fileno(), output.fileno()
             return launch.launch(self._context, self._item.launch, stdin=stdin, stdout=out, stderr=out, held=held)
 
     def write_entry(self, path: str, process: ProcessRef) -> None:
-        """Write the entry file: `process` is pid 1, and others may come in."""
+        """Write the entry file, which enables `exec`; `process` is pid 1."""
         context = self._context
         entry = ExecEntry(
             process=process,
@@ -113,10 +113,10 @@ class ContainerExec:
         write_entry(path, entry)
 
     def start_command(self, pid_file: str) -> int:
-        """Start the supervised command, which prints into the log; the pid of the runtime.
+        """Start the supervised command with its output in the log; return the runtime's pid.
 
-        The runtime ends as soon as the command runs: its pid is in the file then, and it is this subreaper's child.
-        Where the command can't run, `PID_FILE.log` says why, for `oci.exit_code`.
+        The runtime exits as soon as the command runs: the command's pid is then in the file, and it is reparented to
+        this subreaper. On failure, `PID_FILE.log` contains the reason for `oci.translate_exit_code`.
         """
         output = self._output.open_writer()
         try:
@@ -125,7 +125,7 @@ class ContainerExec:
             os.close(output)
 
     def start_probe(self, probe: Probe, process: ProcessRef, output: int) -> int:
-        """Start one attempt, whose exit code is the answer and whose output says why not. `process` is pid 1."""
+        """Start one probe; its exit status is the result, its output the reason for a failure. `process` is pid 1."""
         if probe.argv:
             return self._execute(probe.argv, output=output)
         node, holder = self._item.launch.network, self._context.holder
@@ -142,7 +142,7 @@ class ContainerExec:
         return health.fork_probe(user_ns, net_ns, attempt, port=probe.port, output=output)
 
     def _execute(self, argv: Sequence[str], *, output: int, pid_file: str = "", log: str = os.devnull) -> int:
-        """`crun exec` as a child of this process, both streams on the descriptor `output`."""
+        """Run the runtime's `exec` as a child, both streams on the descriptor `output`."""
         context = self._context
 
         def work() -> None:
@@ -162,7 +162,7 @@ class ContainerExec:
         return child.pid
 
     def _build_command(self, start: list[str], argv: Sequence[str], pid_file: str) -> list[str]:
-        """The runtime's command line. crun takes supplementary groups only from a document."""
+        """Build the runtime's command line. crun accepts supplementary groups only in a document."""
         oci_id, like = self._item.launch.oci_id, self._base_process
         user = f"{like.uid}:{like.gid}"
         config = processes.get_config_path(self._context.oci_root, oci_id)

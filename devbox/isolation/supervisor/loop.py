@@ -1,4 +1,4 @@
-"""A small poll loop: descriptors, timers and the ends of processes, one callback each. Single-threaded."""
+"""A small single-threaded poll loop for descriptors, timers and process exits, with one callback each."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from devbox.errors import DevboxError, EngineError
 from devbox.isolation import state
 
 Callback = Callable[[], None]
-ExitCallback = Callable[[int | None], None]  # the wait status; None where the process was not this one's child
+ExitCallback = Callable[[int | None], None]  # the wait status; None if the process was not a child
 
-_UNCLAIMED = 64  # ends of processes that nobody asked for yet
+_UNCLAIMED = 64  # exits of processes that are not watched yet
 
 
 class Timer:
-    """A callback that is to come; `cancel` forgets it."""
+    """A pending callback, which `cancel` drops."""
 
     def __init__(self, when: float, callback: Callback) -> None:
         self.when = when
         self.callback: Callback | None = callback
 
     def cancel(self) -> None:
-        """Never call it."""
+        """Cancel the callback."""
         self.callback = None
 
     def __lt__(self, other: Timer) -> bool:
@@ -39,7 +39,7 @@ class Timer:
 
 
 class Loop:
-    """Runs callbacks until `stop`. As the process's only reaper it owns SIGCHLD and every child that ends."""
+    """Runs callbacks until `stop`. As the process's only reaper it owns SIGCHLD and reaps all children."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -54,23 +54,23 @@ class Loop:
         self.watch(self._wake, self._reap)
 
     def watch(self, fd: int, callback: Callback, *, events: int = select.POLLIN) -> None:
-        """Call back whenever the descriptor is ready (or hung up)."""
+        """Call back whenever the descriptor is ready or hung up."""
         self._readers[fd] = callback
         self._poll.register(fd, events)
 
     def unwatch(self, fd: int) -> None:
-        """Forget a descriptor, before it is closed."""
+        """Remove a descriptor, before it is closed."""
         if self._readers.pop(fd, None):
             self._poll.unregister(fd)
 
     def call_later(self, seconds: float, callback: Callback) -> Timer:
-        """Call back once, later."""
+        """Call back once after a delay."""
         timer = Timer(time.monotonic() + seconds, callback)
         heapq.heappush(self._timers, timer)
         return timer
 
     def watch_child(self, pid: int, callback: ExitCallback) -> None:
-        """Call back when a child has ended: one by birth, or one that is left to this subreaper now or soon."""
+        """Call back when a child exits: an own child, or one reparented to this subreaper now or soon."""
         if pid in self._unclaimed and not _is_child(pid):
             status = self._unclaimed.pop(pid)
             self.call_later(0, lambda: callback(status))
@@ -78,29 +78,29 @@ class Loop:
             self._children[pid] = callback
 
     def watch_process(self, pid: int, callback: ExitCallback) -> None:
-        """Call back when a process has ended that is nobody's child here; its status stays unknown."""
+        """Call back when a process that is not a child exits; its status is unknown."""
         fd = state.open_pidfd(pid)
         if fd is None:
             self.call_later(0, lambda: callback(None))
             return
 
-        def ended() -> None:
+        def finish() -> None:
             self.unwatch(fd)
             os.close(fd)
             callback(None)
 
-        self.watch(fd, ended)
+        self.watch(fd, finish)
 
     def stop(self) -> None:
-        """Leave `run` after the callbacks of this round."""
+        """Leave `run` after the current callbacks."""
         self._running = False
 
     def run(self) -> None:
-        """Serve until `stop`."""
+        """Run until `stop`."""
         self._running = True
         while self._running:
             ready = [(fd, self._readers.get(fd)) for fd, _ in self._poll.poll(self._compute_timeout())]
-            for fd, callback in ready:  # one before may have closed this descriptor, and its number be another's by now
+            for fd, callback in ready:  # an earlier callback may have closed this descriptor; its number may be reused
                 if callback is not None and self._readers.get(fd) is callback:
                     _run_safely(callback)
             self._run_timers()
@@ -141,25 +141,25 @@ class Loop:
 
 
 def log_line(text: str) -> None:
-    """A line for whoever reads the supervisor's own log, which its standard error is; lost where that takes no more."""
+    """Write a line to the supervisor's own log (standard error); ignore write errors."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
 def log_error(error: DevboxError | OSError) -> None:
-    """Write down what went wrong where the work has to go on all the same."""
+    """Log an error that must not stop the work."""
     log_line(error.render() if isinstance(error, DevboxError) else f"devbox: {error}")
 
 
 def _run_safely(callback: Callback) -> None:
-    """A fault in one callback is written down; it must not end what all the others depend on."""
+    """Run a callback and log its exception, which must not end the supervisor."""
     try:
         callback()
     except Exception as error:  # noqa: BLE001 - see above
         try:
             traceback.print_exc()
-        except Exception:  # noqa: BLE001 - it reads files, and may not be able to open any
+        except Exception:  # noqa: BLE001 - it opens files, which may fail
             log_line(f"devbox: {error!r}")
 
 
@@ -171,31 +171,29 @@ def _is_child(pid: int) -> bool:
     return True
 
 
-_FILES_PER_CONTAINER = (
-    6  # a container: its log and its FIFO; taken over, pid 1 and command; its probe; the reports about its egress
-)
-_OTHER_FILES = 32  # sockets, clients, what is open for a moment
-_original_limits: list[tuple[int, int]] = []  # the limit that this process was started with, where it has another now
+_FILES_PER_CONTAINER = 6  # log and FIFO; adopted pid 1 and command; probe; egress reports
+_OTHER_FILES = 32  # sockets, clients, short-lived files
+_original_limits: list[tuple[int, int]] = []  # the inherited limit, if this process has changed its own
 
 
 def raise_nofile_limit() -> None:
-    """Let this process have as many files open as its hard limit says."""
+    """Raise this process's limit on open files to its hard limit."""
     given = resource.getrlimit(resource.RLIMIT_NOFILE)
     _original_limits[:] = [given]
     resource.setrlimit(resource.RLIMIT_NOFILE, (given[1], given[1]))
 
 
 def restore_nofile_limit(pid: int = 0) -> None:
-    """Let a child, by default this process, have as many as before `take_all`, just before it becomes a program.
+    """Reset the limit of a child (default: this process) to that from before `raise_nofile_limit`, just before exec.
 
-    Earlier it could open nothing, where the files it inherited are more.
+    Earlier, the child could open nothing if it inherited more files than the limit.
     """
     for given in _original_limits:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, given)
 
 
 def check_nofile_limit(containers: int) -> None:
-    """EngineError where a supervisor of so many containers might come to have more files open than it may."""
+    """Raise EngineError if a supervisor of this many containers could exceed its limit on open files."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     needed = _FILES_PER_CONTAINER * containers + _OTHER_FILES
     if most != resource.RLIM_INFINITY and needed > most:

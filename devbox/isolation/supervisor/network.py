@@ -1,4 +1,4 @@
-"""The instance's network as its supervisor keeps it: addresses of names, the hosts file, the way in and out."""
+"""The instance network as managed by the supervisor: addresses, the hosts file, published ports, egress."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from devbox.isolation.types import (
     PublishedPort,
 )
 
-_RETRY = 1.0  # pause before a pasta that died is started again
+_RETRY = 1.0  # pause before a failed pasta is restarted
 
 
 def _ignore_refusal(_name: str, _host: str) -> None:
-    """Where no supervisor keeps logs."""
+    """Discard a refusal."""
 
 
 class _Routes(NamedTuple):
-    """Published ports and the containers they lead to; containers and the ports of the host they may reach."""
+    """Published ports with their containers, and containers with the host ports that they may reach."""
 
     routes: tuple[PortRoute, ...]
     host_ports: tuple[HostPort, ...]
 
     @property
     def published(self) -> tuple[PublishedPort, ...]:
-        """The ports alone, in their order."""
+        """The published ports, in their order."""
         return tuple(route.publish for route in self.routes)
 
 
 class InstanceNetwork:
-    """Addresses stay with their names for the instance's life.
+    """The network of an instance. Addresses stay with their names for the instance's life.
 
-    nft follows every change. pasta is restarted, which cuts connections, only when a port must be added or unpublished.
+    nft follows every change. pasta is restarted, which cuts connections, only to add or unpublish a port.
     """
 
     def __init__(
         self, loop: Loop, context: InstanceContext, changed: Callback, *, refused: OnRefused = _ignore_refusal
     ) -> None:
-        """`changed` is called where something changes that nobody asked for.
+        """Manage the network; `changed` is called on spontaneous changes.
 
-        `refused` is told which container asked for which host name that is not on its list.
+        `refused` receives the container and the unlisted host name of each refused query.
         """
         self._loop = loop
         self._context = context
@@ -63,9 +63,9 @@ class InstanceNetwork:
         self._reach: dict[str, NetworkAccess] = {}
         self._lists = EgressPolicies(loop, context, refused)
         self._egress: ProcessRef | None = None
-        self._published: tuple[PublishedPort, ...] = ()  # what the running pasta publishes,
-        self._led: tuple[int, ...] = ()  # the ports of the host it leads to,
-        self._told: _Routes | None = None  # and what nft was told last
+        self._published: tuple[PublishedPort, ...] = ()  # the ports that the running pasta publishes,
+        self._led: tuple[int, ...] = ()  # the host ports that it forwards to,
+        self._told: _Routes | None = None  # and the routes last loaded into nft
         self._wanted = False
         self._retry: Timer | None = None
         self._warnings: list[str] = []
@@ -74,7 +74,7 @@ class InstanceNetwork:
 
     @property
     def names(self) -> tuple[NetworkName, ...]:
-        """Names of containers, without guests."""
+        """The names of containers, without one-shots."""
         return tuple(NetworkName(name, node) for name, node in self._names.items())
 
     @property
@@ -84,18 +84,18 @@ class InstanceNetwork:
 
     @property
     def forwarded_ports(self) -> tuple[int, ...]:
-        """The ports of the host's loopback that it leads to."""
+        """The ports of the host's loopback that pasta forwards to."""
         return self._led
 
     def build(self) -> None:
-        """Make the bridge: once, when the holder is new. Its subnet is one that the host has no other route to now."""
+        """Create the bridge, once per holder, in a subnet that has no other host route."""
         self.subnet = bridge.find_free_subnet()
         bridge.make_bridge(self._context.holder, ipv6=self._ipv6, subnet=self.subnet)
         self._write_resolv()
         self._write_hosts()
 
     def adopt(self, before: InstanceState, reach: Mapping[str, NetworkAccess]) -> None:
-        """Go on where another supervisor stopped, with containers and guests that reach this."""
+        """Adopt the network of another supervisor, with this access for containers and one-shots."""
         self._names = {name.name: name.node for name in before.names}
         self._guests = {guest.name: guest.node for guest in before.guests}
         self._reach = dict(reach)
@@ -118,7 +118,7 @@ class InstanceNetwork:
         self._refresh()
 
     def set_names(self, names: tuple[str, ...], published: tuple[NamedPublishedPort, ...]) -> None:
-        """Exactly these names and ports from now on. EngineError when a port is taken; what was stays then."""
+        """Set the complete names and ports. Raises EngineError if a port is taken; the previous ports then stay."""
         for name in names:
             self._names.setdefault(name, self._find_free_node())
         for name in self._names.keys() - set(names):
@@ -137,12 +137,12 @@ class InstanceNetwork:
             raise
 
     def pop_warnings(self) -> tuple[str, ...]:
-        """What pasta has warned of since this was asked last."""
+        """Return pasta's warnings since the last call."""
         found, self._warnings = tuple(self._warnings), []
         return found
 
     def set_access(self, name: str, reach: NetworkAccess) -> None:
-        """Let a container reach exactly this beyond the instance from now on."""
+        """Set a container's access beyond the instance."""
         self._lists.set_policy(name, self.find_node(name), reach.egress)
         before = self._reach.get(name, NetworkAccess())
         self._reach[name] = reach
@@ -154,23 +154,23 @@ class InstanceNetwork:
             raise
 
     def set_aliases(self, aliases: dict[str, tuple[str, ...]]) -> None:
-        """Exactly these containers are there under further names from now on."""
+        """Set the complete aliases of containers."""
         if aliases != self._aliases:
             self._aliases = aliases
             self._write_hosts()
 
     def find_node(self, name: str) -> NetNode | None:
-        """The address of a name."""
+        """Return the address of a name."""
         return self._names.get(name) or self._guests.get(name)
 
     def lease_node(self, name: str) -> NetNode:
-        """An address for a one-shot container, known to the others by its name."""
+        """Assign an address to a one-shot container, which others can resolve by its name."""
         self._guests[name] = self._find_free_node()
         self._write_hosts()
         return self._guests[name]
 
     def release_node(self, name: str) -> None:
-        """The one-shot container is gone."""
+        """Release the address of a removed one-shot container."""
         self._guests.pop(name, None)
         self._reach.pop(name, None)
         self._write_hosts()
@@ -183,7 +183,7 @@ class InstanceNetwork:
             self._schedule_retry()
 
     def close(self) -> None:
-        """Stop pasta and the answerers; the rest goes with the holder."""
+        """Stop pasta and the DNS proxies; the rest ends with the holder."""
         self._lists.close()
         self._stop_egress()
 
@@ -195,7 +195,7 @@ class InstanceNetwork:
         return node
 
     def _refresh(self) -> None:
-        """Have nft and pasta follow names and ports."""
+        """Update nft and pasta after a change of names or ports."""
         ways = self._build_routes()
         led = set(egress.list_forwarded_ports(ways.host_ports))
         if self._egress is None or ways.published != self._published or not led.issubset(self._led):
@@ -216,7 +216,7 @@ class InstanceNetwork:
         return _Routes(routes, host_ports)
 
     def _restart_egress(self) -> None:
-        """Start pasta anew. Where that fails, it is tried again until it works: nothing stays offline in silence."""
+        """Restart pasta. On failure, retry until it succeeds: the instance must not stay offline silently."""
         self._stop_egress()
         try:
             self._start_egress()
@@ -244,16 +244,16 @@ class InstanceNetwork:
     def _watch(self, pasta: ProcessRef, on_exit: Callable[[int, ExitCallback], None]) -> None:
         self._egress = pasta
 
-        def ended(_: int | None) -> None:
+        def revive(_: int | None) -> None:
             if self._egress == pasta:
                 self._egress = None
                 log_line("pasta, which connects the instance to the network, ended; it is started again")
                 self._schedule_retry()
 
-        on_exit(pasta.pid, ended)
+        on_exit(pasta.pid, revive)
 
     def _retry_failed(self) -> None:
-        """What could not be done before: a pasta that ended is started anew, nft is told what it did not take."""
+        """Retry failed changes: restart pasta if it exited, reload rules that nft did not accept."""
         try:
             self._lists.retry()
             if self._wanted:
@@ -280,7 +280,7 @@ class InstanceNetwork:
 
 
 def _rewrite(path: str, text: str) -> None:
-    """Change a file in place: containers have this very inode mounted."""
+    """Change a file in place, because containers have this inode mounted."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         data = text.encode()

@@ -1,4 +1,4 @@
-"""One-shot containers: run by a `devbox run`, guests in the instance's network as long as that process lives."""
+"""One-shot containers: in the instance's network for the lifetime of their `devbox run` process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from devbox.isolation.supervisor.loop import Callback, Loop, log_error
 from devbox.isolation.supervisor.network import InstanceNetwork
 from devbox.isolation.types import InstanceContext, NetworkAccess, ProcessRef
 
-_AGAIN = 1.0  # seconds until what is left of a killed one-shot is looked for once more
+_AGAIN = 1.0  # seconds until leftovers of a killed one-shot are removed again
 
 
 class OneShots:
-    """Gives addresses to one-shots and cleans up after them, also after those that were killed."""
+    """Assigns addresses to one-shots and cleans up after them, including killed ones."""
 
     def __init__(self, loop: Loop, context: InstanceContext, segment: InstanceNetwork, changed: Callback) -> None:
         self._loop = loop
@@ -29,13 +29,13 @@ class OneShots:
 
     @property
     def entries(self) -> tuple[OneShot, ...]:
-        """Who is there."""
+        """The current one-shots."""
         return tuple(self._guests.values())
 
     def admit(
         self, client: int, name: str, oci_id: str, top: str, reach: NetworkAccess, *, joined: bool = False
     ) -> OneShot:
-        """A new one-shot container of the process `client`. `joined`: among the processes of another container."""
+        """Register a one-shot container of the process `client`. `joined`: shares another container's processes."""
         process = identify(client) or ProcessRef(client, 0)
         guest = OneShot(name, self._segment.lease_node(name), process, oci_id, top, reach, joined)
         self._track(guest)
@@ -44,17 +44,17 @@ class OneShots:
         return guest
 
     def adopt(self, guests: Iterable[OneShot]) -> None:
-        """Those that a dead supervisor had admitted. The segment has adopted them before."""
+        """Adopt the one-shots of a dead supervisor, after the network has adopted them."""
         for guest in guests:
             self._track(guest)
 
     def remove(self, name: str, *, killed: bool = False) -> None:
-        """Its container has ended, or its client was `killed`: leave nothing of it."""
+        """Remove everything of a one-shot whose container has exited or whose client was `killed`."""
         guest = self._guests.pop(name, None)
         if guest is None:
             return
         self._remove_container(guest, killed=killed)
-        if killed:  # its runtime may have been in the middle of a step, and have made one thing more
+        if killed:  # its runtime may have been interrupted within a step, and created one more thing
             self._loop.call_later(_AGAIN, lambda: self._retry_removal(guest))
         self._segment.release_node(name)
         self._changed()
@@ -63,23 +63,23 @@ class OneShots:
             os.close(child.error_fd)
 
     def remove_all(self) -> None:
-        """The instance goes down: no client is waited for, and a runtime may be about to make a container."""
+        """Remove all one-shot containers, with their runtimes, which may be about to create one."""
         for name in tuple(self._guests):
             self.remove(name, killed=True)
 
     def _remove_container(self, guest: OneShot, *, killed: bool) -> None:
-        """End its processes and delete its container. What fails is written down, and the next step still taken."""
+        """Kill the processes and delete the container; failures are logged and do not stop the cleanup."""
         if killed:
             with _log_errors():
                 orphans.kill_runtime(self._context.run_dir, guest.oci_id)
-        if guest.joined or killed:  # the runtime may not know of every process, or died before it knew of any
+        if guest.joined or killed:  # the runtime does not know all processes, or died before it knew any
             with _log_errors():
                 orphans.kill_one_shot(self._context.holder, guest.name, rootless=self._context.idmap.rootless)
         with _log_errors():
             launch.delete(self._context, guest.name, guest.oci_id)
 
     def _retry_removal(self, guest: OneShot) -> None:
-        if guest.name not in self._guests:  # a new one-shot may have its name
+        if guest.name not in self._guests:  # otherwise a new one-shot has the name
             self._remove_container(guest, killed=True)
 
     def _track(self, guest: OneShot) -> None:
@@ -89,7 +89,7 @@ class OneShots:
 
 @contextlib.contextmanager
 def _log_errors() -> Iterator[None]:
-    """Write a failure down and go on."""
+    """Log an error and continue."""
     try:
         yield
     except (DevboxError, OSError) as error:

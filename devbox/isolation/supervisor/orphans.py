@@ -1,9 +1,9 @@
-"""What dead processes of devbox left of an instance: found by marks that nothing else on the machine carries.
+"""Orphans: processes of an instance left by dead devbox processes, found by unique marks.
 
-What an instance's supervisor started carries the runtime directory in its environment until it becomes a process of
-a container; runtimes that somebody else started have it as their `--root`; a container's processes live in the user
-namespace of the instance's holder, or in the instance's cgroup. A one-shot that joined another container's processes
-has a host name of its own, which no process in it may change: that takes CAP_SYS_ADMIN.
+Children of a supervisor have the runtime directory in their environment until they become container processes; runtimes
+started elsewhere have it as their `--root`; container processes are in the user namespace of the instance's holder, or
+in the instance's cgroup. A one-shot that joined another container has a host name of its own, which its processes
+cannot change (CAP_SYS_ADMIN).
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from devbox.isolation import cgroups, forks, namespaces, state, syscalls
 from devbox.isolation.namespaces import format_marker, get_pasta_pid_file
 from devbox.isolation.types import ProcessRef
 
-PROBE = "probe"  # what a probe prints to, by name
+PROBE = "probe"  # the name of a probe's output file
 _PATIENCE_MS = 5000
 
 
 def kill_instance(run_dir: str, also: Iterable[ProcessRef] = ()) -> None:
-    """End every process of the instance, and forget its containers. Only when nobody supervises it.
+    """Kill every process of the instance and delete its containers. Only while the instance is unsupervised.
 
-    `also` are processes known by other means; those that live no more are passed over.
+    `also` are processes known by other means; dead ones are skipped.
     """
     known, ended = tuple(also), set[int]()
     while (
         found := _find_instance_processes(run_dir, known) - ended
-    ):  # what is killed may have started something since it was found
+    ):  # a killed process may have started another since the search
         kill_and_wait(found)
         ended |= found
     cgroups.remove_empty_groups(run_dir)
-    import shutil  # only where something was left
+    import shutil  # only if there was something left
 
     for remembered in ("oci", "c", "kept"):
         shutil.rmtree(f"{run_dir}/{remembered}", ignore_errors=True)
 
 
 def kill_orphans(run_dir: str, keep: Iterable[int]) -> None:
-    """End what an instance has beside the processes to keep: holder, pasta, every container's pid 1, clients.
+    """Kill the processes of an instance except those to keep: holder, pasta, every container's pid 1, clients.
 
-    What runs inside a kept container, or below a kept process, stays, and so do the runtimes of people's `exec` and
-    `shell`. What a dead supervisor had just begun to start goes, and so do its probes: nobody waits for their answer.
+    Processes inside kept containers or below kept processes stay, as do runtimes of users' `exec` and `shell`.
+    Interrupted starts and probes of a dead supervisor are killed: nothing awaits their result.
     """
     kept = set(keep)
     begun = _find_started(run_dir)
@@ -62,18 +62,18 @@ def kill_orphans(run_dir: str, keep: Iterable[int]) -> None:
 
 
 def kill_runtime(run_dir: str, oci_id: str) -> None:
-    """End the OCI runtime that starts the container `oci_id`: the kernel does not always end it with its client.
+    """Kill the OCI runtime that is starting the container `oci_id`: it does not always die with its client.
 
-    A process that is to be killed with its parent loses that setting when it changes its user id, as runtimes do.
+    A process loses its parent-death signal when it changes its user id, as runtimes do.
     """
     word = b"\0" + os.fsencode(oci_id) + b"\0"
     kill_and_wait(pid for pid in _find_runtimes(run_dir) if word in _read_proc(pid, "cmdline"))
 
 
 def kill_one_shot(holder: ProcessRef, name: str, *, rootless: bool) -> None:
-    """End every process of the one-shot container `name`: one that joined another's, or whose runtime was killed.
+    """Kill all processes of the one-shot `name`, which joined a container or whose runtime was killed.
 
-    Each one found is stopped before any is killed, so that none starts another meanwhile.
+    All are stopped before the first is killed, so that none can start another.
     """
     found = set[int]()
     while more := _find_by_hostname(holder, name, rootless=rootless) - found:
@@ -85,9 +85,9 @@ def kill_one_shot(holder: ProcessRef, name: str, *, rootless: bool) -> None:
 
 
 def find_entered(init: int, output: str) -> ProcessRef | None:
-    """A process that was started in the container of this pid 1 from outside, and prints to the file `output`.
+    """Return a process started from outside in the container of this pid 1 whose stdout is the file `output`.
 
-    Its parent is a runtime that has ended, so that it was left to some process outside.
+    Its runtime has exited, so that it was reparented to a process outside.
     """
     for pid in _list_entered(_read_ns_link(init, "pid")):
         with contextlib.suppress(OSError):
@@ -97,7 +97,7 @@ def find_entered(init: int, output: str) -> ProcessRef | None:
 
 
 def kill_and_wait(pids: Iterable[int]) -> None:
-    """Kill processes and wait until they are gone."""
+    """Kill processes and wait for their exit."""
     waiting = select.poll()
     fds = []
     for pid in pids:
@@ -119,7 +119,7 @@ def kill_and_wait(pids: Iterable[int]) -> None:
 
 
 def _find_instance_processes(run_dir: str, also: Iterable[ProcessRef]) -> set[int]:
-    """Every process of the instance."""
+    """Return the pids of all processes of the instance."""
     marked = (
         _find_started(run_dir) | _find_runtimes(run_dir) | {process.pid for process in also if state.is_alive(process)}
     )
@@ -127,9 +127,9 @@ def _find_instance_processes(run_dir: str, also: Iterable[ProcessRef]) -> set[in
 
 
 def _find_started(run_dir: str) -> set[int]:
-    """Processes, other than this one, that a supervisor of this runtime directory started.
+    """Return the pids of processes started by a supervisor of this runtime directory, except this one.
 
-    pasta lets no ordinary user read its environment, or see its namespaces: it is known by its words.
+    pasta hides its environment and namespaces from ordinary users: it is found by its command line.
     """
     mark, word = format_marker(run_dir).encode() + b"\0", b"\0" + os.fsencode(get_pasta_pid_file(run_dir)) + b"\0"
     return {
@@ -138,19 +138,19 @@ def _find_started(run_dir: str) -> set[int]:
 
 
 def _find_runtimes(run_dir: str) -> set[int]:
-    """OCI runtimes at work for the instance, whoever started them."""
+    """Return the pids of OCI runtimes that are working for the instance, started by any process."""
     root = b"--root\0" + os.fsencode(run_dir) + b"/"
     return {pid for pid in _list_pids() if root in _read_proc(pid, "cmdline")}
 
 
 def _find_userns_members(pids: Iterable[int]) -> set[int]:
-    """Processes, other than this one, in a user namespace of one of these; the host's own is not meant."""
+    """Return the pids of other processes in the user namespaces of `pids`, except the host's own namespace."""
     wanted = {_read_ns_link(pid, "user") for pid in pids} - {_read_ns_link(os.getpid(), "user"), ""}
     return {pid for pid in _list_pids() if _read_ns_link(pid, "user") in wanted} if wanted else set()
 
 
 def _find_by_hostname(holder: ProcessRef, name: str, *, rootless: bool) -> set[int]:
-    """Processes in the holder's user namespace whose host name is `name`."""
+    """Return the pids in the holder's user namespace whose host name is `name`."""
     rooms: dict[str, set[int]] = {}
     for pid in _find_userns_members({holder.pid}):
         rooms.setdefault(_read_ns_link(pid, "uts"), set()).add(pid)
@@ -164,7 +164,7 @@ def _find_by_hostname(holder: ProcessRef, name: str, *, rootless: bool) -> set[i
             namespaces.join(holder, network=False)
         for room, pids in rooms.items():
             for pid in pids:
-                with contextlib.suppress(OSError):  # it has ended: another one in the same namespace is asked
+                with contextlib.suppress(OSError):  # exited: try another process in the same namespace
                     syscalls.setns(f"/proc/{pid}/ns/uts")
                     break
             if os.readlink("/proc/self/ns/uts") == room and os.uname().nodename == name:
@@ -192,7 +192,7 @@ def _read_proc(pid: int, name: str) -> bytes:
 
 
 def _list_entered(room: str) -> list[int]:
-    """The processes in a pid namespace whose parents are outside of it: its pid 1, and what was executed in it."""
+    """Return the processes in a pid namespace with an outside parent: its pid 1 and executed commands."""
     return [
         pid
         for pid in _list_pids()
@@ -201,7 +201,7 @@ def _list_entered(room: str) -> list[int]:
 
 
 def _read_stdout_link(pid: int) -> str:
-    """What the standard output of a process is."""
+    """Return the target of a process's standard output."""
     try:
         return os.readlink(f"/proc/{pid}/fd/1")
     except OSError:
@@ -238,29 +238,29 @@ class _ProcessInfo(NamedTuple):
 
 
 def find_leftovers(pid: int) -> set[ProcessRef]:
-    """What a process that has just ended leaves running: its number must not be anybody else's yet."""
+    """Return the descendants of a process that has just exited; its pid must not be reused yet."""
     return _find_descendants({pid})
 
 
 def find_running(processes: Iterable[ProcessRef]) -> set[ProcessRef]:
-    """Those of them that run yet, and what they have started."""
+    """Return the processes that still run, and their descendants."""
     known = set(processes)
     alive = {each.process for each in _list_processes()} & known if known else known
     return alive | _find_descendants({process.pid for process in alive}) if alive else set()
 
 
 def send_signal(processes: Iterable[ProcessRef], number: int) -> None:
-    """Signal all of them; some may be gone by now."""
+    """Signal all processes; ignore exited ones."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
 
 
 def kill_tree(pid: int) -> None:
-    """Kill a process that was not reaped yet, and all that it has started, also what that starts meanwhile."""
+    """Kill a process that was not reaped yet, and all its descendants, including those started meanwhile."""
     ended = {pid}
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)  # what it is starting just now would else be found by nobody
+        os.kill(pid, signal.SIGSTOP)  # otherwise a child that it is just starting would be missed
     while found := {each for each in _find_descendants(ended) if each.pid not in ended}:
         send_signal(found, signal.SIGKILL)
         ended |= {each.pid for each in found}
@@ -269,7 +269,7 @@ def kill_tree(pid: int) -> None:
 
 
 def _find_descendants(pids: set[int]) -> set[ProcessRef]:
-    """What runs of all that these have started; themselves only where one has started another."""
+    """Return all running descendants of these processes; one of these only if another of them started it."""
     seen, known, found = _list_processes(), set(pids), set[ProcessRef]()
     while more := {each for each in seen if each.process not in found and {each.parent, each.session} & known}:
         found |= {each.process for each in more}
@@ -278,7 +278,7 @@ def _find_descendants(pids: set[int]) -> set[ProcessRef]:
 
 
 def _list_processes() -> list[_ProcessInfo]:
-    """Every process of this machine that runs."""
+    """List all running processes of the host."""
     seen = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -287,7 +287,7 @@ def _list_processes() -> list[_ProcessInfo]:
             with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as source:
                 facts = source.read().rpartition(")")[2].split()
         except OSError:
-            continue  # it has ended
+            continue  # it has exited
         if facts[_STATE] not in "ZX":
             process = ProcessRef(int(name), int(facts[_START_TIME]))
             seen.append(_ProcessInfo(process, int(facts[_PARENT]), int(facts[_SESSION])))

@@ -1,8 +1,8 @@
-"""The process that starts the next supervisor at once when this one is killed, as by the kernel for want of memory.
+"""Respawner: a process that starts the next supervisor when this one is killed, for example by the OOM killer.
 
-A shell of 1 MiB sleeps on a pipe whose other end the supervisor has. The end of the pipe is the end of the supervisor:
-the shell becomes the next one, which adopts what runs and starts a shell of its own. A supervisor that ends in order
-tells its shell so. After some kills in a row nobody comes back: the next command of a person starts one.
+A shell of 1 MiB sleeps on a pipe whose write end the supervisor holds. At end of file the shell becomes the next
+supervisor, which adopts the instance and starts a shell of its own. A supervisor that exits orderly notifies its shell.
+After several kills in a row there is no respawn: the user's next command starts a supervisor.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from devbox.isolation.state import identify
 from devbox.isolation.supervisor.loop import Loop, log_line
 from devbox.isolation.types import ProcessRef
 
-MAX_RESPAWNS = 6  # kills in a row, none of which came after a calm while
+MAX_RESPAWNS = 6  # kills in a row without a calm period
 _CALM = 60.0  # seconds
-_AGAIN = 1.0  # pause before a shell that was killed is started again
-_PATIENCE, _PAUSE = 30.0, 0.02  # of one that is respawned, while something of the killed one holds its lock
+_AGAIN = 1.0  # pause before a killed shell is restarted
+_PATIENCE, _PAUSE = 30.0, 0.02  # for a respawned supervisor, while a remnant of the killed one holds the lock
 _SHELL = "/bin/sh"
 _END = b"end\n"
-# One word, so that the shell is never taken for a supervisor. $1: how many were killed in a row before. The first is
+# One word, so that the shell is never mistaken for a supervisor. $1: number of previous kills in a row. The first is
 # followed at once, the others after 1 s, 2 s, 4 s and so on.
 _SCRIPT = """killed=$1
 while read -r said; do
@@ -40,9 +40,9 @@ exec {supervisor} $((killed + 1)) </dev/null
 
 @contextlib.contextmanager
 def lock(paths: Paths, instance: str, *, patient: bool) -> Iterator[bool]:
-    """Hold the instance's supervisor lock; yields False where another supervisor has it.
+    """Hold the instance's supervisor lock; yield False if another supervisor has it.
 
-    `patient`: a child of the supervisor that was killed just now may have it for a moment yet.
+    `patient`: wait, as a child of the killed supervisor may still hold the lock for a moment.
     """
     deadline = time.monotonic() + (_PATIENCE if patient else 0)
     while True:
@@ -54,7 +54,7 @@ def lock(paths: Paths, instance: str, *, patient: bool) -> Iterator[bool]:
 
 
 def can_adopt(paths: Paths, instance: str) -> bool:
-    """Whether there is something to adopt: an instance that is taken down meanwhile does not come back."""
+    """Return whether there is an instance to adopt; one that was taken down meanwhile is not restarted."""
     before = state.read_state_file(paths, instance)
     return before is not None and state.has_namespaces(before)
 
@@ -67,7 +67,7 @@ def _is_supervised(paths: Paths, instance: str) -> bool:
 
 
 class Respawner:
-    """The shell of a supervisor that is `respawned` for so many times in a row."""
+    """The shell of a supervisor that has been respawned `respawned` times in a row."""
 
     def __init__(self, loop: Loop, paths: Paths, instance: str, respawned: int) -> None:
         self._loop = loop
@@ -82,11 +82,11 @@ class Respawner:
 
     @property
     def process(self) -> ProcessRef | None:
-        """The shell; None where there is none now."""
+        """The shell; None if it is not running."""
         return identify(self._pid) if self._pid else None
 
     def close(self) -> None:
-        """Nobody is to come after this supervisor."""
+        """Disable the respawn."""
         self._closed = True
         self._send(_END)
 
@@ -126,5 +126,5 @@ class Respawner:
 
     def _send(self, text: bytes) -> None:
         if self._pipe >= 0:
-            with contextlib.suppress(BrokenPipeError):  # it was killed just now
+            with contextlib.suppress(BrokenPipeError):  # the shell was just killed
                 os.write(self._pipe, text)

@@ -1,4 +1,4 @@
-"""How processes end, and what follows: exit codes, reasons for a person, when to start again."""
+"""Process exits and restarts: exit codes, reasons for users, backoff, schedules."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from devbox.isolation import cgroups
 from devbox.isolation.supervisor.loop import Callback, Loop, Timer
 from devbox.isolation.types import InstanceContext, Launch
 
-_SIGNALLED = 128  # added to a signal's number where an exit code is wanted
+_SIGNALLED = 128  # added to a signal's number in an exit code
 _INIT_FAILED = "failed to exec pid1: "  # catatonit
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
-STABLE = 10.0  # seconds; what ran this long is no longer crashing, and starts afresh with the first delay
+STABLE = 10.0  # seconds; a process that ran this long is stable, and its backoff is reset
 
 
 def decode_wait_status(status: int | None) -> int | None:
-    """A wait status as a shell would say it: 128+n for signals; None stays unknown."""
+    """Return the exit code of a wait status as in a shell: 128+n for signals; None stays unknown."""
     if status is None:
         return None
     code = os.waitstatus_to_exitcode(status)
@@ -29,7 +29,7 @@ def decode_wait_status(status: int | None) -> int | None:
 
 
 def describe_exit(code: int | None) -> str:
-    """Why a process ended, in a few words; nothing for success."""
+    """Describe a process's exit briefly; "" for success."""
     if code is None:
         return "its exit code is not known: it was not this supervisor's child"
     if code == 0:
@@ -45,7 +45,7 @@ def describe_exit(code: int | None) -> str:
 
 
 def explain_init_errors(lines: list[str]) -> list[str]:
-    """A container's last lines: what its init says about a command that it can't run in words, repetitions once."""
+    """Return a container's last lines with the init's exec errors explained and repetitions removed."""
     told: list[str] = []
     for line in lines:
         _, found, why = line.partition(_INIT_FAILED)
@@ -56,24 +56,24 @@ def explain_init_errors(lines: list[str]) -> list[str]:
 
 
 def needs_restart(policy: str, code: int | None) -> bool:
-    """Whether a service that ended by itself is started again. An unknown code counts as a failure."""
+    """Return whether a service that exited on its own is restarted. An unknown exit code counts as a failure."""
     return policy == "always" or (policy == "on-failure" and code != 0)
 
 
 class Backoff:
-    """Delays that double with each crash and begin anew after a stable while."""
+    """Exponential backoff, reset after a stable period."""
 
     def __init__(self) -> None:
         self._delay = _FIRST_DELAY
         self._started = 0.0
-        self.crashes = 0  # since the last stable while
+        self.crashes = 0  # since the last stable period
 
     def mark_started(self) -> None:
-        """The process runs now."""
+        """Record the start of the process."""
         self._started = time.monotonic()
 
     def record_crash(self) -> float:
-        """Count a crash; seconds to wait before the next start."""
+        """Count a crash; return the seconds to wait before the next start."""
         if time.monotonic() - self._started >= STABLE:
             self._delay = _FIRST_DELAY
             self.crashes = 0
@@ -82,11 +82,11 @@ class Backoff:
         return delay
 
 
-_LOOK = 30.0  # seconds between two looks at the clock
+_LOOK = 30.0  # seconds between two checks of the clock
 
 
 class Schedule:
-    """The times of one container, after five cron fields; at most one of them is waited for."""
+    """The schedule of one container by five cron fields; at most one time is pending."""
 
     def __init__(self, loop: Loop, fields: str) -> None:
         self._loop = loop
@@ -95,11 +95,11 @@ class Schedule:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is going to call."""
+        """Whether a call is pending."""
         return self._timer is not None
 
     def wait(self, due: Callback) -> str:
-        """Call at the next time, once; the time in words. What was waited for before is forgotten."""
+        """Call once at the next time and return that time as text. Replaces a pending call."""
         from cronsim import CronSim
 
         self.cancel()
@@ -108,7 +108,7 @@ class Schedule:
         return f"{at:%Y-%m-%d %H:%M} UTC"
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the pending call."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -127,7 +127,7 @@ _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 class OomMonitor:
-    """Watches one container, by the count of the kernel."""
+    """Detects OOM kills in one container by the kernel's counter."""
 
     def __init__(self, context: InstanceContext, container: Launch) -> None:
         self._group = context.group
@@ -136,13 +136,13 @@ class OomMonitor:
         self._seen = 0
 
     def reset(self) -> None:
-        """The container is a new one, whose count begins at nothing."""
+        """Reset the counter for a new container."""
         self._seen = 0
 
     def explain_exit(self, code: int | None) -> str:
-        """Why a process ended with this code: as `endings.describe`, and that memory was the reason where it was.
+        """Describe an exit as `describe_exit` does, including an OOM kill.
 
-        A kill is told of once. Where the process itself was not killed, one that it had started was.
+        A kill is reported once. If the process itself was not killed, a child of it was.
         """
         plain = describe_exit(code)
         kills = cgroups.count_oom_kills(self._group, self._name) if self._group else 0
@@ -154,6 +154,6 @@ class OomMonitor:
 
 
 def format_size(size: int) -> str:
-    """A limit as it is written in a file: `64 MiB`."""
+    """Format a limit as in an env file: `64 MiB`."""
     unit, name = next(((unit, name) for unit, name in _UNITS if size % unit == 0), (1, "bytes"))
     return f"{size // unit} {name}"

@@ -1,4 +1,4 @@
-"""The supervisor's socket: connections of this user's other processes, requests in, answers out."""
+"""The supervisor's socket: requests and responses of this user's other processes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from devbox.isolation.supervisor.loop import Callback, Loop, Timer, log_error
 from devbox.isolation.types import SupervisedContainer
 
 _LONGEST_REQUEST = 4 * 1024 * 1024
-_ACCEPT_AGAIN = 0.2  # pause after a client that could not be accepted, as where too many files are open
-_ANSWER_PATIENCE = 5.0  # a client that reads no answers is dropped
+_ACCEPT_AGAIN = 0.2  # pause after a failed accept, such as with too many open files
+_ANSWER_PATIENCE = 5.0  # seconds after which a client that does not read its responses is dropped
 
 Handler = Callable[["ClientConnection", client.Message], None]
 
 
 class SupervisorServer:
-    """Listens, checks who connects, and hands every request to the handler."""
+    """Listens, checks the peer's user id, and passes every request to the handler."""
 
     def __init__(self, loop: Loop, path: str, handler: Handler) -> None:
         self._loop = loop
         self._handler = handler
         self._path = path
         if os.path.lexists(path):
-            os.unlink(path)  # of a dead predecessor: the caller holds the supervisor's lock
+            os.unlink(path)  # left by a dead predecessor: the caller holds the supervisor's lock
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._socket.bind(path)
         os.chmod(path, 0o600)
@@ -39,7 +39,7 @@ class SupervisorServer:
         self._listen()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         if self._again is not None:
             self._again.cancel()
         self._loop.unwatch(self._socket.fileno())
@@ -68,7 +68,7 @@ class SupervisorServer:
 
 
 class ClientConnection:
-    """One client. `pid` is the process that connected."""
+    """A client connection. `pid` is the process that connected."""
 
     def __init__(self, loop: Loop, link: socket.socket, pid: int, handler: Handler) -> None:
         self._loop = loop
@@ -81,11 +81,11 @@ class ClientConnection:
         loop.watch(link.fileno(), self._read)
 
     def answer(self, facts: client.Message) -> None:
-        """Say that the request succeeded; quiet when the client is gone."""
+        """Send a success response; no-op if the client is gone."""
         self._send({"ok": facts})
 
     def fail(self, error: DevboxError) -> None:
-        """Say that it did not."""
+        """Send an error response."""
         self._send(client.encode_error(error))
 
     def _send(self, message: client.Message) -> None:
@@ -117,7 +117,7 @@ class ClientConnection:
         self.serve(message)
 
     def serve(self, message: client.Message) -> None:
-        """Have a request handled, or handled once more; what goes wrong is the answer."""
+        """Handle a request, possibly again; an error becomes the response."""
         try:
             self._handler(self, message)
         except DevboxError as error:
@@ -147,26 +147,26 @@ class ClientConnection:
 
 Answer = Callable[[DevboxError | None], None]
 
-_LAST_LINES = 8  # of the log, for whom it is not ready
+_LAST_LINES = 8  # of the log, in the error of a container that is not ready
 
 
 class Waiters:
-    """Those who wait for one container: each is answered once, when it is ready or will not become so."""
+    """Clients that wait for one container: each is answered once, when it is ready or will not become ready."""
 
     def __init__(self, item: SupervisedContainer, drain: Callback) -> None:
-        """`drain` brings the container's log up to date."""
+        """Wait for a container; `drain` brings its log up to date."""
         self._item = item
         self._drain = drain
         self._answers: list[Answer] = []
-        self._since = logs.format_timestamp(time.time())  # what an earlier container of the name wrote explains nothing
-        self.settled = False  # it has run so long that it counts as started
+        self._since = logs.format_timestamp(time.time())  # earlier output belongs to a previous container of the name
+        self.settled = False  # the container has run long enough to count as started
 
     def add(self, answer: Answer) -> None:
-        """One more; `tell` comes next."""
+        """Add a waiter; `answer` must be called next."""
         self._answers.append(answer)
 
     def answer(self, row: ContainerState, complaint: str) -> None:
-        """Answer all of them where `row` decides it. `complaint` is what its last failed probe said."""
+        """Answer all waiters if `row` is conclusive. `complaint` is the message of the last failed probe."""
         if not self._answers:
             return
         verdict = readiness.judge_readiness(

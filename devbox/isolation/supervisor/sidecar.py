@@ -1,4 +1,4 @@
-"""A program of this machine that goes with an instance: it runs as long as the supervisor does, anew when it ends."""
+"""A host program that runs for the lifetime of the supervisor and is restarted when it exits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from devbox.isolation.supervisor import loop
 from devbox.isolation.supervisor.loop import Loop, Timer, log_line
 
 _INHERITED = ("PATH", "LANG")
-_SOON, _LATE = 1.0, 60.0  # seconds until one that ended is started anew: doubled each time, up to a minute
+_SOON, _LATE = 1.0, 60.0  # seconds until a restart: doubled each time, up to a minute
 
 
 class Sidecar:
-    """At most one program. It carries the instance's mark, so that one whose supervisor was killed is swept away."""
+    """At most one program. It carries the instance's mark, so that orphans of a killed supervisor are found."""
 
     def __init__(self, loop: Loop, run_dir: str) -> None:
         self._loop = loop
@@ -28,19 +28,19 @@ class Sidecar:
         self.argv: tuple[str, ...] = ()
 
     def set_program(self, argv: tuple[str, ...]) -> None:
-        """Have exactly this run from now on; nothing for ()."""
+        """Run exactly this program from now on; () stops it."""
         if argv != self.argv:
             self.close()
             self.argv, self._pause = argv, _SOON
             self._start()
 
     def close(self) -> None:
-        """End it, for good."""
+        """Stop the program for good."""
         self.argv = ()
         if self._again is not None:
             self._again.cancel()
         if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)  # a child that was not reaped yet
+            os.kill(self._pid, signal.SIGKILL)  # an unreaped child
             self._pid = None
 
     def _start(self) -> None:
@@ -58,13 +58,13 @@ class Sidecar:
         cgroups.restore_oom_score(pid)
         since = time.monotonic()
 
-        def ended(_: int | None) -> None:
+        def on_exit(_: int | None) -> None:
             if self._pid == pid:
                 self._pid = None
                 self._pause = _SOON if time.monotonic() - since > _LATE else self._pause
                 self._schedule_restart()
 
-        self._loop.watch_child(pid, ended)
+        self._loop.watch_child(pid, on_exit)
 
     def _schedule_restart(self) -> None:
         self._again = self._loop.call_later(self._pause, self._start)

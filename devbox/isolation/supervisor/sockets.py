@@ -1,4 +1,4 @@
-"""The listening sockets that a supervisor holds for its containers, so that no client is refused while one restarts."""
+"""Listening sockets held by the supervisor, so that clients are not refused while a container restarts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from devbox.isolation.supervisor.loop import Loop, Timer, log_error, log_line
 from devbox.isolation.types import InstanceContext, Launch, NetNode, ProcessRef
 from devbox.model import jsontext
 
-_SUCCESSOR = 60.0  # seconds within which a container that replaces another of its name has to be started
+_SUCCESSOR = 60.0  # seconds within which the replacement of a container must start
 
 
 class _SocketEntry(NamedTuple):
@@ -27,9 +27,9 @@ class _SocketEntry(NamedTuple):
 
 
 class ListeningSockets:
-    """By the name of the container. They are held from its first start until it is stopped.
+    """Listening sockets by container name, held from the first start until the stop.
 
-    A file tells other processes how many connections the container has accepted until its last end: see `count`.
+    A file publishes the number of connections that the container had accepted when it last exited.
     """
 
     def __init__(self, loop: Loop, paths: Paths, context: InstanceContext) -> None:
@@ -41,11 +41,11 @@ class ListeningSockets:
 
     @property
     def aliases(self) -> dict[str, tuple[str, ...]]:
-        """The further names of containers whose clients wait if they do not run."""
+        """The aliases of containers whose clients wait while they are not running."""
         return {name: entry.aliases for name, entry in self._entries.items() if entry.aliases}
 
     def open(self, launch: Launch) -> HeldSockets | None:
-        """Listen at the container's ports, as before where it was started before; None for one without any."""
+        """Open the container's listening sockets, or reuse those of an earlier start; None if it has no ports."""
         name, node = launch.name, launch.network
         if (timer := self._kept.pop(name, None)) is not None:
             timer.cancel()
@@ -62,7 +62,7 @@ class ListeningSockets:
         return held
 
     def _extend(self, before: _SocketEntry | None, node: NetNode, ports: tuple[int, ...]) -> HeldSockets:
-        """Exactly these ports, in the namespace that there is."""
+        """Set exactly these ports, in the existing namespace."""
         if before is None:
             return listening.listen(self._context, node, ports)
         netns, sockets = before.held
@@ -74,7 +74,7 @@ class ListeningSockets:
         return HeldSockets(netns, {port: sockets[port] for port in ports})
 
     def adopt(self, launch: Launch, process: ProcessRef) -> None:
-        """Hold what a running container has from a killed supervisor. Where that fails, its next start makes others."""
+        """Hold a running container's sockets after its supervisor was killed; else its next start opens new ones."""
         if not launch.listens or launch.network is None:
             return
         held = listening.recover_sockets(process, launch.listens)
@@ -84,7 +84,7 @@ class ListeningSockets:
         self._entries[launch.name] = _SocketEntry(launch.network, launch.aliases, held)
 
     def retain(self, name: str) -> None:
-        """Go on listening for the container that replaces this one, which is about to be stopped."""
+        """Keep listening for the replacement of this container, which is about to be stopped."""
         if name in self._entries:
             self._kept[name] = self._loop.call_later(_SUCCESSOR, lambda: self._release(name))
 
@@ -93,14 +93,14 @@ class ListeningSockets:
         self.close(name)
 
     def close(self, name: str) -> None:
-        """The container has ended and is not started again: refuse clients, unless another one replaces it."""
+        """Close the sockets of a container that is not restarted, unless it is being replaced."""
         if name not in self._kept and (entry := self._entries.pop(name, None)) is not None:
             listening.close(entry.held)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._paths.connections(self._context.instance, name))
 
     def record_accepted(self, name: str) -> None:
-        """The container's processes have ended: write down how many connections they had accepted."""
+        """Record the number of accepted connections after the container's processes have exited."""
         if (entry := self._entries.get(name)) is None:
             return
         try:
@@ -112,7 +112,7 @@ class ListeningSockets:
         self._write(name, namespace=_read_namespace(before) or _generate_name(), accepted=accepted)
 
     def _write(self, name: str, *, namespace: str, accepted: int) -> None:
-        """Without the file, the bound of what a killed container lost is an estimate."""
+        """Write the file; without it, the upper bound of connections lost by a kill is an estimate."""
         facts = {"namespace": namespace, "accepted": accepted, "at": time.time()}
         path = self._paths.connections(self._context.instance, name)
         try:
@@ -122,11 +122,11 @@ class ListeningSockets:
 
 
 def _read_namespace(connections: object) -> str:
-    """The namespace that was written down; "" for none."""
+    """Return the recorded namespace; "" if there is none."""
     name = connections.get("namespace") if isinstance(connections, dict) else None
     return name if isinstance(name, str) else ""
 
 
 def _generate_name() -> str:
-    """A random identifier of a network namespace."""
+    """Return a random identifier for a network namespace."""
     return os.urandom(8).hex()

@@ -1,7 +1,7 @@
-"""One process per instance: it starts, watches and stops the instance's containers, and alone writes its state.
+"""The supervisor: one process per instance that manages its containers and is the only writer of its state.
 
-`python -m devbox.isolation.supervisor.supervisor HOME RUNTIME INSTANCE`. Standard library only, single-threaded. It
-may be killed at any moment: containers, namespaces and network live on, and the next supervisor adopts them.
+`python -m devbox.isolation.supervisor.supervisor HOME RUNTIME INSTANCE`. Standard library only, single-threaded. It may
+be killed at any time: containers, namespaces and network persist, and the next supervisor adopts them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from devbox.isolation.supervisor.sockets import ListeningSockets
 from devbox.isolation.types import Launch, NetworkAccess, SupervisedContainer, pack, unpack
 
 _LOST_REASON = "the process that holds the instance's namespaces was killed"
-_MAKING = ("network", "start", "rerun", "setup_done", "lease", "accompany")  # requests for more to run
-_SAVE_AGAIN = 1.0  # pause before the state is written again where that failed, as on a full disk
+_MAKING = ("network", "start", "rerun", "setup_done", "lease", "accompany")  # requests that start something
+_SAVE_AGAIN = 1.0  # pause before a failed state write is retried, as with a full disk
 
 
 class _NetworkRequest(NamedTuple):
@@ -39,10 +39,10 @@ class _NetworkRequest(NamedTuple):
 
 
 class Supervisor:
-    """Everything one instance has running."""
+    """The supervisor of one instance."""
 
     def __init__(self, paths: Paths, instance: str, respawned: int = 0) -> None:
-        """`respawned`: how many supervisors of the instance were killed in a row before this one."""
+        """Create or adopt the instance; `respawned` is the number of previous supervisors killed in a row."""
         self._paths = paths
         self._instance = instance
         self._loop = Loop()
@@ -51,7 +51,7 @@ class Supervisor:
         self._file = state.StateFile(paths, instance)
         self._saving: Timer | None = None
         self._ending = False
-        self._complete = False  # nothing is written down before all is taken over that a next supervisor must find
+        self._complete = False  # the state is not written before everything that a successor must find is adopted
         before = self._load_previous()
         self._context = namespaces.create_context(paths, instance, before)
         watch = self._loop.watch_process if before else self._loop.watch_child
@@ -72,13 +72,13 @@ class Supervisor:
         self._server = SupervisorServer(self._loop, paths.socket(instance), self._handle)
 
     def run(self) -> None:
-        """Serve until told to shut down."""
+        """Serve until shutdown."""
         self._loop.run()
 
-    # Taking over.
+    # Adoption.
 
     def _load_previous(self) -> InstanceState | None:
-        """What a dead predecessor left that still stands; everything else of it is swept away."""
+        """Return the state of a dead predecessor if its namespaces exist; kill all its other processes."""
         before = state.observe_state(self._paths, self._instance)[1]
         if before is not None and before.holder is not None and state.is_alive(before.holder):
             orphans.kill_orphans(self._paths.instance_runtime(self._instance), _list_adopted_pids(before))
@@ -88,7 +88,7 @@ class Supervisor:
         return None
 
     def _adopt(self, before: InstanceState) -> None:
-        """The network first, and of everyone at once; then who is in it."""
+        """Adopt the network, with all access rules at once, then the containers in it."""
         found = (
             (row.name, launch.load_launch_file(self._paths, self._instance, row.name)) for row in before.containers
         )
@@ -104,7 +104,7 @@ class Supervisor:
         self._companion.set_program(before.companion)
 
     def _save(self) -> None:
-        """Write down how everything is; once more later where that fails, since nobody may wait for it in vain."""
+        """Write the state; retry later on failure, since clients may wait for the change."""
         if not self._complete:
             return
         if self._saving is not None:
@@ -192,7 +192,7 @@ class Supervisor:
         keeper.start(lambda error: client.fail(error) if error else client.answer({}))
 
     def _start_after(self, before: ContainerSupervisor, start: Callback) -> None:
-        """Start once what runs has ended, which it is about to."""
+        """Call `start` once the exiting container has exited."""
         if before.is_stopping:
             before.await_stop(start)
         else:
@@ -224,14 +224,14 @@ class Supervisor:
             client.answer({})
             return
 
-        def stopped() -> None:
+        def on_stopped() -> None:
             keeper.forget()
             self._keepers.pop(message["name"], None)
             self._save()
             client.answer({})
 
         self._sockets.retain(message["name"])
-        keeper.stop(None, stopped)
+        keeper.stop(None, on_stopped)
 
     def _complete_setup(self, client: ClientConnection, message: Message) -> None:
         self._find_container(message).release()
@@ -243,13 +243,13 @@ class Supervisor:
             client.answer({})
             return
 
-        def stopped() -> None:
+        def on_stopped() -> None:
             keeper.forget()
             again = self._keepers[message["name"]] = ContainerSupervisor(self._ground, keeper.item)
             again.start(lambda error: client.fail(error) if error else client.answer({}))
 
         self._sockets.retain(message["name"])
-        keeper.stop(None, stopped)
+        keeper.stop(None, on_stopped)
 
     def _signal(self, client: ClientConnection, message: Message) -> None:
         self._find_container(message).signal(getattr(signal, f"SIG{message['signal']}"))
@@ -270,7 +270,7 @@ class Supervisor:
         client.answer({"context": pack(self._context), "node": pack(guest.node)})
 
     def _release(self, client: ClientConnection, message: Message) -> None:
-        client.answer({})  # the guest has ended; nobody has to wait for its room to be cleaned
+        client.answer({})  # the one-shot has exited; the client need not wait for the cleanup
         self._guests.remove(message["name"])
 
     def _set_sidecar(self, client: ClientConnection, message: Message) -> None:
@@ -279,7 +279,7 @@ class Supervisor:
         client.answer({})
 
     def _shut_down(self, client: ClientConnection, _: Message) -> None:
-        """Stop what runs, the last started first, then the network, then the holder; answer; end."""
+        """Stop the containers in reverse order of start, then the network, then the holder; answer; exit."""
         for keeper in self._keepers.values():
             keeper.disable_restart()
         if not self._ending:
@@ -303,12 +303,12 @@ class Supervisor:
         client.answer({})
         self._loop.stop()
 
-    # The ground gives way.
+    # Loss of the holder.
 
     def _on_holder_exit(self, _: int | None) -> None:
-        """Without its namespaces nothing can be started or reached any more: end what runs, and oneself.
+        """Shut down: without the namespaces nothing can be started or reached.
 
-        Whoever comes meanwhile starts the next supervisor, which waits for this one's end and builds everything anew.
+        A client that arrives meanwhile starts the next supervisor, which waits for this one and rebuilds everything.
         """
         if self._ending:
             return
@@ -331,7 +331,7 @@ class Supervisor:
             self._loop.stop()
 
     def _log_refusal(self, name: str, host: str) -> None:
-        """A container asked for a host name that is not on its list: its log is where a person will look."""
+        """Write a refused host name into the container's log, for the user."""
         if keeper := self._keepers.get(name):
             keeper.write_note(f"{host} was refused: isolation.egress of {name} does not list it")
 
@@ -343,7 +343,7 @@ class Supervisor:
 
 
 def _is_running(item: SupervisedContainer, row: ContainerState) -> bool:
-    """Whether what is asked for runs already; EngineError when something else of that name does."""
+    """Return whether the requested container already runs; raise EngineError if its name is otherwise in use."""
     if row.state in ("exited", "dead", "created"):
         return False
     if row.spec_key == item.spec_key and row.image_key == item.image_key:
@@ -356,13 +356,13 @@ def _get_access(launch: Launch) -> NetworkAccess:
 
 
 def _list_adopted_pids(before: InstanceState) -> set[int]:
-    """The processes that the next supervisor takes over."""
+    """Return the pids that the next supervisor adopts."""
     processes = [before.holder, before.egress, *(row.process for row in before.containers)]
     return {process.pid for process in (*processes, *(guest.client for guest in before.guests)) if process}
 
 
 def main() -> int:
-    """Become the instance's supervisor, unless it has one."""
+    """Become the instance's supervisor, unless one is running."""
     home, runtime, instance = sys.argv[1:4]
     respawned = int(sys.argv[4]) if sys.argv[4:] else 0
     os.closerange(3, 4096)

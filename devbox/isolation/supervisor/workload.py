@@ -1,4 +1,4 @@
-"""What runs in a container that stands: its supervised command, and the probe that tells its health."""
+"""The workload of a running container: its supervised command and its health check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from devbox.isolation.types import ProcessRef, SupervisedContainer
 
 
 class Workload:
-    """The command and the probe of one container, as far as it has them; neither runs while it does not stand."""
+    """The command and the health check of one container, if configured; active only while the container runs."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Workload:
         why: Callable[[int | None], str],
         changed: Callback,
     ) -> None:
-        """`why` says in words why a process ended with a code; `pid_file`: see `Command`."""
+        """Manage a workload; `why` describes an exit code, `pid_file`: see `SupervisedCommand`."""
         self._loop = loop
         self._item = item
         self._interior = interior
@@ -42,11 +42,11 @@ class Workload:
 
     @property
     def complaint(self) -> str:
-        """What the last probe said that failed."""
+        """The message of the last failed probe, masked."""
         return Mask(self._item.hidden).mask_text(self._health.complaint) if self._health else ""
 
     def apply_status(self, row: ContainerState) -> ContainerState:
-        """The container's row, with what is known of its health and its command."""
+        """Return the container's state with the status of its health check and command."""
         if self._health is not None:
             row = row._replace(health=self._health.state)
         elif self._item.probe is not None and row.state == "running":
@@ -60,11 +60,11 @@ class Workload:
         return row
 
     def begin(self, process: ProcessRef) -> None:
-        """The container stands, and `process` is its pid 1: run its command in it, probe it."""
+        """Run the command and health check in a started container, whose pid 1 is `process`."""
         self._enter(process, None)
 
     def adopt(self, process: ProcessRef, command: ProcessRef | None) -> None:
-        """It stands as a killed supervisor left it, which may have started more than the `command` it wrote down."""
+        """Adopt a killed supervisor's container, which may run more than the recorded `command`."""
         ended = command if command is not None and not is_alive(command) else None
         if ended is not None:
             command = None
@@ -73,7 +73,7 @@ class Workload:
         self._enter(process, command, ended)
 
     def restart(self, process: ProcessRef) -> None:
-        """Run the command anew, or for the first time."""
+        """Start or restart the command."""
         if self._command is None:
             self.begin(process)
             return
@@ -81,25 +81,25 @@ class Workload:
         self._command.restart()
 
     def send(self, number: int) -> bool:
-        """Send a signal to the command; False where there is none."""
+        """Send a signal to the command; return False if there is none."""
         if self._command is not None:
             self._command.send(number)
         return self._command is not None
 
     def probe_again(self) -> None:
-        """Somebody waits for it: unhealthy is not the last word."""
+        """Restart the health check of an unhealthy container, for a new waiter."""
         if self._health is not None and self._health.state == "unhealthy":
             self._health.restart()
 
     def finish(self, then: Callback) -> None:
-        """End the command for good; `then` its container may end."""
+        """End the command for good, then call `then`."""
         if self._command is not None:
             self._command.finish(then)
         else:
             then()
 
     def stop(self) -> int:
-        """The container has ended, and all of this with it; how often its command was started again."""
+        """Stop after the container's exit; return how often the command was restarted."""
         self._process = None
         self._stop_health()
         if self._command is None:

@@ -1,4 +1,4 @@
-"""The gate `approval`: enough approvers have signed that exactly this deployment may go to this stage."""
+"""Gate `approval`: enough approvers have signed this deployment to this stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from devbox.records.keyring import Keyring
 
 @dataclass(frozen=True, kw_only=True)
 class SignedApproval:
-    """One approval that is signed by an approver. `fault`: why it does not count; "" where it does."""
+    """A signed approval. `fault`: why it does not count; "" if it does."""
 
     approver: str
     approval: Approval
@@ -28,7 +28,7 @@ class SignedApproval:
 
 
 def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
-    """Whether the approvals that count are enough. Two by one person, or by one key, are one."""
+    """Judge whether enough approvals count. Several by one approver or key count once."""
     people = gate.people or tuple(context.approvers)
     said = list(list_approvals(gate, context))
     counting = {each.approver: each for each in said if not each.fault}
@@ -54,7 +54,7 @@ def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
 
 
 def list_approvals(gate: ApprovalGate, context: GateContext) -> Iterator[SignedApproval]:
-    """All approvals of this stage that the approvers signed, also those that do not count."""
+    """Yield all signed approvals of this stage, including those that do not count."""
     ring = evidence.read_keyring(context)
     people = {name: ring.approvers[name] for name in gate.people or ring.approvers if name in ring.approvers}
     names = {key.fingerprint: name for name, key in people.items()}
@@ -65,7 +65,7 @@ def list_approvals(gate: ApprovalGate, context: GateContext) -> Iterator[SignedA
             approval = statements.read_approval(statement.predicate)
             ends = _compute_end(approval, gate)
             expires = format_timestamp(ends)
-        except (ValueError, OverflowError):  # no approval, or of a year that the calendar does not have
+        except (ValueError, OverflowError):  # not an approval, or a year beyond the calendar
             continue
         if each.by in names and approval.stage == context.stage.name:
             fault = _check_builder(each.by, built, ring) or _find_fault(approval, ends, context)
@@ -75,7 +75,7 @@ def list_approvals(gate: ApprovalGate, context: GateContext) -> Iterator[SignedA
 
 
 def _check_builder(key: str, built: Collection[str], ring: Keyring) -> str:
-    """Why an approval by this key does not count: it signed the build, or may have signed it. "" if it did not."""
+    """Return why an approval by this key does not count: its owner may have built the release; "" if it counts."""
     if key in built:
         return "the same key signed the build"
     if not built and key in {each.fingerprint for each in ring.builders.values()}:
@@ -84,7 +84,7 @@ def _check_builder(key: str, built: Collection[str], ring: Keyring) -> str:
 
 
 def _compute_end(approval: Approval, gate: ApprovalGate) -> dt.datetime:
-    """When an approval stops counting: as it says itself, or earlier by the gate."""
+    """Return the expiry of an approval: its own, or earlier by the gate."""
     own = parse_time(approval.expires)
     by_gate = compute_expiry(approval.issued, gate.expires)
     if own.tzinfo is None or parse_time(approval.issued).tzinfo is None:
@@ -106,4 +106,4 @@ def _find_fault(approval: Approval, ends: dt.datetime, context: GateContext) -> 
     return f"it counted until {format_time(format_timestamp(ends))}" if ends <= context.now else ""
 
 
-_SKEW = dt.timedelta(minutes=5)  # between the clocks of two machines
+_SKEW = dt.timedelta(minutes=5)  # between the clocks of two hosts

@@ -1,6 +1,6 @@
-"""The gate `command`: a command on this machine, in the project directory, whose exit code is the answer.
+"""Gate `command`: the exit code of a command on the host, run in the project directory.
 
-`why` runs it as well. DEVBOX_STAGE, DEVBOX_RELEASE and DEVBOX_DIGEST say what it is asked about.
+`why` runs the command, too. Input: DEVBOX_STAGE, DEVBOX_RELEASE and DEVBOX_DIGEST.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from devbox.model.spec import HostAccess
 from devbox.model.stage import CommandGate, Stage
 from devbox.promotion.gates.context import GateContext, compute_expiry, format_timestamp
 
-_PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
-KEPT = 4096  # bytes of the output that the ledger and records contain
-_HALF = 2000  # bytes from its beginning and from its end, with room for the line between them
+_PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - name of a variable
+KEPT = 4096  # bytes of the output in the ledger and in records
+_HALF = 2000  # bytes of its start and of its end, with room for the line in between
 
 
 def mask_output(run: BoundedRun, values: tuple[str, ...]) -> str:
-    """Mask the values, then cut to KEPT bytes: beginning and end of the output, and between them its size."""
+    """Mask the values, then cut the output to KEPT bytes: start, total size and end."""
     mask = Mask(values)
     if run.is_whole:
         whole = _sanitize(mask.mask_line(run.head + run.tail))
         if len(whole) <= KEPT:
             return _decode(whole)
         return _join_cut(whole[:_HALF], whole[-_HALF:], run.size)
-    # A value may lie across the cut, where the mask does not see it: so much is left out on both sides.
+    # A value across the cut is invisible to the mask: drop the longest value's length on both sides.
     longest = max((len(value.encode(errors="surrogateescape")) for value in values), default=0)
     head, tail = (mask.mask_line(part) for part in (run.head, run.tail))
     return _join_cut(_sanitize(head[: len(head) - longest])[:_HALF], _sanitize(tail[longest:])[-_HALF:], run.size)
 
 
 def list_secrets(stage: Stage, release: Release) -> dict[str, Secret]:
-    """All secrets that the stage's processes, external services and metrics use, by a name that is unique here."""
+    """Return all secrets of the stage's processes, external services and metrics, under unique names."""
     processes = release.config.get_stage_processes(stage.environment)
     found = {f"{name}.{key}": each for name, process in processes.items() for key, each in process.secrets.items()}
     found |= stage.secrets
@@ -54,11 +54,10 @@ def list_secrets(stage: Stage, release: Release) -> dict[str, Secret]:
 def find_values(
     wanted: Mapping[str, Secret], *, root: str, where: str, allowed: Iterable[HostAccess]
 ) -> tuple[tuple[str, ...], str]:
-    """Fetch the values to mask, and the name of one whose command fails ("" for none), which could be printed as well.
+    """Fetch the values to mask; also return the name of one whose command fails, "" for none.
 
-    The passphrase of a key that signs is among the values if a variable has it.
-
-    A variable that is not set and a file that does not exist have no value that a program here could print.
+    Includes the passphrase of the signing key if a variable has it. Unset variables and missing files have no value
+    that could be printed.
     """
     found, failed, allowed = _read_passphrase(), "", tuple(allowed)
     for name, secret in wanted.items():
@@ -67,19 +66,19 @@ def find_values(
         except DevboxError:
             failed = name if secrets.may_prompt(secret) else failed
         else:
-            # The value of an authorization header is a scheme and the credentials: either may be printed alone.
+            # An authorization header is a scheme and the credentials; either may be printed alone.
             found += [values[name], *(values[name].split(" ")[1:] if name.endswith(".authorization") else ())]
     return tuple(found), failed
 
 
 def _read_passphrase() -> list[str]:
-    """The passphrase of the keys that sign here, which a command gets with the environment."""
+    """Return the passphrase of the signing key, which a command inherits in its environment."""
     value = environ.get(_PASSPHRASE)
     return [] if not value or value.startswith(("file:", "cmd:")) else [value]
 
 
 def _sanitize(data: bytes) -> bytes:
-    """UTF-8 without NUL, as signed records may have it."""
+    """Return UTF-8 without NUL, as required for signed records."""
     return data.decode(errors="replace").replace("\0", "\ufffd").encode()
 
 
@@ -88,7 +87,7 @@ def _join_cut(first: bytes, last: bytes, size: int) -> str:
 
 
 def _decode(data: bytes) -> str:
-    """Decode bytes that may begin and end within a character."""
+    """Decode bytes that may start and end within a character."""
     return data.decode(errors="ignore")
 
 
@@ -98,11 +97,11 @@ def _format_size(count: int) -> str:
 
 TIMEOUT = 300.0  # seconds
 _SHELL = ("/bin/sh", "-c")
-_SHOWN = 200  # characters of the last line that the reason has
+_SHOWN = 200  # characters of the last line in the reason
 
 
 def judge(gate: CommandGate, context: GateContext) -> Verdict:
-    """Pass if the command exits with 0. Nothing runs that `devbox trust` has not allowed."""
+    """Pass if the command exits with 0. Runs only commands allowed by `devbox trust`."""
     shown = gate.run[-1] if gate.run[: len(_SHELL)] == _SHELL else shlex.join(gate.run)
     subject = f"{gate.op} `{shown}`"
     if not context.trusted:

@@ -1,4 +1,4 @@
-"""The input of a gate. Each kind of gate is one module in this package and a line in `table.py`."""
+"""Input of gates. Each kind of gate is one module of this package and one line in `table.py`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from devbox.promotion.history import History
 
 @dataclass(frozen=True, kw_only=True)
 class SoakObservation:
-    """For how long (seconds) a run of a release in a stage was seen healthy, and whether it is just now.
+    """Seconds that a run of a release in a stage was observed healthy, and whether it is healthy now.
 
-    `elsewhere`: it runs on another machine, which says so.
+    `elsewhere`: the run is on another host, which reports it.
     """
 
     seconds: float = 0.0
@@ -30,21 +30,20 @@ class SoakObservation:
 
 @dataclass(frozen=True, kw_only=True)
 class GateContext:
-    """All that a gate may look at, which changes nothing by looking.
+    """Read-only input of a gate.
 
-    `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`, `builders`: name → file of
-    the public key, below the instance's root. `store` and `paths` lead to what is attached to the image, and records.
-    `trusted`: what the stages want of this machine was allowed, so that commands may be run; `allowed`: what that is.
-    `deployment`: what would be deployed, by its parts (`promotion.coverage`). `tests`: the identity of the project's
-    tests just now, without the given paths of the project. `observed`: for how long a stage was
-    seen healthy with a release.
+    `policy`: digest of the stage's requirements, to which approvals are bound. `approvers`, `builders`: name → public
+    key file below the instance's root. `store` and `paths`: for attachments and records. `trusted`: the stages' host
+    access is allowed, so that commands may run; `allowed`: that access. `deployment`: parts of the deployment
+    (`promotion.approval_scope`). `tests`: current identity of the tests without the given project paths. `observed`:
+    observed health of a stage with a release.
     """
 
     release: Release
     stage: Stage
     policy: str
     history: History
-    now: dt.datetime  # with its zone
+    now: dt.datetime  # with a time zone
     instance: Instance
     approvers: Mapping[str, str]
     paths: Paths
@@ -58,20 +57,20 @@ class GateContext:
 
 
 def parse_time(at: str) -> dt.datetime:
-    """A time of a record, RFC 3339."""
+    """Parse a time of a record, RFC 3339."""
     return dt.datetime.fromisoformat(at)
 
 
 def format_timestamp(at: dt.datetime) -> str:
-    """A time as records have it."""
+    """Format a time for records."""
     return at.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def format_time(at: str) -> str:
-    """A time of a record in a sentence: to the second, in UTC."""
+    """Format a record's time for sentences: to the second, in UTC."""
     return f"{parse_time(at).astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def compute_expiry(at: str, seconds: float | None) -> str | None:
-    """Until when evidence of that time counts; None for ever."""
+    """Return the expiry of evidence of that time; None for never."""
     return None if seconds is None else format_timestamp(parse_time(at) + dt.timedelta(seconds=seconds))

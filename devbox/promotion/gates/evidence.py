@@ -1,4 +1,4 @@
-"""What gates about signatures have in common: the file's keys, and what is attached to the image."""
+"""Shared helpers of signature gates: the file's keys and the image's attachments."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from devbox.records.keyring import Keyring
 
 
 def read_keyring(context: GateContext) -> Keyring:
-    """The keys that the file names. Raises SigningError."""
+    """Return the keys of the file. Raises SigningError."""
     return keyring.read(context.instance.root, builders=context.builders, approvers=context.approvers)
 
 
 def list_findings(context: GateContext, keys: Mapping[str, PublicKey]) -> list[AttachmentFinding]:
-    """All that is attached to the image of the release, by these keys or others."""
+    """Return all attachments of the release's image, by these keys or others."""
     return verify.list_findings(context.release.image, attachments.open_store(context.paths), keys)
 
 
 def digest_findings(found: Iterable[AttachmentFinding]) -> str:
-    """One digest for what was looked at: that of the one manifest, or of their list."""
+    """Return one digest for the evidence: of its manifest, or of the list of manifests."""
     return join_digests(each.evidence for each in found)
 
 
 def join_digests(digests: Iterable[str]) -> str:
-    """One digest, or that of a list of several."""
+    """Return a single digest, or the digest of several."""
     every = sorted(set(digests))
     return every[0] if len(every) == 1 else ids.compute_key(every)
 
 
 def list_builders(found: Iterable[AttachmentFinding], release: str) -> set[str]:
-    """The keys (fingerprints) that say of themselves that they built this release."""
+    """Return the fingerprints of the keys that claim to have built this release."""
     return {each.by for each, told in list_provenances(found) if told.release == release}
 
 
 def list_provenances(found: Iterable[AttachmentFinding]) -> Iterator[tuple[AttachmentFinding, ProvenanceClaim]]:
-    """What those say who built the image."""
+    """Yield the provenance claims about the image."""
     for each, statement in verify.list_signed(found, statements.PROVENANCE):
         with contextlib.suppress(ValueError):
             yield each, statements.read_provenance(statement.predicate)
 
 
 def find_revocation(context: GateContext) -> statements.Revocation | None:
-    """What a builder or an approver said against this release, attached to its image; None for nothing."""
+    """Return a revocation of this release by a builder or approver, attached to its image; None without one."""
     for _, statement in verify.list_signed(
         list_findings(context, read_keyring(context).known_keys), statements.REVOCATION
     ):

@@ -1,4 +1,4 @@
-"""The gate `freeze`: closed in windows of time. A way back is never frozen: rollbacks pass no gate."""
+"""Gate `freeze`: closed during time windows. Rollbacks pass no gates, and are never frozen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from devbox.promotion.gates.context import GateContext, format_timestamp
 
 
 def judge(gate: FreezeGate, context: GateContext) -> Verdict:
-    """Pending within a window, until it and those that follow on it are over."""
+    """Return pending within a window, until it and directly following ones are over."""
     try:
         place, known = windows.load_zone(gate.zone), [windows.parse(text) for text in gate.windows]
     except ValueError as error:

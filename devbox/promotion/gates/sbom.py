@@ -1,4 +1,4 @@
-"""The gate `sbom`: what the image is made of, as its own layers tell, against a list of what must not be in it."""
+"""Gate `sbom`: packages of the image, read from its layers, against deny lists."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FORM = "a line for each package, as in: CVE-2024-3094 xz-utils@5.6.0"
 
 
 class DeniedPackage(NamedTuple):
-    """A package that must not be there. `name`: its own, that of its source, or a package URL without a version.
+    """A denied package. `name`: its name, its source's name, or a package URL without a version.
 
-    `version` "": any. `why`: the id of a vulnerability, or "".
+    `version` "": any. `why`: vulnerability ID, or "".
     """
 
     name: str
@@ -32,7 +32,7 @@ class DeniedPackage(NamedTuple):
 
 
 def judge(gate: SbomGate, context: GateContext) -> Verdict:
-    """Whether nothing of the image is denied."""
+    """Judge whether the image contains denied packages or licenses."""
     oci = attachments.open_store(context.paths)
     bill = attach.build_sbom(attachments.find_subject(context.release.image, oci), oci)
     denied = [parse(text) for text in gate.deny]
@@ -49,7 +49,7 @@ def judge(gate: SbomGate, context: GateContext) -> Verdict:
 
 
 def find_denials(bill: Sbom, denied: Iterable[DeniedPackage]) -> Iterator[str]:
-    """The packages of a bill that are denied, each once, with the reasons."""
+    """Yield the denied packages of an SBOM, each once, with the reasons."""
     wanted: dict[str, list[DeniedPackage]] = {}
     for each in denied:
         wanted.setdefault(each.name, []).append(each)
@@ -66,16 +66,16 @@ def find_denials(bill: Sbom, denied: Iterable[DeniedPackage]) -> Iterator[str]:
 
 
 def parse(text: str, *, why: str = "") -> DeniedPackage:
-    """`NAME`, `NAME@VERSION`, or a package URL, whose qualifiers do not count."""
+    """Parse `NAME`, `NAME@VERSION` or a package URL, whose qualifiers are ignored."""
     bare = text.partition("?")[0].partition("#")[0]
     name, at, version = bare.rpartition("@")
-    if at and name and not name.endswith("/"):  # npm's scopes begin with one: @angular/core
+    if at and name and not name.endswith("/"):  # npm scopes start with one: @angular/core
         return DeniedPackage(name, unquote(version), why)
     return DeniedPackage(bare, "", why)
 
 
 def read(text: str) -> list[DeniedPackage]:
-    """A list of vulnerable packages: an id and a package a line; `#` begins a remark. Raises ValueError."""
+    """Parse a vulnerability list: ID and package per line; `#` starts a comment. Raises ValueError."""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].split() if not line.lstrip().startswith("#") else []
@@ -98,7 +98,7 @@ def _read_list(root: str, path: str, where: str) -> list[DeniedPackage]:
 
 
 def _list_names(package: Package) -> Iterator[tuple[str, str]]:
-    """What a package may be called in a list, with its version there: by itself, by its URL, by its source."""
+    """Yield the names of a package in lists, with versions: its name, its URL, its source."""
     url, _, qualifiers = package.purl.partition("?")
     yield package.name, package.version
     yield url.rpartition("@")[0] or url, package.version

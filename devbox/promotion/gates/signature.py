@@ -1,4 +1,4 @@
-"""The gates `signature` and `provenance`: who signed the image, and which builder states that it built the release."""
+"""Gates `signature` and `provenance`: signers of the image, and the builder who attests its build."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devbox.promotion.gates.context import GateContext
 
 
 def judge_signature(gate: SignatureGate, context: GateContext) -> Verdict:
-    """Whether one of the gate's keys signed this very image."""
+    """Judge whether one of the gate's keys signed this image."""
     ring = evidence.read_keyring(context)
     keys = ring.select_keys(gate.keys or ring.builders)
     if not keys:
@@ -29,7 +29,7 @@ def judge_signature(gate: SignatureGate, context: GateContext) -> Verdict:
 
 
 def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
-    """Judge whether one of the gate's builders states that it built this release."""
+    """Judge whether one of the gate's builders attests that it built this release."""
     ring = evidence.read_keyring(context)
     keys = ring.select_keys(gate.builders or ring.builders)
     if not keys:

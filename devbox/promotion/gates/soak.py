@@ -1,7 +1,7 @@
-"""The gate `soak`: a stage has run the release for a while, and was seen healthy and free of drift all that time.
+"""Gate `soak`: a stage has run the release for a time, observed healthy and without drift.
 
-Time counts by looks of the stage's drift monitor (`records.watched`), or by the signed word of another machine, and not
-by the clock on the wall.
+The time is measured by observations of the stage's drift monitor (`records.observations`) or signed records of another
+host, not by the wall clock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from devbox.promotion.history import find_time
 
 
 def judge(gate: SoakGate, context: GateContext) -> Verdict:
-    """Pending until then; while the stage is down, drifted, unhealthy or not looked at, no time passes."""
+    """Return pending before that; time in which the stage is down, drifted, unhealthy or unobserved does not count."""
     subject = f"{gate.op} {gate.stage}"
     run = context.history.find_run(gate.stage, context.release.id)
     if run is None:

@@ -1,4 +1,4 @@
-"""Every kind of gate and its judge. Evidence that is missing, failed, in error or out of date never passes."""
+"""Table of all gates. Evidence that is missing, failed, erroneous or expired never passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from devbox.model.stage import Gate
 from devbox.promotion.gates import approval, command, evidence, freeze, sbom, signature, soak, tests
 from devbox.promotion.gates.context import GateContext, format_time, parse_time
 
-Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind, with what tells it from others
+Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind with its distinguishing arguments
 
 TABLE: dict[str, Judge] = {
     "tests": tests.judge,
@@ -27,7 +27,7 @@ TABLE: dict[str, Judge] = {
 
 
 def judge(gate: Gate, context: GateContext) -> Verdict:
-    """Return the verdict of one gate about a release that is to be promoted to a stage."""
+    """Return the verdict of one gate about a release to be promoted to a stage."""
     function = TABLE.get(gate.op)
     if function is None:
         return Verdict(subject=gate.op, verdict=FAIL, reason="this version of devbox can't judge it")
@@ -43,9 +43,9 @@ def judge(gate: Gate, context: GateContext) -> Verdict:
 
 
 def judge_all(context: GateContext) -> tuple[Verdict, ...]:
-    """The verdicts of all gates of the stage, in the order of the file; before them, what was said against the release.
+    """Return the verdicts of all gates of the stage in file order, preceded by a revocation, if any.
 
-    That may have been said on another machine: it is attached to the image, and in no ledger here.
+    A revocation by another host is attached to the image and may be missing in the local ledger.
     """
     return (*_judge_revocation(context), *(judge(gate, context) for gate in context.stage.gates))
 

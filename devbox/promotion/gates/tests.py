@@ -1,8 +1,8 @@
-"""The gate `tests`: the newest run of today's tests against this very image passed.
+"""Gate `tests`: the newest run of the current tests against this image passed.
 
-A run counts by the ledger of this machine, which the host's key authenticates, or by the word of a builder, signed and
-attached to the image. A run that failed by such a word is kept in the ledger: deleting the attachment changes nothing.
-Other files below DEVBOX_HOME are not read.
+A run counts by the local ledger, authenticated by the host key, or by a builder's signed record attached to the image.
+A signed failure is kept in the ledger: deleting the attachment has no effect. Other files below DEVBOX_HOME are not
+read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from devbox.promotion.gates import evidence
 from devbox.promotion.gates.context import GateContext, compute_expiry, format_time, format_timestamp, parse_time
 
 GREEN = ("passed", "flaky", "cached")
-_SKEW = dt.timedelta(minutes=5)  # between the clocks of two machines
+_SKEW = dt.timedelta(minutes=5)  # between the clocks of two hosts
 _AGAIN = "devbox test --against release"
 
 
 def judge(gate: TestsGate, context: GateContext) -> Verdict:
-    """Pending where today's tests were not run yet; a red run speaks against the image until a green one follows."""
+    """Return pending if the current tests have not run; a failed run counts until a later one passes."""
     runs = sorted((*_list_own_runs(context), *_list_signed_runs(context)), key=lambda each: each[0], reverse=True)
     if not runs:
         return Verdict(subject=gate.op, verdict=PENDING, reason=f"the tests were not run against this image: {_AGAIN}")
@@ -54,9 +54,9 @@ def judge(gate: TestsGate, context: GateContext) -> Verdict:
 
 
 def _list_own_runs(context: GateContext) -> list[tuple[dt.datetime, TestEvidence]]:
-    """The runs against this image that this host entered, the last one first, each with its time.
+    """Return the runs against this image recorded by this host, latest first, each with its time.
 
-    If the clock was set back in between, a run counts as earlier than those that were entered after it.
+    If the clock was set back in between, a run counts as earlier than those recorded after it.
     """
     found: list[tuple[dt.datetime, TestEvidence]] = []
     latest = context.now + _SKEW
@@ -70,7 +70,7 @@ def _list_own_runs(context: GateContext) -> list[tuple[dt.datetime, TestEvidence
 
 
 def _list_signed_runs(context: GateContext) -> Iterator[tuple[dt.datetime, TestEvidence]]:
-    """The runs against this image by the signed word of builders, each with its time."""
+    """Yield the runs against this image in builders' signed records, each with its time."""
     if not context.builders:
         return
     keys = evidence.read_keyring(context).select_keys(context.builders)
@@ -87,7 +87,7 @@ def _list_signed_runs(context: GateContext) -> Iterator[tuple[dt.datetime, TestE
 
 
 def _parse_run(plain: object, context: GateContext) -> TestEvidence | None:
-    """The run of a record, if it is one against this image."""
+    """Parse the run of a record; None if it is not against this image."""
     try:
         run = codec.load(TestEvidence, plain)
         return run if run.digest == context.release.image and parse_time(run.at).tzinfo is not None else None

@@ -54,7 +54,7 @@ def test_skopeo_finds_the_same_index_in_layout_and_archive(image: tuple[Paths, D
 def test_a_docker_archive_holds_this_machine_s_image(image: tuple[Paths, Descriptor], tmp_path: Path):
     (tmp_path / "app.tar").write_bytes(exported(image, "docker"))
     seen = json.loads(output("skopeo", "inspect", "--config", f"docker-archive:{tmp_path}/app.tar"))
-    assert seen["architecture"] == layouts.architecture()
+    assert seen["architecture"] == layouts.get_architecture()
     assert seen["config"]["Cmd"] == ["true"]
     output("skopeo", "copy", f"docker-archive:{tmp_path}/app.tar", f"dir:{tmp_path}/all")  # checks each layer
 

@@ -84,7 +84,7 @@ def test_an_oci_archive_comes_back_to_the_byte(one: Place, other: Place, image: 
 
 
 def test_what_is_for_docker_comes_back_as_the_image_of_this_machine(one: Place, other: Place, image: Descriptor):
-    single = layouts.index(one.oci, (own(one.oci, image), layouts.architecture()))
+    single = layouts.index(one.oci, (own(one.oci, image), layouts.get_architecture()))
     assert [each.top for each in other.take(one.export(single, "docker"))] == [single]
     assert [each.top for each in other.take(one.export(image, "docker"))] == [own(one.oci, image)]
 

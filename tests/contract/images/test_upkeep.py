@@ -38,7 +38,7 @@ class Small:
         pieces = [layouts.layer(self.oci, {"f": layouts.noise(20_000, each)}, packed=False) for each in (0, seed)]
         layers = tuple(self._layer(*piece) for piece in pieces)
         manifest = layouts.manifest(self.oci, *pieces)
-        index = layouts.index(self.oci, (manifest, layouts.architecture()))
+        index = layouts.index(self.oci, (manifest, layouts.get_architecture()))
         self.oci.set_ref(f"image-{seed:012}", index)
         self.oci.add_unnamed(layouts.manifest(self.oci, subject=index))
         config = self.oci.read_json(manifest.digest)["config"]["digest"]

@@ -48,7 +48,7 @@ def in_use(window: np.ndarray, found: Callable[[int], tuple[np.ndarray, ...]]) -
 
 def second(release: np.ndarray, history: np.ndarray, row, window: int) -> np.ndarray:
     """The logarithm of the second e-value."""
-    is_fresh = row.place(row.steps[0]).fresh
+    is_fresh = row.place(row.steps[0]).has_baseline
     return e2_fresh(release, row, window) if is_fresh else e2(release, history, row, window)
 
 
@@ -60,7 +60,9 @@ def windows(history: np.ndarray, release: np.ndarray, row) -> np.ndarray:
     if row.fresh:
         others = (release.sum(axis=2, keepdims=True) - control) / (release.shape[2] - 1)
         usual = np.where(
-            np.array([row.place(share).fresh for share in by_second(row)])[:, None], np.maximum(usual, others), usual
+            np.array([row.place(share).has_baseline for share in by_second(row)])[:, None],
+            np.maximum(usual, others),
+            usual,
         )
     usual = np.concatenate([np.broadcast_to(low[:, None, :], history.shape), usual], axis=1)
     hot = np.concatenate([history, control], axis=1) > 1 + usual + 3 * np.sqrt(usual)
@@ -167,7 +169,7 @@ def e2_fresh(release: np.ndarray, row, window: int) -> np.ndarray:
     total, before = [], np.zeros((release.shape[0], 1, len(LEVELS), len(ODDS)))
     weights = np.reshape(WEIGHTS, (len(LEVELS), len(ODDS)))
     for number, share in enumerate(row.steps):
-        mine, control, _ = row.place(share).kept
+        mine, control, _ = row.place(share).thinning
         step = partial(release[:, number * row.step : (number + 1) * row.step], window)
         so_far = np.ceil((np.arange(step.shape[1]) + 1) / window)[None]
         levels = []
@@ -198,7 +200,8 @@ def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 200
         step = partial(release[:, number * row.step : (number + 1) * row.step], window)
         mine, other = step[:, :, : row.canaries], step[:, :, row.canaries :]
         of_mine, of1, of0 = (
-            tail(size(each), ks, kept) for each, kept in zip((mine, other, past), row.place(share).kept, strict=True)
+            tail(size(each), ks, kept)
+            for each, kept in zip((mine, other, past), row.place(share).thinning, strict=True)
         )
         none = np.zeros(len(past), int)
         least = fewest(of0, past, np.full(len(past), 0.25), above=none, limit=none + ks)

@@ -29,7 +29,7 @@ _VERBS = {
     "os.posix_spawn": "run",
     "subprocess.Popen": "run",
 }
-_DOORS = tuple(f"devbox.host.{name}" for name in ("beneath", "way", "files", "process", "programs", "bounded"))
+_DOORS = tuple(f"devbox.host.{name}" for name in ("safe_files", "path_steps", "files", "process", "programs"))
 _HIGH = 200
 _OPENED = ("devbox.host.safe_files", "devbox.host.path_steps")
 

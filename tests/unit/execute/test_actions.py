@@ -43,7 +43,7 @@ class Engine:
     def stop(self, *_: Any) -> None:
         raise EngineError("the instance's supervisor went away in the middle of a request")
 
-    def teardown(self, *_: Any, volumes: bool) -> None:
+    def tear_down(self, *_: Any, volumes: bool) -> None:
         self.torn_down = volumes
 
 

@@ -40,7 +40,7 @@ class Ground:
     counted: int = 0
     lent: list[int] = field(default_factory=list)
 
-    def sight(self) -> RouterStats:
+    def read_stats(self) -> RouterStats:
         self._answer()
         self.counted += 20
         seen = Side(requests=self.counted)
@@ -53,10 +53,10 @@ class Ground:
             stable_healthy=True,
         )
 
-    def seconds(self, *, after: int) -> tuple[Second, ...]:
+    def read_seconds(self, *, after: int) -> tuple[Second, ...]:
         return ()
 
-    def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
+    def lease_share(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
         self._answer()
         self.threshold = threshold
         self.lent.append(threshold)

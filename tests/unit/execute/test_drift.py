@@ -35,7 +35,7 @@ class Looked:
     def observe(self, _: Instance) -> InstanceView:
         return InstanceView(supervised=True, standing=True, containers={self._seen.name: self._seen}, volumes=())
 
-    def proven(self, _instance: Instance, _name: str) -> str:
+    def verify_image(self, _instance: Instance, _name: str) -> str:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, EngineError):
             raise answer

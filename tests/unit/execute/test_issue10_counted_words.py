@@ -22,7 +22,7 @@ def test_issue10_connections_are_counted_in_words(number: int, goes: str, cut: s
     actions = object.__new__(RolloutActions)
     told: list[object] = []
     answer = lambda *_args, **_options: number  # noqa: E731 - of each question to the router
-    actions._router = SimpleNamespace(drain=answer, finish=answer, open=answer)
+    actions._router = SimpleNamespace(drain=answer, finish=answer, count_open=answer)
     actions._sink, actions._drain = told.append, 5.0
     step = cast("Step", SimpleNamespace(resource="web-1", op="drain"))
     assert actions.drain(step) == goes

@@ -221,13 +221,13 @@ class Answering:
     def servers(self) -> dict[str, dict[str, object]]:
         return {}
 
-    def seen(self) -> Answering:
+    def read_runtime(self) -> Answering:
         return self
 
     def repeat(self, work):
         return work()
 
-    def ask(self, _question: str) -> str:
+    def query(self, _question: str) -> str:
         self.looks += 1
         new = f"web.green,web-1-new,0,{100 * self.looks},0,0,{100 * self.looks},0"
         head = "Start_time_sec: 1\nPid: 7\n# pxname,svname,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,hrsp_other"
@@ -254,7 +254,7 @@ def test_issue10_verify_goes_on_after_a_kill_with_what_the_old_release_answered(
 
 
 def test_issue10_verify_says_that_there_was_nothing_to_observe():
-    silent = SimpleNamespace(run=lambda *_, **__: 0, traffic=Side)
+    silent = SimpleNamespace(run=lambda *_, **__: 0, read_traffic=Side)
     actions = RolloutActions.__new__(RolloutActions)
     actions._verification, actions._seconds, actions._before = silent, 1.0, None
     actions._make_reporter = lambda _step: None

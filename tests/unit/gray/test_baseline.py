@@ -189,7 +189,7 @@ def test_issue10_8_the_report_has_the_baseline_by_itself(trial):
     kinds = [path.get("class") for path in root.iter("{http://www.w3.org/2000/svg}path")]
     assert kinds.count("s-baseline") == 2
     assert f'devbox_rollout_requests_total{{stage="gray",side="baseline"}} {seen.baseline.requests}' in exposed(trial)
-    assert trial.entry()["baseline"] == {"requests": seen.baseline.requests, "errors": seen.baseline.errors}
+    assert trial.build_entry()["baseline"] == {"requests": seen.baseline.requests, "errors": seen.baseline.errors}
     assert codec.load(type(trial), codec.dump(trial)) == trial
 
 

@@ -154,7 +154,7 @@ def test_issue10_9_a_history_begins_again_when_the_clock_was_set_back():
 
 def test_issue10_9_a_controller_asks_for_seconds_by_the_clock_as_it_is():
     asked: list[int] = []
-    ground = SimpleNamespace(seconds=lambda *, after: asked.append(after) or ())
+    ground = SimpleNamespace(read_seconds=lambda *, after: asked.append(after) or ())
     controller = Controller(trials=None, ground=ground, until=(), on_look=print, on_change=print)
     trial = SimpleNamespace(rollout=SimpleNamespace(compared=Comparison(until=BEGAN)))
     controller._read_seconds(trial, BEGAN - 3600.5)

@@ -86,6 +86,6 @@ def test_issue10_gray_a_request_that_was_replaced_says_so(
         ask(self, wish)
         ask(self, OperatorRequest(what="resume", by="ben", began=wish.began))
 
-    monkeypatch.setattr(GrayStore, "ask", replaced)
+    monkeypatch.setattr(GrayStore, "request", replaced)
     with pytest.raises(DevboxError, match="another request came at the same time, and it was not held"):
         _asked(Controlled(trials, looks=1000), monkeypatch, "hold")

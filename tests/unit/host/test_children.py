@@ -20,7 +20,7 @@ def start(*argv):
 start("sh", "-c", "echo; exec sleep 60")
 thread = threading.Thread(target=start, args=("sh", "-c", "trap '' INT; echo; while :; do sleep 0.1; done"))
 thread.start(); thread.join()
-programs.end()
+programs.end_children()
 print(*(process.wait(timeout=10) for process in started))
 """
 

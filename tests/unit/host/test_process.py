@@ -18,7 +18,7 @@ _ASK = """
 import sys
 from devbox.host import process
 command = f"sleep 1; echo $$ > {sys.argv[1]}; exec sleep 60"  # by then it is known who it was
-process.ask_bounded(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", timeout=60)
+process.query_bounded(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", timeout=60)
 """
 
 

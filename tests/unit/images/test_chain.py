@@ -37,7 +37,7 @@ def test_the_layers_of_an_index_are_those_its_config_names(oci):
 @pytest.mark.parametrize("which", ["index", "manifest", "config"])
 def test_a_changed_document_is_found_wherever_it_is(oci, which):
     made = image(oci)
-    path = oci.blob(made[which])
+    path = oci.get_blob_path(made[which])
     with open(path) as source:
         plain = json.load(source)
     with open(path, "w") as target:

@@ -29,12 +29,12 @@ class Engine:
     stopped: list[str] = field(default_factory=list)
     volumes: tuple[str, ...] = ("db-data",)
 
-    def snapshots(self, instance: Any, *, kept_by: str) -> Any:
+    def open_snapshots(self, instance: Any, *, kept_by: str) -> Any:
         return SimpleNamespace(
-            all=lambda: tuple(SimpleNamespace(name=name) for name in self.kept),
+            list_all=lambda: tuple(SimpleNamespace(name=name) for name in self.kept),
             restore=lambda _name: self.restored.append(instance.id),
             save=lambda name, _volumes: self.kept.append(name),
-            forget=self.kept.remove,
+            delete=self.kept.remove,
         )
 
     def observe(self, _instance: Any) -> Any:

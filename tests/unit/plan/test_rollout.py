@@ -226,5 +226,5 @@ def test_issue10_8_a_baseline_starts_with_the_canary_and_goes_with_any_other_pla
     assert len({step.after for step in starts}) == 1, "all at the same time"
     there = {**BEFORE, **{name: replace(BEFORE[f"web-1-{O}"], name=name) for name in fresh}}
     servers = tuple(Server(name=name, address="10.0.0.9", port=8000) for name in fresh)
-    after = steps("blue-green", there, SERVING.beside("web", BASELINE, servers), wanted=OLD, jobs=False)
+    after = steps("blue-green", there, SERVING.add_servers("web", BASELINE, servers), wanted=OLD, jobs=False)
     assert after == [f"{op} web-{number}-old-baseline" for op in ("drain", "finish", "remove") for number in (1, 2)]

@@ -24,7 +24,7 @@ def _history(*rows):
 
 
 def _before(*rows):
-    found = _history(*rows).before("test")
+    found = _history(*rows).find_previous("test")
     return found.release if found else None
 
 
@@ -37,14 +37,14 @@ def test_nothing_happened():
 @pytest.mark.parametrize("kind", [INTENT, COPIED, RUNNING])
 def test_an_attempt_is_under_way_until_it_ends(kind):
     begun = [_row(step, ONE) for step in (INTENT, COPIED, RUNNING)[: (INTENT, COPIED, RUNNING).index(kind) + 1]]
-    assert _history(*begun).under_way("test").kind == kind
-    assert _history(*begun).under_way("staging") is None
-    assert _history(*begun, _row(FAILED, ONE)).under_way("test") is None
-    assert _history(*begun, _row(APPLIED, ONE)).under_way("test") is None
+    assert _history(*begun).find_pending("test").kind == kind
+    assert _history(*begun).find_pending("staging") is None
+    assert _history(*begun, _row(FAILED, ONE)).find_pending("test") is None
+    assert _history(*begun, _row(APPLIED, ONE)).find_pending("test") is None
 
 
 def test_what_people_say_of_a_release_ends_no_attempt():
-    assert _history(_row(INTENT, ONE), _row(REVOKED, TWO)).under_way("test") is not None
+    assert _history(_row(INTENT, ONE), _row(REVOKED, TWO)).find_pending("test") is not None
 
 
 def test_the_intent_of_a_step_is_that_of_its_own_attempt():
@@ -52,7 +52,7 @@ def test_the_intent_of_a_step_is_that_of_its_own_attempt():
     history = _history(*rows)
     assert history.find_intent(history.entries[3]).seq == 3
     assert history.find_intent(history.entries[1]).seq == 1
-    assert history.attempts("test", ONE.id) == 2
+    assert history.count_attempts("test", ONE.id) == 2
 
 
 def test_before_is_what_ran_before_what_runs():
@@ -96,10 +96,10 @@ def test_states_say_what_became_of_each_release():
 def test_what_was_seen_elsewhere_has_passed_and_stands_and_is_nothing_to_go_back_to():
     seen = _row(SEEN, TWO, body={"at": "2026-11-01T00:00:00Z", "operation": "promote", "clock": 1})
     history = _history(_applied(ONE), seen)
-    assert history.stands("test").release == TWO.id
+    assert history.find_latest("test").release == TWO.id
     assert history.find_current("test").release == ONE.id
-    assert [find_time(entry) for entry in history.passed("test", TWO.id)] == ["2026-11-01T00:00:00Z"]
-    assert history.before("test") is None
+    assert [find_time(entry) for entry in history.list_passes("test", TWO.id)] == ["2026-11-01T00:00:00Z"]
+    assert history.find_previous("test") is None
     assert compute_states(history) == {ONE.id: {"test": "running"}, TWO.id: {"test": "passed"}}
 
 
@@ -113,7 +113,7 @@ def test_issue10_1_what_was_seen_is_in_the_order_in_which_it_happened():
     ]
     history = _history(*rows)
     assert [entry.release for entry in history.list_arrivals("test")] == [ONE.id, TWO.id, THREE.id]
-    assert history.stands("test").release == THREE.id
+    assert history.find_latest("test").release == THREE.id
     back = _row(SEEN, TWO, body={"at": behind, "operation": "rollback", "clock": 4, "left": THREE.id})
     history = _history(*rows, back)
     assert history.find_rollback("test", THREE.id) is not None

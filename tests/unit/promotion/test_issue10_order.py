@@ -34,7 +34,7 @@ def test_issue10_1_what_an_earlier_version_entered_is_ordered_by_time_on_all_mac
     first, second = _learned(one, two, "2" * 12), _learned(two, one, "1" * 12)
     assert _known(first) == _known(second)
     for history in (first, second):
-        assert history.stands("staging").release == ONE.id
+        assert history.find_latest("staging").release == ONE.id
         assert history.find_rollback("staging", TWO.id) is not None
 
 

@@ -46,7 +46,7 @@ def test_what_is_kept_is_read_again(tmp_path):
 def test_what_ran_before_is_there_once_the_newest_first():
     known = run(ONE, TWO, ONE, THREE)
     assert (known.running, known.before) == (THREE, (ONE, TWO))
-    assert known.all == (THREE, ONE, TWO)
+    assert known.all_deployments == (THREE, ONE, TWO)
 
 
 def test_the_same_release_again_changes_nothing():

@@ -43,8 +43,8 @@ def _head(paths):
 
 
 def test_an_empty_ledger_has_the_first_head(ledger, paths):
-    assert ledger.entries() == ()
-    assert ledger.head() == LedgerHead(seq=0, hash=GENESIS)
+    assert ledger.read_entries() == ()
+    assert ledger.read_head() == LedgerHead(seq=0, hash=GENESIS)
     assert not os.path.exists(paths.ledger("p")), "reading writes nothing"
 
 
@@ -55,7 +55,7 @@ def test_entries_come_back_as_they_were_written_each_on_the_one_before(ledger, p
     assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert [entry.previous for entry in entries] == [GENESIS, *(entry.hash for entry in entries[:-1])]
     assert entries[-1].body == {"nested": {"ü": [1, None, True]}}
-    assert ledger.head() == LedgerHead(seq=6, hash=entries[-1].hash, at=entries[-1].at)
+    assert ledger.read_head() == LedgerHead(seq=6, hash=entries[-1].hash, at=entries[-1].at)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_changed_entry_is_found(ledger, paths, column, value):
     with _database(paths) as database:
         database.execute(f"UPDATE entry SET {column} = ? WHERE seq = 3", (value,))
     with pytest.raises(LedgerDamaged, match="entry 3 was changed"):
-        ledger.entries()
+        ledger.read_entries()
     with pytest.raises(LedgerDamaged):
         ledger.append(INTENT, body={})
 
@@ -82,7 +82,7 @@ def test_a_changed_entry_whose_hashes_were_made_to_fit_is_found_by_the_head(ledg
     forged.append(INTENT, release="sha256:ev11", stage="test", attempt=1, body={})
     shutil.copy(f"{paths.home}-forged/ledger/p/ledger.db", f"{paths.ledger('p')}/ledger.db")
     with pytest.raises(LedgerDamaged, match="another than the head was made of"):
-        ledger.entries()
+        ledger.read_entries()
 
 
 def test_a_missing_entry_is_found(ledger, paths):
@@ -90,7 +90,7 @@ def test_a_missing_entry_is_found(ledger, paths):
     with _database(paths) as database:
         database.execute("DELETE FROM entry WHERE seq = 2")
     with pytest.raises(LedgerDamaged, match="entry 2 is missing"):
-        ledger.entries()
+        ledger.read_entries()
 
 
 def test_a_truncated_ledger_is_found(ledger, paths):
@@ -98,14 +98,14 @@ def test_a_truncated_ledger_is_found(ledger, paths):
     with _database(paths) as database:
         database.execute("DELETE FROM entry WHERE seq > 3")
     with pytest.raises(LedgerDamaged, match="ends at entry 3"):
-        ledger.entries()
+        ledger.read_entries()
 
 
 def test_a_ledger_that_is_gone_is_found_by_its_head(ledger, paths):
     _fill(ledger)
     os.unlink(f"{paths.ledger('p')}/ledger.db")
     with pytest.raises(LedgerDamaged, match="ends at entry 0"):
-        ledger.entries()
+        ledger.read_entries()
 
 
 def test_an_old_head_put_back_is_found(ledger, paths):
@@ -114,7 +114,7 @@ def test_an_old_head_put_back_is_found(ledger, paths):
     _fill(ledger, 3)
     shutil.copy(f"{paths.home}/old", _head(paths))
     with pytest.raises(LedgerDamaged, match="entries follow on entry 2"):
-        ledger.entries()
+        ledger.read_entries()
 
 
 def test_a_head_that_a_killed_writer_left_behind_is_no_damage(ledger, paths):
@@ -122,7 +122,7 @@ def test_a_head_that_a_killed_writer_left_behind_is_no_damage(ledger, paths):
     shutil.copy(_head(paths), f"{paths.home}/old")
     _fill(ledger, 1)
     shutil.copy(f"{paths.home}/old", _head(paths))
-    assert len(ledger.entries()) == 3
+    assert len(ledger.read_entries()) == 3
     _fill(ledger, 1)
     with open(_head(paths)) as text:
         assert json.load(text)["seq"] == 4
@@ -146,7 +146,7 @@ def test_writers_that_are_killed_one_after_the_other_leave_no_damage(ledger, pat
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-        assert len(ledger.entries()) == number + 1
+        assert len(ledger.read_entries()) == number + 1
 
 
 def test_what_is_no_database_is_damage(ledger, paths):
@@ -156,7 +156,7 @@ def test_what_is_no_database_is_damage(ledger, paths):
             with open(f"{paths.ledger('p')}/{name}", "wb") as out:
                 out.write(b"not a database, " * 400)
     with pytest.raises(LedgerDamaged):
-        ledger.entries()
+        ledger.read_entries()
 
 
 def test_many_writers_and_readers_make_one_chain(ledger, paths):
@@ -167,20 +167,20 @@ def test_many_writers_and_readers_make_one_chain(ledger, paths):
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(write, range(24)))
-    assert len(ledger.entries()) == 24
+    assert len(ledger.read_entries()) == 24
 
 
 def test_a_held_target_tells_its_holder_and_is_free_afterwards(ledger):
-    with ledger.held("staging", purpose="promote ab") as lease:
+    with ledger.acquire("staging", purpose="promote ab") as lease:
         ledger.append(INTENT, stage="staging", body={}, lease=lease)
         with (
             pytest.raises(TargetLocked, match=f"pid {os.getpid()}.*promote ab"),
-            ledger.held("staging", purpose="other"),
+            ledger.acquire("staging", purpose="other"),
         ):
             pass
-        with ledger.held("test", purpose="promote ab"):
-            assert "promote ab" in ledger.holder("staging")
-    assert not ledger.holder("staging")
+        with ledger.acquire("test", purpose="promote ab"):
+            assert "promote ab" in ledger.find_holder("staging")
+    assert not ledger.find_holder("staging")
 
 
 def test_a_killed_holder_holds_nothing(ledger):
@@ -191,19 +191,19 @@ def test_a_killed_holder_holds_nothing(ledger):
         finally:
             os._exit(0)  # as if killed: it lets go of nothing
     os.waitpid(child, 0)
-    with ledger.held("staging", purpose="promote cd"):
-        assert "promote cd" in ledger.holder("staging")
+    with ledger.acquire("staging", purpose="promote cd"):
+        assert "promote cd" in ledger.find_holder("staging")
 
 
 def test_a_holder_that_stood_still_too_long_writes_nothing_more(ledger, paths):
-    with ledger.held("staging", purpose="promote ab") as old:
+    with ledger.acquire("staging", purpose="promote ab") as old:
         with _database(paths) as database:
             database.execute("UPDATE lease SET expires = 0")
-        with ledger.held("staging", purpose="promote cd") as new:
+        with ledger.acquire("staging", purpose="promote cd") as new:
             with pytest.raises(TargetLocked, match="lost staging"):
                 ledger.append(INTENT, stage="staging", body={}, lease=old)
             ledger.append(INTENT, stage="staging", body={"new": True}, lease=new)
-    assert [entry.body for entry in ledger.entries()] == [{"new": True}]
+    assert [entry.body for entry in ledger.read_entries()] == [{"new": True}]
 
 
 def _expires(database):
@@ -212,7 +212,7 @@ def _expires(database):
 
 def test_a_lease_is_renewed_while_it_is_held(ledger, paths, monkeypatch):
     monkeypatch.setattr(leases, "DURATION", 0.9)
-    with ledger.held("staging", purpose="promote ab"), _database(paths) as database:
+    with ledger.acquire("staging", purpose="promote ab"), _database(paths) as database:
         first = _expires(database)
         wait_until(lambda: _expires(database) != first, seconds=60)
 
@@ -228,6 +228,6 @@ def test_a_renewal_that_fails_is_tried_again(ledger, paths, monkeypatch):
 
     monkeypatch.setattr(leases, "DURATION", 0.3)
     monkeypatch.setattr(leases.Lease, "renew", failing)
-    with ledger.held("staging", purpose="promote ab"), _database(paths) as database:
+    with ledger.acquire("staging", purpose="promote ab"), _database(paths) as database:
         first = _expires(database)
         wait_until(lambda: _expires(database) != first, seconds=60)

@@ -36,22 +36,22 @@ def records(paths: Paths) -> InstanceRecords:
 
 
 def test_the_last_run_comes_back_as_it_was(records):
-    assert records.last() == LastApplied()
-    records.remember(LAST)
-    assert records.last() == LAST
+    assert records.read_last_applied() == LastApplied()
+    records.record_applied(LAST)
+    assert records.read_last_applied() == LAST
 
 
 def test_ports_of_containers_that_are_away_stay_remembered(records):
     records.record_ports({"dev/8000/tcp": 8000})
     records.record_ports({"web/80/tcp": 20001})
-    assert records.ports() == {"dev/8000/tcp": 8000, "web/80/tcp": 20001}
+    assert records.read_ports() == {"dev/8000/tcp": 8000, "web/80/tcp": 20001}
 
 
 def test_credentials_are_made_once_and_are_private(records, paths):
-    first = records.credentials(("db.password",))
+    first = records.ensure_credentials(("db.password",))
     assert len(first["db.password"]) >= 20
-    assert records.credentials(("db.password", "mq.password")) == first | {
-        "mq.password": records.credentials(())["mq.password"]
+    assert records.ensure_credentials(("db.password", "mq.password")) == first | {
+        "mq.password": records.ensure_credentials(())["mq.password"]
     }
     mode = stat.S_IMODE(Path(paths.project(SHOP.instance.id), "credentials.json").stat().st_mode)
     assert mode == 0o600
@@ -61,28 +61,28 @@ def test_credentials_that_another_devbox_made_meanwhile_are_taken(records, paths
     """Two processes that find none agree on one: who comes second into the lock reads again."""
     lock = paths.lock(f"{SHOP.instance.id}.credentials")
     with ThreadPoolExecutor(2) as threads, files.lock_file(lock):
-        asked = [threads.submit(records.credentials, ("db.password",)) for _ in "ab"]
+        asked = [threads.submit(records.ensure_credentials, ("db.password",)) for _ in "ab"]
         assert not any(future.done() for future in asked)
-    assert asked[0].result() == asked[1].result() == records.credentials(("db.password",))
+    assert asked[0].result() == asked[1].result() == records.ensure_credentials(("db.password",))
 
 
 def test_to_look_keeps_no_credentials(records, paths):
-    assert records.credentials(("db.password",), keep=False).keys() == {"db.password"}
+    assert records.ensure_credentials(("db.password",), keep=False).keys() == {"db.password"}
     assert not Path(paths.project(SHOP.instance.id), "credentials.json").exists()
-    kept = records.credentials(("db.password",))
-    assert records.credentials(("db.password", "mq.password"), keep=False).items() >= kept.items()
+    kept = records.ensure_credentials(("db.password",))
+    assert records.ensure_credentials(("db.password", "mq.password"), keep=False).items() >= kept.items()
 
 
 def test_forgetting_leaves_nothing(records, paths):
-    records.remember(LAST)
+    records.record_applied(LAST)
     records.record_place("/shop", "devbox.toml")
     records.record_ports({"dev/8000/tcp": 8000})
-    before = records.credentials(("db.password",))
+    before = records.ensure_credentials(("db.password",))
     records.forget()
     assert not Path(paths.project(SHOP.instance.id)).exists()
     records.forget()
-    assert (records.last(), records.place(), records.ports()) == (LastApplied(), ("", ""), {})
-    assert records.credentials(("db.password",)) != before
+    assert (records.read_last_applied(), records.read_place(), records.read_ports()) == (LastApplied(), ("", ""), {})
+    assert records.ensure_credentials(("db.password",)) != before
 
 
 def test_what_is_trusted_outlives_the_data_together_with_its_place(records, paths):
@@ -94,22 +94,22 @@ def test_what_is_trusted_outlives_the_data_together_with_its_place(records, path
 
 
 def test_a_newer_format_is_refused_with_a_remedy(records, paths):
-    records.remember(LAST)
+    records.record_applied(LAST)
     Path(paths.project(SHOP.instance.id), "last.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(DevboxError, match="newer devbox") as error:
-        records.last()
+        records.read_last_applied()
     assert "upgrade" in error.value.remedy
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_record_is_named_unless_it_can_be_done_without(records, paths, text):
-    records.remember(LAST)
+    records.record_applied(LAST)
     records.record_ports({"dev/8000/tcp": 8000})
     for name in ("last.json", "ports.json"):
         Path(paths.project(SHOP.instance.id), name).write_text(text)
-    assert records.last() == LastApplied()
+    assert records.read_last_applied() == LastApplied()
     with pytest.raises(DevboxError, match=r"ports\.json is damaged") as error:
-        records.ports()
+        records.read_ports()
     assert error.value.remedy == f"remove it: rm {paths.project(SHOP.instance.id)}/ports.json"
 
 

@@ -35,26 +35,26 @@ def _look(seen, kernel, *steps, run="a", stage="staging"):
     """Looks: after so many seconds, healthy or not."""
     for seconds, healthy in steps:
         kernel.at += seconds
-        seen.look(stage, run, healthy=healthy)
+        seen.record_health(stage, run, healthy=healthy)
 
 
 def test_time_between_healthy_looks_counts(seen, kernel):
     _look(seen, kernel, (0, True), (5, True), (BOUND, True))
-    assert seen.seconds("staging", "a") == 5 + BOUND
+    assert seen.read_healthy_seconds("staging", "a") == 5 + BOUND
     assert seen.is_healthy("staging", "a")
-    assert seen.seconds("test", "a") == seen.seconds("staging", "b") == 0.0
+    assert seen.read_healthy_seconds("test", "a") == seen.read_healthy_seconds("staging", "b") == 0.0
 
 
 def test_issue10_4_time_while_it_is_down_or_unhealthy_does_not_count(seen, kernel):
     _look(seen, kernel, (0, True), (5, True), (5, False), (5, True), (5, True))
-    assert seen.seconds("staging", "a") == 10.0
+    assert seen.read_healthy_seconds("staging", "a") == 10.0
     _look(seen, kernel, (5, False))
     assert not seen.is_healthy("staging", "a")
 
 
 def test_issue10_4_a_gap_without_a_look_does_not_count(seen, kernel):
     _look(seen, kernel, (0, True), (BOUND + 0.1, True), (5, True))
-    assert seen.seconds("staging", "a") == 5.0
+    assert seen.read_healthy_seconds("staging", "a") == 5.0
     kernel.at += BOUND + 1
     assert not seen.is_healthy("staging", "a")
 
@@ -65,34 +65,34 @@ def test_issue10_4_another_boot_and_a_clock_that_went_back_count_for_nothing(see
     _look(seen, kernel, (1, True))
     kernel.at = 3.0
     _look(seen, kernel, (0, True), (4, True))
-    assert seen.seconds("staging", "a") == 9.0
+    assert seen.read_healthy_seconds("staging", "a") == 9.0
 
 
 def test_issue10_4_a_clock_on_the_wall_that_is_days_ahead_opens_nothing(seen, kernel, monkeypatch):
     _look(seen, kernel, (0, True))
     monkeypatch.setattr(time, "time", lambda: 4e9)
     _look(seen, kernel, (1, True))
-    assert seen.seconds("staging", "a") == 1.0
+    assert seen.read_healthy_seconds("staging", "a") == 1.0
 
 
 def test_each_run_of_a_release_counts_by_itself(seen, kernel):
     _look(seen, kernel, (0, True), (5, True))
     _look(seen, kernel, (1, True), (2, True), run="b")
     _look(seen, kernel, (1, True), (1, True))
-    assert (seen.seconds("staging", "a"), seen.seconds("staging", "b")) == (6.0, 2.0)
+    assert (seen.read_healthy_seconds("staging", "a"), seen.read_healthy_seconds("staging", "b")) == (6.0, 2.0)
 
 
 def test_issue10_4_nothing_below_the_home_adds_to_it(seen, kernel, tmp_path):
     _look(seen, kernel, (0, True), (5, True))
     shutil.rmtree(tmp_path / "home", ignore_errors=True)
-    assert seen.seconds("staging", "a") == 5.0
+    assert seen.read_healthy_seconds("staging", "a") == 5.0
 
 
 def test_a_damaged_file_begins_again(seen, kernel):
     _look(seen, kernel, (0, True), (5, True))
     for text in ("nonsense", '{"format": 9}', '{"format": 1, "runs": 3, "last": 1}'):
-        with open(seen._path("staging"), "w") as out:
+        with open(seen._get_path("staging"), "w") as out:
             out.write(text)
-        assert seen.seconds("staging", "a") == 0.0
+        assert seen.read_healthy_seconds("staging", "a") == 0.0
         _look(seen, kernel, (1, True), (2, True))
-        assert seen.seconds("staging", "a") == 2.0
+        assert seen.read_healthy_seconds("staging", "a") == 2.0

@@ -26,7 +26,7 @@ SERVERS = """1
 def running(state, *, share=0):
     lines = [
         f"4 {backend} 1 {each.name} {each.address} 2 0 1 1 1 8 2 0 6 0 0 0 - {each.port} - 0 0 - - 0"
-        for backend, servers in state.servers().items()
+        for backend, servers in state.list_servers().items()
         for each in servers.values()
     ]
     return converge.parse_runtime("\n".join(lines), f"0x7f green {share}\n")

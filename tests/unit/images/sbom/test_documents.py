@@ -85,7 +85,7 @@ def image(paths: Paths, *, platforms: int = 1) -> tuple[Descriptor, Layout]:
     """An image that holds one package of Debian, named as a baked one."""
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     own = layouts.manifest(oci, layouts.layer(oci, {"var/lib/dpkg/status": STATUS}))
-    children = [(own, layouts.architecture())]
+    children = [(own, layouts.get_architecture())]
     if platforms > 1:
         children.append((layouts.manifest(oci, layouts.layer(oci, {"other": b""}), arch=layouts.OTHER), layouts.OTHER))
     top = layouts.index(oci, *children)
