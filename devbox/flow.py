@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from devbox.engines.engine import Engine
 from devbox.envfile import host_access
@@ -23,25 +23,28 @@ from devbox.isolation import exec
 from devbox.model.container import Limits
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
-from devbox.model.spec import HostAccess, Spec
+from devbox.model.spec import Desired, HostAccess, Spec
 from devbox.plan import activation as activating
 from devbox.plan import diff as differ
 from devbox.plan import installs, locking, order, takedown, tasks
 from devbox.plan.ports import remember
 from devbox.plan.tasks import OneShotCommand, build_oneshot
 from devbox.project import (
+    ApplyContext,
+    ApplyOptions,
+    ApplyResult,
+    LockPolicy,
     Project,
+    TrustPolicy,
     apply,
     build_instance,
     check_names,
     complete_lock,
     lend_terminal,
-    load,
-    load_trusted,
     lock_instance,
     observe_best_effort,
     observe_instance,
-    pin,
+    prepare,
 )
 from devbox.records.trust import TrustRecord
 
@@ -51,33 +54,33 @@ class PlanResult:
     """The plan of a command, with the spec and the observation that the plan was made from."""
 
     plan: Plan
-    resolved: Spec
+    resolved: Desired
     observed: Observed
 
 
 def list_host_access(opened: Project) -> tuple[HostAccess, ...]:
     """Return the host access that the env file requests beyond containers; `devbox trust` allows it."""
-    return host_access.list_access(load(opened))
+    return host_access.list_access(prepare(opened))
 
 
 def list_install_access(opened: Project) -> tuple[HostAccess, ...]:
     """Return the host access of `devbox install`; `devbox trust` allows it."""
-    return installs.list_access(load(opened))
+    return installs.list_access(prepare(opened))
 
 
 def list_stage_access(opened: Project) -> tuple[HostAccess, ...]:
     """Return the host access of stages during promotions; `devbox trust` allows it."""
-    return host_access.list_stage_access(load(opened))
+    return host_access.list_stage_access(prepare(opened))
 
 
 def list_shell_access(opened: Project) -> tuple[HostAccess, ...]:
     """Return the changes to the user's shell (`devbox hook`); `devbox trust` allows them."""
-    return activating.list_access(load(opened))
+    return activating.list_access(prepare(opened))
 
 
 def load_activation(opened: Project) -> activating.Activation | None:
     """Return the shell activation of the project, or None unless the user has allowed its current form."""
-    resolved = load(opened)
+    resolved = prepare(opened)
     if not TrustRecord(opened.paths, opened.id).covers_shell(activating.list_access(resolved)):
         return None
     return activating.Activation(
@@ -89,7 +92,7 @@ def load_activation(opened: Project) -> activating.Activation | None:
 
 def plan(opened: Project, *, locked: bool = False) -> PlanResult:
     """Return the plan of `up`; with `locked`, raise NotLocked if the lockfile would have to be written."""
-    resolved = pin(opened, load(opened), locked=locked)
+    resolved = prepare(opened, lock=LockPolicy.from_flag(locked=locked))
     observed = observe_instance(opened, resolved)
     return PlanResult(differ.diff(resolved, observed), resolved, observed)
 
@@ -110,7 +113,7 @@ def up(
     failing build step opens a shell.
     """
     with lock_instance(opened, sink):
-        resolved = load_trusted(opened, locked=locked)
+        resolved = prepare(opened, lock=LockPolicy.from_flag(locked=locked), trust=TrustPolicy.REQUIRE)
         check_names(resolved, names)
         observed = observe_instance(opened, resolved)
         made = differ.diff(resolved, observed, names=names)
@@ -124,10 +127,10 @@ def up(
             opened.store.sweep()
             opened.records.record_place(opened.root, opened.env_file)
             opened.records.record_ports(remember(observed.ports))
-            standing = _make_recorder(opened, observed, names, sink, locked=locked)
-            resolved = apply(
-                opened, made, resolved, observed, sink, wait=wait, locked=locked, terminal=terminal, standing=standing
-            )
+            record = _make_recorder(opened, resolved, observed, names, sink, locked=locked)
+            options = ApplyOptions(wait=wait, locked=locked, terminal=terminal, on_running=record)
+            context = ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink, options=options)
+            resolved = resolved.derive(images=apply(made, context).images)
             if wait:
                 _confirm(opened, resolved, names)
             if any(step.op == "bake" for step in made.steps) and (warning := image_store.check_budget(opened.paths)):
@@ -151,10 +154,11 @@ def down(opened: Project, sink: Sink, *, volumes: bool = False, name: str = "") 
         opened.store.sweep()
         last = opened.records.read_last_applied()
         called = build_instance(opened, name or os.path.basename(opened.root))
-        resolved = Spec(instance=called, images={}, containers={})
-        observed = observe_best_effort(opened, resolved, sink)
-        made = takedown.down(last.specs, observed, project=resolved.instance.name, volumes=volumes)
-        apply(opened, made, resolved, observed, sink, volumes=volumes)
+        nothing = Desired(instance=called, images={}, containers={})
+        observed = observe_best_effort(opened, nothing, sink)
+        made = takedown.down(last.specs, observed, project=called.name, volumes=volumes)
+        options = ApplyOptions(volumes=volumes)
+        apply(made, ApplyContext(project=opened, desired=nothing, observed=observed, sink=sink, options=options))
         if volumes:
             hooks.remove_shims(opened.paths.shims(opened.id))
             opened.records.forget()
@@ -164,26 +168,27 @@ def down(opened: Project, sink: Sink, *, volumes: bool = False, name: str = "") 
 def stop(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers; `up` starts them again."""
     with lock_instance(opened, sink):
-        resolved = load(opened)
+        resolved = prepare(opened)
         check_names(resolved, names)
-        observed = observe_instance(
-            opened, replace(resolved, images={}, containers={})
-        )  # stopping requires no host access
+        nothing = Spec(instance=resolved.instance, images={}, containers={})  # stopping requires no host access
+        observed = observe_instance(opened, nothing)
         made = takedown.stop(resolved.containers, observed, names=names)
-        apply(opened, made, resolved, observed, sink)
+        apply(made, ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink))
         return made
 
 
 def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers and start them from the current env file; images are built before the stop."""
     with lock_instance(opened, sink):
-        resolved = load_trusted(opened)
+        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
         check_names(resolved, names)
         observed = observe_instance(opened, resolved)
         if not (observed.supervised or observed.containers):
             raise UsageError("nothing is up, so there is nothing to restart", remedy="devbox up")
         made = differ.restart(resolved, observed, names=names)
-        apply(opened, made, resolved, observed, sink, standing=_make_recorder(opened, observed, names or None, sink))
+        record = _make_recorder(opened, resolved, observed, names or None, sink)
+        options = ApplyOptions(on_running=record)
+        apply(made, ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink, options=options))
         _confirm(opened, resolved, names or None)
         return made
 
@@ -195,7 +200,7 @@ def run_once(opened: Project, command: OneShotCommand, sink: Sink, *, source: st
 
     with contextlib.ExitStack() as lease:
         with lock_instance(opened, sink):
-            resolved = load_trusted(opened)
+            resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
             spec = build_oneshot(resolved, source, command, name=f"run-{os.getpid()}")
             observed = observe_instance(opened, resolved)
             made = differ.diff(
@@ -204,26 +209,34 @@ def run_once(opened: Project, command: OneShotCommand, sink: Sink, *, source: st
             if made:
                 opened.records.record_place(opened.root, opened.env_file)
                 opened.records.record_ports(remember(observed.ports))
-                resolved = apply(opened, made, resolved, observed, sink)
+                result = apply(made, ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink))
+                resolved = resolved.derive(images=result.images)
                 complete_lock(opened, resolved, sink)
             with lend_terminal(opened.asks, sink) as lender:
                 secrets = SecretResolver(resolved, terminal=lender)
-                wanted = build_request(spec, resolved, observed, opened.store, secrets)
+                wanted = build_request(spec, resolved.images, observed, opened.store, secrets)
             lease.enter_context(lock.lease_image(opened.paths, wanted.image.key))
         return opened.engine.run_once(resolved.instance, wanted, tty=tty)
 
 
 def _make_recorder(
-    opened: Project, observed: Observed, names: tuple[str, ...] | None, sink: Sink, *, locked: bool = False
-) -> Callable[[Spec], None]:
+    opened: Project,
+    desired: Desired,
+    observed: Observed,
+    names: tuple[str, ...] | None,
+    sink: Sink,
+    *,
+    locked: bool = False,
+) -> Callable[[ApplyResult], None]:
     """Return the callback that records the applied spec and the new lockfile entries once the containers run."""
 
-    def write(resolved: Spec) -> None:
-        opened.records.record_applied(locking.find_last_applied(resolved, observed, names))
+    def record(result: ApplyResult) -> None:
+        applied = desired.derive(images=result.images)
+        opened.records.record_applied(locking.find_last_applied(applied, observed, names))
         if not locked:
-            complete_lock(opened, resolved, sink)
+            complete_lock(opened, applied, sink)
 
-    return write
+    return record
 
 
 def _confirm(opened: Project, resolved: Spec, names: tuple[str, ...] | None) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from devbox.engines.engine import Engine
@@ -16,22 +17,24 @@ from devbox.engines.select import select_engine
 from devbox.envfile import host_access
 from devbox.errors import DevboxError, EngineError, HookFailed, NotTrusted, UsageError
 from devbox.execute.events import Note, Sink
+from devbox.execute.grant_checks import check_grants
 from devbox.execute.observe import add_contexts, observe
 from devbox.host import environ, files, project
 from devbox.host.paths import Paths, get_default_paths
 from devbox.host.version import compute_reader_id
 from devbox.images.image_store import ImageStore
 from devbox.images.store import lock
-from devbox.model.container import Grant
+from devbox.model.container import ContainerSpec
+from devbox.model.image import ImageSpec
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
-from devbox.model.spec import Instance, Spec
-from devbox.plan import branches, grants
+from devbox.model.spec import Desired, HostAccess, Instance, LockedSpec, Spec
+from devbox.plan import branches
 from devbox.records import spec_cache
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 from devbox.records.projects import PlaceRecord, find_id
-from devbox.records.trust import GrantRecord, TrustRecord, is_within_isolated
+from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
     from devbox.execute.terminal import SharedTerminal
@@ -68,186 +71,133 @@ def open_project(start: str, *, file: str | None = None, asks: int | None = None
     )
 
 
-def load(opened: Project, *, held: bool = False, keep: bool = True, bakes: bool = False, fresh: bool = False) -> Spec:
-    """Return the spec of the env file, cached until one of its inputs changes.
+class LockPolicy(Enum):
+    """How strictly images are pinned."""
 
-    `held`: the caller holds the instance lock. `bakes`: the caller will build images. `fresh`: bypass the cache, for
-    decisions about releases: the cache is below DEVBOX_HOME and could hide a gate; HostError if those releases belong
-    to another project. Values from env files may be secret and are never written to disk: their cache is in the runtime
-    directory, writable only for the holder of the instance lock, since `down` removes the directory. Without `keep`,
-    nothing is written, and credentials that do not exist yet get throwaway values.
+    FILE = "by the lockfile alone"
+    PIN = "by the lockfile, and by versions of earlier builds where it has no entry"
+    REQUIRE = "as PIN; NotLocked unless the lockfile pins every image that starts"
+
+    @classmethod
+    def from_flag(cls, *, locked: bool) -> LockPolicy:
+        """Return the policy of `--locked`, or of a command without it."""
+        return cls.REQUIRE if locked else cls.PIN
+
+
+class TrustPolicy(Enum):
+    """Whether host access that the user has not allowed is an error."""
+
+    IGNORE = "no host access"
+    REQUIRE = "NotTrusted unless the user has allowed it, and the file grants no more than accepted"
+
+
+def prepare(
+    opened: Project,
+    *,
+    lock: LockPolicy = LockPolicy.FILE,
+    trust: TrustPolicy = TrustPolicy.IGNORE,
+    output: bool = False,
+    held: bool = False,
+    keep: bool = True,
+    bakes: bool = False,
+    fresh: bool = False,
+) -> Desired:
+    """Return the desired state of the env file. All commands get it here; only the lockfile's part is cached.
+
+    `output`: identify every image that copies the output of `[build]` by that output, not only those of containers.
+    `held`: the caller holds the instance lock. `bakes`: it will build images, so a worker starts ahead. `fresh`: bypass
+    the cache, for decisions about releases: the cache is below DEVBOX_HOME and could hide a gate; HostError if those
+    releases belong to another project. Without `keep`, nothing is written, and credentials that do not exist yet get
+    throwaway values. TrustPolicy.REQUIRE implies `held` and `bakes`.
+    """
+    trusted = trust is TrustPolicy.REQUIRE
+    locked = _load_locked(opened, held=held or trusted, keep=keep, bakes=bakes or trusted, fresh=fresh)
+    images, missing = add_contexts(locked.images, locked.instance, digests=opened.paths.digests(opened.id))
+    containers, branched = _apply_branch(opened, locked)
+    unlocked = tuple(dict.fromkeys((*locked.unlocked, *missing)))
+    found = Desired.from_locked(locked, images=images, containers=containers, branched=branched, unlocked=unlocked)
+    if lock is not LockPolicy.FILE or output:
+        images = _pin(opened, found, lock=lock, output=output)
+        found = Desired.from_locked(found, images=images)
+    if not trusted:
+        return found
+    allowed = check_access(opened, found)
+    check_grants(opened, found)
+    return Desired.from_locked(found, images=images, allowed=allowed)
+
+
+def _load_locked(opened: Project, *, held: bool, keep: bool, bakes: bool, fresh: bool) -> LockedSpec:
+    """Return the locked spec of the env file, cached until one of its inputs changes.
+
+    Values from env files may be secret and are never written to disk: their cache is in the runtime directory, writable
+    only for the holder of the instance lock, since `down` removes the directory.
     """
     if fresh:
         PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.instance_runtime(opened.id)
     cached = None if fresh else _read_cached(opened, lasting, fleeting)
     if cached is not None and cached.instance == build_instance(opened, cached.instance.name):
-        return _add_uncached_inputs(opened, cached)
+        return cached
     if bakes:
         opened.store.prestart_worker()
     from devbox.envfile.expand import list_credentials, resolve
-    from devbox.envfile.load import load as read
+    from devbox.envfile.load import load
     from devbox.execute.locks import Locks
 
-    env = read(opened.root, file=opened.env_file)
+    env = load(opened.root, file=opened.env_file)
     if keep:
         opened.records.record_place(opened.root, opened.env_file)
     credentials = opened.records.ensure_credentials(list_credentials(env), keep=keep)
-    resolved = resolve(env, instance=build_instance(opened, env.name), credentials=credentials)
-    lock = Locks(resolved.instance)
-    resolved = lock.apply(resolved)
+    spec = resolve(env, instance=build_instance(opened, env.name), credentials=credentials)
+    lock = Locks(spec.instance)
+    locked = lock.apply(spec)
     directory = fleeting if env.env_files else lasting
     if keep and (not env.env_files or (held and spec_cache.can_hold_secrets(directory))):
         inputs, names = (*env.inputs, lock.path), env.variables
-        spec_cache.write(opened.paths, directory, resolved, compute_reader_id(), inputs=inputs, variables=names)
-    return _add_uncached_inputs(opened, resolved)
+        spec_cache.write(opened.paths, directory, locked, compute_reader_id(), inputs=inputs, variables=names)
+    return locked
 
 
-def _read_cached(opened: Project, *directories: str) -> Spec | None:
+def _read_cached(opened: Project, *directories: str) -> LockedSpec | None:
     return next(filter(None, (spec_cache.read(opened.paths, each, compute_reader_id()) for each in directories)), None)
 
 
-def _add_uncached_inputs(opened: Project, resolved: Spec) -> Spec:
-    """Add the inputs that are never cached: build contexts, tarballs, git branch."""
-    resolved = add_contexts(resolved, digests=opened.paths.digests(opened.id))
-    if not resolved.branched:
-        return resolved
+def _apply_branch(opened: Project, spec: Spec) -> tuple[dict[str, ContainerSpec], dict[str, str]]:
+    """Return the containers and volumes of the current git branch, which is never cached."""
+    if not spec.branched:
+        return spec.containers, spec.branched
     from devbox.host.repository import layout
 
-    return branches.apply_branch(resolved, layout.find_branch(opened.root), opened.records.read_last_applied().specs)
+    return branches.apply_branch(spec, layout.find_branch(opened.root), opened.records.read_last_applied().specs)
 
 
-def load_trusted(opened: Project, *, locked: bool = False) -> Spec:
-    """Return the spec of a project that may start containers; NotTrusted if its host access is not allowed."""
-    resolved = pin(opened, load(opened, held=True, bakes=True), locked=locked)
-    wanted = host_access.list_access(resolved)
+def _pin(opened: Project, desired: Desired, *, lock: LockPolicy, output: bool) -> dict[str, ImageSpec]:
+    """Return the images with versions of earlier builds, and identified by the output of `[build]`."""
+    from devbox.execute import locks, outputs
+
+    images = desired.images
+    if lock is not LockPolicy.FILE:
+        images = locks.pin_images(images, opened.store)
+    if output:
+        images = outputs.apply_current_output(desired, images, opened.store)
+    elif desired.build is not None:
+        images = outputs.apply_container_output(desired, images, opened.store)
+    if lock is LockPolicy.REQUIRE:  # on-demand containers are exempt
+        names = [spec.image for name, spec in desired.containers.items() if name not in desired.on_use]
+        locks.Locks(desired.instance).demand(desired, desired.images, names, baked=images)
+    return images
+
+
+def check_access(opened: Project, spec: Spec) -> tuple[HostAccess, ...]:
+    """Return the host access of a spec; NotTrusted if the user has not allowed it."""
+    wanted = host_access.list_access(spec)
     if not TrustRecord(opened.paths, opened.id).covers(wanted):
         raise NotTrusted(
             host_access.describe_refusal(wanted[0]),
             where=wanted[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
-    check_grants(opened, resolved)
-    return replace(resolved, allowed=wanted)
-
-
-def check_grants(opened: Project, resolved: Spec) -> None:
-    """Raise NotTrusted if the file grants more than was accepted since a container first ran isolated.
-
-    Without any isolated container, now or earlier, nothing is recorded or refused.
-    """
-    record, accepted = GrantRecord(opened.paths, opened.id), _read_accepted_grants(opened)
-    if accepted is None and not grants.is_closed(resolved):
-        return
-    if more := list_new_grants(opened, resolved):
-        raise _make_grant_error(more)
-    record.write(grants.narrow(_list_grants(opened, resolved), accepted or ()))
-
-
-def check_release_grants(opened: Project, resolved: Spec) -> None:
-    """Raise NotTrusted if the file grants more than at its first promotion or the last `devbox trust`.
-
-    The record is outside DEVBOX_HOME, so that no file below it can widen a promotion. For files that ran isolated; call
-    `check_grants` first.
-    """
-    if more := list_new_release_grants(opened, resolved):
-        raise _make_grant_error(more)
-    record = GrantRecord(opened.paths, opened.id, for_releases=True)
-    if record.read() is None and _read_accepted_grants(opened) is not None:
-        record.write(_list_grants(opened, resolved))
-
-
-def check_grants_by_vars(opened: Project, resolved: Spec) -> None:
-    """Raise NotTrusted if other vars (a matrix cell, a stage) grant a container more than accepted."""
-    accepted = _read_accepted_grants(opened)
-    if accepted is not None and (more := grants.find_loosened(grants.list_grants(resolved), accepted)):
-        raise _make_grant_error(more)
-
-
-def _make_grant_error(more: tuple[Grant, ...]) -> NotTrusted:
-    return NotTrusted(
-        f"the file grants {more[0].subject} more than when it last ran isolated",
-        where=more[0].where,
-        details="\n".join(grants.describe(more)),
-        remedy="if you made this change, allow it: devbox trust",
-    )
-
-
-def accept_grants(opened: Project, resolved: Spec) -> None:
-    """Record, for `devbox trust`, the current grants of the file as accepted, those by other vars included."""
-    record, released = (GrantRecord(opened.paths, opened.id, for_releases=which) for which in (False, True))
-    if any(known is not None for known in (_read_accepted_grants(opened), released.read())) or grants.is_closed(
-        resolved
-    ):
-        own = _list_grants(opened, resolved)
-        others = (
-            grant
-            for other in _resolve_by_vars(opened)
-            for grant in grants.find_loosened(grants.list_grants(other), own)
-        )
-        accepted = tuple(dict.fromkeys((*own, *grants.mark_by_vars(others))))
-        record.write(accepted)
-        if resolved.stages:
-            released.write(accepted)
-
-
-def _resolve_by_vars(opened: Project) -> Iterator[Spec]:
-    """Yield the spec by the vars of each matrix cell and each stage."""
-    from devbox.envfile.expand import list_credentials, resolve
-    from devbox.envfile.load import load as read
-    from devbox.envfile.load import load_each_cell
-    from devbox.plan import matrix
-
-    env = read(opened.root, file=opened.env_file)
-    table = env.document.test.matrix if env.document.test else None
-    ways = {cell.name: cell.variables for cell in matrix.expand_cells(table.to_matrix())} if table else {}
-    for one in (*(one for _, one in load_each_cell(env, ways)), *env.staged.values()):
-        nobody = dict.fromkeys(list_credentials(one), "")
-        yield resolve(one, instance=build_instance(opened, one.name), credentials=nobody)
-
-
-def list_new_grants(opened: Project, resolved: Spec) -> tuple[Grant, ...]:
-    """Return the grants of the file beyond those accepted since it ran isolated."""
-    accepted = _read_accepted_grants(opened)
-    return grants.find_added(_list_grants(opened, resolved), accepted) if accepted is not None else ()
-
-
-def list_new_release_grants(opened: Project, resolved: Spec) -> tuple[Grant, ...]:
-    """Return the grants of the file beyond those allowed for promotions; see `check_release_grants`."""
-    accepted = GrantRecord(opened.paths, opened.id, for_releases=True).read()
-    return grants.find_added(_list_grants(opened, resolved), accepted) if accepted is not None else ()
-
-
-def _read_accepted_grants(opened: Project) -> tuple[Grant, ...] | None:
-    """Return the accepted grants; () for an unrecorded file that an isolated container of another project can write."""
-    found = GrantRecord(opened.paths, opened.id).read()
-    return () if found is None and is_within_isolated(opened.paths, opened.root) else found
-
-
-def _list_grants(opened: Project, resolved: Spec) -> tuple[Grant, ...]:
-    """Return the grants of the file and the files read with it, so that a file created by a container is noticed."""
-    names = {project.LOCAL_FILE: "", **{f"recipes/{name}.toml": digest for name, digest in resolved.recipes.items()}}
-    present = ((name, value) for name, value in names.items() if os.path.lexists(f"{opened.root}/{name}"))
-    read = (Grant(subject=name, kind="file", value=value) for name, value in present)
-    return (*grants.list_grants(resolved), *read)
-
-
-def pin(opened: Project, resolved: Spec, *, locked: bool) -> Spec:
-    """Add the digests of earlier builds where the lockfile has no entry.
-
-    With `locked`, raise NotLocked unless every image that starts is locked; on-demand containers are exempt.
-    """
-    from devbox.execute import locks
-
-    found = locks.pin_images(resolved, opened.store)
-    if resolved.build is not None:
-        from devbox.execute.outputs import apply_container_output
-
-        found = apply_container_output(found, opened.store)
-    if locked:
-        images = [spec.image for name, spec in resolved.containers.items() if name not in resolved.on_use]
-        locks.Locks(resolved.instance).demand(resolved, images, baked=found)
-    return found
+    return wanted
 
 
 def observe_instance(opened: Project, resolved: Spec) -> Observed:
@@ -296,60 +246,78 @@ def _recover_installs(opened: Project, sink: Sink) -> None:
             sink(Note(text=installing.RECOVERED))
 
 
-def apply(
-    opened: Project,
-    made: Plan,
-    resolved: Spec,
-    observed: Observed,
-    sink: Sink,
-    *,
-    wait: bool = True,
-    volumes: bool = False,
-    locked: bool = False,
-    renewed: set[str] | None = None,
-    terminal: int | None = None,
-    standing: Callable[[Spec], None] | None = None,
-) -> Spec:
-    """Run a plan; return the spec with images identified by the packages installed into them.
+@dataclass(frozen=True, kw_only=True)
+class ApplyOptions:
+    """How a plan is applied.
 
-    `standing` is called with the same spec once the containers run, even if a hook fails. `terminal`: a descriptor of
-    the user's terminal, for a shell when a build step fails.
+    `wait`: until containers are ready. `volumes`: a teardown removes the data. `locked`: a build that finds more than
+    the lockfile pins is an error. `renewed`: see `ImageStore.bake`. `terminal`: a descriptor of the user's terminal,
+    for a shell when a build step fails. `on_running` is called once the containers run, even if a hook fails.
     """
+
+    wait: bool = True
+    volumes: bool = False
+    locked: bool = False
+    renewed: set[str] | None = None
+    terminal: int | None = None
+    on_running: Callable[[ApplyResult], None] = lambda _result: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyContext:
+    """What a plan is applied to: the project, its desired and observed state, and the receiver of events."""
+
+    project: Project
+    desired: Desired
+    observed: Observed
+    sink: Sink
+    options: ApplyOptions = ApplyOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyResult:
+    """Facts found while a plan ran: the images, identified by the installed packages and the output of `[build]`."""
+
+    images: dict[str, ImageSpec]
+
+
+def apply(plan: Plan, context: ApplyContext) -> ApplyResult:
+    """Run a plan."""
     from devbox.execute.actions import Actions
     from devbox.execute.hooks import Hooks
     from devbox.execute.runner import run
     from devbox.execute.terminal import SecretResolver
 
-    if any(step.op == "network" for step in made.steps):
+    opened, options, sink = context.project, context.options, context.sink
+    if any(step.op == "network" for step in plan.steps):
         opened.engine.check_network()  # before minutes of building
-    if hooks := [step.resource for step in made.steps if step.op == "hook"]:
+    if hooks := [step.resource for step in plan.steps if step.op == "hook"]:
         opened.records.record_due_hooks(hooks)
-    with lend_terminal(opened.asks if terminal is None else terminal, sink) as lender:
+    with lend_terminal(opened.asks if options.terminal is None else options.terminal, sink) as lender:
         sink = lender.show if lender else sink
         actions = Actions(
-            made,
-            resolved,
-            observed,
+            plan,
+            context.desired,
+            context.observed,
             engine=opened.engine,
             store=opened.store,
             sink=sink,
-            wait=wait,
-            volumes=volumes,
-            locked=locked,
-            renewed=renewed,
-            lender=lender if terminal is not None else None,
-            secrets=SecretResolver(resolved, terminal=lender),
+            wait=options.wait,
+            volumes=options.volumes,
+            locked=options.locked,
+            renewed=options.renewed,
+            lender=lender if options.terminal is not None else None,
+            secrets=SecretResolver(context.desired, terminal=lender),
         )
-        hook = Hooks(resolved, opened.records, sink, hidden=actions.hidden).run
+        hook = Hooks(context.desired, opened.records, sink, hidden=actions.hidden).run
         try:
-            run(made, {**actions.build_table(), "hook": hook}, sink)
+            run(plan, {**actions.build_table(), "hook": hook}, sink)
         except HookFailed:
-            if standing:
-                standing(actions.resolved)
+            options.on_running(ApplyResult(images=actions.images))
             raise
-        if standing:
-            standing(actions.resolved)
-        return actions.resolved
+        result = ApplyResult(images=actions.images)
+        options.on_running(result)
+        return result
 
 
 @contextlib.contextmanager
@@ -364,13 +332,13 @@ def lend_terminal(terminal: int | None, sink: Sink) -> Iterator[SharedTerminal |
         yield lender
 
 
-def complete_lock(opened: Project, resolved: Spec, sink: Sink) -> None:
+def complete_lock(opened: Project, spec: Spec, sink: Sink) -> None:
     """Write known but missing entries into the lockfile."""
     from devbox.execute import locks
 
-    if locks.complete(resolved, opened.store, sink):
+    if locks.complete(spec, opened.store, sink):
         with contextlib.suppress(DevboxError):  # edited meanwhile: the next command reports the problem
-            load(opened, held=True)  # update the cache: the lockfile is an input of the spec
+            prepare(opened, held=True)  # update the cache: the lockfile is an input of the spec
 
 
 def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:

@@ -13,7 +13,7 @@ from devbox.cli.locate import open_from_args
 from devbox.cli.terminal import print_line
 from devbox.commands import build as verbs
 from devbox.host.disk import format_size
-from devbox.project import load
+from devbox.project import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def _format_layer(digest: str) -> str:
 
 def _choose_signer(project: Project, key: str) -> NamedSigner | None:
     """Return the signer of the build, with the passphrase prompt before the build; None without one."""
-    resolved = load(project, bakes=True)
+    resolved = prepare(project, bakes=True)
     if not key and not resolved.builders:
         return None
     from devbox.cli import prompts

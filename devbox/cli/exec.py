@@ -185,10 +185,10 @@ def _check_exists(place: ProjectLocation, container: str) -> None:
 def _list_file_containers(place: ProjectLocation) -> tuple[str, ...]:
     """Return the containers of the env file; () if the file cannot be read."""
     from devbox.errors import DevboxError
-    from devbox.project import load, open_project
+    from devbox.project import open_project, prepare
 
     try:
-        return tuple(load(open_project(place.root, file=place.env_file), keep=False).containers)
+        return tuple(prepare(open_project(place.root, file=place.env_file), keep=False).containers)
     except DevboxError:
         return ()
 

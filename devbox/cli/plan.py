@@ -12,9 +12,9 @@ from devbox.cli.terminal import print_line
 from devbox.commands import build, images, promote, test
 from devbox.commands.table.options import Args
 from devbox.errors import WOULD_CHANGE, UsageError, to_one_line
+from devbox.execute.grant_checks import list_new_grants
 from devbox.model.plan import FAIL, PASS
 from devbox.plan import grants
-from devbox.project import list_new_grants
 from devbox.promotion.gates.context import format_time
 
 TYPE_CHECKING = False

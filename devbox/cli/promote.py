@@ -15,7 +15,7 @@ from devbox.commands import promote as verbs
 from devbox.commands.promotion_records import choose_promoter
 from devbox.deploy.stage_file import load_with_fallback
 from devbox.errors import UsageError
-from devbox.project import load
+from devbox.project import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def rollback(args: Args) -> int:
     return _print_result(args, moved)
 
 
-def _open_with_signer(args: Args, *, load: Callable[..., Spec] = load) -> tuple[Project, NamedSigner | None]:
+def _open_with_signer(args: Args, *, load: Callable[..., Spec] = prepare) -> tuple[Project, NamedSigner | None]:
     """Return the project and the signer of the record, with the passphrase prompt before any change."""
     project = open_from_args(args)
     return project, choose_promoter(project, load(project, fresh=True), args.get_text("key"), find_passphrase_prompt())

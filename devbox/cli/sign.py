@@ -16,7 +16,7 @@ from devbox.commands import approvals, signing, verifying
 from devbox.errors import FAILED, UsageError, to_one_line
 from devbox.host.paths import get_default_paths
 from devbox.images.registry.transfers import Transfers
-from devbox.project import load
+from devbox.project import prepare
 from devbox.records import keyring
 from devbox.records.keyring import Keyring
 from devbox.records.releases import Releases
@@ -43,7 +43,7 @@ def approve(args: Args) -> int:
     with choose(args.get_text("progress")) as display:
         done = approvals.approve(
             project,
-            load(project, fresh=True),
+            prepare(project, fresh=True),
             words[0],
             words[1] if len(words) > 1 else "",
             display,
@@ -69,7 +69,7 @@ def sign(args: Args) -> int:
     with choose(args.get_text("progress")) as display:
         release, done = signing.sign(
             project,
-            load(project, fresh=True),
+            prepare(project, fresh=True),
             args.get_text("release"),
             display,
             key=args.get_text("key"),
@@ -86,7 +86,7 @@ def revoke(args: Args) -> int:
         raise UsageError("release revoke wants a release", remedy="devbox release ls")
     project = open_from_args(args)
     with choose(args.get_text("progress")) as display:
-        resolved = load(project, fresh=True)
+        resolved = prepare(project, fresh=True)
         release, evidence = signing.revoke(
             project,
             resolved,
@@ -127,7 +127,7 @@ def _load_keys_and_release(args: Args) -> tuple[Keyring | None, Release | None]:
         project = open_from_args(args)
     except UsageError:
         return None, None
-    resolved = load(project, fresh=True)
+    resolved = prepare(project, fresh=True)
     ring = keyring.read(project.root, builders=resolved.builders, approvers=resolved.approvers)
     return ring, _find_release(project, args.get_text("what"))
 

@@ -11,7 +11,7 @@ from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
 from devbox.commands import tasks
 from devbox.plan import tasks as plans
-from devbox.project import load
+from devbox.project import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ _COLORS = ("cyan", "yellow", "green", "magenta", "blue")
 def run(args: Args, name: str, *, start: Callable[[], None], execute: Callable[[tuple[str, ...]], int]) -> int:
     """Run a task; return its exit code, or that of its first failed need. `start` brings dev up."""
     project = open_from_args(args)
-    known = load(project).tasks
+    known = prepare(project).tasks
     plans.find_task(name, known, env_file=project.env_file)
     start()
     # A live display would conflict with the lines of several tasks.

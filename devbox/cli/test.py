@@ -159,9 +159,9 @@ def _choose_signer(args: Args, project: Project) -> NamedSigner | None:
     """Return the signer of the tests' evidence, with the passphrase prompt before they run."""
     from devbox.cli.prompts import find_passphrase_prompt
     from devbox.commands import signing
-    from devbox.project import load
+    from devbox.project import prepare
 
-    return signing.choose_builder(project, load(project, fresh=True), args.get_text("key"), find_passphrase_prompt())
+    return signing.choose_builder(project, prepare(project, fresh=True), args.get_text("key"), find_passphrase_prompt())
 
 
 def _parse_jobs(text: str) -> int:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from devbox import flow
 from devbox.cli.locate import locate, open_from_args
 from devbox.cli.terminal import print_line
+from devbox.commands.trust import accept_grants
 from devbox.envfile import host_access
 from devbox.errors import UsageError
+from devbox.execute.grant_checks import list_new_grants, list_new_release_grants
 from devbox.model.spec import GATE, HOOKS, METRIC, SHELL
 from devbox.plan.grants import describe
-from devbox.project import accept_grants, list_new_grants, list_new_release_grants, load
+from devbox.project import prepare
 from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def trust(args: Args) -> int:
         flow.list_install_access(project),
         flow.list_stage_access(project),
     )
-    resolved = load(project)
+    resolved = prepare(project)
     more = _list_new_grants(project, resolved)
     if not args.get_flag("show"):
         record.allow(wanted, shell=shell, install=install, stages=stages)

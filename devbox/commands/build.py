@@ -15,10 +15,21 @@ from devbox.host.revision import compute_revision
 from devbox.model.image import BakedImage, key_image
 from devbox.model.plan import Plan, Verdict
 from devbox.model.release import Release, compute_release_id
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired, Spec
 from devbox.plan import building
 from devbox.plan.ports import remember
-from devbox.project import Project, apply, complete_lock, load, load_trusted, lock_instance, observe_instance, pin
+from devbox.project import (
+    ApplyContext,
+    ApplyOptions,
+    LockPolicy,
+    Project,
+    TrustPolicy,
+    apply,
+    complete_lock,
+    lock_instance,
+    observe_instance,
+    prepare,
+)
 from devbox.records import lockfile
 from devbox.records.projects import PlaceRecord
 from devbox.records.releases import Releases
@@ -47,7 +58,7 @@ def build(opened: Project, sink: Sink, *, locked: bool = False, by: NamedSigner 
     started = dt.datetime.now(dt.UTC)
     PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
     with lock_instance(opened, sink):
-        resolved = load_trusted(opened)
+        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
         config = resolved.release
         if config is None:
             raise UsageError(
@@ -74,22 +85,25 @@ def build(opened: Project, sink: Sink, *, locked: bool = False, by: NamedSigner 
 
 def make(
     opened: Project,
-    resolved: Spec,
+    resolved: Desired,
     sink: Sink,
     *,
     images: tuple[str, ...],
     always: bool = False,
     locked: bool = False,
-) -> tuple[Plan, Spec]:
+) -> tuple[Plan, Desired]:
     """Build images, after the build whose output they copy (`always`: also without a copy).
 
     The caller holds the instance lock. An instance that was down is down afterwards.
     """
-    resolved = pin(opened, resolved, locked=False)
-    now = outputs.read_inputs(resolved.build, resolved, opened.store) if resolved.build else None
+    now = (
+        outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
+        if resolved.build
+        else None
+    )
     output = outputs.find_output(now, opened.store) if now else None
     if output:
-        resolved = outputs.apply_output(resolved, output.diff_id)
+        resolved = resolved.derive(images=outputs.apply_output(resolved.images, output.diff_id))
     observed = observe_instance(opened, resolved)
     wanted = now if not output and (always or _has_copies(resolved, images)) else None
     reason = building.why_build(wanted, opened.records.read_last_build()) if wanted else ""
@@ -99,7 +113,9 @@ def make(
         opened.records.record_place(opened.root, opened.env_file)
         opened.records.record_ports(remember(observed.ports))
         with _remove_afterwards(opened, resolved, standing=observed.standing):
-            resolved = apply(opened, made, resolved, observed, sink, locked=locked)
+            options = ApplyOptions(locked=locked)
+            context = ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink, options=options)
+            resolved = resolved.derive(images=apply(made, context).images)
     _record_build(opened, resolved, images)
     if not locked:
         complete_lock(opened, resolved, sink)
@@ -116,7 +132,7 @@ def _record_build(opened: Project, resolved: Spec, images: tuple[str, ...]) -> N
     """Record the inputs and images, for later reasons and against garbage collection."""
     records = opened.records
     if resolved.build is not None:
-        inputs = outputs.read_inputs(resolved.build, resolved, opened.store)
+        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
         if inputs != records.read_last_build():
             records.record_build(inputs)
         images = (*images, resolved.build.container.image)
@@ -135,10 +151,10 @@ def find_baked(opened: Project, resolved: Spec, name: str) -> BakedImage:
 
 def explain_build(opened: Project) -> tuple[Verdict, ...]:
     """Return the changes of `[build]` since its last run."""
-    resolved = pin(opened, load(opened), locked=False)
+    resolved = prepare(opened, lock=LockPolicy.PIN)
     if resolved.build is None:
         raise UsageError(f"{opened.env_file} has no [build]", remedy="devbox why image NAME")
-    now = outputs.read_inputs(resolved.build, resolved, opened.store)
+    now = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
     built = outputs.find_output(now, opened.store) is not None
     return building.list_verdicts(now, opened.records.read_last_build(), built=built)
 
@@ -156,7 +172,11 @@ def find_release(opened: Project, name: str) -> Release:
 def _compute_source(opened: Project, resolved: Spec) -> str:
     """Return the revision of the project's files."""
     lock = lockfile.get_path("", opened.env_file).lstrip("/")
-    files = outputs.read_inputs(resolved.build, resolved, opened.store).files if resolved.build else {}
+    files = (
+        outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store).files
+        if resolved.build
+        else {}
+    )
     return compute_revision(opened.root, files, but=(lock,))
 
 

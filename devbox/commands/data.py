@@ -10,10 +10,20 @@ from devbox.execute.events import Sink
 from devbox.host.repository import layout
 from devbox.model.frozen import dataclass
 from devbox.model.observed import Observed, Snapshot
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired, Spec
 from devbox.plan import branches, takedown
 from devbox.plan import diff as differ
-from devbox.project import Project, apply, build_instance, load_trusted, lock_instance, observe_instance
+from devbox.project import (
+    ApplyContext,
+    LockPolicy,
+    Project,
+    TrustPolicy,
+    apply,
+    build_instance,
+    lock_instance,
+    observe_instance,
+    prepare,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+@-]{0,99}")
 
@@ -25,7 +35,7 @@ def save_snapshot(opened: Project, name: str, sink: Sink, *, only: tuple[str, ..
     """
     with lock_instance(opened, sink):
         name = _resolve_name(opened, name)
-        resolved = load_trusted(opened)
+        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
         observed = observe_instance(opened, resolved)
         volumes = _select_volumes(resolved, observed, only)
         return _run_quiesced(opened, "save", name, volumes, resolved, observed, sink)
@@ -35,7 +45,7 @@ def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
     """Restore the volumes of a snapshot; current data is lost. Users of the volumes are stopped meanwhile."""
     with lock_instance(opened, sink):
         name = _resolve_name(opened, name)
-        resolved = load_trusted(opened)
+        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
         known = {each.name: each for each in opened.engine.open_snapshots(resolved.instance).list_all()}
         if name not in known:
             raise _make_unknown_error(name, known)
@@ -66,7 +76,7 @@ def _run_quiesced(
     op: str,
     name: str,
     volumes: tuple[str, ...],
-    resolved: Spec,
+    resolved: Desired,
     observed: Observed,
     sink: Sink,
 ) -> Snapshot:
@@ -75,11 +85,12 @@ def _run_quiesced(
     stopped = tuple(step.resource for step in made.steps if step.op == "stop")
     before = replace(observed, volumes=volumes)
     try:
-        apply(opened, made, resolved, before, sink)
+        apply(made, ApplyContext(project=opened, desired=resolved, observed=before, sink=sink))
     finally:
         if stopped:
             again = observe_instance(opened, resolved)
-            apply(opened, differ.diff(resolved, again, names=stopped), resolved, again, sink)
+            context = ApplyContext(project=opened, desired=resolved, observed=again, sink=sink)
+            apply(differ.diff(resolved, again, names=stopped), context)
     return next(each for each in opened.engine.open_snapshots(resolved.instance).list_all() if each.name == name)
 
 

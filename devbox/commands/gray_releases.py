@@ -19,7 +19,7 @@ from devbox.gray.state import NEEDS_HUMAN, WARM
 from devbox.host import environ, files
 from devbox.host.process import spawn
 from devbox.model.ledger import DOWN, FAILED
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 from devbox.model.stage import Stage
 from devbox.project import Project
 from devbox.promotion import stage_records
@@ -169,7 +169,7 @@ def _list_targets(opened: Project, stage: str, sink: Sink | None = None) -> list
     return found
 
 
-def _select_target(opened: Project, resolved: Spec, stage: Stage) -> GrayTarget:
+def _select_target(opened: Project, resolved: Desired, stage: Stage) -> GrayTarget:
     environment = select_target(opened, resolved, stage)
     assert isinstance(environment, GrayTarget)  # noqa: S101 - its strategy is gray
     return environment

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from devbox.errors import BakeFailed, UsageError
 from devbox.execute import outputs
 from devbox.execute.events import Sink
+from devbox.execute.grant_checks import check_grants
 from devbox.model import release
 from devbox.model.image import BakedImage, KeyedImage, key_image
 from devbox.model.observed import Observed
 from devbox.model.plan import Verdict
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 from devbox.plan import diff as differ
 from devbox.plan import locking, reasons
-from devbox.project import Project, apply, check_grants, load, lock_instance, pin
+from devbox.project import ApplyContext, ApplyOptions, LockPolicy, Project, apply, lock_instance, prepare
 
 
 def lock(
@@ -25,21 +25,23 @@ def lock(
     from devbox.execute import locks
 
     with lock_instance(opened, sink):
-        resolved = load(opened, held=True)
+        resolved = prepare(opened, held=True)
         check_grants(opened, resolved)
         resolved = _add_cell_images(opened, resolved)
         loose, images = locking.unpin_images(resolved.images, names)
-        resolved = outputs.apply_current_output(replace(resolved, images=loose), opened.store)
+        unpinned = resolved.derive(images=outputs.apply_current_output(resolved, loose, opened.store))
         opened.store.sweep()
-        made = differ.plan_bakes(resolved, outputs.list_bakeable(resolved, images))
+        made = differ.plan_bakes(unpinned, outputs.list_bakeable(unpinned.images, images))
+        options = ApplyOptions(renewed=set(), terminal=terminal)
         nothing = Observed(supervised=False)
-        baked = apply(opened, made, resolved, nothing, sink, renewed=set(), terminal=terminal)
-        return locks.Locks(resolved.instance).renew(locks.pin_images(baked, opened.store))
+        context = ApplyContext(project=opened, desired=unpinned, observed=nothing, sink=sink, options=options)
+        baked = apply(made, context).images
+        return locks.Locks(unpinned.instance).renew(unpinned, locks.pin_images(baked, opened.store))
 
 
 def explain_image(opened: Project, name: str) -> tuple[Verdict, ...]:
     """Return the changes of an image since its last build. `name` as in the file: `py`, `base.py`, `db`."""
-    resolved = outputs.apply_current_output(pin(opened, load(opened), locked=False), opened.store)
+    resolved = prepare(opened, lock=LockPolicy.PIN, output=True)
     full = next((image for image in resolved.images if name in (image, image.partition(".")[2])), None)
     if full is None:
         known = ", ".join(resolved.images) or "none"
@@ -53,7 +55,7 @@ def explain_image(opened: Project, name: str) -> tuple[Verdict, ...]:
 
 def read_bake_logs(opened: Project, names: tuple[str, ...]) -> dict[str, str]:
     """Return the stored build logs of images, by step; `names`: containers and bases of the file (default: all)."""
-    resolved = pin(opened, load(opened), locked=False)
+    resolved = prepare(opened, lock=LockPolicy.PIN)
     of_containers = {name: spec.image for name, spec in resolved.containers.items()}
     known = {name.partition(".")[2] or name: name for name in resolved.images} | of_containers
     known |= {name: name for name in resolved.images}
@@ -73,11 +75,11 @@ def check_lock(opened: Project) -> None:
     """Raise NotLocked if the lockfile is incomplete."""
     from devbox.execute.locks import Locks
 
-    resolved = _add_cell_images(opened, load(opened))
-    Locks(resolved.instance).demand(resolved, resolved.images)
+    resolved = _add_cell_images(opened, prepare(opened))
+    Locks(resolved.instance).demand(resolved, resolved.images, resolved.images)
 
 
-def _add_cell_images(opened: Project, resolved: Spec) -> Spec:
+def _add_cell_images(opened: Project, resolved: Desired) -> Desired:
     """Add the images of all matrix cells, by the lockfile."""
     if resolved.tests is None or not resolved.tests.matrix.has_variants:
         return resolved
@@ -89,21 +91,23 @@ def _add_cell_images(opened: Project, resolved: Spec) -> Spec:
 
 def list_wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
     """Return the pinned images of the file. The caller may belong to another project."""
-    resolved = outputs.apply_current_output(pin(opened, load(opened, keep=False), locked=False), opened.store)
+    resolved = prepare(opened, lock=LockPolicy.PIN, output=True, keep=False)
     return tuple(key_image(name, resolved.images) for name in resolved.images)
 
 
 def find_wanted_output(opened: Project) -> str:
     """Return the key of the current `[build]` output; "" without that table."""
-    resolved = pin(opened, load(opened, keep=False), locked=False)
+    resolved = prepare(opened, lock=LockPolicy.PIN, keep=False)
     return (
-        release.compute_build_key(outputs.read_inputs(resolved.build, resolved, opened.store)) if resolved.build else ""
+        release.compute_build_key(outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store))
+        if resolved.build
+        else ""
     )
 
 
 def find_baked_image(opened: Project, name: str) -> BakedImage | None:
     """Return the image of a table ("dev", "service.db") from the store; None if the file has no such table."""
-    resolved = outputs.apply_current_output(load(opened), opened.store)
+    resolved = prepare(opened, output=True)
     if name not in resolved.images:
         return None
     found = opened.store.find(key_image(name, resolved.images).key)

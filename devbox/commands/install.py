@@ -19,7 +19,7 @@ from devbox.model.spec import HostAccess
 from devbox.plan import installs
 from devbox.plan import installs as planning
 from devbox.plan.installs import Placement
-from devbox.project import Project, load, load_trusted, lock_instance
+from devbox.project import LockPolicy, Project, TrustPolicy, lock_instance, prepare
 from devbox.records.installed import InstalledRecords
 from devbox.records.trust import TrustRecord
 
@@ -65,7 +65,7 @@ def install(
     if set_id and os.geteuid() != 0:
         raise UsageError("only root may keep set-uid bits", remedy="sudo devbox install --set-id, or without it")
     with lock_instance(opened, sink), contextlib.ExitStack() as stack:
-        resolved = load_trusted(opened)
+        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
         wanted = installs.select_installs(resolved, names)
         _require_trust(opened, installs.list_access(resolved))
         _, resolved = make(opened, resolved, sink, images=tuple(each.image for each in wanted))
@@ -103,7 +103,7 @@ def list_installs(opened: Project, sink: Sink) -> list[InstallStatus]:
     with _lock_records(opened, sink) as records:
         known = {each.name: each for each in records.list_manifests() if each.instance == opened.id}
     try:
-        names = tuple(load(opened).installs)
+        names = tuple(prepare(opened).installs)
     except DevboxError as error:  # reported even with an invalid file
         sink(Note(text=error.sentence))
         names = ()

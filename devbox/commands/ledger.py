@@ -8,7 +8,7 @@ from devbox.commands.stage_chains import StageChains
 from devbox.errors import UsageError
 from devbox.execute.events import Sink
 from devbox.model.frozen import dataclass
-from devbox.project import Project, load
+from devbox.project import Project, prepare
 from devbox.promotion import stage_records
 from devbox.records.ledger import Ledger
 from devbox.records.observations import ConfirmedRecord
@@ -44,7 +44,7 @@ def refresh(
     `accept`: accept records read for the first time, regardless of their age. Without a key of the file, nothing is
     signed.
     """
-    resolved = load(opened, fresh=True)
+    resolved = prepare(opened, fresh=True)
     stages = [stage for stage in resolved.stages.values() if stage.repository]
     if not stages:
         raise UsageError("no stage of the file has a repository", remedy='[stage.NAME] repository = "HOST/NAME"')
@@ -83,7 +83,7 @@ def rebuild(opened: Project, sink: Sink) -> RebuildResult:
 
     Facts only in the old ledger are lost: gates that depend on them are pending. Running stages are not affected.
     """
-    resolved = load(opened, fresh=True)
+    resolved = prepare(opened, fresh=True)
     if not resolved.stages:
         raise UsageError("the file has no stages, so there is no ledger", remedy="devbox release ls")
     ledger = Ledger(opened.paths, opened.id)

@@ -18,15 +18,16 @@ from devbox.deploy.targets.local import LocalTarget
 from devbox.envfile import host_access
 from devbox.errors import Denied, DevboxError, EnvFileError, NotSupported, NotTrusted, UsageError
 from devbox.execute.events import Event, Note, Sink
+from devbox.execute.grant_checks import check_grants, check_release_grants
 from devbox.images.registry import retry
 from devbox.matrix.tests_identity import ReleaseTests
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import APPLIED, REVOKED, LedgerEntry
 from devbox.model.plan import PASS, PENDING, Verdict
 from devbox.model.release import Release
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 from devbox.model.stage import Deployment, Stage
-from devbox.project import Project, check_grants, check_release_grants, load
+from devbox.project import Project, prepare
 from devbox.promotion import admission, plan
 from devbox.promotion import history as state_table
 from devbox.promotion.attempt import PromotionAttempt, PromotionDeps
@@ -42,7 +43,7 @@ from devbox.records.trust import TrustRecord
 
 _URGENT = 10.0  # seconds that a rollback waits for revocations of other hosts
 
-TargetSelector = Callable[[Project, Spec, Stage], StageTarget]
+TargetSelector = Callable[[Project, Desired, Stage], StageTarget]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class PromotionContext:
     """A stage of an open project with its ledger."""
 
     opened: Project
-    resolved: Spec
+    resolved: Desired
     stage: Stage
     ledger: Ledger
     trusted: bool
@@ -324,7 +325,7 @@ def _open_context(opened: Project, name: str, *, acts: bool, sink: Sink | None =
 
     Without `sink` the file must be valid; with it, an invalid file is replaced by that of the last promotion.
     """
-    resolved = stage_file.load_with_fallback(opened, sink, fresh=True) if sink else load(opened, fresh=True)
+    resolved = stage_file.load_with_fallback(opened, sink, fresh=True) if sink else prepare(opened, fresh=True)
     stage = find_stage(resolved, name)
     wanted = host_access.list_stage_access(resolved)
     allowed = TrustRecord(opened.paths, opened.id).covers_stages(wanted)
@@ -340,7 +341,7 @@ def _open_context(opened: Project, name: str, *, acts: bool, sink: Sink | None =
         )
     return PromotionContext(
         opened=opened,
-        resolved=replace(resolved, allowed=wanted) if allowed else resolved,
+        resolved=resolved.derive(allowed=wanted) if allowed else resolved,
         stage=stage,
         ledger=Ledger(opened.paths, opened.id),
         trusted=allowed,

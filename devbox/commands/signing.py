@@ -241,7 +241,7 @@ def _make_provenance(
             made_of[path] = ids.compute_sha256(text.encode())
     images = dict(lock.references) if lock else {}
     if resolved.build:
-        inputs = outputs.read_inputs(resolved.build, resolved, opened.store)
+        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
         made_of |= {path: _compute_digest(content) for path, content in inputs.files.items()}
         images[f"[build] {resolved.build.container.image}"] = inputs.image
     made_of |= dict(lock.tarballs) if lock else {}

@@ -12,7 +12,7 @@ from devbox.model import codec, ids
 from devbox.model.observed import TaskDone
 from devbox.model.spec import Spec, Task
 from devbox.plan import tasks
-from devbox.project import Project, load
+from devbox.project import Project, prepare
 from devbox.records.tests import TaskRecord
 
 DEV = "dev"
@@ -38,7 +38,7 @@ def run(
     Needs run in parallel with line-wise output to `line`; the task itself has the caller's stdio. Up-to-date tasks with
     all outputs are skipped unless `force`, or if the task has arguments.
     """
-    session = _TaskSession(opened, load(opened), line, force=force)
+    session = _TaskSession(opened, prepare(opened), line, force=force)
     task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
     if code := session.run_needs(name, sink):
         return code
@@ -57,7 +57,7 @@ def run(
 
 def run_captured(opened: Project, name: str, sink: Sink, *, line: LineSink) -> str:
     """Run a task after its needs with output to `line`; return a short result. CommandFailed on a failure."""
-    session = _TaskSession(opened, load(opened), line, force=False)
+    session = _TaskSession(opened, prepare(opened), line, force=False)
     task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
     if session.run_needs(name, sink):
         raise CommandFailed(f"a task that {name} needs failed", remedy=f"to see it again: devbox run {name}")

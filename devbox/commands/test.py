@@ -21,7 +21,7 @@ from devbox.model.ledger import TESTED, TestEvidence
 from devbox.model.matrix import MatrixRun, MatrixSink
 from devbox.model.plan import Verdict
 from devbox.model.release import Release
-from devbox.project import Project, load
+from devbox.project import Project, prepare
 from devbox.promotion import copying
 from devbox.promotion.gates.context import format_timestamp
 from devbox.records.ledger import Ledger
@@ -189,7 +189,7 @@ class EvidenceRecorder:
 
     def _sign(self, said: TestEvidence, by: NamedSigner, sink: Sink) -> str:
         """Attach the builder's statement to the image; return the digest of its manifest."""
-        resolved, paths = load(self._opened, fresh=True), self._opened.paths
+        resolved, paths = prepare(self._opened, fresh=True), self._opened.paths
         made = verify.attach_statement(
             said.digest, statements.TESTS, codec.dump(said), by.signer, name=resolved.instance.name, paths=paths
         )

@@ -12,20 +12,21 @@ from devbox.commands import noop_stamps
 from devbox.errors import CannotRun, EngineError
 from devbox.execute import hooks
 from devbox.execute.events import Sink
+from devbox.execute.grant_checks import check_grants
 from devbox.images.store import lock
 from devbox.model.image import ImageConfig, key_image
-from devbox.model.spec import Spec, Tool
+from devbox.model.spec import Desired, Spec, Tool
 from devbox.plan import diff as differ
-from devbox.plan import tasks
+from devbox.plan import locking, tasks
 from devbox.plan.tasks import DebugRequest
-from devbox.project import Project, apply, check_grants, check_names, load, lock_instance, observe_instance, pin
+from devbox.project import ApplyContext, Project, apply, check_names, lock_instance, observe_instance, prepare
 from devbox.records import noop
 from devbox.records.noop import ToolCall
 
 
 def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
     """Start the container of tool `name` and its needs; return the call. The container stays warm."""
-    container = tasks.find_tool(load(opened), name).container
+    container = tasks.find_tool(prepare(opened), name).container
     resolved = flow.up(opened, sink, names=(container,), wait=False).resolved
     tool = tasks.find_tool(resolved, name)
     image = _find_config(opened, resolved, tool)
@@ -46,7 +47,7 @@ def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
 
 def write_shims(opened: Project) -> tuple[str, tuple[str, ...]]:
     """Update the project's shims; return their directory and names."""
-    resolved = load(opened)
+    resolved = prepare(opened)
     directory = opened.paths.shims(opened.id)
     hooks.refresh_shims(directory, resolved.instance, tasks.list_shims(resolved.tools))
     return directory, tasks.list_shims(resolved.tools)
@@ -77,7 +78,7 @@ def debug(
 
     with contextlib.ExitStack() as lease:
         with lock_instance(opened, sink):
-            resolved = load(opened)
+            resolved = prepare(opened)
             check_grants(opened, resolved)
             resolved, image = _add_image(opened, resolved, wanted)
             spec = tasks.build_debug_spec(f"debug-{os.getpid()}", image, tasks.build_debug_argv(resolved, wanted), env)
@@ -90,20 +91,22 @@ def debug(
                 raise CannotRun(f"{target} is not running", remedy=f"up are: {known}; devbox up {target}")
             if image not in observed.baked:
                 opened.store.sweep()
-                resolved = apply(opened, differ.plan_bakes(resolved, (image,)), resolved, observed, sink)
-            asked = build_request(spec, resolved, observed, opened.store, SecretResolver(resolved))
+                context = ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink)
+                result = apply(differ.plan_bakes(resolved, (image,)), context)
+                resolved = resolved.derive(images=result.images)
+            asked = build_request(spec, resolved.images, observed, opened.store, SecretResolver(resolved))
             started = dataclasses.replace(asked, joins=target)
             lease.enter_context(lock.lease_image(opened.paths, started.image.key))
         return opened.engine.run_once(resolved.instance, started, tty=tty)
 
 
-def _add_image(opened: Project, resolved: Spec, wanted: DebugRequest) -> tuple[Spec, str]:
+def _add_image(opened: Project, resolved: Desired, wanted: DebugRequest) -> tuple[Desired, str]:
     """Add the debug image, of the file or with the base of the lockfile; return its name."""
     from devbox.envfile import recipes
-    from devbox.execute.locks import Locks
+    from devbox.execute.locks import Locks, pin_images
 
     name, table = tasks.find_debug_image(resolved, wanted)
     if table is not None:
         images = resolved.images | {name: recipes.build_tool_image(name, table, root=opened.root)}
-        resolved = Locks(resolved.instance).apply(dataclasses.replace(resolved, images=images))
-    return pin(opened, resolved, locked=False), name
+        resolved = resolved.derive(images=locking.lock_images(images, Locks(resolved.instance).read()))
+    return resolved.derive(images=pin_images(resolved.images, opened.store)), name

@@ -13,12 +13,12 @@ from devbox.host.project import LOCAL_FILE
 from devbox.model.plan import Step
 from devbox.model.spec import Watch
 from devbox.plan import order, watching
-from devbox.project import Project, build_instance, load, lock_instance
+from devbox.project import Project, build_instance, lock_instance, prepare
 
 
 def list_watches(opened: Project, names: tuple[str, ...] | None = None) -> tuple[Watch, ...]:
     """Return the watch rules of these containers (default: all); UsageError if there are none."""
-    resolved = load(opened)
+    resolved = prepare(opened)
     chosen = order.select_containers(resolved, names)
     found = tuple(watch for watch in resolved.watches if watch.container in chosen)
     if not found:

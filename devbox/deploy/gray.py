@@ -24,7 +24,7 @@ from devbox.gray.state import ABORTED, HOLD, STABLE, WARM, GrayState
 from devbox.gray.summary import summarize
 from devbox.model.ledger import APPLIED
 from devbox.model.router import BASELINE, RouterState, get_full_share, get_other_side
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 from devbox.model.stage import Deployment, Stage, StageObserved
 from devbox.model.traffic import Batch, Side
 from devbox.project import Project
@@ -380,7 +380,7 @@ def _select_digests(deployment: Deployment, digests: dict[str, str]) -> dict[str
     return {name: digest for name, digest in digests.items() if name.endswith(mine)}
 
 
-def select_target(opened: Project, resolved: Spec, stage: Stage) -> StageTarget:
+def select_target(opened: Project, resolved: Desired, stage: Stage) -> StageTarget:
     """Return the local target of a stage; a GrayTarget if a stage of the file shifts traffic in the environment."""
     home = resolved.stages[stage.environment]
     shifting = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]

@@ -20,14 +20,15 @@ from devbox.envfile.load import load as read
 from devbox.errors import DevboxError, EnvFileError, UsageError
 from devbox.execute import locks
 from devbox.execute.events import Note, Sink
+from devbox.execute.grant_checks import check_grants_by_vars
 from devbox.host import files
 from devbox.model import codec, jsontext
 from devbox.model.frozen import dataclass
 from devbox.model.router import StickyKey
-from devbox.model.spec import Instance, Spec
+from devbox.model.spec import Desired, Instance, Spec
 from devbox.model.stage import Deployment, Stage
 from devbox.plan import order
-from devbox.project import Project, check_grants_by_vars, load
+from devbox.project import Project, prepare
 from devbox.records.host_files import HostFiles
 from devbox.records.projects import PlaceRecord
 
@@ -49,7 +50,7 @@ def remember(opened: Project, resolved: Spec) -> None:
     Also records the project that owns the releases.
     """
     PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
-    kept = Spec(
+    kept = Desired(
         instance=resolved.instance,
         images={},
         containers={},
@@ -61,7 +62,7 @@ def remember(opened: Project, resolved: Spec) -> None:
     HostFiles(opened.paths).write(_locate_stored(opened), _serialize(kept))
 
 
-def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Spec:
+def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Desired:
     """Load the env file; if it is invalid, as of the last promotion, with a note to `sink`.
 
     `fresh`: bypass the cache. EnvFileError if the file is invalid and nothing was promoted before. HostError if the
@@ -69,9 +70,9 @@ def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool
     """
     PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
     try:
-        return load(opened, fresh=fresh)
+        return prepare(opened, fresh=fresh)
     except EnvFileError as error:
-        kept = _parse_stored(Spec, HostFiles(opened.paths).read(_locate_stored(opened)))
+        kept = _parse_stored(Desired, HostFiles(opened.paths).read(_locate_stored(opened)))
         if kept is None:
             raise
         if sink:
@@ -112,7 +113,8 @@ class StageFileReader:
         )
         check_grants_by_vars(self._project, found.resolved)
         images = {**found.resolved.images, stage_services.ROUTER: stage_services.build_router_image()}
-        applied = locks.Locks(instance).apply(replace(found.resolved, images=images))
+        locked = locks.Locks(instance).apply(found.resolved.derive(images=images))
+        applied = Desired.from_locked(locked, images=locked.images)
         known_by = stage_services.find_sticky_key(env, self._stage)
         return StageFile(backing=replace(found, resolved=applied), known_by=known_by)
 
@@ -145,7 +147,7 @@ def _filter_backing(
     )
     images = {name: backing.resolved.images[name] for name in wanted}
     return stage_services.Backing(
-        resolved=replace(backing.resolved, instance=instance, containers=containers, images=images),
+        resolved=backing.resolved.derive(instance=instance, containers=containers, images=images),
         containers={need: backing.containers[need] for need in needs},
         exports={need: backing.exports[need] for need in needs},
     )
@@ -155,8 +157,7 @@ def _merge_backing(before: stage_services.Backing, now: stage_services.Backing) 
     """Return the union, newer entries first."""
     old, new = before.resolved, now.resolved
     return stage_services.Backing(
-        resolved=replace(
-            new,
+        resolved=new.derive(
             images={**old.images, **new.images},
             containers={**old.containers, **new.containers},
             recipes={**old.recipes, **new.recipes},
@@ -179,7 +180,7 @@ def _parse_stored(kind: type[T], text: str | None) -> T | None:
         return None
 
 
-def _serialize(value: Spec | StageFile) -> str:
+def _serialize(value: Desired | StageFile) -> str:
     return json.dumps({"format": FORMAT, "kept": codec.dump(value)})
 
 

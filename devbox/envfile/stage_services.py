@@ -13,7 +13,7 @@ from devbox.model import ids
 from devbox.model.frozen import dataclass
 from devbox.model.image import ImageSpec
 from devbox.model.router import StickyKey
-from devbox.model.spec import Instance, Spec
+from devbox.model.spec import Desired, Instance
 from devbox.roles.parts import SourceTable
 from devbox.roles.recipes import use
 
@@ -28,7 +28,7 @@ _BACKING = ("service", "glue")  # roles that can back a release
 class Backing:
     """Services with their needs, and the exports of each requested need: variable → value."""
 
-    resolved: Spec
+    resolved: Desired
     containers: Mapping[str, str]  # need → container
     exports: Mapping[str, Mapping[str, str]]  # need → exported variables
 
@@ -53,7 +53,7 @@ def resolve_backing(
             raise EnvFileError(f"what the release needs needs {label} in turn, which no stage has", where=where)
     specs = (replace(expansion.expand_container(label), ports=()) for label in labels)
     return Backing(
-        resolved=Spec(
+        resolved=Desired(
             instance=instance,
             images=expansion.list_images(labels),
             containers={spec.name: spec for spec in specs},

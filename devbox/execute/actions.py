@@ -16,11 +16,11 @@ from devbox.execute.terminal import SecretResolver
 from devbox.host.disk import format_size
 from devbox.images.image_store import ImageStore
 from devbox.model.container import ContainerSpec
-from devbox.model.image import BakedImage, key_image
+from devbox.model.image import BakedImage, ImageSpec, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.router import list_held_ports
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 from devbox.plan import branches, identity
 from devbox.plan.diff import list_connected
 
@@ -37,7 +37,7 @@ class Actions:
     def __init__(
         self,
         plan: Plan,
-        resolved: Spec,
+        desired: Desired,
         observed: Observed,
         *,
         engine: Engine,
@@ -52,7 +52,8 @@ class Actions:
     ) -> None:
         """With `locked`, a build that finds more than the lockfile pins is an error. Others: see `ImageStore.bake`."""
         self._plan = plan
-        self._resolved = resolved
+        self._desired = desired
+        self._images = desired.images
         self._observed = observed
         self._engine = engine
         self._store = store
@@ -62,15 +63,15 @@ class Actions:
         self._locked = locked
         self._renewed = renewed
         self._lender = lender
-        self._secrets = secrets or SecretResolver(resolved)
+        self._secrets = secrets or SecretResolver(desired)
         self._fixing = threading.Lock()
         self._kept: set[str] = set()  # containers whose rebuilt image has the same digest
         self.hidden: set[str] = set()  # secret values passed to containers, to mask in output
 
     @property
-    def resolved(self) -> Spec:
-        """Spec with images identified by the packages installed so far."""
-        return self._resolved
+    def images(self) -> dict[str, ImageSpec]:
+        """The images, identified by the packages installed and the output built so far."""
+        return self._images
 
     def build_table(self) -> Mapping[str, Action]:
         """Return the action of each op."""
@@ -92,7 +93,7 @@ class Actions:
 
     def bake(self, step: Step) -> str:
         """Build the missing layers of an image."""
-        image = key_image(step.resource, self._resolved.images)
+        image = key_image(step.resource, self._images)
         layers = {link.describe: f"{at}/{len(image.chain)}" for at, link in enumerate(image.chain, start=1)}
 
         def show(event: BakeEvent) -> None:
@@ -113,36 +114,37 @@ class Actions:
             error.where = error.where or self._find_place(step.resource)
             raise
         with self._fixing:
-            self._resolved = locks.pin_images(self._resolved, self._store, (step.resource,))
+            self._images = locks.pin_images(self._images, self._store, (step.resource,))
             if self._locked:
-                locks.Locks(self._resolved.instance).demand(self._resolved, (step.resource,))
+                lock = locks.Locks(self._desired.instance)
+                lock.demand(self._desired, self._images, (step.resource,))
         return f"{_format_count(len(baked.layers), 'layer')}, {_format_size(baked)}"
 
     def build(self, step: Step) -> str:
         """Run `[build]`; images that copy its output are identified by that output afterwards."""
         from devbox.execute.outputs import BuildRun, apply_output
 
-        wanted = self._resolved.build
+        wanted = self._desired.build
         if wanted is None:
             raise BakeFailed("the file has no [build] any more", remedy="devbox build")
-        building = BuildRun(wanted, self._resolved, self._observed, engine=self._engine, store=self._store)
+        building = BuildRun(wanted, self._desired, self._images, self._observed, engine=self._engine, store=self._store)
         output, size = building.run(
             on_text=lambda text: self._sink(StepProgress(id=step.id, text=text)),
             on_line=lambda text: self._sink(StepLine(id=step.id, text=text)),
         )
         with self._fixing:
-            self._resolved = apply_output(self._resolved, output)
+            self._images = apply_output(self._images, output)
         return format_size(size)
 
     def remove(self, step: Step) -> str:
         """Remove a container that is no longer in the file."""
-        self._engine.remove(self._resolved.instance, step.resource)
+        self._engine.remove(self._desired.instance, step.resource)
         return "removed"
 
     def network(self, _step: Step) -> str:
         """Create or update the instance network."""
         warnings = self._engine.ensure_network(
-            self._resolved.instance, published=self._observed.ports, names=list_connected(self._resolved)
+            self._desired.instance, published=self._observed.ports, names=list_connected(self._desired)
         )
         for warning in warnings:
             self._sink(Note(text=f"the network works, but pasta warns: {warning}"))
@@ -151,37 +153,37 @@ class Actions:
 
     def start(self, step: Step) -> str:
         """Start a container; if others depend on it, wait until it is ready."""
-        spec = self._resolved.containers[step.resource]
-        wanted = build_request(spec, self._resolved, self._observed, self._store, self._secrets)
+        spec = self._desired.containers[step.resource]
+        wanted = build_request(spec, self._images, self._observed, self._store, self._secrets)
         self.hidden.update(wanted.hidden)
-        self._engine.start(self._resolved.instance, wanted)
+        self._engine.start(self._desired.instance, wanted)
         if spec.setup is not None:
             if self._is_planned(f"setup {spec.name}"):
                 return "started"
-            self._engine.complete_setup(self._resolved.instance, spec.name, setup_key=self._compute_setup_key(spec))
+            self._engine.complete_setup(self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec))
         return self._await_ready(spec.name)
 
     def replace(self, step: Step) -> str:
         """Stop a container and start it from the new spec, whose image has been built."""
         if self._has_same_image(step.resource):
             self._kept.add(step.resource)
-            image = key_image(self._resolved.containers[step.resource].image, self._resolved.images)
-            self._engine.relabel(self._resolved.instance, step.resource, image_key=image.key)
+            image = key_image(self._desired.containers[step.resource].image, self._images)
+            self._engine.relabel(self._desired.instance, step.resource, image_key=image.key)
             return f"kept: its image is the same, {self._await_ready(step.resource)}"
-        keep_top = self._resolved.containers[step.resource].keep_top  # the engine discards the layer of another image
-        self._engine.remove(self._resolved.instance, step.resource, keep_top=keep_top)
+        keep_top = self._desired.containers[step.resource].keep_top  # the engine discards the layer of another image
+        self._engine.remove(self._desired.instance, step.resource, keep_top=keep_top)
         return self.start(step)
 
     def setup(self, step: Step) -> str:
         """Run a container's setup commands in it; stream their output line by line."""
-        spec = self._resolved.containers[step.resource]
+        spec = self._desired.containers[step.resource]
         assert spec.setup is not None
         _, done = self._observed.tops.get(step.resource, ("", None))
         if step.resource in self._kept and done == self._compute_setup_key(spec):
             return "kept: it ran in this container"
         for command in spec.setup.commands:
             self._run_setup_command(step, spec, command)
-        self._engine.complete_setup(self._resolved.instance, spec.name, setup_key=self._compute_setup_key(spec))
+        self._engine.complete_setup(self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec))
         return _format_count(len(spec.setup.commands), "command")
 
     def ready(self, step: Step) -> str:
@@ -191,7 +193,7 @@ class Actions:
     def stop(self, step: Step) -> str:
         """Stop a container; before a teardown, a failure is only reported."""
         try:
-            self._engine.stop(self._resolved.instance, step.resource)
+            self._engine.stop(self._desired.instance, step.resource)
         except EngineError as error:
             if not any(other.op == "teardown" for other in self._plan.steps):
                 raise
@@ -200,23 +202,23 @@ class Actions:
 
     def save(self, step: Step) -> str:
         """Copy the observed volumes into a snapshot."""
-        made = self._engine.open_snapshots(self._resolved.instance).save(step.resource, self._observed.volumes)
+        made = self._engine.open_snapshots(self._desired.instance).save(step.resource, self._observed.volumes)
         return f"saved, {format_size(made.size)}"
 
     def restore(self, step: Step) -> str:
         """Restore the volumes of a snapshot."""
-        made = self._engine.open_snapshots(self._resolved.instance).restore(step.resource)
+        made = self._engine.open_snapshots(self._desired.instance).restore(step.resource)
         return f"restored, {format_size(made.size)}"
 
     def copy(self, step: Step) -> str:
         """Create a volume of the branch as a copy of its source volume."""
-        seed = branches.find_seeds(self._resolved, self._observed)[step.resource]
-        size = self._engine.open_snapshots(self._resolved.instance).copy_volume(seed, step.resource)
+        seed = branches.find_seeds(self._desired, self._observed)[step.resource]
+        size = self._engine.open_snapshots(self._desired.instance).copy_volume(seed, step.resource)
         return f"copied, {format_size(size)}"
 
     def teardown(self, _step: Step) -> str:
         """Remove everything that runs in the instance."""
-        self._engine.tear_down(self._resolved.instance, volumes=self._volumes)
+        self._engine.tear_down(self._desired.instance, volumes=self._volumes)
         return "nothing left running"
 
     def _run_setup_command(self, step: Step, spec: ContainerSpec, command: str | tuple[str, ...]) -> None:
@@ -230,7 +232,7 @@ class Actions:
             self._sink(StepLine(id=step.id, text=text))
 
         self._sink(StepProgress(id=step.id, text=shown))
-        code = self._engine.exec(self._resolved.instance, spec.name, argv, env={}, on_line=line)
+        code = self._engine.exec(self._desired.instance, spec.name, argv, env={}, on_line=line)
         if code == INTERRUPTED:
             raise KeyboardInterrupt  # Ctrl-C may reach the command before devbox
         if code != 0:
@@ -246,8 +248,8 @@ class Actions:
 
     def _has_same_image(self, name: str) -> bool:
         """True if a running container matches its spec, and its rebuilt image has the same digest."""
-        spec, seen = self._resolved.containers[name], self._observed.containers[name]
-        image = self._store.find(key_image(spec.image, self._resolved.images).key)
+        spec, seen = self._desired.containers[name], self._observed.containers[name]
+        image = self._store.find(key_image(spec.image, self._images).key)
         same = image is not None and image.digest == seen.digest and seen.spec_key == identity.compute_spec_key(spec)
         return same and seen.state == "running" and self._observed.supervised
 
@@ -255,17 +257,17 @@ class Actions:
         if not (self._wait or self._is_relied_on(name)):
             return "started"
         try:
-            return _format_state(self._engine.wait_ready(self._resolved.instance, name))
+            return _format_state(self._engine.wait_ready(self._desired.instance, name))
         except NotReady as error:
-            error.where = error.where or self._resolved.containers[name].where
+            error.where = error.where or self._desired.containers[name].where
             raise
 
     def _find_place(self, image: str) -> str:
         """Return the location of the first container that uses an image; "" if none does."""
-        return next((spec.where for spec in self._resolved.containers.values() if spec.image == image), "")
+        return next((spec.where for spec in self._desired.containers.values() if spec.image == image), "")
 
     def _is_relied_on(self, name: str) -> bool:
-        return any(name in spec.needs for spec in self._resolved.containers.values())
+        return any(name in spec.needs for spec in self._desired.containers.values())
 
     def _is_planned(self, step_id: str) -> bool:
         return any(step.id == step_id for step in self._plan.steps)
@@ -295,10 +297,14 @@ def _format_size(baked: BakedImage) -> str:
 
 
 def build_request(
-    spec: ContainerSpec, resolved: Spec, observed: Observed, store: ImageStore, secrets: SecretResolver
+    spec: ContainerSpec,
+    images: dict[str, ImageSpec],
+    observed: Observed,
+    store: ImageStore,
+    secrets: SecretResolver,
 ) -> StartRequest:
     """Return the engine request for a container whose image has been built by an earlier step."""
-    image = store.find(key_image(spec.image, resolved.images).key)
+    image = store.find(key_image(spec.image, images).key)
     if image is None:
         raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
     return build_image_request(spec, image, ports=observed.ports.get(spec.name, ()), secrets=secrets)

@@ -16,7 +16,7 @@ from devbox.host import disk, environ, files, process
 from devbox.isolation.logs import Mask
 from devbox.model.container import ContainerSpec
 from devbox.model.plan import Step
-from devbox.model.spec import HostAccess, Instance, Spec
+from devbox.model.spec import Desired, HostAccess, Instance
 from devbox.records.instance import InstanceRecords
 
 INSIDE = "DEVBOX_HOOK"  # set in hook processes to the instance that waits for the hook
@@ -26,17 +26,17 @@ _SHOWN = 8
 class Hooks:
     """Runner of a plan's hooks. Hooks have been allowed before, and stay due until they succeed."""
 
-    def __init__(self, resolved: Spec, records: InstanceRecords, sink: Sink, *, hidden: set[str]) -> None:
+    def __init__(self, desired: Desired, records: InstanceRecords, sink: Sink, *, hidden: set[str]) -> None:
         """`hidden`: secret values passed to containers, growing while the plan runs."""
-        self._resolved = resolved
+        self._desired = desired
         self._records = records
         self._sink = sink
         self._hidden = hidden
 
     def run(self, step: Step) -> str:
         """Run a hook in the project directory without stdin; stream its output line by line."""
-        hook, instance = self._resolved.hooks[step.resource], self._resolved.instance
-        known = _find_secrets(self._resolved.containers.values(), instance.root, self._resolved.allowed)
+        hook, instance = self._desired.hooks[step.resource], self._desired.instance
+        known = _find_secrets(self._desired.containers.values(), instance.root, self._desired.allowed)
         mask = Mask((*self._hidden, *known))
         shown = mask.mask_text(shlex.join(hook.command) if hook.argv else hook.command[-1])
         self._sink(StepProgress(id=step.id, text=shown))

@@ -9,8 +9,8 @@ from devbox.errors import NotLocked
 from devbox.execute.events import Note, Sink
 from devbox.images.image_store import ImageStore
 from devbox.model.container import ContainerSpec
-from devbox.model.image import ImageConfig, has_unknown_versions, key_image
-from devbox.model.spec import Instance, Lockfile, Spec
+from devbox.model.image import ImageConfig, ImageSpec, has_unknown_versions, key_image
+from devbox.model.spec import Instance, LockedSpec, Lockfile, Spec
 from devbox.plan import locking, order
 from devbox.records import lockfile
 
@@ -29,44 +29,50 @@ class Locks:
         """Return the contents; an empty lockfile if the file does not exist."""
         return lockfile.read(self.path) or Lockfile()
 
-    def apply(self, resolved: Spec) -> Spec:
+    def apply(self, spec: Spec) -> LockedSpec:
         """Pin the spec to the lockfile, and list missing entries."""
         lock = self.read()
-        images = locking.lock_images(resolved.images, lock)
-        up = {name: spec for name, spec in images.items() if not locking.is_built(name)}
-        unlocked = tuple(locking.list_missing(up, resolved.recipes, lock))
-        return dataclasses.replace(resolved, images=images, unlocked=unlocked)
+        images = locking.lock_images(spec.images, lock)
+        up = {name: image for name, image in images.items() if not locking.is_built(name)}
+        return LockedSpec.from_spec(spec, images=images, unlocked=tuple(locking.list_missing(up, spec.recipes, lock)))
 
-    def complete(self, resolved: Spec) -> list[str]:
+    def complete(self, spec: Spec, images: dict[str, ImageSpec]) -> list[str]:
         """Add missing entries for the images; return their names.
 
         For a matrix, the images may be a subset: other entries stay.
         """
         before = self.read()
-        after = locking.collect_lock(resolved.images, resolved.recipes, before)
-        if resolved.tests is not None and resolved.tests.matrix.has_variants:
+        after = locking.collect_lock(images, spec.recipes, before)
+        if spec.tests is not None and spec.tests.matrix.has_variants:
             after = locking.retain_cell_entries(before, after)
         if new := locking.list_additions(before, after):
             lockfile.write(self.path, after, env_file=self._env_file)
         return new
 
-    def renew(self, resolved: Spec) -> list[str]:
+    def renew(self, spec: Spec, images: dict[str, ImageSpec]) -> list[str]:
         """Rewrite the lockfile from images that are all built. Returns one line per change."""
         before = self.read()
-        after = locking.collect_lock(resolved.images, resolved.recipes, before)
+        after = locking.collect_lock(images, spec.recipes, before)
         if after != before:
             lockfile.write(self.path, after, env_file=self._env_file)
         return locking.list_changes(before, after)
 
-    def demand(self, resolved: Spec, images: Iterable[str], *, baked: Spec | None = None) -> None:
+    def demand(
+        self,
+        spec: Spec,
+        images: dict[str, ImageSpec],
+        names: Iterable[str],
+        *,
+        baked: dict[str, ImageSpec] | None = None,
+    ) -> None:
         """Raise NotLocked unless the lockfile pins all of these images, whatever the host has built before.
 
-        `baked`: the same spec with versions of earlier builds, the only source for those of commands.
+        `images`: the spec's, by the lockfile. `baked`: with versions of earlier builds, the only source for commands.
         """
-        lock, wanted = self.read(), order.list_lineage(images, resolved.images)
-        lacking = locking.list_missing({name: resolved.images[name] for name in wanted}, resolved.recipes, lock)
-        taken = {name: (baked or resolved).images[name] for name in wanted}
-        found = locking.collect_lock(taken, resolved.recipes, lock)
+        lock, wanted = self.read(), order.list_lineage(names, images)
+        lacking = locking.list_missing({name: images[name] for name in wanted}, spec.recipes, lock)
+        taken = {name: (baked or images)[name] for name in wanted}
+        found = locking.collect_lock(taken, spec.recipes, lock)
         lacking += [f"{name} has no entry" for name in locking.list_additions(lock, found) if not lacking]
         if lacking:
             more = len(lacking) - _SHOWN
@@ -77,11 +83,11 @@ class Locks:
             )
 
 
-def complete(resolved: Spec, store: ImageStore, sink: Sink) -> bool:
+def complete(spec: Spec, store: ImageStore, sink: Sink) -> bool:
     """Add known but missing entries to the lockfile; return whether there were any."""
-    lock = Locks(resolved.instance)
+    lock = Locks(spec.instance)
     try:
-        new = lock.complete(pin_images(resolved, store))
+        new = lock.complete(spec, pin_images(spec.images, store))
     except OSError as error:  # a read-only checkout is brought up nevertheless
         sink(Note(text=f"{lock.name} can't be written: {error.strerror}"))
         return False
@@ -90,16 +96,18 @@ def complete(resolved: Spec, store: ImageStore, sink: Sink) -> bool:
     return bool(new)
 
 
-def pin_images(resolved: Spec, store: ImageStore, names: Iterable[str] | None = None) -> Spec:
+def pin_images(
+    images: dict[str, ImageSpec], store: ImageStore, names: Iterable[str] | None = None
+) -> dict[str, ImageSpec]:
     """Add versions of earlier builds where the lockfile has no entry, for the named images or all."""
-    images = dict(resolved.images)
+    images = dict(images)
     for name in order.list_lineage(images, images) if names is None else names:
         spec = images[name]
         if any(has_unknown_versions(step) for step in spec.steps):
             below = len(key_image(spec.parent, images).chain) if spec.parent else 0
             own = store.pin(key_image(name, images)).chain[below:]
             images[name] = dataclasses.replace(spec, steps=tuple(link.step for link in own))
-    return dataclasses.replace(resolved, images=images)
+    return images
 
 
 def complete_spec(spec: ContainerSpec, image: ImageConfig) -> ContainerSpec:

@@ -11,9 +11,9 @@ from devbox.host import globs
 from devbox.host.paths import Paths
 from devbox.host.ports import is_free
 from devbox.images.image_store import ImageStore
-from devbox.model.image import BakeStep, FromDockerfile, FromTarball, KeyedImage, key_image
+from devbox.model.image import BakeStep, FromDockerfile, FromTarball, ImageSpec, KeyedImage, key_image
 from devbox.model.observed import BoundPort, Observed
-from devbox.model.spec import Spec
+from devbox.model.spec import Instance, Spec
 from devbox.plan import locking, ports
 from devbox.records import lockfile
 from devbox.records.instance import InstanceRecords
@@ -74,36 +74,40 @@ def _digest_setup_files(resolved: Spec) -> dict[str, dict[str, str]]:
     }
 
 
-def add_contexts(resolved: Spec, *, digests: str) -> Spec:
-    """Add the current contents of Dockerfiles, build contexts and tarballs.
+def add_contexts(
+    images: dict[str, ImageSpec], instance: Instance, *, digests: str
+) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
+    """Add the current contents of Dockerfiles, build contexts and tarballs; also return entries missing in the lock.
 
     `digests`: cache of tarball digests, so that unchanged tarballs are not read again.
     """
-    steps = [step for spec in resolved.images.values() for step in spec.steps]
+    steps = [step for spec in images.values() for step in spec.steps]
+    missing: tuple[str, ...] = ()
     if any(isinstance(step, FromDockerfile) for step in steps):
         from devbox.images.dockerfile.context import add_contents
 
-        place = resolved.instance
-        lock = lockfile.get_path("", place.env_file).lstrip("/")
-        images = add_contents(resolved.images, place.root, lock=lock)
-        lacking = locking.list_unknown_bases(
-            {name: spec for name, spec in images.items() if not locking.is_built(name)}
-        )
-        resolved = replace(resolved, images=images, unlocked=(*resolved.unlocked, *lacking))
+        lock = lockfile.get_path("", instance.env_file).lstrip("/")
+        images = add_contents(images, instance.root, lock=lock)
+        built = {name: spec for name, spec in images.items() if not locking.is_built(name)}
+        missing = tuple(locking.list_unknown_bases(built))
     tarballs = {step.path for step in steps if isinstance(step, FromTarball)}
-    return _add_tarballs(resolved, tarballs, digests) if tarballs else resolved
+    if tarballs:
+        images, other = _add_tarballs(images, instance.root, tarballs, digests)
+        missing = (*missing, *other)
+    return images, missing
 
 
-def _add_tarballs(resolved: Spec, paths: set[str], digests: str) -> Spec:
-    """Add the digests of tarballs; a missing tarball counts as its lockfile entry."""
+def _add_tarballs(
+    images: dict[str, ImageSpec], root: str, paths: set[str], digests: str
+) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
+    """Add the current digests of tarballs; a missing one keeps the digest of the lockfile."""
     from devbox.records import spec_cache as known
 
-    root = resolved.instance.root
     found = known.compute_digests(root, sorted(paths), record=digests)
 
     other: list[str] = []
 
-    def looked_at(step: BakeStep) -> BakeStep:
+    def add_content(step: BakeStep) -> BakeStep:
         if not isinstance(step, FromTarball):
             return step
         content = found.get(step.path, step.content)
@@ -111,5 +115,5 @@ def _add_tarballs(resolved: Spec, paths: set[str], digests: str) -> Spec:
             other.append(f"the tarball {step.path} is another one now")
         return replace(step, root=root, content=content)
 
-    images = {name: replace(spec, steps=tuple(map(looked_at, spec.steps))) for name, spec in resolved.images.items()}
-    return replace(resolved, images=images, unlocked=tuple(dict.fromkeys([*resolved.unlocked, *other])))
+    changed = {name: replace(spec, steps=tuple(map(add_content, spec.steps))) for name, spec in images.items()}
+    return changed, tuple(other)

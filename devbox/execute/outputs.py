@@ -13,10 +13,10 @@ from devbox.images.image_store import ImageStore
 from devbox.images.store.documents import REPEATABLE_ENV
 from devbox.model import release as model
 from devbox.model.container import Mount
-from devbox.model.image import BakedImage, BakeStep, Copy, Layer, Run, format_title, key_image
+from devbox.model.image import BakedImage, BakeStep, Copy, ImageSpec, Layer, Run, format_title, key_image
 from devbox.model.observed import Observed
 from devbox.model.release import Build, BuildInputs
-from devbox.model.spec import Spec
+from devbox.model.spec import Instance, Spec
 from devbox.plan import identity, order
 from devbox.records import lockfile
 
@@ -24,12 +24,11 @@ OnText = Callable[[str], None]
 _TAIL = 15
 
 
-def read_inputs(wanted: Build, resolved: Spec, store: ImageStore) -> BuildInputs:
+def read_inputs(wanted: Build, instance: Instance, images: dict[str, ImageSpec], store: ImageStore) -> BuildInputs:
     """Return the current build inputs. The image is "" until the toolchain is built."""
-    image = store.find(key_image(wanted.container.image, resolved.images).key)
-    place = resolved.instance
-    own = (lockfile.get_path("", place.env_file).lstrip("/"),)  # a build that writes the lockfile would alter them
-    inputs = files.read_inputs(place.root, wanted.inputs, but=own, where=wanted.container.where)
+    image = store.find(key_image(wanted.container.image, images).key)
+    own = (lockfile.get_path("", instance.env_file).lstrip("/"),)  # a build that writes the lockfile would alter them
+    inputs = files.read_inputs(instance.root, wanted.inputs, but=own, where=wanted.container.where)
     return model.make_build_inputs(wanted, image=image.digest if image else "", files=inputs)
 
 
@@ -38,34 +37,30 @@ def find_output(inputs: BuildInputs, store: ImageStore) -> Layer | None:
     return store.outputs.find(model.compute_build_key(inputs)) if inputs.image else None
 
 
-def apply_current_output(resolved: Spec, store: ImageStore) -> Spec:
-    """Apply the cached output of the current inputs, if any."""
-    layer = find_output(read_inputs(resolved.build, resolved, store), store) if resolved.build else None
-    return apply_output(resolved, layer.diff_id) if layer else resolved
+def apply_current_output(spec: Spec, images: dict[str, ImageSpec], store: ImageStore) -> dict[str, ImageSpec]:
+    """Identify images by the output of `[build]`, if the store has it for the current inputs."""
+    layer = find_output(read_inputs(spec.build, spec.instance, images, store), store) if spec.build else None
+    return apply_output(images, layer.diff_id) if layer else images
 
 
-def apply_output(resolved: Spec, output: str) -> Spec:
-    """Identify images that copy the build output by this output."""
-    images = {
+def apply_output(images: dict[str, ImageSpec], output: str) -> dict[str, ImageSpec]:
+    """Identify the images that copy the output of `[build]` by this output (a diff ID)."""
+    return {
         name: replace(spec, steps=_set_output(spec.steps, output)) if is_about_output(spec.steps) else spec
-        for name, spec in resolved.images.items()
+        for name, spec in images.items()
     }
-    return replace(resolved, images=images)
 
 
-def apply_container_output(resolved: Spec, store: ImageStore) -> Spec:
-    """Apply the output if images of containers copy it; otherwise no inputs are read."""
-    run = order.list_lineage((spec.image for spec in resolved.containers.values()), resolved.images)
-    return (
-        apply_current_output(resolved, store)
-        if any(is_about_output(resolved.images[name].steps) for name in run)
-        else resolved
-    )
+def apply_container_output(spec: Spec, images: dict[str, ImageSpec], store: ImageStore) -> dict[str, ImageSpec]:
+    """As `apply_current_output`; the inputs are read only if a container's image copies the output."""
+    run = order.list_lineage((container.image for container in spec.containers.values()), images)
+    copies = any(is_about_output(images[name].steps) for name in run)
+    return apply_current_output(spec, images, store) if copies else images
 
 
-def list_bakeable(resolved: Spec, images: Iterable[str]) -> tuple[str, ...]:
+def list_bakeable(images: dict[str, ImageSpec], names: Iterable[str]) -> tuple[str, ...]:
     """Return the images that can be built without running `[build]` first."""
-    chains = {name: key_image(name, resolved.images).chain for name in images}
+    chains = {name: key_image(name, images).chain for name in names}
     return tuple(name for name, chain in chains.items() if not any(_needs_output(link.step) for link in chain))
 
 
@@ -90,9 +85,19 @@ def _set_output(steps: tuple[BakeStep, ...], output: str) -> tuple[BakeStep, ...
 class BuildRun:
     """One run of `[build]`, in its own container with a copy of its inputs."""
 
-    def __init__(self, build: Build, resolved: Spec, observed: Observed, *, engine: Engine, store: ImageStore) -> None:
+    def __init__(
+        self,
+        build: Build,
+        spec: Spec,
+        images: dict[str, ImageSpec],
+        observed: Observed,
+        *,
+        engine: Engine,
+        store: ImageStore,
+    ) -> None:
         self._build = build
-        self._resolved = resolved
+        self._spec = spec
+        self._images = images
         self._observed = observed
         self._engine = engine
         self._store = store
@@ -100,12 +105,12 @@ class BuildRun:
     def run(self, *, on_text: OnText, on_line: OnText) -> tuple[str, int]:
         """Return diff ID and size in bytes of the output; run the build unless the output is cached."""
         image = self._find_image()
-        inputs = read_inputs(self._build, self._resolved, self._store)
+        inputs = read_inputs(self._build, self._spec.instance, self._images, self._store)
         key, outputs = model.compute_build_key(inputs), self._store.outputs
         with outputs.open_workdir(key) as place:
             if found := outputs.find(key):
                 return found.diff_id, found.size
-            files.copy_inputs(self._resolved.instance.root, inputs.files, outputs.get_work_dir(place))
+            files.copy_inputs(self._spec.instance.root, inputs.files, outputs.get_work_dir(place))
             with outputs.create_log(key) as log:
                 self._run_commands(
                     image, outputs.get_work_dir(place), log, outputs.get_log_path(key), on_text=on_text, on_line=on_line
@@ -121,7 +126,7 @@ class BuildRun:
         return layer.diff_id, layer.size
 
     def _find_image(self) -> BakedImage:
-        image = self._store.find(key_image(self._build.container.image, self._resolved.images).key)
+        image = self._store.find(key_image(self._build.container.image, self._images).key)
         if image is None:
             raise BakeFailed("the image of [build] is gone from the store", remedy="devbox build bakes it again")
         return image
@@ -130,7 +135,7 @@ class BuildRun:
         self, image: BakedImage, work: str, log: IO[str], log_path: str, *, on_text: OnText, on_line: OnText
     ) -> None:
         """Start the container and run the commands one by one; the first failure ends the build."""
-        instance, spec = self._resolved.instance, self._build.container
+        instance, spec = self._spec.instance, self._build.container
         self._start(image, work)
         last: list[str] = []
 
@@ -153,12 +158,12 @@ class BuildRun:
 
     def _start(self, image: BakedImage, work: str) -> None:
         """Start the build container; remove one left by a killed build."""
-        instance, spec = self._resolved.instance, self._build.container
+        instance, spec = self._spec.instance, self._build.container
         mounts = (*spec.mounts, Mount(kind="scratch", source=work, target=model.WORKSPACE))
         spec = replace(spec, mounts=mounts)
         self._engine.remove(instance, spec.name)
         if spec.isolation.network != "none":
-            names = (*self._resolved.containers, spec.name)
+            names = (*self._spec.containers, spec.name)
             self._engine.ensure_network(instance, published=self._observed.ports, names=names)
         env = {"HOME": "/root", "LANG": "C.UTF-8", **REPEATABLE_ENV, **spec.env}
         request = StartRequest(spec=spec, image=image, spec_key=identity.compute_spec_key(spec), ports=(), env=env)

@@ -14,7 +14,7 @@ from devbox.envfile import secrets
 from devbox.errors import to_one_line
 from devbox.execute.events import Event, Lent, Returned, Sink
 from devbox.model.container import ContainerSpec, Secret
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 
 
 class SharedTerminal:
@@ -74,9 +74,9 @@ class SharedTerminal:
 class SecretResolver:
     """Resolver of secrets that the user has allowed. `terminal`: the user's terminal, if any."""
 
-    def __init__(self, resolved: Spec, *, terminal: SharedTerminal | None = None) -> None:
-        self._root = resolved.instance.root
-        self._allowed = resolved.allowed
+    def __init__(self, desired: Desired, *, terminal: SharedTerminal | None = None) -> None:
+        self._root = desired.instance.root
+        self._allowed = desired.allowed
         self._terminal = terminal
         self._known: dict[str, str] = {}  # reference → value
         self._lock = threading.Lock()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from devbox.errors import DevboxError
 from devbox.execute.events import Event, Sink, StepEnded
 from devbox.matrix.cells import SHARED, DesiredCell, open_cell
 from devbox.model.image import ImageSpec, KeyedImage, key_image
 from devbox.model.observed import LastApplied
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 from devbox.plan import diff, matrix, order
-from devbox.project import Project, apply, build_instance, observe_instance
+from devbox.project import ApplyContext, ApplyOptions, Project, apply, build_instance, observe_instance
 
 
-def merge_cells(wanted: Iterable[DesiredCell], resolved: Spec, *, by_lock: bool = False) -> Spec:
+def merge_cells(wanted: Iterable[DesiredCell], resolved: Desired, *, by_lock: bool = False) -> Desired:
     """Add the images of cells to the spec, under their names in the lockfile.
 
     `by_lock`: ignore versions of earlier builds on this host.
@@ -23,7 +22,7 @@ def merge_cells(wanted: Iterable[DesiredCell], resolved: Spec, *, by_lock: bool 
     cells = list(wanted)
     images = matrix.merge_images((one.by_lock if by_lock else one.resolved.images, one.names) for one in cells)
     recipes = {name: digest for one in cells for name, digest in one.resolved.recipes.items()}
-    return replace(resolved, images=resolved.images | images, recipes=resolved.recipes | recipes)
+    return resolved.derive(images=resolved.images | images, recipes=resolved.recipes | recipes)
 
 
 def bake(opened: Project, wanted: Iterable[DesiredCell], sink: Sink, *, locked: bool = False) -> dict[str, str]:
@@ -33,7 +32,7 @@ def bake(opened: Project, wanted: Iterable[DesiredCell], sink: Sink, *, locked: 
         return {}
     shared = _open_shared(opened, cells)
     shared.records.record_place(opened.root, opened.env_file)
-    resolved = Spec(instance=build_instance(shared, "tests"), images={}, containers={})
+    resolved = Desired(instance=build_instance(shared, "tests"), images={}, containers={})
     failed = _bake_all(shared, merge_cells(cells, resolved), sink, locked=locked)
     found: dict[str, str] = {}
     for one in cells:
@@ -62,7 +61,7 @@ def _open_shared(opened: Project, cells: list[DesiredCell]) -> Project:
     return open_cell(opened, SHARED, released=any(one.against for one in cells))
 
 
-def _bake_all(shared: Project, resolved: Spec, sink: Sink, *, locked: bool) -> dict[str, str]:
+def _bake_all(shared: Project, resolved: Desired, sink: Sink, *, locked: bool) -> dict[str, str]:
     """Build all images that can be built; return the failed ones, with the reason."""
     failed: dict[str, str] = {}
 
@@ -81,7 +80,9 @@ def _bake_all(shared: Project, resolved: Spec, sink: Sink, *, locked: bool) -> d
             return _include_children(failed, images)
         shared.store.sweep()
         try:
-            resolved = apply(shared, made, resolved, observed, watch, locked=locked)
+            options = ApplyOptions(locked=locked)
+            context = ApplyContext(project=shared, desired=resolved, observed=observed, sink=watch, options=options)
+            resolved = resolved.derive(images=apply(made, context).images)
         except DevboxError as error:
             if failed == before:
                 raise

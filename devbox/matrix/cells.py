@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 
-from devbox.envfile import host_access
 from devbox.envfile.expand import list_credentials, resolve, resolve_tests
 from devbox.envfile.load import EnvFile, load_each_cell
-from devbox.errors import EnvFileError, NotTrusted
+from devbox.errors import EnvFileError
 from devbox.execute import locks
+from devbox.execute.grant_checks import check_grants, check_grants_by_vars
 from devbox.execute.locks import Locks
 from devbox.execute.observe import add_contexts
 from devbox.host import project
@@ -18,14 +18,14 @@ from devbox.model import ids
 from devbox.model.frozen import dataclass
 from devbox.model.image import FromDockerfile, FromTarball, ImageSpec
 from devbox.model.matrix import Cell, Matrix, Tests
-from devbox.model.spec import Lockfile, Spec
+from devbox.model.spec import Desired, LockedSpec, Lockfile, Spec
 from devbox.plan import locking, matrix
-from devbox.project import Project, build_instance, check_grants, check_grants_by_vars
-from devbox.project import load as load_file
+from devbox.project import Project, build_instance
+from devbox.project import check_access as check_allowed
+from devbox.project import prepare as load_file
 from devbox.records import lockfile
 from devbox.records.instance import InstanceRecords
 from devbox.records.tests import format_instance_name
-from devbox.records.trust import TrustRecord
 
 SHARED = ""  # name for shared resources of all cells: built images, prepared service data
 NAME = "DEVBOX_CELL"  # variable with the name of a test's cell
@@ -41,7 +41,7 @@ class DesiredCell:
 
     cell: Cell
     project: Project
-    resolved: Spec
+    resolved: Desired
     tests: Tests
     by_lock: Mapping[str, ImageSpec]
     names: Mapping[str, str]
@@ -99,24 +99,18 @@ def _pin_axes(env: EnvFile, whole: Matrix) -> Matrix:
 def check_access(opened: Project, wanted: Iterable[DesiredCell]) -> list[DesiredCell]:
     """Add the allowed host access to the cells. NotTrusted if it is not allowed."""
     check_grants(opened, load_file(opened))
-    trust = TrustRecord(opened.paths, opened.id)
     found = []
     for one in wanted:
         check_grants_by_vars(opened, one.resolved)
-        access = host_access.list_access(one.resolved)
-        if not trust.covers(access):
-            raise NotTrusted(
-                host_access.describe_refusal(access[0]),
-                where=access[0].where,
-                remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
-            )
-        found.append(replace(one, resolved=replace(one.resolved, allowed=access)))
+        allowed = check_allowed(opened, one.resolved)
+        found.append(replace(one, resolved=one.resolved.derive(allowed=allowed)))
     return found
 
 
 def pin_cell(wanted: DesiredCell) -> DesiredCell:
     """Pin the images of a cell to the versions of earlier builds."""
-    return replace(wanted, resolved=locks.pin_images(wanted.resolved, wanted.project.store))
+    images = locks.pin_images(wanted.resolved.images, wanted.project.store)
+    return replace(wanted, resolved=wanted.resolved.derive(images=images))
 
 
 _PLAIN = ""  # instead of a cell name: the file without its matrix
@@ -190,8 +184,8 @@ def _add_needs(
         env, needs, instance=resolved.instance, credentials=credentials, where=tests.container.where
     )
     more = behind.resolved
-    together = replace(resolved, images=more.images | resolved.images, containers=more.containers | resolved.containers)
-    return together, behind.exports
+    both = replace(resolved, images=more.images | resolved.images, containers=more.containers | resolved.containers)
+    return both, behind.exports
 
 
 def _build_cell(
@@ -205,12 +199,12 @@ def _build_cell(
     tests = one.resolved.tests
     assert tests is not None  # noqa: S101 - for mypy: set by `resolve_tests`
     spec = replace(tests.container, env={**tests.container.env, NAME: cell.name})
-    resolved = replace(
-        one.resolved,
-        images=locking.lock_images(one.resolved.images, lock, names=names),
-        containers={**one.resolved.containers, spec.name: spec},
+    locked = LockedSpec.from_spec(
+        one.resolved, images=locking.lock_images(one.resolved.images, lock, names=names), unlocked=()
     )
-    resolved = add_contexts(resolved, digests=opened.paths.digests(opened.id))
+    images, unlocked = add_contexts(locked.images, locked.instance, digests=opened.paths.digests(opened.id))
+    containers = {**locked.containers, spec.name: spec}
+    resolved = Desired.from_locked(locked, images=images, containers=containers, unlocked=unlocked)
     return pin_cell(
         DesiredCell(
             cell=cell,

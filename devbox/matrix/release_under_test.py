@@ -20,7 +20,7 @@ from devbox.model.image import DEFAULT_PATH, BakedImage, ImageConfig, key_image
 from devbox.model.matrix import Tests
 from devbox.model.observed import Observed
 from devbox.model.release import Process, Release
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 from devbox.plan import identity
 from devbox.project import Project
 from devbox.records.releases import Releases
@@ -47,13 +47,13 @@ def find(opened: Project, identity: str) -> ReleaseUnderTest:
 
 
 def add_release(
-    resolved: Spec, tests: Tests, against: ReleaseUnderTest, exports: Mapping[str, Mapping[str, str]]
-) -> Spec:
+    resolved: Desired, tests: Tests, against: ReleaseUnderTest, exports: Mapping[str, Mapping[str, str]]
+) -> Desired:
     """Add the release to a cell. `exports`: variables of each need of the release."""
     spec = tests.container
     spec = replace(spec, env={**spec.env, **tests.release_env, VARIABLE: against.release.image})
     if tests.release == INSIDE:
-        return replace(resolved, containers={**resolved.containers, **_place_inside(spec)})
+        return resolved.derive(containers={**resolved.containers, **_place_inside(spec)})
     env: dict[str, str] = {}
     for need, renames in against.release.config.needs.items():
         offered = exports.get(need, {})
@@ -67,7 +67,7 @@ def add_release(
     }
     spec = replace(spec, env={**addresses, **spec.env})
     others = {name: each for name, each in resolved.containers.items() if name != spec.name}
-    return replace(resolved, containers={**others, **found, spec.name: spec})
+    return resolved.derive(containers={**others, **found, spec.name: spec})
 
 
 def _place_inside(spec: ContainerSpec) -> dict[str, ContainerSpec]:
@@ -87,7 +87,7 @@ def name_setup(spec: ContainerSpec) -> str:
 
 
 def start(
-    name: str, resolved: Spec, observed: Observed, against: ReleaseUnderTest, engine: Engine, store: ImageStore
+    name: str, resolved: Desired, observed: Observed, against: ReleaseUnderTest, engine: Engine, store: ImageStore
 ) -> None:
     """Start one container of a cell with a release, and verify its image."""
     spec, instance = resolved.containers[name], resolved.instance
@@ -137,7 +137,9 @@ def _rank_job(item: tuple[str, Process]) -> bool:
     return item[1].kind != "job"
 
 
-def _build_request(spec: ContainerSpec, resolved: Spec, against: ReleaseUnderTest, store: ImageStore) -> StartRequest:
+def _build_request(
+    spec: ContainerSpec, resolved: Desired, against: ReleaseUnderTest, store: ImageStore
+) -> StartRequest:
     fetched = SecretResolver(resolved).resolve(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     beside = {mount.source for mount in spec.mounts if mount.kind == "image"}

@@ -25,7 +25,7 @@ from devbox.model.image import key_image
 from devbox.model.matrix import CellEvent, CellResult, MatrixSink
 from devbox.model.observed import Observed
 from devbox.plan import building, diff
-from devbox.project import apply, observe_instance
+from devbox.project import ApplyContext, apply, observe_instance
 from devbox.records import tests as records
 from devbox.records.tests import MatrixRecords
 
@@ -188,7 +188,8 @@ class CellRun:
         """Start these containers and their needs; return the observation from before."""
         observed = observe_instance(self._project, self._resolved)
         made = diff.diff(self._resolved, observed, names=names, network=True)
-        apply(self._project, made, self._resolved, observed, self._around.steps or self._show)
+        sink = self._around.steps or self._show
+        apply(made, ApplyContext(project=self._project, desired=self._resolved, observed=observed, sink=sink))
         return observed
 
     def _find_own_setup(self) -> tuple[str, ...]:

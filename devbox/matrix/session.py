@@ -25,7 +25,7 @@ from devbox.matrix.schedule import RUN, SKIPPED, CellDecision, MatrixObservation
 from devbox.matrix.service_data import ReadyData
 from devbox.model.matrix import CellDone, CellEvent, CellResult, MatrixSink, MatrixStarted
 from devbox.plan import matrix
-from devbox.project import Project, complete_lock, load, lock_instance
+from devbox.project import Project, complete_lock, lock_instance, prepare
 from devbox.records.tests import MatrixRecords
 
 NOBODY: Mapping[str, str] = {}
@@ -216,7 +216,7 @@ def _prepare(
         wanted = [fresh.get(one.cell.name, one) for one in wanted]
         bake.remember(opened, wanted)
         if not asked.locked:
-            complete_lock(opened, bake.merge_cells(wanted, load(opened)), sink)
+            complete_lock(opened, bake.merge_cells(wanted, prepare(opened)), sink)
         seen = schedule.record_cells(opened, records, wanted, sources)
     # With pinned packages, a cell may match one that passed. Other decisions stay.
     again = schedule.decide(seen, records, asked)
@@ -227,10 +227,10 @@ def _prepare(
 
 def _demand(opened: Project, meant: list[cells.DesiredCell]) -> None:
     """Raise NotLocked unless the lockfile pins all images of these cells."""
-    resolved = load(opened)
+    resolved = prepare(opened)
     names = dict.fromkeys(name for one in meant for name in one.names.values())
-    baked = bake.merge_cells(meant, resolved)
-    Locks(resolved.instance).demand(bake.merge_cells(meant, resolved, by_lock=True), names, baked=baked)
+    baked, locked = bake.merge_cells(meant, resolved), bake.merge_cells(meant, resolved, by_lock=True)
+    Locks(resolved.instance).demand(locked, locked.images, names, baked=baked.images)
 
 
 def _count_jobs(asked: MatrixRequest, running: list[cells.DesiredCell]) -> int:

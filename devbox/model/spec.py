@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
+from typing import Any
 
 from devbox.model.container import ContainerSpec
 from devbox.model.frozen import dataclass
@@ -127,8 +128,6 @@ class Spec:
     sleeping: dict[str, str] = field(default_factory=dict)  # excluded containers → a profile that includes them
     exports: dict[str, dict[str, str]] = field(default_factory=dict)  # service → variables, named as in dev
     recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of its content
-    unlocked: tuple[str, ...] = ()  # entries missing in the lock, a sentence each
-    allowed: tuple[HostAccess, ...] = ()  # requested host access that the user permits; empty if not checked
     build: Build | None = None
     release: ReleaseConfig | None = None  # of [image]
     stages: dict[str, Stage] = field(default_factory=dict)  # in the order in which a release passes them
@@ -137,6 +136,49 @@ class Spec:
     installs: dict[str, Install] = field(default_factory=dict)
     tests: Tests | None = None
     later: tuple[str, ...] = ()  # tables whose command this version does not have: "[install.x] is not used yet: …"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedSpec(Spec):
+    """A spec whose images are pinned as far as the lockfile has entries."""
+
+    unlocked: tuple[str, ...] = ()  # entries missing in the lock, a sentence each
+
+    @classmethod
+    def from_spec(cls, spec: Spec, *, images: dict[str, ImageSpec], unlocked: tuple[str, ...]) -> LockedSpec:
+        """Pin the images of a spec."""
+        return cls(**{**vars(spec), "images": images, "unlocked": unlocked})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired(LockedSpec):
+    """The desired state of one instance: a locked spec with the inputs that no file of the project holds.
+
+    These are build contexts, the branch of git, the output of `[build]`, versions of earlier builds, and host access.
+    `project.prepare` makes it of an env file; cells of a matrix and stages derive theirs.
+    """
+
+    allowed: tuple[HostAccess, ...] = ()  # requested host access that the user permits; empty if not checked
+
+    @classmethod
+    def from_locked(
+        cls,
+        locked: LockedSpec,
+        *,
+        images: dict[str, ImageSpec],
+        containers: dict[str, ContainerSpec] | None = None,
+        branched: dict[str, str] | None = None,
+        unlocked: tuple[str, ...] | None = None,
+        allowed: tuple[HostAccess, ...] = (),
+    ) -> Desired:
+        """Complete a locked spec; None leaves a field as it is."""
+        given = {"containers": containers, "branched": branched, "unlocked": unlocked}
+        changed = {name: value for name, value in given.items() if value is not None}
+        return cls(**{**vars(locked), "images": images, "allowed": allowed, **changed})
+
+    def derive(self, **changes: Any) -> Desired:
+        """Return the desired state of another instance of the file: a cell, a stage, a build, a debug container."""
+        return replace(self, **changes)
 
 
 Versions = dict[str, str]

@@ -19,12 +19,17 @@ _MARK = "@"  # not allowed in volume names of users and recipes
 _LONGEST = 120  # characters of a directory name
 
 
-def apply_branch(resolved: Spec, branch: str | None, last: Mapping[str, ContainerSpec]) -> Spec:
-    """Return the spec with the volumes of this branch; without a branch (during a rebase), with the last used ones."""
+def apply_branch(
+    resolved: Spec, branch: str | None, last: Mapping[str, ContainerSpec]
+) -> tuple[dict[str, ContainerSpec], dict[str, str]]:
+    """Return the containers with the volumes of this branch, and these volumes by their names in the file.
+
+    Without a branch (during a rebase), they have the volumes used last.
+    """
     used = _find_used(last)
     names = {name: used.get(name, name) if branch is None else name_volume(name, branch) for name in resolved.branched}
     containers = {name: _replace_volumes(spec, names) for name, spec in resolved.containers.items()}
-    return replace(resolved, containers=containers, branched=names)
+    return containers, names
 
 
 def name_volume(name: str, branch: str) -> str:

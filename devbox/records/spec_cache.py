@@ -19,7 +19,7 @@ from devbox.errors import HostError
 from devbox.host import environ, files, safe_files
 from devbox.host.paths import Paths, is_on_tmpfs
 from devbox.model import codec, jsontext
-from devbox.model.spec import Spec
+from devbox.model.spec import LockedSpec
 from devbox.records.host_key import HostKey
 from devbox.records.noop import TICK
 
@@ -28,7 +28,7 @@ _PURPOSE = "resolved file"
 _MAC = re.compile(r'\{"mac": "([^"\\]*)", ')
 
 
-def read(paths: Paths, directory: str, reader: str) -> Spec | None:
+def read(paths: Paths, directory: str, reader: str) -> LockedSpec | None:
     """Return the cached model; None if it is missing, of other code or another host, or an input has changed."""
     text = files.read_text(_get_path(directory))
     if text is None:
@@ -42,7 +42,7 @@ def read(paths: Paths, directory: str, reader: str) -> Spec | None:
             or not _is_authentic(paths, directory, text)
         ):
             return None
-        return codec.load(Spec, plain["resolved"])
+        return codec.load(LockedSpec, plain["resolved"])
     except (ValueError, KeyError, TypeError, HostError):
         return None
 
@@ -63,7 +63,7 @@ def can_hold_secrets(directory: str) -> bool:
 
 
 def write(
-    paths: Paths, directory: str, resolved: Spec, reader: str, *, inputs: Iterable[str], variables: Iterable[str]
+    paths: Paths, directory: str, resolved: LockedSpec, reader: str, *, inputs: Iterable[str], variables: Iterable[str]
 ) -> None:
     """Write a model with its input files and environment variables. Mode 0600: it contains credentials."""
     names = sorted(set(variables))

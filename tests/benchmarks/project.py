@@ -78,7 +78,7 @@ class Bench:
 
     def resolved(self) -> Spec:
         """What the file means."""
-        return project.load(project.open_project(str(self.root)))
+        return project.prepare(project.open_project(str(self.root)))
 
     def layout(self) -> str:
         """The OCI layout that holds the images."""

@@ -24,6 +24,7 @@ from devbox.commands import promote as verbs
 from devbox.commands.approvals import list_covered_parts
 from devbox.commands.promote import PromotionResult
 from devbox.commands.signing import NamedSigner
+from devbox.commands.trust import accept_grants
 from devbox.envfile import host_access
 from devbox.errors import Denied, LedgerDamaged, NotTrusted, SigningError, UsageError
 from devbox.images.registry.reference import parse
@@ -31,7 +32,7 @@ from devbox.model.ledger import APPLIED, INTENT, LedgerEntry
 from devbox.model.plan import FAIL, PASS, PENDING
 from devbox.model.release import Release
 from devbox.model.stage import Deployment
-from devbox.project import accept_grants, load
+from devbox.project import prepare
 from devbox.promotion import approval_scope
 from devbox.records import keyring
 from devbox.records.keyring import KeyStore
@@ -67,13 +68,13 @@ class Signed:
         made = self.shop.release(number)
         opened = self.shop.opened
         named = NamedSigner(by, self.people[by])
-        signing.sign_built(opened, load(opened), made, named, started=dt.datetime.now(dt.UTC))
+        signing.sign_built(opened, prepare(opened), made, named, started=dt.datetime.now(dt.UTC))
         self.shop.promote("test", made)
         return made
 
     def approve(self, release: Release, key: str, **how: float) -> None:
         opened = self.shop.opened
-        approvals.approve(opened, load(opened), "staging", release.id, _unseen, key=key, ask=None, **how)
+        approvals.approve(opened, prepare(opened), "staging", release.id, _unseen, key=key, ask=None, **how)
 
     def promote(self, stage: str, release: Release, *, by: str = "ci") -> PromotionResult:
         """Promote it, and sign the record."""
@@ -226,7 +227,7 @@ def test_issue10_5_without_a_name_it_is_what_promote_would_take(signed: Signed):
     made = signed.built(1)
     signed.shop.release(2)  # newer, and not in test
     opened, notes = signed.shop.opened, []
-    done = approvals.approve(opened, load(opened), "staging", "", notes.append, key="ann", ask=None)
+    done = approvals.approve(opened, prepare(opened), "staging", "", notes.append, key="ann", ask=None)
     assert done.release == made
     assert signed.shop.promote("staging").deployment.release == made
     assert done.differences == ("staging runs nothing on this machine: all of it is new",)
@@ -240,7 +241,7 @@ def test_issue10_5_approve_shows_how_it_differs_from_what_the_stage_runs(signed:
     two = signed.built(2)
     signed.shop.rewrite(APPROVED + 'replicas = { web = 3 }\nenv = { LEVEL = "b" }\n')
     opened = signed.shop.opened
-    done = approvals.approve(opened, load(opened), "staging", "", _unseen, key="ann", ask=None)
+    done = approvals.approve(opened, prepare(opened), "staging", "", _unseen, key="ann", ask=None)
     assert done.differences[0] == f"image: {one.image[:19]} → {two.image[:19]}"
     assert done.differences[1].startswith("process.web.env.LEVEL: — → sha256:")
     assert done.differences[2:] == ("replicas.web: 1 → 3",)
@@ -257,7 +258,7 @@ def test_issue10_approve_of_a_gray_stage_shows_how_production_changes(signed: Si
     two = signed.built(2)
     signed.shop.rewrite(f"{text}replicas = {{ web = 3 }}\n")
     opened = signed.shop.opened
-    done = approvals.approve(opened, load(opened), "gray", two.id, _unseen, key="ann", ask=None)
+    done = approvals.approve(opened, prepare(opened), "gray", two.id, _unseen, key="ann", ask=None)
     assert done.differences == (f"image: {one.image[:19]} → {two.image[:19]}", "production: replicas.web: 1 → 3")
 
 
@@ -277,7 +278,7 @@ def test_issue10_release_ls_marks_what_was_revoked(signed: Signed, capsys: pytes
     made, opened = signed.built(), signed.shop.opened
     assert main.run(["-C", signed.shop.root, "release", "ls"]) == 0
     assert "revoked" not in capsys.readouterr().out
-    signing.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
+    signing.revoke(opened, prepare(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
     assert main.run(["-C", signed.shop.root, "release", "ls"]) == 0
     assert "revoked, test" in capsys.readouterr().out
 
@@ -424,18 +425,18 @@ def test_issue10_2_a_file_that_ran_isolated_and_grants_more_is_not_promoted_with
     os.unlink(shop.opened.paths.grants(shop.opened.id))
     with pytest.raises(NotTrusted, match="grants dev more"):
         shop.promote("staging", made)
-    accept_grants(shop.opened, load(shop.opened))
+    accept_grants(shop.opened, prepare(shop.opened))
     shop.promote("staging", made)
 
 
 def _parts(signed: Signed, made: Release) -> dict[str, str]:
     opened = signed.shop.opened
-    resolved = load(opened)
+    resolved = prepare(opened)
     return list_covered_parts(opened, resolved, Deployment(release=made, stage=resolved.stages["staging"]))
 
 
 def _policy(signed: Signed) -> str:
-    resolved = load(signed.shop.opened)
+    resolved = prepare(signed.shop.opened)
     stage = resolved.stages["staging"]
     return keyring.compute_stage_policy(
         stage, signed.shop.root, builders=resolved.builders, approvers=resolved.approvers
@@ -467,7 +468,7 @@ gates = [{ kind = "command", run = 'printf "a\000b\377\n\033[31mred"' }]
 """
     signed = Signed(tmp_path, SIGNED + gate)
     opened = signed.shop.opened
-    TrustRecord(opened.paths, opened.id).allow((), stages=host_access.list_stage_access(load(opened)))
+    TrustRecord(opened.paths, opened.id).allow((), stages=host_access.list_stage_access(prepare(opened)))
     made = signed.built()
     entry = signed.promote("staging", made).entry
     known = {signer.public.fingerprint: signer.public for signer in signed.people.values()}

@@ -18,7 +18,7 @@ from devbox.execute.events import Event
 from devbox.images.registry import retry
 from devbox.model.plan import FAIL, PENDING
 from devbox.model.release import Release
-from devbox.project import load
+from devbox.project import prepare
 from devbox.records import observations
 from devbox.records.observations import StageHealthRecord
 
@@ -103,7 +103,7 @@ def test_issue10_1_a_promotion_that_began_before_a_rollback_does_not_come_after_
             roll_back(two, "staging")
             opened = one.use().opened
             if meanwhile != "nothing":
-                StageChains(opened, load(opened), _unseen).learn()
+                StageChains(opened, prepare(opened), _unseen).learn()
 
     one.shop.point = point
     one.promote("staging", bad.id)
@@ -145,8 +145,8 @@ def test_issue10_4_what_was_seen_before_a_rollback_elsewhere_counts_for_no_later
 def _revoke(machine: Machine, release: Release) -> None:
     """On a machine that has learned of it."""
     opened = machine.use().opened
-    StageChains(opened, load(opened), _unseen).learn()
-    signing.revoke(opened, load(opened), release.id, _unseen, reason="bad", key="ci", ask=None)
+    StageChains(opened, prepare(opened), _unseen).learn()
+    signing.revoke(opened, prepare(opened), release.id, _unseen, reason="bad", key="ci", ask=None)
 
 
 @pytest.mark.parametrize("when", ["deploying", "deployed"])

@@ -11,7 +11,7 @@ from devbox.commands.stage_chains import StageChains
 from devbox.errors import LedgerDamaged
 from devbox.model.ledger import SEEN
 from devbox.model.plan import FAIL
-from devbox.project import load
+from devbox.project import prepare
 from devbox.promotion import stage_records
 from devbox.records.ledger import Ledger
 from devbox.records.observations import NEW, ConfirmedRecord
@@ -52,12 +52,12 @@ def test_issue10_1_a_machine_that_was_killed_while_it_learned_is_still_a_new_one
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "append", once)
         with pytest.raises(_Killed):
-            StageChains(opened, load(opened), _unseen).learn()
+            StageChains(opened, prepare(opened), _unseen).learn()
     assert len([entry for entry in two.shop.entries() if entry.kind == SEEN]) == 1
     documents = Documents(one, "test")
     documents.put_back(documents.aged(8))
     opened = two.use().opened
-    assert "for the first time" in StageChains(opened, load(opened), _unseen).learn()["test"]
+    assert "for the first time" in StageChains(opened, prepare(opened), _unseen).learn()["test"]
 
 
 def test_issue10_1_a_rebuild_that_was_killed_leaves_a_new_machine(machines, monkeypatch):
@@ -78,7 +78,7 @@ def test_issue10_1_a_machine_confirms_a_chain_whose_newest_record_is_a_revocatio
     one, two = machines
     made = _staged(one, 1)
     opened = one.use().opened
-    signing.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
+    signing.revoke(opened, prepare(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
     assert refresh(two).lacking == {}
     writer = stage_records.name_writer(one.use().ledger.read_entries())
     for stage in ("test", "staging", "production"):

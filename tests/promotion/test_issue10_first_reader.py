@@ -22,7 +22,7 @@ from devbox.images.registry.connection import RegistryConnection
 from devbox.images.registry.repository import RegistryRepository
 from devbox.model.ledger import SEEN
 from devbox.model.plan import FAIL, PASS, PENDING
-from devbox.project import load
+from devbox.project import prepare
 
 __all__ = ["machines", "served"]
 
@@ -33,7 +33,7 @@ class Documents:
     def __init__(self, machine: Machine, stage: str) -> None:
         self._machine, self._stage = machine, stage
         opened = machine.use().opened
-        self._repository = load(opened).stages[stage].repository
+        self._repository = prepare(opened).stages[stage].repository
         self._oci = attachments.open_store(opened.paths)
 
     def copy(self) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ from devbox.errors import Denied, UsageError
 from devbox.execute.events import StepEnded
 from devbox.model import codec, ids
 from devbox.model.release import Process, Release
-from devbox.project import load
+from devbox.project import prepare
 from devbox.promotion import copying, target
 from devbox.records.releases import Releases
 
@@ -63,8 +63,8 @@ def signed(tmp_path: Path, home: Path) -> Signed:
 
 def _built(signed: Signed, number: int = 1) -> Release:
     made, opened = signed.shop.release(number), signed.shop.opened
-    by = signing.choose_builder(opened, load(opened), "ci", None)
-    signing.sign_built(opened, load(opened), made, by, started=dt.datetime.now(dt.UTC))
+    by = signing.choose_builder(opened, prepare(opened), "ci", None)
+    signing.sign_built(opened, prepare(opened), made, by, started=dt.datetime.now(dt.UTC))
     return made
 
 
@@ -81,7 +81,7 @@ def test_issue10_2_an_image_that_was_put_below_the_home_is_not_signed_by_digits(
     other = shop.release(9).image
     digits = _replace(signed, made, _alike(made, image=other))
     with pytest.raises(UsageError, match="is missing"):
-        signing.sign(shop.opened, load(shop.opened), digits, lambda _: None, key="ci", ask=None)
+        signing.sign(shop.opened, prepare(shop.opened), digits, lambda _: None, key="ci", ask=None)
     known = {signed.people["ci"].public.fingerprint: signed.people["ci"].public}
     found = verify.list_findings(other, attachments.open_store(shop.opened.paths), known)
     assert not [each for each in found if each.what == statements.SIGNATURE]
@@ -92,7 +92,7 @@ def test_issue10_2_a_revocation_by_digits_is_about_no_other_release(signed: Sign
     forged = _alike(made)
     digits = _replace(signed, made, forged)
     with pytest.raises(UsageError, match="is missing"):
-        signing.revoke(shop.opened, load(shop.opened), digits, lambda _: None, reason="bad", key="ci", ask=None)
+        signing.revoke(shop.opened, prepare(shop.opened), digits, lambda _: None, reason="bad", key="ci", ask=None)
     assert shop.history().find_revocation(forged.id) is None
 
 
@@ -120,7 +120,7 @@ def test_issue10_2_digits_of_a_release_of_another_machine_mean_the_one_of_its_re
     forged = _alike(made)
     top = attachments.find_subject(made.image, attachments.open_store(opened.paths))
     target.attach_release(forged, top, attachments.open_store(opened.paths))
-    copying.send(made.image, load(opened).stages.values(), lambda _: None, paths=opened.paths)
+    copying.send(made.image, prepare(opened).stages.values(), lambda _: None, paths=opened.paths)
     two.use()
     assert two.promote("production", made.id[7 : 7 + DIGITS]).deployment.release.id == made.id
     assert forged in two.releases()
@@ -134,7 +134,7 @@ def test_issue10_2_nothing_is_approved_that_was_only_put_below_the_home(tmp_path
     (place / f"{forged.id[7:]}.json").write_text(json.dumps({"format": 1, "release": codec.dump(forged)}))
     opened = signed.shop.opened
     with pytest.raises(UsageError, match="not clear which one is meant"):
-        approvals.approve(opened, load(opened), "staging", "", lambda _: None, key="ann", ask=None)
+        approvals.approve(opened, prepare(opened), "staging", "", lambda _: None, key="ann", ask=None)
     assert not signed.shop.entries()
 
 

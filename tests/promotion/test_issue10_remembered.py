@@ -26,7 +26,7 @@ from devbox.model import codec, ids
 from devbox.model.ledger import REVOKED, TESTED
 from devbox.model.plan import FAIL, PASS
 from devbox.model.release import Release
-from devbox.project import load
+from devbox.project import prepare
 from devbox.promotion import copying, target
 from devbox.records.host_files import Anchors
 from devbox.records.ledger import Ledger
@@ -101,7 +101,7 @@ def test_issue10_1_a_revocation_whose_command_was_killed_reaches_other_machines(
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "append", killed)
         with pytest.raises(_Killed):
-            words.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
+            words.revoke(opened, prepare(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
     for _ in range(2):  # the second one publishes what the first one found
         with pytest.raises(Denied, match="revoked"):
             one.promote("production", made.id)
@@ -117,7 +117,7 @@ def test_issue10_1_a_revocation_reaches_the_repositories_that_answer(machines: t
     host = text.partition('repository = "')[2].partition("/")[0]
     one.shop.rewrite(text.replace(f'[stage.test]\nrepository = "{host}', '[stage.test]\nrepository = "127.0.0.1:9'))
     opened, notes = one.shop.opened, []
-    words.revoke(opened, load(opened), made.id, notes.append, reason="bad", key="ci", ask=None)
+    words.revoke(opened, prepare(opened), made.id, notes.append, reason="bad", key="ci", ask=None)
     assert any("does not know of it yet" in note.text for note in notes)
     with pytest.raises(Denied, match="revoked"):
         two.promote("production", made.id)
@@ -130,7 +130,7 @@ def test_issue10_2_an_entry_that_was_read_once_cannot_be_cut_off(tmp_path: Path,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Anchors, "write", _kill)
         with pytest.raises(_Killed):
-            words.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
+            words.revoke(opened, prepare(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
     assert verbs.read_log(signed.shop.opened)[-1].kind == REVOKED
     with sqlite3.connect(f"{opened.paths.ledger(opened.id)}/ledger.db") as database:
         database.execute("DELETE FROM entry WHERE kind = 'revoked'")
@@ -150,7 +150,7 @@ def test_issue10_3_a_release_that_is_revoked_on_its_way_does_not_arrive(tmp_path
     def revoke(where: str) -> None:
         if where == "deploying" and not shop.history().find_revocation(made.id):
             opened = shop.opened
-            words.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
+            words.revoke(opened, prepare(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
 
     shop.point = revoke
     with pytest.raises(Denied, match="revoked"):
@@ -171,7 +171,7 @@ def test_issue10_2_a_document_with_values_of_other_types_is_left_out(
     made = _staged(one)
     opened = one.use().opened
     _attach_forged(made, facts, opened)
-    copying.send(made.image, load(opened).stages.values(), _unseen, paths=opened.paths)
+    copying.send(made.image, prepare(opened).stages.values(), _unseen, paths=opened.paths)
     shop = two.use()
     shop.why("production", made)
     assert two.releases() == [made]

@@ -17,7 +17,7 @@ from devbox.commands import signing
 from devbox.errors import UsageError
 from devbox.model import codec
 from devbox.model.release import Process, Release
-from devbox.project import load
+from devbox.project import prepare
 from devbox.promotion import copying, target
 from devbox.records.releases import Releases
 
@@ -42,8 +42,8 @@ def signed(tmp_path: Path, home: Path) -> Signed:
 def _ready(signed: Signed) -> Release:
     """A release that may go to the first stage."""
     made, opened = signed.shop.release(1), signed.shop.opened
-    by = signing.choose_builder(opened, load(opened), "ci", None)
-    signing.sign_built(opened, load(opened), made, by, started=dt.datetime.now(dt.UTC))
+    by = signing.choose_builder(opened, prepare(opened), "ci", None)
+    signing.sign_built(opened, prepare(opened), made, by, started=dt.datetime.now(dt.UTC))
     signed.shop.tested(made, {"default": "passed"})
     return made
 
@@ -54,7 +54,7 @@ def test_issue10_2_a_release_that_was_put_below_the_home_is_not_the_newest(signe
     plain = json.dumps({"format": 1, "release": codec.dump(forged)})
     Path(shop.opened.paths.releases(shop.opened.id), f"{forged.id[7:]}.json").write_text(plain)
     assert shop.promote("test").deployment.release == made
-    _, done = signing.sign(shop.opened, load(shop.opened), "", lambda _: None, key="ci", ask=None)
+    _, done = signing.sign(shop.opened, prepare(shop.opened), "", lambda _: None, key="ci", ask=None)
     assert done.by == "ci"
     assert Releases(shop.opened.paths, shop.opened.id).find("") == made
 
@@ -82,7 +82,7 @@ def test_issue10_2_a_release_that_was_attached_at_a_registry_is_not_the_newest(m
     top = attachments.find_subject(made.image, attachments.open_store(opened.paths))
     forged = _forged(made)
     target.attach_release(forged, top, attachments.open_store(opened.paths))
-    copying.send(made.image, load(opened).stages.values(), lambda _: None, paths=opened.paths)
+    copying.send(made.image, prepare(opened).stages.values(), lambda _: None, paths=opened.paths)
     two.promote("test", made.id)
     assert forged in two.releases(), "it is known, as one that others made"
     assert two.promote("test").deployment.release == made

@@ -29,7 +29,7 @@ from devbox.images.store.layout import Layout
 from devbox.model import codec
 from devbox.model.ledger import LedgerEntry
 from devbox.model.release import Release
-from devbox.project import load
+from devbox.project import prepare
 from devbox.records import observations
 from devbox.records.observations import StageHealthRecord
 
@@ -65,7 +65,7 @@ class World:
         self.shop.rollback("staging")
         opened = self.shop.opened
         revoked = self.denied["revoked"]
-        signing.revoke(opened, load(opened), revoked.id, _unseen, reason="bad", key="ci", ask=None)
+        signing.revoke(opened, prepare(opened), revoked.id, _unseen, reason="bad", key="ci", ask=None)
         self.shop.promote("staging", self.denied["not observed"])
         shutil.rmtree(Path(opened.paths.config) / "watched", ignore_errors=True)
         shutil.copytree(self.home, place / "kept")
@@ -123,11 +123,11 @@ class World:
     def _made(self, number: int, *, red: bool = False, approved: bool = True) -> Release:
         made = self.shop.release(number)
         opened, by = self.shop.opened, NamedSigner("ci", self.signed.people["ci"])
-        signing.sign_built(opened, load(opened), made, by, started=dt.datetime.now(dt.UTC))
+        signing.sign_built(opened, prepare(opened), made, by, started=dt.datetime.now(dt.UTC))
         self.shop.tested(made, {"default": "failed" if red else "passed"})
         self.shop.promote("test", made)
         if approved:
-            approvals.approve(opened, load(opened), "production", made.id, _unseen, key="ann", ask=None)
+            approvals.approve(opened, prepare(opened), "production", made.id, _unseen, key="ann", ask=None)
         return made
 
     def _stage(self, made: Release) -> None:
@@ -418,11 +418,11 @@ def test_issue10_2_evidence_replayed_between_digests(world: World, kind: str):
 def test_issue10_2_an_approval_replayed_between_stages_and_policies(world: World):
     """Given for staging, or while production had two replicas: it does not open production as it is now."""
     opened, made = world.shop.opened, world.denied["not approved"]
-    approvals.approve(opened, load(opened), "staging", made.id, _unseen, key="ann", ask=None)
+    approvals.approve(opened, prepare(opened), "staging", made.id, _unseen, key="ann", ask=None)
     text = Path(world.shop.root, "devbox.toml").read_text()
     try:
         world.shop.rewrite(text + "replicas = { web = 2 }\n")
-        approvals.approve(world.shop.opened, load(opened), "production", made.id, _unseen, key="ann", ask=None)
+        approvals.approve(world.shop.opened, prepare(opened), "production", made.id, _unseen, key="ann", ask=None)
     finally:
         world.shop.rewrite(text)
     world.check()

@@ -28,7 +28,7 @@ from devbox.model import codec
 from devbox.model.release import Release
 from devbox.model.spec import Spec
 from devbox.model.stage import Deployment, Stage, StageObserved
-from devbox.project import Project, load
+from devbox.project import Project, prepare
 from devbox.records.deployed import DEPLOYED_FORMAT, StageDeployments
 
 STRATEGY = '[stage.{0}.strategy]\nkind = "gray"\nsteps = [50]\n'
@@ -71,12 +71,12 @@ class World:
         self.deployed: list[str] = []
         self.home = Path(self.shop.opened.paths.home)
         self.one, self.two = self.shop.release(1), self.shop.release(2)
-        self.stage = next(iter(load(self.shop.opened).stages))
+        self.stage = next(iter(prepare(self.shop.opened).stages))
         shutil.copytree(self.home, place / "early")
-        for stage in load(self.shop.opened).stages:
+        for stage in prepare(self.shop.opened).stages:
             self.promote(stage, self.one)
         self.deployed.clear()
-        inner = self._inner(self.shop.opened, load(self.shop.opened))
+        inner = self._inner(self.shop.opened, prepare(self.shop.opened))
         self.id = inner.id
         self.project = Path(inner.paths.project(inner.id))
         self.running = inner.record.read().running
@@ -94,7 +94,7 @@ class World:
 
     def forge_trial(self, phase: str) -> None:
         """A gray release of the second release, in this phase, where an earlier version read it."""
-        stage = load(self.shop.opened).stages[self.stage]
+        stage = prepare(self.shop.opened).stages[self.stage]
         rules = policy.build_policy(stage.strategy, completes=self.stage == "production")
         rollout = GrayState.begin(rules).enter(phase, "all is well")
         wanted = Deployment(release=self.two, stage=stage)
@@ -108,7 +108,7 @@ class World:
     @property
     def wanted(self) -> Deployment:
         """The second release, as production would have it."""
-        return Deployment(release=self.two, stage=load(self.shop.opened).stages["production"])
+        return Deployment(release=self.two, stage=prepare(self.shop.opened).stages["production"])
 
     def plain(self, opened: Project, resolved: Spec, _stage: Stage) -> Recorded:
         """Production as if no traffic was shifted there."""
@@ -186,7 +186,7 @@ def test_issue10_2_a_record_that_is_gone_is_restored_from_the_ledger(world: Worl
 def test_issue10_3_a_release_that_was_rolled_back_is_tried_when_it_is_promoted_again(world: World):
     """It got all traffic at once, as a rollback to it would."""
     opened = world.shop.opened
-    for stage in load(opened).stages:
+    for stage in prepare(opened).stages:
         verbs.promote(opened, lambda _: None, stage=stage, release=world.two.id, environments=world.plain)
     verbs.rollback(opened, lambda _: None, stage="production", environments=world.plain)
     world.deployed.clear()

@@ -20,7 +20,7 @@ from devbox.commands.stage_chains import StageChains
 from devbox.errors import Denied, UsageError
 from devbox.model.ledger import APPROVED, DOWN, REVOKED, LedgerEntry
 from devbox.model.release import Release
-from devbox.project import load
+from devbox.project import prepare
 from devbox.promotion.history import History, find_time
 from devbox.records.keyring import KeyStore
 
@@ -70,11 +70,11 @@ class Clone:
 
     def revoke(self, release: Release) -> None:
         opened = self.shop.opened
-        signing.revoke(opened, load(opened), release.id, _unseen, reason="bad", key="ci", ask=None)
+        signing.revoke(opened, prepare(opened), release.id, _unseen, reason="bad", key="ci", ask=None)
 
     def approve(self, stage: str) -> None:
         opened = self.shop.opened
-        approvals.approve(opened, load(opened), stage, "", _unseen, key="ann", ask=None)
+        approvals.approve(opened, prepare(opened), stage, "", _unseen, key="ann", ask=None)
 
     def down(self, stage: str) -> None:
         self.shop.environment(stage).retire()
@@ -82,7 +82,7 @@ class Clone:
 
     def learn(self) -> dict[str, str]:
         opened = self.use().shop.opened
-        return StageChains(opened, load(opened), _unseen).learn()
+        return StageChains(opened, prepare(opened), _unseen).learn()
 
     def known(self) -> dict[str, object]:
         """What this clone knows of the stages: in order, what came and left; what was said, and who was stopped."""

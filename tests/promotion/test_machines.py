@@ -20,7 +20,7 @@ from devbox.errors import Denied
 from devbox.model.ledger import APPLIED, SEEN
 from devbox.model.plan import PASS, PENDING
 from devbox.model.release import Release
-from devbox.project import load
+from devbox.project import prepare
 from devbox.records.keyring import KeyStore
 from devbox.records.observations import StageHealthRecord
 from devbox.records.releases import Releases
@@ -135,7 +135,7 @@ def test_a_revocation_reaches_other_machines(machines):
     one, two = machines
     made = _staged(one)
     opened = one.use().opened
-    signing.revoke(opened, load(opened), made.id, _unseen, reason="CVE-1", key="ci", ask=None)
+    signing.revoke(opened, prepare(opened), made.id, _unseen, reason="CVE-1", key="ci", ask=None)
     with pytest.raises(Denied, match=r"revoked.*CVE-1"):
         two.promote("production")
 

@@ -7,7 +7,7 @@ from typing import Any
 from devbox.model.container import ContainerSpec
 from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, Packages
 from devbox.model.observed import Observed, ObservedContainer
-from devbox.model.spec import Instance, Spec
+from devbox.model.spec import Desired, Instance, Spec
 from devbox.plan import diff, identity
 
 INSTANCE = Instance(id="0123456789ab", name="shop", root="/src/shop", env_file="devbox.toml", owner=1000, group=1000)
@@ -28,12 +28,12 @@ def container(name: str, *, role: str = "service", **fields: Any) -> ContainerSp
     return ContainerSpec(name=name, label=label, role=role, **fields)
 
 
-def resolved(*containers: ContainerSpec, images: tuple[ImageSpec, ...] = ()) -> Spec:
+def resolved(*containers: ContainerSpec, images: tuple[ImageSpec, ...] = ()) -> Desired:
     """A file of these containers; images not given are made plain."""
     known = {spec.name: spec for spec in images}
     for spec in containers:
         known.setdefault(spec.image, image(spec.image, spec.name))
-    return Spec(instance=INSTANCE, images=known, containers={spec.name: spec for spec in containers})
+    return Desired(instance=INSTANCE, images=known, containers={spec.name: spec for spec in containers})
 
 
 def seen(spec: ContainerSpec, wanted: Spec, **fields: Any) -> ObservedContainer:

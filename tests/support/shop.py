@@ -26,7 +26,7 @@ from devbox.model.plan import Verdict
 from devbox.model.release import Release, compute_release_id
 from devbox.model.spec import Spec
 from devbox.model.stage import Counts, Deployment, Stage, StageObserved
-from devbox.project import Project, load, open_project
+from devbox.project import Project, open_project, prepare
 from devbox.promotion.gates.context import format_timestamp
 from devbox.promotion.history import History
 from devbox.records.ledger import Ledger
@@ -122,7 +122,7 @@ class Shop:
         oci.create()
         image = layouts.image(oci, seed=number, size=size, packed=packed)
         oci.set_ref(f"image{number}", image)
-        config = load(opened).release
+        config = prepare(opened).release
         assert config is not None
         identity = compute_release_id(image=image.digest, config=config, source=f"git:{number}")
         made = Release(

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from devbox.commands import images
+from devbox.commands.trust import accept_grants
 from devbox.errors import NotTrusted
+from devbox.execute.grant_checks import check_grants, check_release_grants
 from devbox.matrix import cells
 from devbox.model.container import Grant
 from devbox.plan import grants
-from devbox.project import Project, accept_grants, check_grants, check_release_grants, load, open_project
+from devbox.project import Project, open_project, prepare
 from devbox.records.trust import GrantRecord
 
 ISOLATED = '[dev]\nrecipe = "debian"\nisolation = "isolated"\n'
@@ -44,7 +46,7 @@ def opened(path: Path, file: str = "devbox.toml") -> Project:
 
 def run(project: Project) -> None:
     """What every command does that starts something."""
-    check_grants(project, load(project))
+    check_grants(project, prepare(project))
 
 
 @pytest.mark.parametrize("name", ["src/devbox.toml", "other.toml"])
@@ -55,7 +57,7 @@ def test_issue9_a2_another_file_in_a_project_that_ran_isolated_has_to_be_allowed
     planted = opened(path.parent, path.name)
     with pytest.raises(NotTrusted, match="grants dev more"):
         run(planted)
-    accept_grants(planted, load(planted))
+    accept_grants(planted, prepare(planted))
     run(planted)
 
 
@@ -71,7 +73,7 @@ def test_issue9_a2_an_own_recipe_that_was_changed_has_to_be_allowed(project: Pat
     recipe = project / "recipes/own.toml"
     recipe.write_text(RECIPE)
     (project / "devbox.toml").write_text(ISOLATED.replace("debian", "own"))
-    accept_grants(opened(project), load(opened(project)))
+    accept_grants(opened(project), prepare(opened(project)))
     run(opened(project))
     recipe.write_text(RECIPE.replace("Own", "Changed"))
     with pytest.raises(NotTrusted, match=r"grants recipes/own\.toml more"):
@@ -87,7 +89,7 @@ def test_issue9_a2_lock_builds_nothing_that_was_not_allowed(project: Path):
 def test_issue9_a2_a_cell_grants_no_more_than_was_allowed(project: Path):
     text = ISOLATED + '[test]\nfrom = "dev"\ncommand = "true"\nisolation = { preset = "isolated", network = "none" }\n'
     (project / "devbox.toml").write_text(text)
-    accept_grants(opened(project), load(opened(project)))
+    accept_grants(opened(project), prepare(opened(project)))
     axis = '[test.matrix]\nnet = ["none", "project"]\n'
     (project / "devbox.toml").write_text(text.replace('network = "none"', 'network = "${net}"') + axis)
     run(opened(project))  # as a whole it grants nothing new
@@ -95,7 +97,7 @@ def test_issue9_a2_a_cell_grants_no_more_than_was_allowed(project: Path):
     cells.check_access(opened(project), [wanted["net=none"]])
     with pytest.raises(NotTrusted, match="grants test more"):
         cells.check_access(opened(project), [wanted["net=project"]])
-    accept_grants(opened(project), load(opened(project)))
+    accept_grants(opened(project), prepare(opened(project)))
     run(opened(project))
     cells.check_access(opened(project), wanted.values())
 
@@ -114,8 +116,8 @@ def test_issue10_2_a_file_that_grants_more_is_not_promoted_whatever_lies_below_t
     """An isolated container wrote it, and somebody the record of what the user had accepted."""
     file = project / "devbox.toml"
     file.write_text(STAGED)
-    accept_grants(opened(project), load(opened(project)))
-    check_release_grants(opened(project), load(opened(project)))
+    accept_grants(opened(project), prepare(opened(project)))
+    check_release_grants(opened(project), prepare(opened(project)))
     file.write_text(STAGED.replace('isolation = "isolated"\n', ""))
     kept = Path(opened(project).paths.grants(opened(project).id))
     if record == "deleted":
@@ -124,25 +126,25 @@ def test_issue10_2_a_file_that_grants_more_is_not_promoted_whatever_lies_below_t
         GrantRecord(opened(project).paths, opened(project).id).write(_everything(project))
     run(opened(project))
     with pytest.raises(NotTrusted, match="grants dev more"):
-        check_release_grants(opened(project), load(opened(project)))
-    accept_grants(opened(project), load(opened(project)))
-    check_release_grants(opened(project), load(opened(project)))
+        check_release_grants(opened(project), prepare(opened(project)))
+    accept_grants(opened(project), prepare(opened(project)))
+    check_release_grants(opened(project), prepare(opened(project)))
 
 
 def _everything(project: Path) -> tuple[Grant, ...]:
-    return grants.list_grants(load(opened(project)))
+    return grants.list_grants(prepare(opened(project)))
 
 
 def test_issue10_2_the_first_promotion_of_a_file_that_ran_isolated_keeps_what_it_grants(project: Path):
-    check_release_grants(opened(project), load(opened(project)))
+    check_release_grants(opened(project), prepare(opened(project)))
     (project / "devbox.toml").write_text(OPEN)
     with pytest.raises(NotTrusted, match="grants dev more"):
-        check_release_grants(opened(project), load(opened(project)))
+        check_release_grants(opened(project), prepare(opened(project)))
 
 
 def test_issue10_2_a_file_that_never_ran_isolated_is_promoted_without_a_record(tmp_path: Path, project: Path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "devbox.toml").write_text(OPEN)
-    check_release_grants(opened(other), load(opened(other)))
+    check_release_grants(opened(other), prepare(opened(other)))
     assert GrantRecord(opened(other).paths, opened(other).id, for_releases=True).read() is None

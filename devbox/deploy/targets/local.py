@@ -8,66 +8,46 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from devbox.deploy import drift, drift_monitor, stage_containers, strategies
 from devbox.deploy.actions import RolloutActions
 from devbox.deploy.haproxy.metrics import PATH
+from devbox.deploy.observe import StageInputs, StageObserver
 from devbox.deploy.router import SHORT, Router
 from devbox.deploy.router_files import EARLIER
-from devbox.deploy.stage_file import StageFileReader, load_with_fallback
-from devbox.deploy.strategies import RolloutInputs
 from devbox.deploy.verification import find_duration
 from devbox.engines.engine import InstanceView
-from devbox.envfile import host_access
-from devbox.envfile import secrets as references
 from devbox.errors import DevboxError, EngineError, NotReady, VerifyFailed
-from devbox.execute import hooks, locks
+from devbox.execute import hooks
 from devbox.execute.actions import Actions
 from devbox.execute.events import Note, Sink
-from devbox.execute.observe import add_contexts
 from devbox.execute.runner import run
 from devbox.execute.terminal import SecretResolver
 from devbox.host import disk
 from devbox.host.paths import Paths
-from devbox.model.container import ContainerSpec
-from devbox.model.frozen import dataclass
 from devbox.model.ids import compute_stage_id
-from devbox.model.observed import BoundPort, Observed, ObservedContainer
+from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.plan import Plan
 from devbox.model.router import ROUTER
-from devbox.model.spec import HostAccess, Instance, Spec
+from devbox.model.spec import Desired, HostAccess, Instance
 from devbox.model.stage import Deployment, StageObserved
-from devbox.plan import diff as differ
-from devbox.plan import identity, locking, takedown
+from devbox.plan import locking, takedown
 from devbox.plan.ports import remember
 from devbox.project import (
+    ApplyContext,
+    ApplyOptions,
     Project,
     apply,
     build_instance,
     lend_terminal,
     lock_instance,
     observe_best_effort,
-    observe_instance,
 )
 from devbox.records.deployed import DeployedRecord
 from devbox.records.host_files import HostFiles
 from devbox.records.instance import InstanceRecords
-from devbox.records.trust import TrustRecord
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageInputs:
-    """Inputs of a deployment's plan, and the preparation of the environment."""
-
-    resolved: Spec
-    observed: Observed
-    rollout: RolloutInputs
-    replicas: stage_containers.Replicas
-    ground: Plan  # services, network, router
-    names: tuple[str, ...]  # containers of `ground`
 
 
 class LocalTarget:
@@ -90,12 +70,19 @@ class LocalTarget:
         key = compute_stage_id(project.id, stage)
         self.stage = stage
         self._strategy, self._drain = strategy, drain
-        self._allowed = allowed
         self._project = project
         self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
         self.record = DeployedRecord(project.paths, key)
-        self._files = StageFileReader(project, self._place, stage=stage)
         self.router = Router(project.paths, key)
+        self._observer = StageObserver(
+            project,
+            self._place,
+            stage=stage,
+            instance=self._build_instance,
+            record=self.record,
+            router=self.router,
+            allowed=allowed,
+        )
 
     @property
     def id(self) -> str:
@@ -197,8 +184,8 @@ class LocalTarget:
         """
         with lock_instance(self._place, sink):
             self._begin(wanted, sink)
-            found = self._gather_inputs(wanted, stable=stable)
-            made = strategies.warm(found.rollout, after=found.ground, jobs=not self._has_run_before(wanted))
+            found = self._observer.gather_inputs(wanted, stable=stable)
+            made = strategies.warm(found.rollout, after=found.ground, jobs=not self._observer.has_run_before(wanted))
             self._apply(made, found, wanted, sink)
             self._start_monitor(sink)
 
@@ -211,11 +198,12 @@ class LocalTarget:
         self.router.prepare_stop()
         with lock_instance(self._place, sink):
             self._place.store.sweep()
-            empty = Spec(instance=self._build_instance(), images={}, containers={})
+            empty = Desired(instance=self._build_instance(), images={}, containers={})
             observed = observe_best_effort(self._place, empty, sink)
             last = self._place.records.read_last_applied()
             made = takedown.down(last.specs, observed, project=empty.instance.name, volumes=volumes)
-            apply(self._place, made, empty, observed, sink, volumes=volumes)
+            options = ApplyOptions(volumes=volumes)
+            apply(made, ApplyContext(project=self._place, desired=empty, observed=observed, sink=sink, options=options))
             known = self.record.read()
             if volumes:
                 hooks.remove_shims(self.paths.shims(self.id))
@@ -266,9 +254,9 @@ class LocalTarget:
 
     def _roll_out(self, wanted: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
         """Roll out by the stage's strategy."""
-        found = self._gather_inputs(wanted)
+        found = self._observer.gather_inputs(wanted)
         kind = strategy or self._strategy or wanted.stage.strategy.kind
-        jobs = not self._has_run_before(wanted)
+        jobs = not self._observer.has_run_before(wanted)
         made = strategies.plan(found.rollout, strategy=kind, after=found.ground, jobs=jobs, verify=verify)
         self._apply(made, found, wanted, sink, verify=verify)
 
@@ -290,7 +278,7 @@ class LocalTarget:
             if before is not None:
                 self._roll_out(before, sink, strategy=self._strategy or wanted.stage.strategy.kind)
             else:
-                found = self._gather_inputs(wanted)
+                found = self._observer.gather_inputs(wanted)
                 there = tuple(name for name in found.rollout.services if name in found.observed.containers)
                 self._apply(strategies.retire(there, found.rollout), found, wanted, sink)
         except DevboxError as error:
@@ -324,84 +312,8 @@ class LocalTarget:
                 **shared,
             )
             run(made, actions.build_table(), sink)
-        opened.records.record_applied(locking.find_last_applied(base.resolved, found.observed, found.names))
-
-    def _gather_inputs(self, wanted: Deployment, *, stable: Deployment | None = None) -> StageInputs:
-        """Read the file, observe host and router, and prepare the router's files.
-
-        `stable`: deployment of the baseline; None without one.
-        """
-        place = self._build_instance()
-        file = self._files.read(wanted, place)
-        backing = file.backing
-        view = self._place.engine.observe(place)
-        self.router.forget(view.containers.keys())
-        fresh = self._build_baseline(stable, wanted, place) if stable else stage_containers.Replicas()
-        replicas = stage_containers.build_replicas(wanted, needs=backing.containers, exports=backing.exports).merge(
-            fresh
-        )
-        served = stage_containers.list_served(wanted.processes)
-        again = self.router.prepare(served, file.known_by)
-        router = self.router.files.build_container(wanted, view.containers.get(ROUTER))
-        services = backing.resolved.containers
-        found = drift.find(place, self._place.engine, self.record)
-        drifted = {each.container for each in found if not each.doubt} & replicas.specs.keys()
-        others = {
-            name: stage_containers.build_stub(name, seen.image)
-            for name, seen in view.containers.items()
-            if name not in replicas.specs and stage_containers.parse_mark(seen.image)
-        }
-        containers = {**services, ROUTER: router, **replicas.specs, **others}
-        resolved = replace(backing.resolved, containers=containers)
-        resolved = self._add_allowed(self._pin(resolved), wanted, fresh.specs)
-        observed = self.router.files.recognize(observe_instance(self._place, resolved))
-        seen = observed.containers.get(ROUTER)
-        left_alone = seen is not None and seen.state == "running" and seen.spec_key == identity.compute_spec_key(router)
-        names = (*services, *(() if left_alone and observed.supervised else (ROUTER,)))
-        return StageInputs(
-            resolved=resolved,
-            observed=observed,
-            rollout=RolloutInputs(
-                specs=replicas.specs,
-                served=frozenset(each.process for each in (*served, *fresh.served.values())),
-                baseline=frozenset(fresh.specs),
-                standing={name: seen for name, seen in observed.containers.items() if name not in drifted},
-                router=self.router.state,
-                kept=frozenset((*services, ROUTER)),
-                draining=frozenset(self.record.read().draining),
-            ),
-            replicas=replicas,
-            ground=stage_containers.add_reload(
-                differ.diff(resolved, observed, names=names), again=again and left_alone
-            ),
-            names=(*services, ROUTER),
-        )
-
-    def _build_baseline(self, stable: Deployment, wanted: Deployment, place: Instance) -> stage_containers.Replicas:
-        """Return new replicas of the running release, with its own services and configuration."""
-        backing = self._files.read(stable, place).backing
-        return stage_containers.build_baseline(stable, wanted, needs=backing.containers, exports=backing.exports)
-
-    def _pin(self, resolved: Spec) -> Spec:
-        """Pin the images to the versions of earlier builds."""
-        seen = add_contexts(resolved, digests=self._project.paths.digests(self._project.id))
-        return locks.pin_images(seen, self._place.store)
-
-    def _has_run_before(self, wanted: Deployment) -> bool:
-        """True if this deployment ran here: its jobs are done, and may be incompatible with newer data."""
-        known = self.record.read()
-        before = (each for each in (known.running, *known.before) if each is not None)
-        return any(stage_containers.compute_mark(each) == stage_containers.compute_mark(wanted) for each in before)
-
-    def _add_allowed(self, resolved: Spec, wanted: Deployment, fresh: Mapping[str, ContainerSpec]) -> Spec:
-        """Add the allowed host access: of stages, of the file's services, and of earlier deployments."""
-        ran = self._has_run_before(wanted)
-        asked = references.list_host_access((resolved.containers if ran else fresh).values(), root=self._project.root)
-        if ran:
-            return replace(resolved, allowed=(*self._allowed, *asked))
-        own = host_access.list_access(load_with_fallback(self._project))
-        covered = TrustRecord(self._project.paths, self._project.id).covers(own)
-        return replace(resolved, allowed=(*self._allowed, *asked, *(own if covered else ())))
+        applied = found.resolved.derive(images=base.images)
+        opened.records.record_applied(locking.find_last_applied(applied, found.observed, found.names))
 
     def _list_ports(self) -> tuple[BoundPort, ...]:
         return self._place.engine.observe(self._build_instance()).published.get(ROUTER, ())

@@ -85,7 +85,7 @@ def git(root: Path, *words: str) -> None:
 
 def test_clean_removes_what_is_devbox_s_and_nothing_beside_it(paths, gone):
     Path(paths.home, "thesis.tex").write_text("mine")
-    for path in paths.contents():
+    for path in paths.describe_contents():
         if not path.endswith(".json"):
             os.makedirs(path, exist_ok=True)
     clean.clean(paths)
@@ -109,14 +109,14 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
         paths.named_images,
         paths.lock("x"),
         paths.project("x"),
-        paths.moved("x"),
+        paths.moved_project("x"),
         paths.ledger("x"),
         paths.keys,
     ]
     made += [paths.volumes("x"), paths.volume_snapshots("x"), f"{paths.home}/cache", f"{paths.home}/logs"]
     made += [f"{paths.home}/installed"]  # of an earlier version
     assert {os.path.relpath(path, paths.home).split("/")[0] for path in made} == {
-        os.path.basename(path) for path in paths.contents()
+        os.path.basename(path) for path in paths.describe_contents()
     }
 
 

@@ -12,7 +12,7 @@ from devbox.execute import runner
 from devbox.execute.actions import Actions
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.plan import Plan
-from devbox.model.spec import Instance, Spec
+from devbox.model.spec import Desired, Instance
 from devbox.plan import takedown
 
 OBSERVED = Observed(
@@ -48,7 +48,7 @@ class Engine:
 
 
 def carry_out(plan: Plan, engine: Any) -> None:
-    resolved = Spec(instance=INSTANCE, images={}, containers={})
+    resolved = Desired(instance=INSTANCE, images={}, containers={})
     store: Any = SimpleNamespace()
     actions = Actions(plan, resolved, OBSERVED, engine=engine, store=store, sink=lambda _: None, volumes=True)
     runner.run(plan, actions.build_table(), lambda _: None)

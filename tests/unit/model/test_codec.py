@@ -10,7 +10,7 @@ from support.builders import container, resolved
 from devbox.model import codec
 from devbox.model.container import Health, Port, Setup
 from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, Packages, Run, describe, key_image
-from devbox.model.spec import Spec
+from devbox.model.spec import Desired
 
 IMAGE = ImageSpec(
     name="dev",
@@ -35,7 +35,7 @@ DEV = container(
 
 def test_a_model_survives_json():
     wanted = resolved(DEV, images=(IMAGE,))
-    assert codec.load(Spec, json.loads(json.dumps(codec.dump(wanted)))) == wanted
+    assert codec.load(Desired, json.loads(json.dumps(codec.dump(wanted)))) == wanted
 
 
 @pytest.mark.parametrize(

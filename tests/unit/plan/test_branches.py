@@ -26,7 +26,8 @@ def file() -> Spec:
 
 
 def on(branch: str | None, observed: Observed | None = None) -> Spec:
-    return branches.apply_branch(file(), branch, observed.last.specs if observed else {})
+    containers, branched = branches.apply_branch(file(), branch, observed.last.specs if observed else {})
+    return replace(file(), containers=containers, branched=branched)
 
 
 def up(branch: str, *volumes: str) -> Observed:

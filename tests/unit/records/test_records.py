@@ -16,12 +16,14 @@ from devbox.errors import DevboxError
 from devbox.host import files
 from devbox.host.paths import Paths, is_on_tmpfs
 from devbox.model.observed import LastApplied
+from devbox.model.spec import LockedSpec
 from devbox.plan import diff
 from devbox.records import spec_cache
 from devbox.records.host_key import HostKey
 from devbox.records.instance import InstanceRecords
 
-SHOP = resolved(container("db"), container("dev", role="dev", needs=("db",)))
+_FILE = resolved(container("db"), container("dev", role="dev", needs=("db",)))
+SHOP = LockedSpec(instance=_FILE.instance, images=_FILE.images, containers=_FILE.containers)
 LAST = LastApplied(images=diff.key_images(SHOP), specs=SHOP.containers, setup_files={"dev": {"a": "1"}})
 
 

@@ -76,7 +76,9 @@ def test_issue10_2_no_file_below_the_home_allows_anything(record, paths):
     }
     below.write_text(json.dumps(earlier))
     assert record.covers((FILE,))
-    assert [record.covers((COMMAND,)), record.covers_shell((COMMAND,)), record.covers_install((COMMAND,))] == [False] * 3
+    assert [record.covers((COMMAND,)), record.covers_shell((COMMAND,)), record.covers_install((COMMAND,))] == [
+        False
+    ] * 3
     below.unlink()
     assert record.covers((FILE,))
     record.allow((COMMAND,))

@@ -135,7 +135,9 @@ def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: 
     )
     item = SupervisedContainer(launch, "service", "", "", "", "", log=str(tmp_path / "a.log"))
     keeper, said = (
-        ContainerSupervisor(SupervisorContext(loop, paths, context, lambda: None, ListeningSockets(loop, paths, context)), item),
+        ContainerSupervisor(
+            SupervisorContext(loop, paths, context, lambda: None, ListeningSockets(loop, paths, context)), item
+        ),
         [],
     )
     keeper.start(said.append)
