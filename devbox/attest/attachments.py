@@ -88,7 +88,9 @@ def find_subject(digest: str, oci: Layout) -> Descriptor:
     """Return an image of the store as a subject for attachments; raise RegistryError if missing."""
     found = reachable.read_descriptor(digest, oci)
     if not found.media_type:
-        raise RegistryError(f"the store has no image {digest}", remedy="devbox image pull REF, or devbox build")
+        raise RegistryError(
+            f"image {digest} not found in the store", remedy="run devbox image pull REF or devbox build"
+        )
     return found
 
 

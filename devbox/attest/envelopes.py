@@ -56,7 +56,7 @@ def read_envelope(plain: dict[str, Any]) -> Envelope:
     listed = documents.read_tables(plain, "signatures")
     signatures = tuple(Signature(decode_field(each, "sig"), documents.read_text(each, "keyid")) for each in listed)
     if not signatures:
-        raise ValueError("it is not signed")
+        raise ValueError("not signed")
     return Envelope(documents.read_text(plain, "payloadType"), decode_field(plain, "payload"), signatures)
 
 
@@ -122,7 +122,7 @@ def read_subject(raw: bytes) -> str:
     """Return the manifest digest in a payload; raise ValueError if invalid."""
     critical = documents.read_table(documents.parse(raw), "critical")
     if documents.read_text(critical, "type") != _KIND:
-        raise ValueError("it is no payload of a signature of an image")
+        raise ValueError("not the payload of an image signature")
     return documents.read_digest(documents.read_table(critical, "image"), "docker-manifest-digest")
 
 
@@ -133,7 +133,7 @@ def read_signature(layer: dict[str, Any]) -> bytes:
             documents.read_text(documents.read_table(layer, "annotations"), ANNOTATION), validate=True
         )
     except ValueError:
-        raise ValueError("its signature is not base64") from None
+        raise ValueError("signature is not base64") from None
 
 
 def build_layer(raw: bytes, signed: bytes) -> dict[str, Any]:

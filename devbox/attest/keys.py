@@ -147,7 +147,7 @@ class CommandSigner:
         """Sign data."""
         done = process.run(
             ["/bin/sh", "-c", self._command],
-            purpose="sign by the key's command",
+            purpose="sign with the key's command",
             input=hashlib.sha256(data).digest(),
             env=environ.copy_environment(),
             timeout=_PATIENCE,
@@ -156,8 +156,8 @@ class CommandSigner:
             if signature and self.public.verifies(signature, data):
                 return signature
         raise SigningError(
-            f"the command `{self._command}` printed no signature of the digest it was given by this key",
-            remedy="it gets 32 bytes, a SHA-256, on stdin, and prints an ECDSA signature: DER, or that in base64",
+            f"the command `{self._command}` printed no valid signature of this key for the digest",
+            remedy="read 32 bytes (a SHA-256) from stdin, and print an ECDSA signature: DER, or DER in base64",
         )
 
 
@@ -179,7 +179,7 @@ def read_public(text: str, *, where: str) -> PublicKey:
         return _build_public(serialization.load_pem_public_key(text.encode()))
     except (ValueError, UnsupportedAlgorithm):
         raise SigningError(
-            "this is no public key in PEM", where=where, remedy="devbox key export NAME > FILE"
+            "expected a public key in PEM", where=where, remedy="devbox key export NAME > FILE"
         ) from None
 
 
@@ -198,10 +198,10 @@ def read_private(text: str, passphrase: str, *, where: str) -> LocalSigner:
         return LocalSigner(serialization.load_pem_private_key(text.encode(), secret))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if secret is not None:
-            remedy = "is DEVBOX_KEY_PASSPHRASE that of this key?"
-            raise SigningError("the passphrase does not open the key", where=where, remedy=remedy) from None
+            remedy = "check that DEVBOX_KEY_PASSPHRASE belongs to this key"
+            raise SigningError("wrong passphrase", where=where, remedy=remedy) from None
         raise SigningError(
-            "this is no private key in PEM", where=where, remedy="devbox key export NAME --private > FILE"
+            "expected a private key in PEM", where=where, remedy="devbox key export NAME --private > FILE"
         ) from None
 
 
@@ -215,7 +215,7 @@ def _build_public(key: Any) -> PublicKey:
     elif isinstance(key, ed25519.Ed25519PublicKey):
         kind = ED25519
     else:
-        raise SigningError("the key is neither ed25519 nor ECDSA on P-256", remedy="devbox key create NAME")
+        raise SigningError("unsupported kind of key: expected ed25519 or ECDSA P-256", remedy="devbox key create NAME")
     text = key.public_bytes(serialization.Encoding.PEM, form).decode()
     der = key.public_bytes(serialization.Encoding.DER, form)
     return PublicKey(pem=text, kind=kind, fingerprint=hashlib.sha256(der).hexdigest())

@@ -91,22 +91,22 @@ def verify(raw: bytes, keys: Mapping[str, PublicKey], *, stage: str, repository:
         statement = statements.read_statement(envelope.payload)
         key = envelope.find_signer(keys.values()) if envelope.payload_type == envelopes.IN_TOTO else None
         if key is None:
-            raise _build_error("none of the keys of the file signed it")
+            raise _build_error("not signed by a key of the env file")
         plain = dict(statement.predicate)
         if statement.predicate_type != statements.STAGE or plain.pop("format", 0) != FORMAT:
-            raise _build_error("it is of another kind or version")
+            raise _build_error("unsupported kind or version")
         found = codec.load(StageDocument, {**plain, "by": key.fingerprint})
     except (ValueError, TypeError) as error:
         raise _build_error(str(error)) from None
     if (found.stage, found.repository) != (stage, repository):
-        raise _build_error(f"it is about {found.stage} in {found.repository}")
+        raise _build_error(f"written for {found.stage} in {found.repository}")
     if statement.subjects != (found.head,) or not is_chain(found.records):
-        raise _build_error("its records do not follow on each other")
+        raise _build_error("records do not form a chain")
     counts = [*found.knows.values(), *found.observed.values()]
     if not all(type(each) in (int, float) and 0 <= each <= _LARGEST for each in counts):
-        raise _build_error("a count in it is not a number from 0 to 2^53")
+        raise _build_error("invalid count: expected a number from 0 to 2^53")
     if not all(type(each) is str and (not each or _is_time(each)) for each in (found.signed, found.confirmed)):
-        raise _build_error("a time in it is not in ISO 8601 with a zone")
+        raise _build_error("invalid time: expected ISO 8601 with a time zone")
     return found
 
 
@@ -138,7 +138,7 @@ def _is_time(text: str) -> bool:
 
 
 def _build_error(why: str) -> SigningError:
-    return SigningError(f"it cannot be believed: {why}", remedy="devbox release log shows what is known here")
+    return SigningError(f"invalid published stage record: {why}", remedy="see the local records: devbox release log")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ def verify_head(raw: bytes, keys: Mapping[str, PublicKey]) -> PublishedHead:
         statement = statements.read_statement(envelope.payload)
         number = statement.predicate.get("seq")
         if statement.predicate_type != statements.LEDGER_HEAD or type(number) is not int or not statement.subjects:
-            raise _build_head_error("it is about something else")
+            raise _build_head_error("not a ledger head")
         head = PublishedHead(
             project=documents.read_text(statement.predicate, "project"),
             seq=number,
@@ -175,11 +175,11 @@ def verify_head(raw: bytes, keys: Mapping[str, PublicKey]) -> PublishedHead:
     except ValueError as error:
         raise _build_head_error(str(error)) from None
     if envelope.payload_type != envelopes.IN_TOTO or envelope.find_signer(keys.values()) is None:
-        raise _build_head_error("it was signed by none of the keys of the file")
+        raise _build_head_error("not signed by a key of the env file")
     return head
 
 
 def _build_head_error(why: str) -> SigningError:
     return SigningError(
-        f"the published head of the ledger can't be believed: {why}", remedy="devbox release log shows the ledger"
+        f"invalid published head of the ledger: {why}", remedy="see the local ledger: devbox release log"
     )

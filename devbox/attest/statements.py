@@ -65,7 +65,7 @@ def read_statement(raw: bytes, *, limit: int = documents.LIMIT) -> Statement:
     """Parse a statement; raise ValueError if invalid."""
     plain = documents.parse(raw, limit=limit)
     if documents.read_text(plain, "_type") not in _KNOWN_TYPES:
-        raise ValueError("it is no in-toto statement")
+        raise ValueError("not an in-toto statement")
     listed = (documents.read_table(each, "digest") for each in documents.read_tables(plain, "subject"))
     subjects = tuple(f"sha256:{documents.read_text(each, 'sha256')}" for each in listed)
     return Statement(subjects, documents.read_text(plain, "predicateType"), documents.read_table(plain, "predicate"))
@@ -146,7 +146,7 @@ def read_approval(predicate: dict[str, Any]) -> Approval:
     """Parse an approval; raise ValueError if invalid."""
     parts = documents.read_table(predicate, "parts")
     if not all(isinstance(each, str) for each in parts.values()):
-        raise ValueError("parts are not all texts")
+        raise ValueError("invalid parts: expected strings")
     known = {each.name: documents.read_text(predicate, each.name) for each in fields(Approval) if each.name != "parts"}
     return Approval(**known, parts=parts)
 
@@ -216,7 +216,7 @@ def read_provenance(predicate: dict[str, Any]) -> ProvenanceClaim:
     )
     builder = documents.read_text(documents.read_table(details, "builder"), "id")
     if not builder:
-        raise ValueError("it names no builder")
+        raise ValueError("missing builder")
     internal, external = (documents.read_table(definition, f"{side}ternalParameters") for side in ("in", "ex"))
     source = external.get("source")
     return ProvenanceClaim(

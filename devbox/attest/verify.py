@@ -59,7 +59,7 @@ def list_signed(found: Iterable[AttachmentFinding], predicate_type: str) -> list
 def _verify_attached(each: Attachment, subject: str, keys: Mapping[str, PublicKey]) -> Iterator[AttachmentFinding]:
     try:
         if ids.compute_sha256(each.raw) != documents.read_digest(each.table):
-            raise ValueError("its bytes are not what its digest says")  # noqa: TRY301 - reported below
+            raise ValueError("content does not match its digest")  # noqa: TRY301 - reported below
         if each.media_type == envelopes.SIMPLE_SIGNING_TYPE:
             yield _verify_signature(each, subject, keys)
         elif each.media_type.startswith(envelopes.ANY_VERSION):
@@ -70,7 +70,7 @@ def _verify_attached(each: Attachment, subject: str, keys: Mapping[str, PublicKe
             yield _verify_attestation(each, envelope, subject, keys, "")
     except ValueError as error:
         yield AttachmentFinding(
-            verdict="failed", what=each.media_type, evidence=each.digest, reason=f"it can't be read: {error}"
+            verdict="failed", what=each.media_type, evidence=each.digest, reason=f"cannot read it: {error}"
         )
 
 
@@ -79,7 +79,7 @@ def _verify_signature(each: Attachment, subject: str, keys: Mapping[str, PublicK
     key = next((key for key in keys.values() if key.verifies(signature, each.raw)), None)
     what = statements.SIGNATURE
     if key is None:
-        return AttachmentFinding(verdict="unknown", what=what, evidence=each.digest, reason="by none of the known keys")
+        return AttachmentFinding(verdict="unknown", what=what, evidence=each.digest, reason="not signed by a known key")
     about = envelopes.read_subject(each.raw)
     if about != subject:
         return _build_mismatch(each, what, key.fingerprint, about)
@@ -90,12 +90,12 @@ def _verify_attestation(
     each: Attachment, envelope: envelopes.Envelope, subject: str, keys: Mapping[str, PublicKey], hint: str
 ) -> AttachmentFinding:
     if envelope.payload_type != envelopes.IN_TOTO:
-        raise ValueError(f"its payload is {envelope.payload_type}, not an in-toto statement")
+        raise ValueError(f"expected an in-toto statement, got {envelope.payload_type}")
     statement = statements.read_statement(envelope.payload, limit=envelopes.LIMIT)
     what, key = statement.predicate_type, envelope.find_signer(keys.values())
     if key is None:
         claimed = {hint, *(one.key for one in envelope.signatures)} & set(keys)
-        reason = "it was not signed by the key that it names" if claimed else "by none of the known keys"
+        reason = "not signed by the key it names" if claimed else "not signed by a known key"
         return AttachmentFinding(
             verdict="failed" if claimed else "unknown",
             what=what,
@@ -111,7 +111,7 @@ def _verify_attestation(
 
 def _build_mismatch(each: Attachment, what: str, by: str, about: str) -> AttachmentFinding:
     return AttachmentFinding(
-        verdict="failed", what=what, evidence=each.digest, by=by, reason=f"it is about {about[:19]}…"
+        verdict="failed", what=what, evidence=each.digest, by=by, reason=f"signed for {about[:19]}…"
     )
 
 

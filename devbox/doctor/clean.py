@@ -50,12 +50,9 @@ def list_everything(paths: Paths) -> list[CleanupItem]:
     }
     rest = [_make_item(what, (path,)) for path, what in paths.describe_contents().items() if path not in parents]
     installed = [
-        _make_item(f"{each.label}: on this machine", _list_files(each))
-        for each in InstalledRecords(paths).list_manifests()
+        _make_item(f"{each.label}: on the host", _list_files(each)) for each in InstalledRecords(paths).list_manifests()
     ]
-    host = _make_item(
-        "what this host keeps about releases, and its key if no other home needs it", _list_host_paths(paths)
-    )
+    host = _make_item("release records of this host, and its key if no other home uses it", _list_host_paths(paths))
     return [
         *(_make_instance_item(paths, instance) for instance in instances),
         *installed,
@@ -83,16 +80,14 @@ def list_orphans(paths: Paths) -> list[CleanupItem]:
     instances = list_instances(paths)
     gone = [_make_instance_item(paths, instance) for instance in find_removable(paths, instances)]
     unused = [
-        _make_item(
-            f"project {instance.label}: {volume}, of a branch that is gone", (paths.volume(instance.id, volume),)
-        )
+        _make_item(f"project {instance.label}: {volume}, of a deleted branch", (paths.volume(instance.id, volume),))
         for instance in instances
         for volume in find_unused_volumes(paths, instance)
     ]
     return [
         *gone,
         *unused,
-        *(_make_item("a bake that was broken off", (path,)) for path in snapshots.list_abandoned(paths)),
+        *(_make_item("interrupted bake", (path,)) for path in snapshots.list_abandoned(paths)),
     ]
 
 
@@ -170,8 +165,8 @@ def _lock_instance(paths: Paths, instance: KnownInstance) -> Iterator[None]:
     with files.lock_file(path, wait=False) as mine:
         if not mine:
             raise DevboxError(
-                f"another devbox (pid {files.read_lock_holder(path)}) is at work on {instance.label}",
-                remedy="wait until it ends, then do this again",
+                f"another devbox (pid {files.read_lock_holder(path)}) is using {instance.label}",
+                remedy="try again when it has exited",
             )
         yield
 

@@ -42,4 +42,6 @@ def examine(ground: CheckContext) -> Iterator[CheckResult]:
         except DevboxError as error:
             yield CheckResult(name, PROBLEM, error.sentence, error.remedy)
         except Exception as error:  # noqa: BLE001 - a crashing check must not end the examination
-            yield CheckResult(name, PROBLEM, f"this check failed: {error}", "DEVBOX_DEBUG=1 devbox up shows where")
+            yield CheckResult(
+                name, PROBLEM, f"check failed: {error}", "show the traceback with: DEVBOX_DEBUG=1 devbox up"
+            )

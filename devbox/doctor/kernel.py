@@ -35,9 +35,9 @@ def check_version(ground: CheckContext) -> Iterator[CheckResult]:
     oldest = _OLDEST_ROOTLESS if ground.is_rootless else _OLDEST
     if numbers < oldest:
         wanted = ".".join(map(str, oldest))
-        remedy = "upgrade the system" if numbers < _OLDEST_ROOTLESS else "run devbox as an ordinary user"
+        remedy = "upgrade the kernel" if numbers < _OLDEST_ROOTLESS else "run devbox as an ordinary user"
         sentence = (
-            f"Linux {release} is too old, devbox needs {wanted} {'' if ground.is_rootless else 'as root'}".rstrip()
+            f"Linux {release} is too old: devbox requires {wanted} {'' if ground.is_rootless else 'as root'}".rstrip()
         )
         yield CheckResult("kernel", PROBLEM, sentence, remedy)
     else:
@@ -53,7 +53,7 @@ def check_user_namespaces(ground: CheckContext) -> Iterator[CheckResult]:
             f"{name.replace('/', '.', 1)}={opens}" for name, closed, opens in _GATES if _read_setting(name) == closed
         ]
         remedy = f"sudo sysctl -w {' '.join(shut)}" if shut else error.remedy
-        yield CheckResult("user namespaces", PROBLEM, f"the kernel refuses them: {error.sentence}", remedy)
+        yield CheckResult("user namespaces", PROBLEM, f"refused by the kernel: {error.sentence}", remedy)
     else:
         yield CheckResult("user namespaces", OK, "allowed")
 
@@ -66,12 +66,12 @@ def check_overlay(ground: CheckContext) -> Iterator[CheckResult]:
         with _create_scratch_dir(ground.nearest_existing) as place:
             forks.run_in_child(lambda: _mount_overlay(place, rootless=ground.is_rootless))
     except DevboxError as error:
-        sentence = f"overlays can't be mounted below {ground.nearest_existing}: {error.sentence}"
+        sentence = f"cannot mount overlays below {ground.nearest_existing}: {error.sentence}"
         yield CheckResult(
             "overlay", PROBLEM, sentence, "export DEVBOX_HOME=DIR of a local file system (ext4, xfs, btrfs)"
         )
     else:
-        yield CheckResult("overlay", OK, "can be mounted")
+        yield CheckResult("overlay", OK, "available")
 
 
 def check_idmapped_mounts(ground: CheckContext) -> Iterator[CheckResult]:
@@ -89,7 +89,7 @@ def check_seccomp(_ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("seccomp", OK, "available")
     else:
         yield CheckResult(
-            "seccomp", PROBLEM, "this kernel has no seccomp filters", "boot a kernel with CONFIG_SECCOMP_FILTER"
+            "seccomp", PROBLEM, "missing seccomp filters in the kernel", "boot a kernel with CONFIG_SECCOMP_FILTER"
         )
 
 
@@ -100,7 +100,7 @@ def check_tun(_ground: CheckContext) -> Iterator[CheckResult]:
     except HostError as error:
         yield convert_error("tun", error)
     else:
-        yield CheckResult("tun", OK, "/dev/net/tun can be opened")
+        yield CheckResult("tun", OK, "/dev/net/tun is accessible")
 
 
 def check_bridge_filter(ground: CheckContext) -> Iterator[CheckResult]:
@@ -112,7 +112,7 @@ def check_bridge_filter(ground: CheckContext) -> Iterator[CheckResult]:
     try:
         forks.run_in_child(lambda: _filter_bridge(nft, rootless=ground.is_rootless))
     except DevboxError as error:
-        sentence = f"containers can forge addresses, and none with isolation.egress can start: {error.sentence}"
+        sentence = f"missing: containers can forge addresses, and cannot use isolation.egress: {error.sentence}"
         yield CheckResult("bridge filter", WARNING, sentence, "boot a kernel with CONFIG_NF_TABLES_BRIDGE")
     else:
         yield CheckResult("bridge filter", OK, "available")
@@ -127,7 +127,7 @@ def check_control_groups(ground: CheckContext) -> Iterator[CheckResult]:
         why, remedy = obstacle
         yield CheckResult("control groups", WARNING, f"memory, cpus and pids limits are not enforced: {why}", remedy)
     else:
-        sentence = "none can be made here: memory, cpus and pids limits are not enforced"
+        sentence = "not available: memory, cpus and pids limits are not enforced"
         yield CheckResult("control groups", WARNING, sentence, "sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 
 
@@ -185,8 +185,8 @@ def _check_idmapped(path: str) -> CheckResult:
             os.close(tree)
     except (OSError, DevboxError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        return CheckResult("id-mapped mounts", PROBLEM, f"{kind} can't be mounted id-mapped: {reason}", _LOCAL)
-    return CheckResult("id-mapped mounts", OK, f"{kind} can be mounted id-mapped")
+        return CheckResult("id-mapped mounts", PROBLEM, f"{kind} does not support id-mapped mounts: {reason}", _LOCAL)
+    return CheckResult("id-mapped mounts", OK, f"{kind} supports id-mapped mounts")
 
 
 def _read_setting(name: str) -> str:

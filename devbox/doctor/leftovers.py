@@ -79,7 +79,7 @@ class KnownInstance:
     @property
     def kept_reason(self) -> str:
         """Reason to keep a stage without its env file."""
-        return f"{self.stage} of {self.root} runs or ran a release, but {self.root}/{self.env_file} is missing"
+        return f"{self.stage} of {self.root} has a deployed release, but {self.root}/{self.env_file} is missing"
 
     @property
     def up_command(self) -> str:
@@ -173,10 +173,10 @@ def _check_dead_supervisor(paths: Paths, instance: KnownInstance) -> Iterator[Ch
     if state.observe_state(paths, instance.id)[0]:
         return
     if running := list_running_names(paths, instance.id):
-        sentence = f"the supervisor of {instance.label} was killed; {', '.join(running)} run on without it"
-        yield CheckResult("leftovers", WARNING, sentence, f"{instance.up_command} takes them over")
+        sentence = f"the supervisor of {instance.label} was killed; still running: {', '.join(running)}"
+        yield CheckResult("leftovers", WARNING, sentence, instance.up_command)
     else:
-        sentence = f"{instance.label} was not taken down: its supervisor is gone"
+        sentence = f"{instance.label} was not shut down: its supervisor is not running"
         yield CheckResult("leftovers", WARNING, sentence, instance.down_command)
 
 
@@ -185,7 +185,7 @@ def _report_gone(paths: Paths, instances: list[KnownInstance]) -> Iterator[Check
         size = sum(measure_tree(path) for instance in instances for path in instance.list_directories(paths))
         names = ", ".join(instance.root for instance in instances[:_LISTED])
         more = f" and {len(instances) - _LISTED} more" if len(instances) > _LISTED else ""
-        sentence = f"{format_size(size)} of projects that are no longer there: {names}{more}"
+        sentence = f"{format_size(size)} of missing projects: {names}{more}"
         yield CheckResult("leftovers", WARNING, sentence, "devbox doctor --prune")
 
 
@@ -194,24 +194,27 @@ def _check_moved(paths: Paths, instance: KnownInstance) -> Iterator[CheckResult]
     if instance.is_gone and not instance.stage and (place := storage.find_moved_directory(paths, instance.id)):
         names = ", ".join(list_running_names(paths, instance.id))
         yield CheckResult(
-            "leftovers", WARNING, f"{instance.root} was moved to {place}; {names} run on", f"devbox -C {place} up"
+            "leftovers",
+            WARNING,
+            f"{instance.root} was moved to {place}; still running: {names}",
+            f"devbox -C {place} up",
         )
 
 
 def _report_kept(instances: list[KnownInstance]) -> Iterator[CheckResult]:
     for each in instances:
         sentence = f"{each.kept_reason}: the stage and its data are kept"
-        yield CheckResult("leftovers", WARNING, sentence, f"put {each.env_file} back into {each.root}")
+        yield CheckResult("leftovers", WARNING, sentence, f"restore {each.env_file} in {each.root}")
 
 
 def _check_branches(paths: Paths, instance: KnownInstance) -> Iterator[CheckResult]:
     if found := find_unused_volumes(paths, instance):
         size = format_size(sum(measure_tree(paths.volume(instance.id, volume)) for volume in found))
-        sentence = f"{size} of branches that are gone, of {instance.label}: {', '.join(found[:_LISTED])}"
+        sentence = f"{size} of deleted branches of {instance.label}: {', '.join(found[:_LISTED])}"
         yield CheckResult("leftovers", WARNING, sentence, "devbox doctor --prune")
 
 
 def _check_interrupted_bakes(paths: Paths) -> Iterator[CheckResult]:
     if left := snapshots.list_abandoned(paths):
         size = format_size(sum(map(measure_tree, left)))
-        yield CheckResult("leftovers", WARNING, f"{size} of bakes that were broken off", "devbox doctor --prune")
+        yield CheckResult("leftovers", WARNING, f"{size} of interrupted bakes", "devbox doctor --prune")

@@ -33,7 +33,7 @@ def check_mirrors(ground: CheckContext) -> Iterator[CheckResult]:
     """Check that the package mirrors respond and agree with the host's clock."""
     if ground.offline:
         return
-    answers = {distribution: _MirrorAnswer(failure=f"no answer in {_PATIENCE:.0f} s") for distribution in _SUITES}
+    answers = {distribution: _MirrorAnswer(failure=f"no response in {_PATIENCE:.0f} s") for distribution in _SUITES}
     threads = [
         threading.Thread(target=_query_mirror, args=(distribution, answer), daemon=True)
         for distribution, answer in answers.items()
@@ -56,10 +56,10 @@ def check_host_settings(_ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("certificates", PROBLEM, error.sentence, error.remedy)
         return
     if not taken.ca_file:
-        sentence = "this machine has no CA bundle: https fails inside of bakes"
+        sentence = "missing CA bundle on the host: https fails in bakes"
         yield CheckResult("certificates", WARNING, sentence, "sudo apt-get install ca-certificates")
     else:
-        yield CheckResult("certificates", OK, f"carried into bakes and dev: {taken.ca_file}")
+        yield CheckResult("certificates", OK, f"passed to bakes and dev: {taken.ca_file}")
     for name in host_settings.PROXY_VARIABLES:
         if taken.env.get(name):
             yield _check_proxy(name, taken.env[name], host_settings.read_setting(name))
@@ -69,9 +69,7 @@ def _check_proxy(name: str, inside: str, on_host: str) -> CheckResult:
     place = urlsplit(inside if "//" in inside else f"//{inside}")
     shown = inside if name == "no_proxy" else f"{place.hostname}:{place.port or ''}".rstrip(":")  # without the password
     own = name != "no_proxy" and inside != on_host
-    return CheckResult(
-        "proxy", OK, f"carried into bakes and dev: {name}={shown}{', which is this machine' if own else ''}"
-    )
+    return CheckResult("proxy", OK, f"passed to bakes and dev: {name}={shown}{' (the host)' if own else ''}")
 
 
 def _query_mirror(distribution: str, answer: _MirrorAnswer) -> None:
@@ -86,7 +84,7 @@ def _query_mirror(distribution: str, answer: _MirrorAnswer) -> None:
             date = email.utils.parsedate_to_datetime(reply.headers["Date"]) if reply.headers["Date"] else None
         answer.offset = time.time() - date.timestamp() if date else 0.0
     except HTTPError as error:
-        answer.failure = f"it answers {error.code} {error.reason}"
+        answer.failure = f"returned {error.code} {error.reason}"
     except (URLError, OSError, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         answer.failure = getattr(reason, "strerror", None) or str(reason)
@@ -99,19 +97,19 @@ def _build_url(distribution: str) -> str:
 def _check_mirror(distribution: str, answer: _MirrorAnswer) -> CheckResult:
     mirror = bootstrap.find_mirror(distribution)
     if answer.offset is not None:
-        return CheckResult("mirror", OK, f"{distribution}: {mirror} answers")
+        return CheckResult("mirror", OK, f"{distribution}: {mirror} is reachable")
     variable = bootstrap.get_mirror_variable(distribution)
-    remedy = f"try: curl -I {_build_url(distribution)}; another mirror: export {variable}=URL"
+    remedy = f"test it with curl -I {_build_url(distribution)}, or use another mirror: export {variable}=URL"
     if environ.get(variable):
         remedy = f"correct {variable}, or unset it"
-    sentence = f"{distribution}: {mirror} can't be reached: {answer.failure}"
+    sentence = f"{distribution}: cannot reach {mirror}: {answer.failure}"
     return CheckResult("mirror", _STATES[distribution], sentence, remedy)
 
 
 def _check_clock(offsets: list[float]) -> Iterator[CheckResult]:
     if offsets and (off := min(offsets, key=abs)) and abs(off) > _OFF:
         way = "ahead of" if off > 0 else "behind"
-        sentence = f"this machine is {abs(off) / 60:.0f} min {way} the mirror: package lists seem not valid"
+        sentence = f"the host's clock is {abs(off) / 60:.0f} min {way} the mirror: package lists appear invalid"
         yield CheckResult("clock", PROBLEM, sentence, "sudo timedatectl set-ntp true")
     elif offsets:
-        yield CheckResult("clock", OK, "agrees with the mirror")
+        yield CheckResult("clock", OK, "in sync with the mirror")

@@ -20,7 +20,7 @@ from devbox.records.projects import find_port_holder
 def check_project(ground: CheckContext) -> Iterator[CheckResult]:
     """Check that the env file is valid, and that its fixed ports are free or its own."""
     if ground.project is None:
-        yield CheckResult("project", OK, "no devbox.toml here")
+        yield CheckResult("project", OK, "devbox.toml not found")
         return
     root, file = ground.project
     try:
@@ -42,7 +42,7 @@ def _check_ports(ground: CheckContext, instance: str, spec: ContainerSpec) -> It
         if port.host in own:
             yield CheckResult("ports", OK, f"{port.host} is published by {spec.label}")
         elif is_free(port.address, port.host, port.protocol):
-            yield CheckResult("ports", OK, f"{port.host}, which {spec.label} wants, is free")
+            yield CheckResult("ports", OK, f"{port.host}, required by {spec.label}, is free")
         else:
             holder = find_port_holder(ground.paths, port.address, port.host, port.protocol)
             sentence = f"{spec.where}: {ports.describe_taken(spec, port, holder)}"

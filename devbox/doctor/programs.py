@@ -13,7 +13,7 @@ from devbox.images.bake import bootstrap
 from devbox.isolation import namespaces
 
 _ALWAYS = ("pasta", "nft", "mmdebstrap", "catatonit")
-_SOMETIMES = {"buildah": "images from Dockerfiles need it"}
+_SOMETIMES = {"buildah": "required for images from Dockerfiles"}
 _ROOTLESS = ("newuidmap", "newgidmap")
 
 
@@ -26,7 +26,7 @@ def check_programs(ground: CheckContext) -> Iterator[CheckResult]:
             yield convert_error(name, error)
             continue
         if name in _ROOTLESS and not _can_map(path):
-            sentence = f"{path} lacks the right to map ids (set-uid, or file capabilities)"
+            sentence = f"missing permission of {path} to map ids (set-uid, or file capabilities)"
             yield CheckResult(name, PROBLEM, sentence, f"sudo chmod u+s {path}")
         else:
             yield CheckResult(name, OK, path)

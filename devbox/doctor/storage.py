@@ -25,16 +25,16 @@ _FEWEST_FILES = 50_000  # of one image with its layers
 def check_home(ground: CheckContext) -> Iterator[CheckResult]:
     """Check that DEVBOX_HOME is writable and owned by the caller."""
     path, standing = ground.paths.home, ground.nearest_existing
-    elsewhere = "export DEVBOX_HOME=DIR to keep it elsewhere"
+    elsewhere = "export DEVBOX_HOME=DIR to use another directory"
     if blocking := _find_obstacle(path):
         yield CheckResult("DEVBOX_HOME", PROBLEM, f"{blocking} is not a directory", elsewhere)
     elif path == standing and os.stat(path).st_uid != os.geteuid():
         sentence = f"{path} belongs to uid {os.stat(path).st_uid}, not to you"
         yield CheckResult("DEVBOX_HOME", PROBLEM, sentence, f"sudo chown {os.geteuid()} {path}, or {elsewhere}")
     elif not os.access(standing, os.W_OK | os.X_OK):
-        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{path} can't be written", elsewhere)
+        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{path} is not writable", elsewhere)
     else:
-        yield CheckResult("DEVBOX_HOME", OK, path if path == standing else f"{path}, made by the first `devbox up`")
+        yield CheckResult("DEVBOX_HOME", OK, path if path == standing else f"{path}, created by the first `devbox up`")
 
 
 def check_host_key(ground: CheckContext) -> Iterator[CheckResult]:
@@ -61,7 +61,7 @@ def check_disk(ground: CheckContext) -> Iterator[CheckResult]:
     facts = os.statvfs(ground.nearest_existing)
     free = facts.f_bavail * facts.f_frsize
     sentence = f"{format_size(free)} free below {ground.nearest_existing}"
-    remedy = "free some, or export DEVBOX_HOME=DIR of another disk"
+    remedy = "free disk space, or export DEVBOX_HOME=DIR of another disk"
     if free < _FULL:
         yield CheckResult("disk", PROBLEM, f"only {sentence}", remedy)
     elif facts.f_files and facts.f_favail < _FEWEST_FILES:
@@ -84,7 +84,7 @@ def check_runtime_state(ground: CheckContext) -> Iterator[CheckResult]:
     if kind in ("tmpfs", "ramfs"):
         yield CheckResult("runtime state", OK, f"{path} ({kind})")
     else:
-        sentence = f"{path} lies on {kind}: secrets of running containers are written to a disk"
+        sentence = f"{path} is on {kind}: secrets of running containers are written to disk"
         yield CheckResult("runtime state", WARNING, sentence, "export DEVBOX_RUNTIME_DIR=DIR of a tmpfs of your own")
 
 
@@ -97,7 +97,7 @@ def check_subordinate_ids(ground: CheckContext) -> Iterator[CheckResult]:
     except HostError as error:
         yield convert_error("subordinate ids", error)
     else:
-        yield CheckResult("subordinate ids", OK, f"{last + 1} ids by /etc/subuid and /etc/subgid")
+        yield CheckResult("subordinate ids", OK, f"{last + 1} ids in /etc/subuid and /etc/subgid")
 
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")

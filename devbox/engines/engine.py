@@ -62,8 +62,8 @@ class StartRequest:
     """A container to start: its spec, image, identity, host ports, and environment with credentials.
 
     `files`: texts by container path, kept in memory only; values in `hidden` are masked in logs. A one-shot may join
-    the container `joins`: it shares its processes, sockets and IPC, and may trace it. `beside` has the images that the
-    spec mounts, by the mounts' sources. `listens`: TCP ports at which connections wait during a restart; the container
+    the container `joins`: it shares its processes, sockets and IPC, and may trace it. Images that the spec mounts
+    are given by the mounts' sources. `listens`: TCP ports at which connections wait during a restart; the container
     inherits the listening sockets.
     """
 

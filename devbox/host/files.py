@@ -117,7 +117,7 @@ def ensure_private_dir(path: str, *, mode: int = 0o711) -> str:
     if facts.st_uid != os.geteuid():
         raise HostError(
             f"{path} belongs to uid {facts.st_uid}, not to you",
-            remedy="remove it, or point DEVBOX_HOME and DEVBOX_RUNTIME_DIR somewhere else",
+            remedy="remove it, or set DEVBOX_HOME and DEVBOX_RUNTIME_DIR to other directories",
         )
     return path
 
@@ -141,10 +141,10 @@ def ensure_runtime_dir(path: str) -> str:
     open_to_all = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in (os.geteuid(), 0) or open_to_all:
         raise HostError(
-            f"{parent} is not safe: another user could replace what devbox keeps there",
-            details=f"it is {stat.filemode(facts.st_mode)} and belongs to uid {facts.st_uid}",
-            remedy=f"look into it and remove it, or close it: chmod go-w {parent}; "
-            "or point DEVBOX_RUNTIME_DIR at a directory of your own",
+            f"unsafe directory {parent}: another user could replace files of devbox",
+            details=f"mode {stat.filemode(facts.st_mode)}, owner uid {facts.st_uid}",
+            remedy=f"inspect and remove it, or close it: chmod go-w {parent}; "
+            "or set DEVBOX_RUNTIME_DIR to a directory of your own",
         )
     return ensure_private_dir(path)
 

@@ -8,8 +8,8 @@ import shlex
 
 from devbox.errors import HostError
 
-_FULL = "free some (df -h, df -i), or export DEVBOX_HOME=DIR of another disk; devbox doctor tells more"
-_PLACES = "see: ls -ld {place}; devbox doctor looks at the directories that devbox needs"
+_FULL = "free disk space (df -h, df -i), or export DEVBOX_HOME=DIR of another disk; for details: devbox doctor"
+_PLACES = "check the permissions: ls -ld {place}; for all directories of devbox: devbox doctor"
 _REMEDIES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -18,11 +18,11 @@ _REMEDIES = {
     errno.EPERM: _PLACES,
     errno.ENOTDIR: _PLACES,
     errno.EISDIR: _PLACES,
-    errno.ENAMETOOLONG: "choose a shorter path, with -C or DEVBOX_HOME",
+    errno.ENAMETOOLONG: "use a shorter path with -C or DEVBOX_HOME",
     errno.EMFILE: "ulimit -n 4096",
     errno.ENFILE: "sudo sysctl -w fs.file-max=1000000",
-    errno.ENOMEM: "free some memory, then do this again",
-    errno.EAGAIN: "ulimit -u shows how many processes you may have",
+    errno.ENOMEM: "free memory, then try again",
+    errno.EAGAIN: "check the limit of processes: ulimit -u",
 }
 _UNCLEAR = (errno.ELOOP, errno.EEXIST, errno.ENOENT)  # only with an obstacle in the path; otherwise a bug in devbox
 
@@ -32,14 +32,14 @@ def from_os_error(error: OSError) -> HostError | None:
     path = str(error.filename or "")
     if error.errno in _UNCLEAR and (obstacle := _find_obstacle(path)):
         return HostError(
-            f"{path} can't be used: {obstacle} is in the way",
-            remedy=f"see: ls -ld {shlex.quote(obstacle)}; move it away if it does not belong there",
+            f"cannot use {path}: {obstacle} is in the way",
+            remedy=f"check it with ls -ld {shlex.quote(obstacle)}, and move it away if it does not belong there",
         )
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None
     place = shlex.quote(os.path.dirname(path) or ".")
-    sentence = f"this machine refused: {path}: {error.strerror}" if path else f"this machine refused: {error.strerror}"
+    sentence = f"operation failed: {path}: {error.strerror}" if path else f"operation failed: {error.strerror}"
     return HostError(sentence, remedy=remedy.format(place=place))
 
 

@@ -75,9 +75,9 @@ class PathWalker:
         self.straight = False
         self._followed += 1
         if not self._links:
-            raise UnusablePath(errno.ELOOP, "it is a link, or lies behind one", path)
+            raise UnusablePath(errno.ELOOP, "link, or below a link", path)
         if self._followed > _MOST_LINKS:
-            raise UnusablePath(errno.ELOOP, "it is a link that leads in a circle", path)
+            raise UnusablePath(errno.ELOOP, "circular link", path)
         leads_to = os.readlink("", dir_fd=link)
         if not leads_to.startswith("/"):
             return leads_to
@@ -91,15 +91,15 @@ class PathWalker:
             return path
         root = self.root.rstrip("/")
         if path != root and not path.startswith(f"{root}/"):
-            raise UnusablePath(errno.EXDEV, "it is a link out of the project", named or path)
+            raise UnusablePath(errno.EXDEV, "link out of the project", named or path)
         return path[len(root) :]
 
     def _ascend(self, path: str) -> None:
         if len(self.stack) == 1:
-            raise UnusablePath(errno.EXDEV, "it leads out of the project", path)
+            raise UnusablePath(errno.EXDEV, "leads out of the project", path)
         os.close(self.stack.pop())
 
     def _descend(self, directory: int, path: str) -> None:
         self.stack.append(directory)
         if len(self.stack) > DEEPEST:
-            raise UnusablePath(errno.ENAMETOOLONG, f"it lies deeper than {DEEPEST} directories", path)
+            raise UnusablePath(errno.ENAMETOOLONG, f"nested more than {DEEPEST} directories deep", path)

@@ -235,23 +235,23 @@ class Paths:
         """Return all paths directly below the home and their meaning: `doctor --clean` removes exactly these."""
         names = {
             "oci": "images",
-            "snapshots": "images, unpacked",
-            "steps": "the index of images",
+            "snapshots": "unpacked images",
+            "steps": "image index",
             "cache": "downloads",
             "tmp": "unfinished images",
             "partial": "unfinished downloads of images",
-            "buildah": "the cache of Dockerfiles",
-            "volumes": "data of projects",
-            "saved": "snapshots of data",
-            "projects": "what is known of projects",
-            "moved": "where projects were moved to",
-            "ledger": "what was promoted",
-            "logs": "logs of bakes",
+            "buildah": "Dockerfile cache",
+            "volumes": "project data",
+            "saved": "data snapshots",
+            "projects": "project records",
+            "moved": "locations of moved projects",
+            "ledger": "promotion ledgers",
+            "logs": "bake logs",
             "locks": "locks",
-            "installed": "what is known of installed files",
-            "keys": "keys to sign with",
-            "named-images.json": "which images were pulled by name",
-            "idmap.json": "the user ids of containers",
+            "installed": "records of installed files",
+            "keys": "signing keys",
+            "named-images.json": "names of pulled images",
+            "idmap.json": "user ids of containers",
         }
         return {f"{self.home}/{name}": what for name, what in names.items()}
 
@@ -368,8 +368,8 @@ def _check_owner(directory: str) -> str:
     from devbox.errors import HostError
 
     raise HostError(
-        f"{directory} belongs to uid {facts.st_uid}: another user could tell devbox what to run",
-        remedy=f"sudo rm -rf {directory}, or point DEVBOX_RUNTIME_DIR at a directory of your own",
+        f"unsafe directory {directory}: another user (uid {facts.st_uid}) could run commands as you",
+        remedy=f"sudo rm -rf {directory}, or set DEVBOX_RUNTIME_DIR to a directory of your own",
     )
 
 

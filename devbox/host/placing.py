@@ -54,13 +54,13 @@ def resolve_place(place: str) -> str:
     if place.startswith("~/"):
         home = os.path.realpath(os.path.expanduser("~"))
         if not f"{found}/".startswith(f"{home.rstrip('/')}/"):
-            raise HostError(f"{parent} leads out of your home, to {found}", remedy=f"see: namei -l {parent}")
+            raise HostError(f"{parent} leads out of your home, to {found}", remedy=f"check the path: namei -l {parent}")
         return f"{found}/{name}"
     way = ""
     for part in filter(None, parent.split("/")):
         way = f"{way}/{part}"
         if os.path.islink(way) and os.lstat(way).st_uid not in (0, os.geteuid()):
-            raise HostError(f"{way} is a link of another user", remedy=f"name the real place: {found}/{name}")
+            raise HostError(f"{way} is a link of another user", remedy=f"use the real path: {found}/{name}")
     return f"{found.rstrip('/')}/{name}"
 
 
@@ -152,6 +152,6 @@ def compute_link_digest(leads_to: str) -> str:
 
 def _make_moved_error(path: str) -> HostError:
     return HostError(
-        f"{path} is no directory any more, or a link stands in the way to it",
-        remedy=f"see: namei -l {path}",
+        f"{path} was replaced: no longer a directory, or below a link",
+        remedy=f"check the path: namei -l {path}",
     )

@@ -65,7 +65,7 @@ def run(
     check: bool = True,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end and capture its output. `purpose` completes 'could not …'."""
+    """Run a program to its end and capture its output. `purpose` completes 'cannot …'."""
     try:
         done = subprocess.run(
             list(argv),
@@ -79,18 +79,18 @@ def run(
         )
     except FileNotFoundError:
         raise HostError(
-            f"could not {purpose}: {argv[0]} is not installed",
+            f"cannot {purpose}: {argv[0]} is not installed",
             remedy=f"sudo apt-get install {PACKAGES.get(argv[0], argv[0])}",
         ) from None
     except subprocess.TimeoutExpired:
         raise CommandFailed(
-            f"could not {purpose}: no answer in {timeout:.0f} s", remedy=f"to see it again: {shlex.join(argv)}"
+            f"cannot {purpose}: timed out after {timeout:.0f} s", remedy=f"reproduce it with: {shlex.join(argv)}"
         ) from None
     if check and done.returncode != 0:
         raise CommandFailed(
-            f"could not {purpose}: {argv[0]} ended with {done.returncode}",
+            f"cannot {purpose}: {argv[0]} exited with code {done.returncode}",
             details=(done.stderr or done.stdout).decode(errors="replace"),
-            remedy=f"to see it again: {shlex.join(argv)}",
+            remedy=f"reproduce it with: {shlex.join(argv)}",
         )
     return done
 
@@ -100,7 +100,7 @@ def stream(
 ) -> int:
     """Run a program without input, both streams line by line to `on_line`; return its exit code, -n on a signal.
 
-    `purpose` completes 'could not …'.
+    `purpose` completes 'cannot …'.
     """
     try:
         with subprocess.Popen(
@@ -116,7 +116,7 @@ def stream(
             return program.wait()
     except OSError as error:
         raise CommandFailed(
-            f"could not {purpose}: {argv[0]}: {error.strerror}", remedy=f"to see it again: {shlex.join(argv)}"
+            f"cannot {purpose}: {argv[0]}: {error.strerror}", remedy=f"reproduce it with: {shlex.join(argv)}"
         ) from None
 
 

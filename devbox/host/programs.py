@@ -35,13 +35,13 @@ def find(program: str) -> str:
         if directory and os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
     package = PACKAGES.get(program, program)
-    raise HostError(f"the program {program} is not installed", remedy=f"sudo apt-get install {package}")
+    raise HostError(f"program {program} is not installed", remedy=f"sudo apt-get install {package}")
 
 
 def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
     """Run a program with `text` of any length as input; return its output, both streams.
 
-    Raises CommandFailed on a non-zero exit status. `purpose` completes 'could not …'.
+    Raises CommandFailed on a non-zero exit status. `purpose` completes 'cannot …'.
     """
     give, given = _create_memfd(text), os.pipe()
     actions = [
@@ -59,9 +59,9 @@ def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code != 0:
         raise CommandFailed(
-            f"could not {purpose}: {os.path.basename(argv[0])} ended with {code}",
+            f"cannot {purpose}: {os.path.basename(argv[0])} exited with code {code}",
             details=output.decode(errors="replace"),
-            remedy=f"to see it again: {' '.join(argv)}",
+            remedy=f"reproduce it with: {' '.join(argv)}",
         )
     return output
 

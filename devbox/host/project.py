@@ -25,7 +25,7 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
         return _resolve_explicit(os.path.join(start, file))
     directory = os.path.realpath(start)
     if not os.path.isdir(directory):
-        raise UsageError(f"{start} is not a directory", remedy="devbox -C DIR works as if started in DIR")
+        raise UsageError(f"invalid directory {start}: not a directory", remedy="name a directory: devbox -C DIR")
     while True:
         path = os.path.join(directory, ENV_FILE)
         if os.path.lexists(path):
@@ -34,8 +34,8 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
         parent = os.path.dirname(directory)
         if parent == directory:
             raise UsageError(
-                f"no {ENV_FILE} in {os.path.realpath(start)} or above it",
-                remedy="devbox init makes one",
+                f"{ENV_FILE} not found in {os.path.realpath(start)} or its parents",
+                remedy="create one with: devbox init",
             )
         directory = parent
 
@@ -61,7 +61,7 @@ def _open_nonblocking(path: str, flags: int) -> int:
 
 def _resolve_explicit(path: str) -> tuple[str, str]:
     if not os.path.isfile(path):
-        raise UsageError(f"there is no env file {path}", remedy="devbox init makes a devbox.toml")
+        raise UsageError(f"env file {path} not found", remedy="create a devbox.toml with: devbox init")
     directory, name = os.path.split(os.path.abspath(path))
     return os.path.realpath(directory), name
 
@@ -90,12 +90,14 @@ def _refuse_foreign(path: str) -> None:
     try:
         owner = os.stat(path).st_uid
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}", remedy=f"see: ls -l {path}") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", remedy=f"check the permissions: ls -l {path}"
+        ) from None
     trusted = {os.geteuid(), 0}
     if os.geteuid() == 0:
         trusted.add(os.stat(os.path.dirname(path)).st_uid)
     if owner not in trusted:
         raise UsageError(
-            f"{path} belongs to uid {owner}, neither to you nor to root, and is not used",
-            remedy=f"read it, then name it: devbox -f {path} …",
+            f"untrusted env file {path}: belongs to uid {owner}, neither to you nor to root",
+            remedy=f"review it, then name it: devbox -f {path} …",
         )

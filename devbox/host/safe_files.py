@@ -169,7 +169,7 @@ def read_all(source: IO[bytes], path: str, *, limit: int = LIMIT) -> bytes:
     """Read the rest of an opened file; raise UnusablePath above the limit, including concurrent additions."""
     raw = source.read(limit + 1)
     if len(raw) > limit:
-        raise UnusablePath(errno.EFBIG, f"it is larger than {_format_limit(limit)}", path)
+        raise UnusablePath(errno.EFBIG, f"larger than {_format_limit(limit)}", path)
     return raw
 
 
@@ -178,7 +178,7 @@ def read_text(root: str, path: str, *, limit: int = LIMIT) -> str | None:
     try:
         return read(root, path, limit=limit).decode()
     except UnicodeDecodeError:
-        raise HostError(f"cannot read {path}: it is not UTF-8 text", remedy=f"see: file {root}/{path}") from None
+        raise HostError(f"cannot read {path}: not UTF-8 text", remedy=f"check its type: file {root}/{path}") from None
     except OSError as error:
         if error.errno in _ABSENT:
             return None
@@ -198,7 +198,9 @@ def compute_digest(source: IO[bytes]) -> str:
 
 def make_error(verb: str, root: str, path: str, error: OSError) -> HostError:
     """Return the error for a path that cannot be opened."""
-    return HostError(f"cannot {verb} {path}: {error.strerror}", remedy=f"see: ls -l {os.path.join(root, path)}")
+    return HostError(
+        f"cannot {verb} {path}: {error.strerror}", remedy=f"check it with: ls -l {os.path.join(root, path)}"
+    )
 
 
 def exists(root: str, path: str) -> bool:
@@ -319,9 +321,9 @@ def _check_readable(facts: os.stat_result, path: str) -> None:
     """Raise UnusablePath unless the file is regular; huge sparse files are refused, as reading them would not end."""
     if not stat.S_ISREG(facts.st_mode):
         kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
-        raise UnusablePath(errno.EINVAL, f"it is not a regular file but a {kind}", path)
+        raise UnusablePath(errno.EINVAL, f"not a regular file but a {kind}", path)
     if facts.st_size > _SPARSE and facts.st_blocks * _BLOCK * _HOLES < facts.st_size:
-        raise UnusablePath(errno.EFBIG, f"it is {facts.st_size >> 30} GiB of holes", path)
+        raise UnusablePath(errno.EFBIG, f"{facts.st_size >> 30} GiB of holes", path)
 
 
 def _give_to_owner(fd: int, root: str) -> None:

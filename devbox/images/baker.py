@@ -103,7 +103,7 @@ class Baker:
         build by a lock of these versions has the same keys.
         """
         if any(isinstance(link.step, Copy) and not link.step.output for link in image.chain):
-            sentence = f"the image {image.name} copies what [build] puts out, and that is not built as the file has it"
+            sentence = f"missing or outdated output of [build], which the image {image.name} copies"
             raise BakeFailed(sentence, remedy="devbox build")
         self._oci.create()
         layers: list[Layer] = []
@@ -338,4 +338,4 @@ def _format_ref(name: str, key: str) -> str:
 
 
 def _describe_wait(holder: int | None) -> str:
-    return "being made for another image" if holder in (None, os.getpid()) else f"being made by process {holder}"
+    return "being built for another image" if holder in (None, os.getpid()) else f"being built by process {holder}"

@@ -180,8 +180,8 @@ def read_budget() -> int:
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text)
     if parts is None:
         raise UsageError(
-            f"{BUDGET_VARIABLE} is {text!r}, which is no size",
-            remedy=f"export {BUDGET_VARIABLE}={DEFAULT_BUDGET}, or 0 for none",
+            f'invalid value for {BUDGET_VARIABLE}: expected a size such as {DEFAULT_BUDGET}, got "{text}"',
+            remedy=f"export {BUDGET_VARIABLE}={DEFAULT_BUDGET}, or 0 for no limit",
         )
     return int(float(parts[1]) * _UNITS[parts[2]])
 
@@ -193,7 +193,7 @@ def check_budget(paths: Paths) -> str | None:
     if not most or size < _NEAR * most:
         return None
     taken = f"images take {format_size(size)} of {format_size(most)} ({BUDGET_VARIABLE})"
-    return f"{taken}: devbox image gc removes what no project needs"
+    return f"{taken}: remove unused images with devbox image gc"
 
 
 def _measure_usage(paths: Paths) -> int:

@@ -132,5 +132,5 @@ def _describe_referrer(target: Descriptor, oci: Layout) -> dict[str, Any]:
 
 def _raise_incomplete(top: Descriptor) -> graph.Node:
     raise UsageError(
-        f"the store does not have all of {top.digest}", remedy="devbox image verify, then devbox up or image pull"
+        f"incomplete image in the store: {top.digest}", remedy="run devbox image verify, then devbox up or image pull"
     )

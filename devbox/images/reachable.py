@@ -128,10 +128,10 @@ def read_layers(oci: Layout, digest: str) -> tuple[Layer, ...]:
 def _read_verified(oci: Layout, digest: str) -> bytes:
     raw = oci.read_raw(digest)
     if raw is None:
-        raise RegistryError(f"{digest} is not in the store", remedy="devbox image verify")
+        raise RegistryError(f"{digest} not found in the store", remedy="devbox image verify")
     if ids.compute_sha256(raw) != digest:
         raise RegistryError(
-            f"{digest} was changed in the store: it is {ids.compute_sha256(raw)}", remedy="devbox image verify"
+            f"digest mismatch of {digest} in the store: got {ids.compute_sha256(raw)}", remedy="devbox image verify"
         )
     return raw
 

@@ -57,7 +57,7 @@ def verify(paths: Paths, on_wait: Callable[[], None]) -> VerifyResult:
         return VerifyResult(len(digests), size, ())
     with lock.lock_exclusive(paths, on_wait):  # checked again: garbage collection may have run
         damaged = {digest: why for digest in suspects if (why := _find_damage(oci, digest))}
-        lost = damaged | dict.fromkeys(_find_missing(oci, cache.read_records()), "it is missing")
+        lost = damaged | dict.fromkeys(_find_missing(oci, cache.read_records()), "missing")
         faults = tuple(
             Fault(digest, why, tuple(reachable.find_names([digest], oci))) for digest, why in sorted(lost.items())
         )
@@ -71,7 +71,7 @@ def check_image(top: Descriptor, oci: Layout) -> tuple[int, tuple[Fault, ...]]:
     promised = _list_promised(top, oci)
     there = {digest for digest in promised | reachable.collect_digests(top, oci) if oci.has_blob(digest)}
     wrong = {digest: why for digest in there if (why := _find_damage(oci, digest))}
-    wrong |= dict.fromkeys(promised - there, "it is missing")
+    wrong |= dict.fromkeys(promised - there, "missing")
     return len(there), tuple(Fault(digest, why, ()) for digest, why in sorted(wrong.items()))
 
 
@@ -82,7 +82,7 @@ def _find_damage(oci: Layout, digest: str) -> str:
             found = hashlib.file_digest(source, "sha256").hexdigest()
     except FileNotFoundError:
         return ""
-    return "" if digest == f"sha256:{found}" else f"its {_get_size(oci, digest):,} bytes have the digest sha256:{found}"
+    return "" if digest == f"sha256:{found}" else f"{_get_size(oci, digest):,} bytes with the digest sha256:{found}"
 
 
 def _find_missing(oci: Layout, records: Records) -> set[str]:

@@ -42,7 +42,7 @@ def main() -> int:
         return 1
     except OSError as error:
         known = os_errors.from_os_error(error)
-        send_message(sys.stdout.fileno(), _build_failure(known or BakeFailed(f"the work could not go on: {error}")))
+        send_message(sys.stdout.fileno(), _build_failure(known or BakeFailed(f"cannot continue: {error}")))
         return 1
     return 0
 

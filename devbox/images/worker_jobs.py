@@ -42,7 +42,7 @@ def run_job(job: jobs.Job, paths: Paths, idmap: IdMap, ground: BuildSandbox | No
     try:
         return _dispatch(job, paths, idmap, output, ground)
     except OSError as error:
-        unknown = BakeFailed(f"the work could not go on: {error}", details=output.read_tail())
+        unknown = BakeFailed(f"cannot continue: {error}", details=output.read_tail())
         raise os_errors.from_os_error(error) or unknown from None
 
 
@@ -167,4 +167,4 @@ def _map_to_container(ranges: tuple[Range, ...], number: int) -> int:
     for span in ranges:
         if span.outside <= number < span.outside + span.count:
             return number - span.outside + span.inside
-    raise BakeFailed(f"the step left a file of host id {number}, which is outside the store's range")
+    raise BakeFailed(f"the step left a file with host id {number}, outside the store's range")

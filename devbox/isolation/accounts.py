@@ -68,8 +68,8 @@ def check_account_files(root: str) -> None:
             os.close(found)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MOST:
             raise EngineError(
-                f"{path} in the container is not a regular file of at most {_MOST >> 20} MiB, which runc would read",
-                remedy="have crun run it, which reads neither: DEVBOX_RUNTIME=crun devbox up",
+                f"invalid {path} for runc in the container: expected a regular file of at most {_MOST >> 20} MiB",
+                remedy="use crun, which does not read it: DEVBOX_RUNTIME=crun devbox up",
             )
 
 
@@ -89,7 +89,7 @@ def find(user: str, passwd: str, group: str) -> Account:
     who = who or "0"  # `:GROUP`
     line = _find_passwd_line(who, passwd)
     if line is None and not _is_number(who):
-        raise EngineError(f"the image has no user {who}", remedy="see its users: devbox run -- getent passwd")
+        raise EngineError(f"user {who} not found in the image", remedy="list its users: devbox run -- getent passwd")
     uid = int(line[2]) if line else int(who)
     gid = _find_gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
     others = () if wanted_group or line is None else _list_supplementary_gids(line[0], group, besides=gid)
@@ -109,7 +109,7 @@ def _find_gid(name: str, group: str) -> int:
     for line in _parse_lines(group, 4):
         if line[0] == name:
             return int(line[2])
-    raise EngineError(f"the image has no group {name}", remedy="see its groups: devbox run -- getent group")
+    raise EngineError(f"group {name} not found in the image", remedy="list its groups: devbox run -- getent group")
 
 
 def _list_supplementary_gids(name: str, group: str, *, besides: int) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ def decode(line: bytes) -> Message:
     """Decode a line; raise ValueError if it is not JSON, TypeError if it is not an object."""
     message = jsontext.loads(line)
     if not isinstance(message, dict):
-        raise TypeError("a message is an object")
+        raise TypeError("invalid message: expected an object")
     return message
 
 
@@ -75,7 +75,7 @@ class Client:
         except ConnectionError:
             line = b""
         if not line:
-            raise EngineError("the instance's supervisor went away in the middle of a request", remedy="devbox up")
+            raise EngineError("the instance's supervisor exited during a request", remedy="devbox up")
         return unwrap_result(decode(line))
 
     def close(self) -> None:

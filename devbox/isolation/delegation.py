@@ -31,18 +31,21 @@ def find_obstacle() -> tuple[str, str] | None:
     """Return (reason, remedy) if this user cannot create groups with limits, else None."""
     if not os.path.exists(f"{_ROOT}/cgroup.controllers"):
         return (
-            "this machine has control groups v1, which are root's alone",
+            "the host uses control groups v1, which only root can use",
             "boot with systemd.unified_cgroup_hierarchy=1",
         )
     if _can_use_manager() or _find_delegated_group():
         return None
     if not os.path.exists(_get_bus_path()):
         return (
-            "no systemd user manager runs for this user",
+            "no systemd user manager is running for this user",
             "sudo apt-get install dbus-user-session; sudo loginctl enable-linger $USER",
         )
     delegate = r"printf '[Service]\nDelegate=cpu memory pids\n' | sudo systemctl edit --stdin user@.service"
-    return f"systemd's user manager was not given {', '.join(_CONTROLLERS)}", f"{delegate}; then log in anew"
+    return (
+        f"controllers not delegated to systemd's user manager: {', '.join(_CONTROLLERS)}",
+        f"{delegate}; then log in again",
+    )
 
 
 def create_instance_group(instance: str) -> str:
@@ -74,7 +77,7 @@ def ensure_access(group: str) -> None:
         _attach(os.path.basename(group), _GUESTS)  # systemd reports an unknown unit
     except (HostError, CommandFailed) as error:
         raise EngineError(
-            f"from this session no process can be put into the instance's control group {group}",
+            f"cannot move processes of this session into the instance's control group {group}",
             details=error.details or error.sentence,
             remedy="devbox down, then devbox up in this session",
         ) from None
@@ -89,7 +92,7 @@ def _ensure_scope(instance: str) -> str:
     deadline = time.monotonic() + _PATIENCE
     while os.path.basename(_read_own_group()) != unit:
         if time.monotonic() > deadline:
-            raise HostError(f"systemd's user manager did not make {unit}", remedy=f"systemctl --user status {unit}")
+            raise HostError(f"systemd's user manager did not create {unit}", remedy=f"systemctl --user status {unit}")
         with contextlib.suppress(CommandFailed):  # exists already, or is being created
             _attach(unit, _SUPERVISOR)
             return os.path.dirname(_read_own_group())

@@ -76,7 +76,7 @@ _NO_AGENT = "none"
 
 
 def link_agent(paths: Paths, instance: str) -> None:
-    """Point the instance's agent link at the caller's SSH agent; remove the link if there is no agent."""
+    """Point the instance's agent link at the caller's SSH agent; remove the link without an agent."""
     link, wanted = paths.agent_link(instance), find_agent()
     try:
         known = os.readlink(link)
@@ -170,7 +170,7 @@ def wait_for_command(pid: int, log: int, container: str) -> int:
     code = oci.translate_exit_code(os.waitstatus_to_exitcode(status), f"/proc/self/fd/{log}")
     if code in oci.RUNTIME_FAILED and (said := oci.read_last_error(f"/proc/self/fd/{log}")):
         raise CannotRun(
-            f"could not run a command in {container}: {said}", remedy=f"look inside: devbox shell {container}"
+            f"cannot run a command in {container}: {said}", remedy=f"inspect it with: devbox shell {container}"
         )
     os.close(log)
     return code
@@ -227,7 +227,7 @@ def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> i
         restore_ignored_signals()
         os.execve(command[0], command, oci.ENVIRONMENT)
     except OSError as error:
-        os.write(streams[2], f"devbox: the OCI runtime could not be started: {error}\n".encode())
+        os.write(streams[2], f"devbox: cannot start the OCI runtime: {error}\n".encode())
     finally:
         os._exit(CANNOT_RUN)
 
@@ -252,8 +252,8 @@ def _build_not_running_error(container: str) -> CannotRun:
 
 def _build_missing_runtime_error(container: str, runtime: str) -> CannotRun:
     return CannotRun(
-        f"{container} runs under {runtime}, and there is no such program any more",
-        remedy="install it again, or devbox down, then devbox up",
+        f"OCI runtime of {container} not found: {runtime}",
+        remedy="reinstall it, or run devbox down, then devbox up",
     )
 
 

@@ -60,7 +60,7 @@ def finish(child: ForkedChild) -> None:
     """Wait for a child that does not call exec; raise the error of its work, or EngineError for another exit status."""
     status = wait(child)
     if status != 0:
-        raise EngineError(f"a helper process ended with {os.waitstatus_to_exitcode(status)}")
+        raise EngineError(f"a helper process exited with code {os.waitstatus_to_exitcode(status)}")
 
 
 def _run(work: Callable[[], None], write_end: int) -> None:

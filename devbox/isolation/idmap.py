@@ -66,7 +66,7 @@ def check_ids(idmap: IdMap, uid: int, gid: int) -> None:
 
 def describe_limit(idmap: IdMap) -> str:
     """Return the reason for the highest id, as a clause."""
-    own = "your subordinate ids allow" if idmap.rootless else "this machine allows"
+    own = "your subordinate ids allow" if idmap.rootless else "the host allows"
     return f"{own} ids up to {find_highest_id(idmap)} in containers"
 
 
@@ -74,7 +74,7 @@ def suggest_remedy(idmap: IdMap) -> str:
     """Return the remedy for ids above the limit."""
     if idmap.rootless:
         return "add a range to your lines in /etc/subuid and /etc/subgid, or run devbox as root"
-    return f"take another id, or free the host ids from {_ABOVE.outside} on in /etc/subuid and /etc/subgid"
+    return f"use another id, or free the host ids from {_ABOVE.outside} in /etc/subuid and /etc/subgid"
 
 
 def extends(new: Sequence[Range], old: Sequence[Range]) -> bool:
@@ -141,8 +141,8 @@ def open_userns(idmap: IdMap) -> int:
         os.close(release[1])
         forks.wait(child)
     raise EngineError(
-        "a helper process ended before its user namespace was ready",
-        remedy="devbox up once more; devbox doctor looks for the cause",
+        "cannot create a user namespace: the helper process exited early",
+        remedy="run devbox up again; if that fails, find the cause with: devbox doctor",
     )
 
 
@@ -152,7 +152,7 @@ def create_user_namespace(also: int = 0) -> None:
         syscalls.unshare(syscalls.CLONE_NEWUSER | also)
     except OSError as error:
         raise HostError(
-            "the kernel refuses a user namespace",
+            "cannot create a user namespace: refused by the kernel",
             details=error.strerror or "",
             remedy="sudo sysctl user.max_user_namespaces=15000 kernel.apparmor_restrict_unprivileged_userns=0",
         ) from None
@@ -201,7 +201,7 @@ def _load_base(paths: Paths) -> int:
             return _check_base(int(jsontext.loads(text)["base"]))
         except (ValueError, KeyError, TypeError, OverflowError):
             again = shlex.quote(_format_record(_find_free_base(paths.home)).strip())
-            remedy = f"write it as it most likely was: echo {again} > {paths.idmap}"
+            remedy = f"restore its most likely content: echo {again} > {paths.idmap}"
             raise EngineError(f"{paths.idmap} is damaged", remedy=remedy) from None
 
 
@@ -226,7 +226,7 @@ def _find_free_base(home: str) -> int:
         if _is_free(base, SIZE):
             return base
     raise HostError(
-        f"/etc/subuid and /etc/subgid leave no range of {SIZE} ids free", remedy="free one: sudoedit /etc/subuid"
+        f"no free range of {SIZE} ids in /etc/subuid and /etc/subgid", remedy="free one: sudoedit /etc/subuid"
     )
 
 
@@ -250,7 +250,7 @@ def _read_subordinate_ranges(path: str, own: int) -> tuple[Range, ...]:
         first = _find_free_subordinate()
         span = f"{first}-{first + SIZE - 1}"
         raise HostError(
-            f"{path} gives {environ.get_user_name()} fewer than {SIZE - 1} subordinate ids, which containers need",
+            f"too few subordinate ids for {environ.get_user_name()} in {path}: containers require {SIZE - 1}",
             remedy=f"sudo usermod --add-subuids {span} --add-subgids {span} {environ.get_user_name()}",
         )
     return tuple(ranges)

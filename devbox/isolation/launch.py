@@ -83,10 +83,12 @@ def finish(starting: StartingContainer, status: int | None = None) -> ProcessRef
     if failure is not None:
         raise failure
     if status != 0:
-        said = oci.read_last_error(f"{starting.directory}/log") or f"it ended with {os.waitstatus_to_exitcode(status)}"
+        said = (
+            oci.read_last_error(f"{starting.directory}/log") or f"exited with code {os.waitstatus_to_exitcode(status)}"
+        )
         raise EngineError(
-            f"the OCI runtime could not start {os.path.basename(starting.directory)}: {said}",
-            remedy="devbox up once more; devbox doctor looks for the cause",
+            f"the OCI runtime cannot start {os.path.basename(starting.directory)}: {said}",
+            remedy="run devbox up again; if that fails, find the cause with: devbox doctor",
         )
     if starting.state:
         joining.register(starting.state, joining.get_joined_root(starting.directory))

@@ -29,7 +29,8 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
         os.write(ready[1], b"1")
         if not os.read(mapped[0], 1):
             raise EngineError(
-                "the user namespace got no id map", remedy="devbox up once more; devbox doctor looks for the cause"
+                "cannot set the id map of the user namespace",
+                remedy="run devbox up again; if that fails, find the cause with: devbox doctor",
             )
         idmap.become_root()
         os.chdir("/")
@@ -53,8 +54,8 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
     if failure is not None or holder is None:
         os.waitpid(child.pid, 0)
         raise failure or EngineError(
-            "the holder of the instance's namespaces died at once",
-            remedy="devbox up once more; devbox doctor looks for the cause",
+            "cannot create the instance's namespaces: the holder process exited immediately",
+            remedy="run devbox up again; if that fails, find the cause with: devbox doctor",
         )
     return holder
 
@@ -63,7 +64,7 @@ def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None
     """Join the holder's namespaces as their root; raise EngineError if the holder is gone."""
     if not is_alive(holder):
         raise EngineError(
-            "the process that holds the instance's namespaces is gone", remedy="devbox down, then devbox up"
+            "the holder process of the instance's namespaces is not running", remedy="devbox down, then devbox up"
         )
     if user:
         syscalls.setns(f"/proc/{holder.pid}/ns/user")
@@ -84,7 +85,7 @@ def run_inside(holder: ProcessRef, work: Callable[[], None]) -> None:
 
 _KNOWN_RUNTIMES = ("crun", "runc")
 _MARK = "DEVBOX_SUPERVISED"
-_UNSET = "unset DEVBOX_RUNTIME (crun is used)"
+_UNSET = "unset DEVBOX_RUNTIME to use crun"
 
 
 def find_runtime() -> str:
@@ -97,7 +98,7 @@ def find_runtime() -> str:
             return programs.find(name)
     if not chosen or chosen in programs.PACKAGES:
         return programs.find(chosen or _KNOWN_RUNTIMES[0])  # raises with the package to install
-    raise HostError(f"DEVBOX_RUNTIME names {chosen}, and there is no such program", remedy=_UNSET)
+    raise HostError(f"invalid value for DEVBOX_RUNTIME: program {chosen} not found", remedy=_UNSET)
 
 
 def check_runtime() -> str:
@@ -117,20 +118,20 @@ def check_runtime() -> str:
 def _find_by_path(path: str) -> str:
     if not os.path.isabs(path):
         raise HostError(
-            f"DEVBOX_RUNTIME is {path}, which is another program in another directory",
+            f'invalid value for DEVBOX_RUNTIME: expected an absolute path, got "{path}"',
             remedy=f"export DEVBOX_RUNTIME={os.path.abspath(path)}",
         )
     if not os.path.isfile(path):
-        raise HostError(f"DEVBOX_RUNTIME names {path}, and there is no such file", remedy=_UNSET)
+        raise HostError(f"invalid value for DEVBOX_RUNTIME: {path} not found", remedy=_UNSET)
     if not os.access(path, os.X_OK):
-        raise HostError(f"DEVBOX_RUNTIME names {path}, which is not executable", remedy=f"chmod +x {path}")
+        raise HostError(f"invalid value for DEVBOX_RUNTIME: {path} is not executable", remedy=f"chmod +x {path}")
     return path
 
 
 def _build_runtime_error(path: str, said: object) -> HostError:
     details = said.details if isinstance(said, CommandFailed) else str(said)
     return HostError(
-        f"DEVBOX_RUNTIME names {path}, which is no OCI runtime: `{path} features` must tell what it can",
+        f"invalid value for DEVBOX_RUNTIME: {path} is not an OCI runtime (unexpected output of `{path} features`)",
         details=details,
         remedy=_UNSET,
     )

@@ -27,7 +27,7 @@ def _find_failure(row: ContainerState, *, kind: str, complaint: str) -> str:
     if kind == "job" and row.state == "exited":
         return f"the job {row.name} failed: {row.reason}" if row.exit_code != 0 else ""
     if row.state in ("exited", "dead"):
-        return f"{row.name} is not running: {row.reason or 'it ended'}"
+        return f"{row.name} is not running: {row.reason or 'exited'}"
     if row.crashes >= CRASHES and _is_down(row):
         return f"{row.name} keeps crashing: {_describe_exit(row)}, {row.restarts} restarts"
     if row.health == "unhealthy":
@@ -58,5 +58,5 @@ def _describe_exit(row: ContainerState) -> str:
     """Return the last exit reason with the exit code."""
     code = f"exit code {row.exit_code}"
     if row.exit_code is None or code in row.reason:
-        return row.reason or "it ended"
+        return row.reason or "exited"
     return f"{row.reason} ({code})" if row.reason else code

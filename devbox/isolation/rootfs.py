@@ -192,8 +192,8 @@ def _open_source(bind: Bind) -> int:
     if bind.within and real != bind.within and not real.startswith(f"{bind.within}/"):
         os.close(opened)
         raise EngineError(
-            f"{bind.source}, which is to be mounted at {bind.target}, is a link out of the project, to {real}",
-            remedy=f"see who put it there: ls -ld {bind.source}",
+            f"cannot mount {bind.source} at {bind.target}: link out of the project, to {real}",
+            remedy=f"see its owner: ls -ld {bind.source}",
         )
     return opened
 
@@ -218,7 +218,7 @@ def _map_ids(tree: int, userns: int, source: str, *, recursive: bool) -> None:
         syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=userns, recursive=recursive)
     except OSError as error:
         raise HostError(
-            f"{source} (or what is mounted below it) lies on a file system without id-mapped mounts",
+            f"cannot mount {source}: its file system, or one mounted below it, does not support id-mapped mounts",
             details=error.strerror or "",
             remedy="move it to a local file system (ext4, xfs, btrfs, tmpfs), or run devbox as its owner",
         ) from None

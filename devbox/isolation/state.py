@@ -84,8 +84,8 @@ _LISTS = ("names", "published", "containers", "guests")  # of an `InstanceState`
 
 _MOMENT = 1.0
 _PAUSE = 0.01
-_UNSUPERVISED_REASON = "its supervisor was killed: nothing restarts it when it ends"
-_ENDING_REASON = "it is ending: not all that ran in it is gone yet"
+_UNSUPERVISED_REASON = "supervisor killed: not restarted on exit"
+_ENDING_REASON = "stopping: some of its processes are still running"
 
 
 class ContainerState(NamedTuple):
@@ -208,7 +208,7 @@ def read_state_file(paths: Paths, instance: str) -> InstanceState | None:
         if plain["format"] > FORMAT:
             raise EngineError(
                 f"{path} was written by a newer devbox (format {plain['format']})",
-                remedy="use that devbox, or devbox down, then devbox up with this one",
+                remedy="use that version, or run devbox down, then devbox up with this one",
             )
         return unpack(InstanceState, plain)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -274,7 +274,7 @@ def _verify_container(row: ContainerState, *, begun: Callable[[str], ProcessRef 
         return row
     if row.state == "starting" and (process := begun(row.name)) is not None:
         return row._replace(process=process)
-    reason = "it ended while its supervisor was gone; its exit code is not known"
+    reason = "exited while its supervisor was not running: exit code unknown"
     return row._replace(state="exited", health="none", process=None, command=None, exit_code=None, reason=reason)
 
 
@@ -324,7 +324,9 @@ def write_entry(path: str, entry: ExecEntry) -> None:
         f"needs={' '.join(entry.needs)}",
     ]
     if any(end in line for line in lines for end in "\r\n"):  # a line break would inject an entry
-        raise EngineError(f"the working directory {entry.cwd!r} has a line end", remedy="give it another: workdir")
+        raise EngineError(
+            f"invalid working directory {entry.cwd!r}: contains a line break", remedy="set another workdir"
+        )
     files.write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 
 

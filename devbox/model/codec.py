@@ -79,16 +79,16 @@ def _load_union(options: tuple[Any, ...], plain: Any) -> Any:
     for option in classes:
         if getattr(option, "op", None) == plain.get("op"):
             return _load(option, plain)
-    raise CodecError(f"no variant named {plain.get('op')!r}")
+    raise CodecError(f"unknown variant {plain.get('op')!r}")
 
 
 def _load_dataclass(cls: Any, plain: Any) -> Any:
     if not isinstance(plain, dict):
-        raise CodecError(f"{cls.__name__} wants an object, not {type(plain).__name__}")
+        raise CodecError(f"invalid {cls.__name__}: expected an object, got {type(plain).__name__}")
     hints = _read_hints(cls)
     given = {key: item for key, item in plain.items() if not (key == "op" and "op" not in hints)}
     if unknown := given.keys() - hints.keys():
-        raise CodecError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
+        raise CodecError(f"unknown fields of {cls.__name__}: {', '.join(sorted(unknown))}")
     try:
         return cls(**{key: _load(hints[key], item) for key, item in given.items()})
     except TypeError as error:

@@ -116,7 +116,7 @@ class ContainerSpec:
     needs: tuple[str, ...] = ()  # container names
     aliases: tuple[str, ...] = ()  # additional names while it runs; several containers may share one
     health: Health | None = None
-    image_health: bool = False  # use the image's probe, for lack of its own
+    image_health: bool = False  # use the image's probe, unless the spec has one
     restart: str = "on-failure"  # "no" | "on-failure" | "always"
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0
@@ -149,7 +149,7 @@ _TEXTS = {
 }
 # Effect of an unlimited grant.
 _UNBOUNDED = {
-    "egress": "connections to every host, the internet included",
+    "egress": "connections to every host, including the internet",
     "memory": "no limit on memory",
     "cpus": "no limit on cores",
     "pids": "no limit on processes",

@@ -20,7 +20,7 @@ else:
     def dataclass(*, frozen: bool, kw_only: bool) -> Callable[[type], type]:
         """Make a class a frozen, keyword-only dataclass; raise TypeError for other options."""
         if not (frozen and kw_only):
-            raise TypeError("only frozen dataclasses that take keywords only; others by the standard library")
+            raise TypeError("only frozen, keyword-only dataclasses; use the standard library for others")
         return _make_frozen
 
 
@@ -63,9 +63,9 @@ class _Methods:
             return
         values.update((name, make()) for name, make in shape.factories.items() if name not in given)
         if unknown := values.keys() - shape.names:
-            raise TypeError(f"{type(self).__qualname__} has no {', '.join(sorted(unknown))}")
+            raise TypeError(f"unknown fields of {type(self).__qualname__}: {', '.join(sorted(unknown))}")
         if lacking := shape.names - values.keys():
-            raise TypeError(f"{type(self).__qualname__} lacks its {', '.join(sorted(lacking))}")
+            raise TypeError(f"missing fields of {type(self).__qualname__}: {', '.join(sorted(lacking))}")
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__shape__.shown)

@@ -40,4 +40,4 @@ def _list_children(value: Any) -> Any:
 
 
 def _make_depth_error() -> ValueError:
-    return ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return ValueError(f"nested more than {DEEPEST} levels deep")

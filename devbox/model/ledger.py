@@ -96,6 +96,6 @@ class TestEvidence:
 
     def describe_difference(self, now: TestsIdentity) -> str:
         """Return the differences of the tests today as a phrase; "" for none."""
-        parts = {"the matrix": "matrix", "what the file says of the tests": "table", "files of the tests": "files"}
+        parts = {"the matrix": "matrix", "the test settings": "table", "the test files": "files"}
         changed = [what for what, name in parts.items() if getattr(self.tests, name) != getattr(now, name)]
         return " and ".join(changed)

@@ -61,7 +61,7 @@ class SoakGate:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalGate:
-    """`count` of the approvers `people`, or of all approvers if empty, have approved."""
+    """`count` of the listed approvers, or of all approvers if the list is empty, have approved."""
 
     op: ClassVar[str] = "approval"
     count: int = 1

@@ -49,7 +49,7 @@ def parse(text: str) -> Window:
     edges = [_parse_edge(part) for part in _DASH.split(text.strip())]
     begins, ends = edges if len(edges) == len(("begins", "ends")) else (None, None)
     if begins is None or ends is None or begins.kind != ends.kind:
-        raise ValueError(f"{text!r} is no window of time; {HELP}")
+        raise ValueError(f"{text!r} is not a time window; {HELP}")
     if begins.date is not None and ends.date is not None and (begins.date, begins.time) >= (ends.date, ends.time):
         raise ValueError(f"{text!r} ends before it begins")
     return Window(begins=begins, ends=ends)
@@ -60,7 +60,7 @@ def load_zone(name: str) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
-        raise ValueError(f"{name!r} is no IANA time zone such as Europe/Berlin") from None
+        raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from None
 
 
 def find_closed_window(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> Window | None:

@@ -84,7 +84,7 @@ class DeployedRecord:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DevboxError(f"{self._path} is damaged", remedy=f"remove it: rm {self._path}") from None
         raise DevboxError(
-            f"{self._path} was written by another devbox (format {plain['format']})",
+            f"{self._path} was written by another version of devbox (format {plain['format']})",
             remedy="upgrade devbox: pip install -U devbox-pipeline",
         )
 

@@ -94,7 +94,9 @@ class HostFiles:
             raise safe_files.make_error("write", os.path.dirname(path), os.path.basename(path), error) from None
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise HostError(f"{path} is not a regular file", remedy=f"see: ls -ld {path}; move it away")
+                raise HostError(
+                    f"{path} is not a regular file", remedy=f"check it with ls -ld {path}, and move it away"
+                )
             yield fd
         finally:
             os.close(fd)
@@ -188,8 +190,8 @@ class HostFiles:
                 holder = files.read_lock_holder(lock)
                 if not is_free and holder != os.getpid():
                     raise HostError(
-                        f"another devbox (pid {holder}) is at work in the stage of {self._paths.project(instance)}",
-                        remedy="wait until it ends, then do this again",
+                        f"another devbox (pid {holder}) is using the stage of {self._paths.project(instance)}",
+                        remedy="try again when it has exited",
                     )
 
     def get_legacy_path(self, path: str) -> str:
@@ -254,7 +256,8 @@ class Anchors:
                 files.write_atomic(f"{self.directory}/home.json", json.dumps(plain), mode=0o600)
             except OSError as error:
                 raise HostError(
-                    f"cannot write {self.directory}: {error.strerror}", remedy=f"see: ls -ld {self.directory}"
+                    f"cannot write {self.directory}: {error.strerror}",
+                    remedy=f"check the permissions: ls -ld {self.directory}",
                 ) from None
 
     def compute_mac(self, instance: str, entry: str, previous: str) -> str:
@@ -274,7 +277,7 @@ class Anchors:
                 return Anchor(**known)
         except (ValueError, KeyError, TypeError):
             pass
-        raise HostError(f"cannot read {path}: it is damaged", remedy=f"rm {path}, then devbox release rebuild")
+        raise HostError(f"cannot read {path}: file is damaged", remedy=f"rm {path}, then devbox release rebuild")
 
     def write(self, instance: str, anchor: Anchor) -> None:
         """Record a head."""
@@ -296,7 +299,7 @@ class Anchors:
                 self._id = str(jsontext.loads(files.read_text(path) or "")["id"])
             except (ValueError, KeyError, TypeError):
                 raise HostError(
-                    f"cannot read {path}: it is missing or damaged",
+                    f"cannot read {path}: file is missing or damaged",
                     remedy=f"rm -f {path}, then devbox release rebuild",
                 ) from None
         return self._id

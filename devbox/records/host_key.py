@@ -84,7 +84,7 @@ class HostKey:
         except OSError as error:
             raise HostError(
                 f"cannot create the key of this host in {self.directory}: {error.strerror}",
-                remedy=f"see: ls -ld {self.directory}; {_ELSEWHERE}",
+                remedy=f"check the permissions with ls -ld {self.directory}, {_ELSEWHERE}",
             ) from None
 
     def _create(self) -> None:
@@ -115,7 +115,7 @@ class HostKey:
         if len(key) != _BYTES:
             raise HostError(
                 f"invalid key file {self._path}: expected {2 * _BYTES} hexadecimal digits",
-                remedy=f"restore it from a backup, or make a new one: rm {self._path}, then devbox release rebuild",
+                remedy=f"restore it from a backup, or create a new one: rm {self._path}, then devbox release rebuild",
             )
         return key
 
@@ -123,7 +123,8 @@ class HostKey:
         """Raise HostError if another user could have read, written or replaced a path."""
         if not is_kind(facts.st_mode):
             raise HostError(
-                f"{path} is {stat.filemode(facts.st_mode)}, not a plain {_describe_kind(mode)}", remedy=f"rm {path}"
+                f"invalid {path}: expected a plain {_describe_kind(mode)}, got {stat.filemode(facts.st_mode)}",
+                remedy=f"rm {path}",
             )
         if facts.st_uid != os.geteuid():
             raise HostError(
@@ -135,7 +136,7 @@ class HostKey:
                     f"{path} is open to other users ({stat.filemode(facts.st_mode)})", remedy=f"chmod {mode} {path}"
                 )
             raise HostError(
-                f"{path} is open to other users ({stat.filemode(facts.st_mode)}): the key in it may be known",
+                f"{path} is open to other users ({stat.filemode(facts.st_mode)}): its key may be compromised",
                 remedy=f"close it: chmod {mode} {path}; "
                 f"to replace the key: rm {self._path}, then devbox release rebuild",
             )

@@ -78,7 +78,7 @@ class InstalledRecords:
                 return codec.load(cls, plain["record"])
         except (ValueError, KeyError, TypeError):
             raise DevboxError(
-                f"{path} is damaged: what it tells of is not known", remedy=f"look into it, then: rm {path}"
+                f"{path} is damaged: the files it records are unknown", remedy=f"inspect it, then: rm {path}"
             ) from None
         raise DevboxError(
             f"{path} was written by a newer devbox (format {plain['format']})",
@@ -117,7 +117,7 @@ class NamedImages:
                     return images
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise DevboxError(f"{self._path} is damaged", remedy=f"remove it, and pull again what it kept: rm {self._path}")
+        raise DevboxError(f"{self._path} is damaged", remedy=f"remove it, then pull its images again: rm {self._path}")
 
     def store(self, images: Iterable[tuple[str, str]]) -> None:
         """Keep these names with their newest digests."""

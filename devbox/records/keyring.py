@@ -68,13 +68,16 @@ def _read(root: str, path: str, whose: str) -> PublicKey:
     try:
         text = safe_files.read_text(root, path)
     except HostError as error:
-        raise SigningError(f"the key of the {whose} can't be read: {error}", remedy=f"see: ls -l {path}") from None
+        raise SigningError(
+            f"cannot read the key of the {whose}: {error}", remedy=f"check it with: ls -l {path}"
+        ) from None
     if text is None:
         folder = path.rpartition("/")[0]
         export = f"devbox key export NAME > {path}"
         raise SigningError(
-            f"there is no file {path}, the public key of the {whose}",
-            remedy=(f"mkdir -p {folder} && {export}" if folder else export) + "; a new key: devbox key create NAME",
+            f"public key {path} of the {whose} not found",
+            remedy=(f"mkdir -p {folder} && {export}" if folder else export)
+            + "; to create a key: devbox key create NAME",
         )
     return read_public(text, where=path)
 
@@ -119,13 +122,15 @@ class KeyStore:
     def add_command(self, name: str, public: PublicKey, command: str) -> Key:
         """Store a key whose signatures come from a command. UsageError if the name exists."""
         if public.kind != keys.P256:
-            raise UsageError("a command signs digests, which takes a key of ECDSA on P-256", remedy="devbox key create")
+            raise UsageError(
+                "unsupported kind of key: a signing command requires an ECDSA P-256 key", remedy="devbox key create"
+            )
         return self._write(Key(name=name, public=public, command=command))
 
     def check_free(self, name: str) -> None:
         """Raise UsageError if the name is invalid or exists."""
         if os.path.exists(f"{self._directory}/{_check_name(name)}.pub"):
-            raise UsageError(f"there is a key {name}", remedy=f"take another name, or: devbox key rm {name}")
+            raise UsageError(f"key {name} already exists", remedy=f"use another name, or: devbox key rm {name}")
 
     def list_keys(self) -> list[Key]:
         """Return all keys, sorted by name."""
@@ -138,7 +143,7 @@ class KeyStore:
         if public is None:
             known = ", ".join(self._list_names())
             raise UsageError(
-                f"there is no key {name}", remedy=f"known: {known}" if known else f"devbox key create {name}"
+                f"key {name} not found", remedy=f"known: {known}" if known else f"devbox key create {name}"
             )
         return Key(
             name=name,
@@ -170,7 +175,7 @@ class KeyStore:
         signer = keys.read_private(key.private, passphrase(key) if key.is_encrypted else "", where=where)
         if signer.public != key.public:
             raise SigningError(
-                f"the two halves of the key {key.name} do not belong together",
+                f"private and public key of {key.name} do not match",
                 where=where,
                 remedy=f"devbox key rm {key.name}, then devbox key import {key.name} FILE",
             )
@@ -191,7 +196,7 @@ class KeyStore:
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} can't be the name of a key",
-            remedy="letters, digits, '_', '.' and '-', as in: devbox key create ci",
+            f'invalid key name "{name}"',
+            remedy="use letters, digits, '_', '.' and '-', as in: devbox key create ci",
         )
     return name

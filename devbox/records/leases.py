@@ -45,10 +45,8 @@ class Lease:
         """Raise TargetLocked if this process has lost the lease. Call in the transaction that depends on it."""
         row = database.execute("SELECT token, who, purpose FROM lease WHERE target = ?", (self.target,)).fetchone()
         if row is None or row[0] != self._token:
-            by = f": {row[1]} took over ({row[2]})" if row else ""
-            raise TargetLocked(
-                f"this devbox stood still too long and lost {self.target}{by}", remedy="devbox release ls"
-            )
+            by = f"; taken by {row[1]} ({row[2]})" if row else ""
+            raise TargetLocked(f"lost the lease of {self.target}: not renewed in time{by}", remedy="devbox release ls")
 
     def renew(self) -> None:
         """Renew the lease for the whole duration."""
@@ -93,7 +91,8 @@ def _acquire_lease(connect: Connect, target: str, purpose: str) -> Lease:
     with connect() as database:
         if row := _find_row(database, target):
             raise TargetLocked(
-                f"{target} is held by {_format_holder(row)}", remedy="try again when it has ended: devbox release ls"
+                f"{target} is locked by {_format_holder(row)}",
+                remedy="try again when it has finished; see: devbox release ls",
             )
         database.execute(
             f"INSERT OR REPLACE INTO lease (target, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608

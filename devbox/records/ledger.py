@@ -63,11 +63,11 @@ def find_unsigned(entries: Sequence[LedgerEntry], macs: Sequence[str], sign: Sig
 
 def _find_head_fault(entries: Sequence[LedgerEntry], head: LedgerHead) -> str:
     if head.seq > len(entries):
-        return f"it ends at entry {len(entries)}, and entry {head.seq} was written"
+        return f"last entry is {len(entries)}, expected {head.seq}"
     if head.hash != (entries[head.seq - 1].hash if head.seq else GENESIS):
-        return f"entry {head.seq} is another than the head was made of"
+        return f"entry {head.seq} does not match the recorded head"
     if len(entries) - head.seq > LAG:
-        return f"entries follow on entry {head.seq}, the last one that is remembered"
+        return f"unrecorded entries after entry {head.seq}, the recorded head"
     return ""
 
 
@@ -90,7 +90,7 @@ _BESIDE = ("-journal", "-wal", "-shm")  # suffixes of SQLite's files next to a d
 _PATIENCE = 20.0  # seconds to wait for another writer
 _LONGEST = 64 << 20  # maximum bytes of one value
 _ASIDE = "set-aside"  # directory suffix of a discarded ledger
-_REMEDY = "restore its last copy, or begin again from what known keys signed: devbox release rebuild"
+_REMEDY = "restore its last backup, or rebuild it from signed records: devbox release rebuild"
 
 
 class _LedgerRows(NamedTuple):
@@ -277,7 +277,9 @@ class Ledger:
         anchor = self._anchors.read(self._instance)
         found = self._read(anchor)
         if problem := self._find_fault(found, anchor):
-            raise LedgerDamaged(f"the ledger {self._database} is not what devbox wrote: {problem}", remedy=_REMEDY)
+            raise LedgerDamaged(
+                f"the ledger {self._database} was modified outside of devbox: {problem}", remedy=_REMEDY
+            )
         return found
 
     def _find_fault(self, found: _LedgerRows, anchor: Anchor) -> str:
@@ -297,7 +299,7 @@ class Ledger:
         try:
             return _LedgerRows(tuple(_load_entry(row[:-1]) for row in rows), tuple(str(row[-1]) for row in rows))
         except ValueError as error:
-            raise LedgerDamaged(f"the ledger {self._database} can't be read: {error}", remedy=_REMEDY) from None
+            raise LedgerDamaged(f"cannot read the ledger {self._database}: {error}", remedy=_REMEDY) from None
 
     @contextlib.contextmanager
     def _open_transaction(self) -> Iterator[sqlite3.Connection]:
@@ -333,10 +335,10 @@ class Ledger:
                 database.execute("PRAGMA trusted_schema = OFF")
                 database.execute("PRAGMA synchronous = FULL")
                 if database.execute(_FOREIGN).fetchone() is not None:
-                    raise LedgerDamaged(f"the ledger {path} has more in it than devbox makes", remedy=_REMEDY)
+                    raise LedgerDamaged(f"unexpected objects in the ledger {path}", remedy=_REMEDY)
                 yield database
         except sqlite3.Error as error:
-            raise LedgerDamaged(f"the ledger {path} can't be used: {error}", remedy=_REMEDY) from error
+            raise LedgerDamaged(f"cannot open the ledger {path}: {error}", remedy=_REMEDY) from error
 
     @staticmethod
     def _check_files(path: str) -> None:
@@ -345,7 +347,7 @@ class Ledger:
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(os.lstat(each).st_mode):
                     raise LedgerDamaged(
-                        f"{each} is not a regular file", remedy=f"see: ls -ld {each}; move it away: devbox makes none"
+                        f"{each} is not a regular file", remedy=f"check it with ls -ld {each}, and move it away"
                     )
 
 

@@ -47,8 +47,8 @@ def read(place: str) -> Lockfile | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EnvFileError(
-            f"{name} can't be understood: {error}",
-            remedy=f"take back what was changed in it by hand or by a merge, or make it anew: rm {name}; devbox lock",
+            f"cannot parse {name}: {error}",
+            remedy=f"revert manual changes or a merge, or create it again: rm {name}; devbox lock",
         ) from None
     if newer:
         raise EnvFileError(
@@ -97,5 +97,5 @@ def _format_text(text: str) -> str:
 
 def _check_texts(plain: Any) -> Versions:
     if not all(isinstance(value, str) for value in plain.values()):
-        raise TypeError("a version is not a text")
+        raise TypeError("invalid version: expected a string")
     return dict(plain)

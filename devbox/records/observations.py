@@ -59,8 +59,8 @@ class ConfirmedRecord:
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
         raise DevboxError(
-            f"{self._path} is damaged, or of another devbox",
-            remedy=f"remove it: rm {self._path}; what is known of stages stays",
+            f"{self._path} is damaged or from another devbox version",
+            remedy=f"remove it (stage records are kept): rm {self._path}",
         )
 
     def write(self, stage: str, reading: StageConfirmation) -> None:

@@ -65,14 +65,14 @@ class PlaceRecord:
             is_first = own == ids.compute_instance_id(root, env_file)
             back = f"rm -f {led}" if is_first else f"mkdir -p {os.path.dirname(led)}; printf {own} > {led}"
             raise HostError(
-                f"{self._paths.home} leads to the instance {self._instance}, and the releases of {root}/{env_file} "
-                f"are those of {own}",
-                remedy=f"{back}; to begin without their history: rm {self._get_path(own)}",
+                f"instance conflict for {root}/{env_file}: {self._paths.home} has {self._instance}, "
+                f"its releases belong to {own}",
+                remedy=f"{back}; to start without their history: rm {self._get_path(own)}",
             )
         if known is not None and not _is_same(known, now):
             raise HostError(
-                f"the releases that {root}/{env_file} is led to belong to the project {known.root}/{known.env_file}",
-                remedy=f"if this is another project: rm -f {led}; if it is that one, moved: rm {self._path}",
+                f"the releases for {root}/{env_file} belong to the project {known.root}/{known.env_file}",
+                remedy=f"if it is another project: rm -f {led}; if it was moved: rm {self._path}",
             )
         if now != known:
             self._files.write(self._path, json.dumps({"format": FORMAT, "place": codec.dump(now)}))
@@ -103,7 +103,7 @@ class PlaceRecord:
                 return codec.load(RecordedLocation, plain["place"])
         except (ValueError, KeyError, TypeError):
             pass
-        raise HostError(f"{path} is damaged, or of another devbox", remedy=f"remove it: rm {path}")
+        raise HostError(f"{path} is damaged or from another devbox version", remedy=f"remove it: rm {path}")
 
 
 def _has_become(known: RecordedLocation, now: RecordedLocation) -> bool:
@@ -204,7 +204,7 @@ def _redirect_id(paths: Paths, key: str, to: str) -> None:
     files.write_atomic(path, to, mode=0o600)
 
 
-_SEE = "see which: sudo ss -Hltunp 'sport = :{port}'"
+_SEE = "find it with: sudo ss -Hltunp 'sport = :{port}'"
 
 
 def find_port_holder(paths: Paths, address: str, port: int, protocol: str) -> PortHolder:
@@ -216,12 +216,14 @@ def find_port_holder(paths: Paths, address: str, port: int, protocol: str) -> Po
     records = InstanceRecords(paths, instance)
     root, stage = (records.read_place()[0], records.read_stage()) if instance else ("", "")
     if root and stage:
-        return PortHolder(why=f"the stage {stage} of {root} has", remedy=f"devbox -C {root} down --stage {stage}")
+        return PortHolder(
+            why=f"is used by the stage {stage} of {root}", remedy=f"devbox -C {root} down --stage {stage}"
+        )
     if root:
-        return PortHolder(why=f"the devbox project {root} has", remedy=f"devbox -C {root} down")
+        return PortHolder(why=f"is used by the devbox project {root}", remedy=f"devbox -C {root} down")
     if found.pid is None:
-        return PortHolder(why=f"a program of uid {found.uid} has", remedy=_SEE.format(port=port))
-    return PortHolder(why=f"{found.name} (pid {found.pid}) has", remedy=f"stop it: kill {found.pid}")
+        return PortHolder(why=f"is used by a program of uid {found.uid}", remedy=_SEE.format(port=port))
+    return PortHolder(why=f"is used by {found.name} (pid {found.pid})", remedy=f"stop it: kill {found.pid}")
 
 
 def _find_publisher(paths: Paths, port: int, protocol: str) -> str:
@@ -241,5 +243,5 @@ def _describe_refusal(address: str, port: int, protocol: str) -> PortHolder:
     if isinstance(error, PermissionError):
         return PortHolder(why="only root may open", remedy="publish a port above 1023")
     if error is not None and error.errno == errno.EADDRNOTAVAIL:
-        return PortHolder(why="is no address of this machine", remedy="see them: ip -brief address")
-    return PortHolder(why="another program has", remedy=_SEE.format(port=port))
+        return PortHolder(why="is not an address of the host", remedy="list the addresses: ip -brief address")
+    return PortHolder(why="is used by another program", remedy=_SEE.format(port=port))

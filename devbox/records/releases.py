@@ -78,7 +78,7 @@ class Releases:
         digits = _strip_algorithm(name)
         if known and 0 < len(digits) < FEWEST_DIGITS:
             raise UsageError(
-                f"{name} is too short to name a release: {FEWEST_DIGITS} digits, or more", remedy="devbox release ls"
+                f"invalid release {name}: expected at least {FEWEST_DIGITS} digits", remedy="devbox release ls"
             )
         if name and known and len(digits) < _WHOLE:
             return self._find_named(name, known)
@@ -93,20 +93,20 @@ class Releases:
         found = [release for release in known if _strip_algorithm(release.id).startswith(digits)]
         proven = sorted(each for each in self._list_proven_ids() if _strip_algorithm(each).startswith(digits))
         if len(proven) > 1 or (not proven and len(found) > 1):
-            raise UsageError(f"several releases begin with {name}", remedy="devbox release ls")
+            raise UsageError(f"ambiguous release {name}: several ids begin with it", remedy="devbox release ls")
         for release in found:
             if release.id in proven:
                 return release
         if proven:
             raise UsageError(
                 f"the release {_strip_algorithm(proven[0])[:SHORT]} is missing from {self._directory}",
-                remedy="devbox build makes it again, from the same sources; or name another one of: devbox release ls",
+                remedy="build it again from the same sources: devbox build; or name another release: devbox release ls",
             )
         if found:
             raise UsageError(
-                f"cannot tell whether {name} is the release that you mean: it was not built on this machine, "
-                "and no record of a stage names it",
-                remedy=f"look at it, and use its whole id: devbox release show {found[0].id}",
+                f"cannot verify the short id {name}: the release was not built on this host, "
+                "and no stage record names it",
+                remedy=f"inspect it, and use its full id: devbox release show {found[0].id}",
             )
         raise _make_not_found(name, known)
 
@@ -124,15 +124,15 @@ class Releases:
         newest = self._read_built().newest
         if not newest:
             raise UsageError(
-                "cannot tell which release is the newest: none is recorded as built on this machine",
-                remedy="name one of: devbox release ls; or: devbox build",
+                "cannot determine the newest release: none was built on this host",
+                remedy="name a release (devbox release ls), or run devbox build",
             )
         for each in known:
             if each.id == newest:
                 return each
         raise UsageError(
             f"the newest release, {_strip_algorithm(newest)[:SHORT]}, is missing from {self._directory}",
-            remedy="devbox build makes it again; or name another one of: devbox release ls",
+            remedy="build it again: devbox build; or name another release: devbox release ls",
         )
 
     def _record_built(self, release: Release) -> None:
@@ -173,8 +173,8 @@ class Releases:
 
 
 def _make_not_found(name: str, known: list[Release]) -> UsageError:
-    sentence = f"release not found: {name}" if name else "no release was built yet"
-    return UsageError(sentence, remedy="devbox release ls" if known else "devbox build makes one")
+    sentence = f"release not found: {name}" if name else "no release has been built yet"
+    return UsageError(sentence, remedy="devbox release ls" if known else "create one with: devbox build")
 
 
 def _strip_algorithm(identity: str) -> str:

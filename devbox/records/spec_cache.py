@@ -112,7 +112,7 @@ def _authenticate(paths: Paths, directory: str, text: str) -> str:
 
 
 def _is_authentic(paths: Paths, directory: str, text: str) -> bool:
-    """True if the MAC of this host's key is valid, or there is no key. HostError if the key is unusable."""
+    """True if the MAC of this host's key is valid, or the key is missing. HostError if the key is unusable."""
     key = HostKey(paths)
     if not key.exists:
         return True

@@ -89,7 +89,7 @@ def check(paths: tuple[str, ...]) -> None:
         if _find_suffix(path) not in _KINDS:
             known = ", ".join(f"{ending} ({what})" for ending, (what, _) in _KINDS.items())
             raise UsageError(
-                f"--report {path}: its name does not say what kind of report it is to be", remedy=f"end it in {known}"
+                f'invalid value for --report: expected a known suffix, got "{path}"', remedy=f"use a suffix: {known}"
             )
 
 
@@ -170,11 +170,11 @@ def _render_markdown(run: MatrixRun) -> str:
 
 _KINDS: dict[str, tuple[str, Callable[[MatrixRun], bytes | str]]] = {
     ".xml": ("JUnit", _render_junit),
-    ".html": ("a page", _render_html),
-    ".svg": ("a picture", _render_svg),
+    ".html": ("web page", _render_html),
+    ".svg": ("picture", _render_svg),
     ".txt": ("text", _render_text),
     ".md": ("Markdown", _render_markdown),
-    ".json": ("as --json", render_json),
+    ".json": ("like --json", render_json),
 }
 
 

@@ -113,7 +113,7 @@ class _Target:
 
     def doctype(self, *_: object) -> None:
         """Reject document types: test reports have none, and they can define entities."""
-        raise UnreadableJUnit("it has a document type")
+        raise UnreadableJUnit("document types are not supported")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         """Handle the start of an element."""
@@ -122,7 +122,7 @@ class _Target:
             self.is_junit = name in ("testsuites", "testsuite")
         self._open.append(name)
         if len(self._open) > _DEEPEST:
-            raise UnreadableJUnit(f"more than {_DEEPEST} elements within each other")
+            raise UnreadableJUnit(f"more than {_DEEPEST} nested elements")
         self._text, self._room = [], _MOST_TEXT
         if name == "testsuite":
             self._within.append(JUnitSuite(_select_attributes(attributes, _OF_SUITES)))
@@ -208,7 +208,7 @@ def list_suites(result: CellResult, *, read: Read, tail: Tail, release: str = ""
         try:
             found += [_qualify_suite(suite, result) for suite in read(path)]
         except (UnreadableJUnit, OSError) as error:
-            unreadable.append(f"{path}: left out: {error}")
+            unreadable.append(f"{path}: ignored: {error}")
     if not any(suite.cases for suite in found) or _needs_cell_case(found, result):
         found.append(_build_cell_suite(result, tail))
     for suite in found:

@@ -21,7 +21,7 @@ EXPECTED = (
     ),
     Expected(
         "images for other processors",
-        r"outcome: devbox refuses \(.*the image is made for",
+        r"outcome: devbox refuses \(.*the image is built for",
         "Docker warns and starts the program, which fails unless the kernel has an emulator for it. devbox refuses the image "
         "by the name of its platform unless there is an emulator.",
     ),

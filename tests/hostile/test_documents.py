@@ -29,18 +29,18 @@ BAD_SIZES = [-1, 1.5, True, "5", None, 1 << 63, [5]]
 BAD_TEXTS = {
     "nothing": (b"", "not JSON"),
     "half of it": (b'{"config": ', "not JSON"),
-    "not a table": (b"[]", "a list, not a table"),
+    "not a table": (b"[]", "expected a table, got a list"),
     "UTF-16": ("{}".encode("utf-16"), "not UTF-8"),
     "a byte order mark": (b"\xef\xbb\xbf{}", "not JSON"),
     "too large": (b'{"a": "' + b"x" * documents.LIMIT + b'"}', "larger than 4 MiB"),
     "deep lists": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "levels deep"),
     "deep tables": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "levels deep"),
     "a little too deep": (b'{"a":' * 65 + b"1" + b"}" * 65, "levels deep"),
-    "a key twice": (b'{"config": {"digest": "x", "digest": "y"}}', "'digest' is there twice"),
-    "no number": (b'{"a": NaN}', "NaN is no number"),
+    "a key twice": (b'{"config": {"digest": "x", "digest": "y"}}', "duplicate key 'digest'"),
+    "no number": (b'{"a": NaN}', "NaN is not a JSON number"),
     "a number without end": (b'{"a": ' + b"9" * 100_000 + b"}", "digits"),
-    "half a character": (b'{"a": ["\\ud800"]}', "is no text"),
-    "NUL in a key": (b'{"a": {"\\u0000": 1}}', "is no text"),
+    "half a character": (b'{"a": ["\\ud800"]}', "is not valid text"),
+    "NUL in a key": (b'{"a": {"\\u0000": 1}}', "is not valid text"),
 }
 
 
@@ -84,7 +84,7 @@ def test_issue10_1_a_key_that_is_there_twice_is_found_in_one_pass(monkeypatch: p
     monkeypatch.setattr(_Name, "compared", 0)
     names = [_Name(f"key{number}") for number in range(2000)]
 
-    with pytest.raises(ValueError, match="'last' is there twice"):
+    with pytest.raises(ValueError, match="duplicate key 'last'"):
         documents._build_table([(name, 1) for name in (*names, _Name("last"), _Name("last"))])
 
     assert _Name.compared < 2 * len(names)
@@ -95,20 +95,20 @@ def test_digests_that_are_none(digest: Any, tmp_path: Path) -> None:
     """A digest becomes a path, and a part of an address."""
     bad = {**BLOB, "digest": digest}
     for plain in ({**MANIFEST, "config": bad}, {**MANIFEST, "layers": [BLOB, bad]}, {**MANIFEST, "subject": bad}):
-        assert "is no sha256 digest" in refusal(plain)
-    assert "is no sha256 digest" in refusal({**INDEX, "manifests": [bad]}, layout.INDEX)
+        assert "is not a sha256 digest" in refusal(plain)
+    assert "is not a sha256 digest" in refusal({**INDEX, "manifests": [bad]}, layout.INDEX)
     if isinstance(digest, str):
         oci = Layout(str(tmp_path), lock=str(tmp_path / "lock"))
         for look in (oci.get_blob_path, oci.has_blob, oci.read_raw, oci.read_json):
-            with pytest.raises(RegistryError, match="is no sha256 digest"):
+            with pytest.raises(RegistryError, match="is not a sha256 digest"):
                 look(digest)
 
 
 @pytest.mark.parametrize("size", BAD_SIZES, ids=repr)
 def test_sizes_that_are_none(size: Any) -> None:
     bad = {**BLOB, "size": size}
-    assert "is no size" in refusal({**MANIFEST, "layers": [bad]})
-    assert "is no size" in refusal({**INDEX, "manifests": [bad]}, layout.INDEX)
+    assert "is not a size" in refusal({**MANIFEST, "layers": [bad]})
+    assert "is not a size" in refusal({**INDEX, "manifests": [bad]}, layout.INDEX)
 
 
 @pytest.mark.parametrize("key", ["config", "layers", "subject", "mediaType"])
@@ -123,14 +123,14 @@ def test_wrong_types_in_an_index(value: Any) -> None:
 
 
 def test_what_is_announced_and_sent_must_agree() -> None:
-    assert "announced" in refusal(MANIFEST, size=5)
-    assert "announced" in refusal({**MANIFEST, "mediaType": layout.INDEX})
-    assert "announced" in refusal(INDEX, layout.MANIFEST)
-    assert "at once" in refusal({**MANIFEST, "manifests": [BLOB]})
-    assert "at once" in refusal({**INDEX, "layers": [BLOB]}, layout.INDEX)
-    assert "its type is text/html" in refusal(MANIFEST, "text/html")
-    assert "its type is not told" in refusal(MANIFEST, "")
-    assert "its config has" in refusal({**MANIFEST, "config": {**BLOB, "size": documents.LIMIT + 1}})
+    assert "expected 5 bytes" in refusal(MANIFEST, size=5)
+    assert "expected the type" in refusal({**MANIFEST, "mediaType": layout.INDEX})
+    assert "expected the type" in refusal(INDEX, layout.MANIFEST)
+    assert "both a manifest and an index" in refusal({**MANIFEST, "manifests": [BLOB]})
+    assert "both a manifest and an index" in refusal({**INDEX, "layers": [BLOB]}, layout.INDEX)
+    assert "unsupported type: text/html" in refusal(MANIFEST, "text/html")
+    assert "unsupported type: none" in refusal(MANIFEST, "")
+    assert "config of" in refusal({**MANIFEST, "config": {**BLOB, "size": documents.LIMIT + 1}})
 
 
 @pytest.mark.parametrize("value", [5, "text", True, [5], {"a": 5}, [[]], -1, 1 << 70, 1.5], ids=repr)
@@ -157,5 +157,5 @@ def test_an_index_of_a_layout(entries: Any, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
     oci = Layout(str(tmp_path), lock=str(tmp_path / "lock"))
     for look in (oci.read_refs, oci.list_unnamed):
-        with pytest.raises(DevboxError, match=r"index\.json is no index of images"):
+        with pytest.raises(DevboxError, match=r"invalid image index .*index\.json"):
             look()

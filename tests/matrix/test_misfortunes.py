@@ -108,7 +108,7 @@ def test_each_misfortune_is_told_of_and_stays_its_own(box: Box):
     }
     assert "out of memory (limit 96 MiB)" in found["greedy"]["reason"]
     assert found["hanging"]["reason"] == "not done after 3 s"
-    assert found["suicidal"]["reason"] == "ended by SIGKILL"
+    assert found["suicidal"]["reason"] == "killed by SIGKILL"
     assert supervisors(box) == set()
 
 

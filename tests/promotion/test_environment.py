@@ -128,7 +128,7 @@ def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Bo
     refused = staged.start(box, path, "deploy", second["release"])
     _, said = refused.communicate(timeout=120)
     assert refused.returncode != 0
-    assert "was changed in the store" in said.decode()
+    assert "digest mismatch" in said.decode()
     assert get(address) == "1 info"
 
 

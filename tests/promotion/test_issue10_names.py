@@ -102,7 +102,7 @@ def test_issue10_2_a_release_that_no_record_names_is_meant_by_its_whole_id_only(
     _replace(signed, made, forged)
     opened = shop.opened
     releases = Releases(opened.paths, opened.id)
-    with pytest.raises(UsageError, match="no record") as refusal:
+    with pytest.raises(UsageError, match="no stage record") as refusal:
         releases.find(forged.id[7:30])
     assert forged.id in refusal.value.remedy
     assert releases.find(forged.id) == forged

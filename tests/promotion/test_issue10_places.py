@@ -76,7 +76,7 @@ def test_issue10_2_a_project_that_is_led_away_from_its_releases_promotes_nothing
     shutil.copytree(paths.project(known), paths.project("f" * 12))
     assert gated.opened.id != known
     for act in (lambda: gated.promote("test", made), lambda: gated.why("test", made), lambda: gated.rollback("test")):
-        with pytest.raises(HostError, match="leads to the instance ffffffffffff") as refusal:
+        with pytest.raises(HostError, match="has ffffffffffff") as refusal:
             act()
     os.unlink(refusal.value.remedy.removeprefix("rm -f ").partition(";")[0])
     assert gated.opened.id == known

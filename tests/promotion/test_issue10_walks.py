@@ -222,7 +222,7 @@ def test_issue10_1_a_key_can_be_replaced(clones: Callable[[], list[Clone]]):
     for clone in (one, two):
         (Path(clone.shop.root) / "keys/ci.pub").write_text(signer.public.pem)
         clone._people["ci"] = signer
-    assert "none of the keys of the file signed it" in two.learn()["staging"]
+    assert "not signed by a key of the env file" in two.learn()["staging"]
     one.use().promote("test", second.id)  # what it published of other stages is signed again as well
     assert two.learn() == {}
     two.use().promote("production", first.id)

@@ -116,7 +116,7 @@ def test_what_no_key_of_the_file_signed_is_not_believed(machines):
     shop = two.use()
     Path(shop.root, "keys/ci.pub").write_text(keys.generate(keys.ED25519).public.pem)
     assert shop.why("production")["passed staging"].verdict == PENDING
-    with pytest.raises(Denied, match="none of the keys of the file signed it"):
+    with pytest.raises(Denied, match="not signed by a key of the env file"):
         two.promote("production")
 
 

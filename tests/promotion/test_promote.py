@@ -114,10 +114,10 @@ def test_issue10_3_tests_that_changed_since_are_no_evidence(shop):
     assert shop.why("staging", made)["tests"].verdict == PASS
     Path(shop.root, "test_more.py").write_text("assert False")
     told = shop.why("staging", made)["tests"]
-    assert (told.verdict, "files of the tests" in told.reason) == (PENDING, True)
+    assert (told.verdict, "the test files" in told.reason) == (PENDING, True)
     Path(shop.root, "test_more.py").unlink()
     shop.rewrite(TESTED.replace('command = "true"', 'command = "false"'))
-    assert "what the file says of the tests" in shop.why("staging", made)["tests"].reason
+    assert "the test settings" in shop.why("staging", made)["tests"].reason
     shop.rewrite(TESTED.replace("[stage.staging]", 'matrix = { level = ["1", "2"] }\n[stage.staging]'))
     shop.rewrite('vars = { level = "1" }\n' + Path(shop.root, "devbox.toml").read_text())
     assert "the matrix" in shop.why("staging", made)["tests"].reason
@@ -244,8 +244,8 @@ def test_what_runs_something_else_than_asked_is_no_success(shop):
 DAMAGES = {
     "UPDATE entry SET stage = 'staging' WHERE kind = 'applied'": "entry 4 was changed",
     "DELETE FROM entry WHERE seq = 2": "entry 2 is missing",
-    "DELETE FROM entry WHERE seq > 2": "it ends at entry 2, and entry 4 was written",
-    "": "entries follow on entry 0",
+    "DELETE FROM entry WHERE seq > 2": "last entry is 2, expected 4",
+    "": "unrecorded entries after entry 0",
 }
 
 
@@ -456,7 +456,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_hears_who(shop, tmp_pa
     child = begin(first)
     while not inside.exists():
         time.sleep(0.01)
-    with pytest.raises(TargetLocked, match=r"test is held by .*pid \d+.*promote"):
+    with pytest.raises(TargetLocked, match=r"test is locked by .*pid \d+.*promote"):
         shop.promote("test", two)
     assert "target test" in shop.why("test", two)
     go_on.touch()

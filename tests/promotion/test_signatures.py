@@ -111,7 +111,7 @@ def test_a_changed_byte_is_found(signed: Signed, cosign: Cosign):
     assert not cosign.verifies(exact, signed.signer.public)
     assert not cosign.verifies(exact, signed.signer.public, type_=statements.PROMOTION)
     record, old = verify.list_findings(third.digest, store.oci, _ring(signed.signer))
-    assert (record.verdict, record.reason) == ("failed", "it was not signed by the key that it names")
+    assert (record.verdict, record.reason) == ("failed", "not signed by the key it names")
     assert old.verdict == "unknown"
 
 

@@ -49,7 +49,7 @@ def test_issue9_a4_production_survives_a_broken_file_a_renamed_one_and_prune(box
     collected = box.run("image", "gc", cwd=path.parent)
     (path / "devbox.old").rename(file)
     assert (pruned.returncode, collected.returncode) == (0, 0)
-    assert f"production of {path} runs or ran a release" in pruned.stderr.decode()
+    assert f"production of {path} has a deployed release" in pruned.stderr.decode()
     assert "the stage and its data are kept" in examined
     assert get(address) == "2 live"
 

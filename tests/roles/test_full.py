@@ -54,7 +54,7 @@ def served_by_dev_through_the_proxy(box: Box, project: Path, gateway: str) -> No
     assert ask(gateway) == {"spaces": 0, "tabs": 0}, "the job of the options was done before dev started"
     assert ask(gateway, "/tabs", vote=True) == 1
     assert ask(gateway, host="poll.localhost") == {"spaces": 0, "tabs": 1}
-    assert "runs next at" in box.ps(project)["nightly"]["reason"]
+    assert "next run at" in box.ps(project)["nightly"]["reason"]
     images = {name: json.loads(box.ok("image", "inspect", name, cwd=project)) for name in ("base.py", "dev")}
     layers = {name: [layer["digest"] for layer in image["layers"]] for name, image in images.items()}
     assert layers["dev"][: len(layers["base.py"])] == layers["base.py"]

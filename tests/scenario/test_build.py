@@ -143,9 +143,9 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(box: Box):
     done = box.run("build", cwd=path)
     assert done.returncode == 1
     error = done.stderr.decode()
-    assert "ended with 7" in error
+    assert "exited with code 7" in error
     assert "| line 3" in error
-    log = Path(error.rpartition("the whole output: ")[2].strip())
+    log = Path(error.rpartition("full output: ")[2].strip())
     assert log.read_text().splitlines()[-3:] == ["line 1", "line 2", "line 3"]
     assert box.ps(path) == {}
     assert box.json("release", "ls", cwd=path) == []
@@ -157,7 +157,7 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(box: Box):
     )
     done = box.run("build", cwd=path)
     assert done.returncode == 1
-    assert b"the build left no missing" in done.stderr
+    assert b"output missing of [build] not found" in done.stderr
 
 
 @pytest.mark.as_root

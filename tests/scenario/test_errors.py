@@ -63,22 +63,26 @@ BEFORE = {
 WHILE = {
     "variable of a secret": (DEBIAN + 'secrets = { T = "env:NOPE_X" }\n', 1, ["devbox.toml:1", "export NOPE_X="]),
     "file of a secret": (DEBIAN + 'secrets = { T = "file:nope" }\n', 1, ["there is no file", "nope"]),
-    "user": (DEBIAN + 'user = "nobodyhere"\n', 1, ["devbox.toml:1", "no user nobodyhere", "getent passwd"]),
+    "user": (DEBIAN + 'user = "nobodyhere"\n', 1, ["devbox.toml:1", "user nobodyhere not found", "getent passwd"]),
     "setup that fails": (DEBIAN + '[dev.setup]\nrun = "echo why; exit 3"\n', 1, ["ended with 3", "| why", "shell dev"]),
     "setup without its program": (DEBIAN + '[dev.setup]\nrun = "pip list"\n', 1, ["pip: not found", "packages ="]),
     "crash": (DEBIAN + 'command = "echo why; exit 3"\nports = [8000]\n', 1, [":1: dev keeps crashing", "exit code 3"]),
     "nothing listens": (
         DEBIAN + 'command = "sleep 100"\nhealth = { tcp = 8000, start_period = "1s" }\n',
         1,
-        ["nothing listens on its port 8000", "0.0.0.0", "devbox logs dev"],
+        ["no server listens on port 8000", "0.0.0.0", "devbox logs dev"],
     ),
     "service without its program": (
         '[service.x]\nrecipe = "debian"\ncommand = ["nosuch"]\n',
         1,
-        ["x keeps crashing", "could not be started"],
+        ["x keeps crashing", "cannot start the command"],
     ),
     "job": ('[service.x]\nrecipe = "debian"\nkind = "job"\ncommand = "exit 3"\n', 1, ["the job x failed", "logs x"]),
-    "package": (DEBIAN + 'packages = ["nosuchpkg-xyz"]\n', 1, [":1: packages", "no package nosuchpkg-xyz", "trixie"]),
+    "package": (
+        DEBIAN + 'packages = ["nosuchpkg-xyz"]\n',
+        1,
+        [":1: packages", "package nosuchpkg-xyz not found", "trixie"],
+    ),
 }
 
 
@@ -127,7 +131,7 @@ def test_while_something_starts(box: Box, what: str):
 
 @pytest.mark.as_root
 def test_outside_of_a_project(box: Box, tmp_path: Path):
-    says(box.run("up", cwd=tmp_path), 2, ["no devbox.toml", "devbox init"])
+    says(box.run("up", cwd=tmp_path), 2, ["devbox.toml not found", "devbox init"])
 
 
 @pytest.mark.as_root
@@ -151,7 +155,7 @@ def test_inside_a_running_container(box: Box):
     project = box.project(DEBIAN)
     box.ok("up", cwd=project)
     says(box.run("exec", "nope", "--", "true", cwd=project), 125, ["container nope not found", "known: dev"])
-    says(box.run("exec", "-u", "nobodyhere", "--", "true", cwd=project), 125, ["no user nobodyhere"])
+    says(box.run("exec", "-u", "nobodyhere", "--", "true", cwd=project), 125, ["user nobodyhere not found"])
     says(box.run("exec", "-w", "/nope", "--", "true", cwd=project), 125, ["/nope", "devbox shell dev"])
     assert box.run("exec", "--", "nosuch", cwd=project).returncode == 127
     assert box.run("exec", "--", "/etc/passwd", cwd=project).returncode == 126
@@ -181,7 +185,7 @@ def test_state_that_is_damaged_or_of_a_newer_devbox(box: Box):
     was = idmap.read_text()
     idmap.write_text("{")
     told = says(box.run("up", cwd=project), 1, [f"{idmap} is damaged", "echo"])
-    subprocess.run(["sh", "-c", told.partition("as it most likely was: ")[2]], check=True)
+    subprocess.run(["sh", "-c", told.partition("most likely content: ")[2]], check=True)
     assert idmap.read_text() == was, "the remedy mends it"
 
 
@@ -202,7 +206,7 @@ def test_a_missing_program_names_its_package(box: Box):
     assert said.returncode == 1
     for package in ("passt", "nftables", "catatonit"):
         assert f"sudo apt-get install {package}" in said.stdout.decode()
-    says(box.run("up", cwd=project, env={"DEVBOX_RUNTIME": "nope"}), 1, ["DEVBOX_RUNTIME names nope", "unset"])
+    says(box.run("up", cwd=project, env={"DEVBOX_RUNTIME": "nope"}), 1, ["program nope not found", "unset"])
 
 
 @pytest.mark.as_root
@@ -235,10 +239,10 @@ def test_a_disk_that_fills_up_while_baking(box: Box, tmp_path: Path):
 def test_a_mirror_that_does_not_answer(box: Box, tmp_path: Path, mirror: str):
     project = box.project(DEBIAN)
     env = {"DEVBOX_HOME": str(tmp_path / "home"), "DEVBOX_MIRROR_DEBIAN": mirror}
-    parts = ["can't be reached", mirror, "devbox doctor", "DEVBOX_MIRROR_DEBIAN"]
+    parts = ["cannot reach the package mirror", mirror, "devbox doctor", "DEVBOX_MIRROR_DEBIAN"]
     says(box.run("up", cwd=project, env=env), 1, parts)
     said = box.run("doctor", cwd=project, env=env).stdout.decode()
-    assert f"{mirror} can't be reached" in said
+    assert f"cannot reach {mirror}" in said
     assert "correct DEVBOX_MIRROR_DEBIAN" in said
     _take_down(box, project, env)
 
@@ -269,7 +273,7 @@ class TestAnOrdinaryUser:
         project = user.project(DEBIAN)
         says(user.run("up", cwd=project, env={"DEVBOX_HOME": "/root/x"}), 1, ["Permission denied", "devbox doctor"])
         said = user.run("doctor", "--offline", cwd=project, env={"DEVBOX_HOME": "/root/x"})
-        assert (said.returncode, b"can't be written" in said.stdout) == (1, True)
+        assert (said.returncode, b"is not writable" in said.stdout) == (1, True)
 
     def test_a_closed_tun_and_missing_ids_are_told_with_their_remedies(self, user: Box):
         project = user.project(DEBIAN)
@@ -278,7 +282,7 @@ class TestAnOrdinaryUser:
             says(
                 user.run("up", cwd=project),
                 1,
-                ["/dev/net/tun is closed to devbox-test", "sudo setfacl -m u:devbox-test:rw /dev/net/tun"],
+                ["devbox-test may not open /dev/net/tun", "sudo setfacl -m u:devbox-test:rw /dev/net/tun"],
             )
             said = user.run("doctor", "--offline", cwd=project)
             assert (said.returncode, b"setfacl -m u:devbox-test:rw /dev/net/tun" in said.stdout) == (1, True)
@@ -296,7 +300,7 @@ class TestAnOrdinaryUser:
         (user.home.parent / "tun").chmod(0o600)
         try:
             said = user.run("up", cwd=other)
-            says(said, 1, ["/dev/net/tun is closed to devbox-test", "sudo setfacl -m u:devbox-test:rw /dev/net/tun"])
+            says(said, 1, ["devbox-test may not open /dev/net/tun", "sudo setfacl -m u:devbox-test:rw /dev/net/tun"])
             assert b"bake" not in said.stderr
             user.ok("up", cwd=baked)
             assert user.ok("exec", "--", "echo", "inside", cwd=baked) == "inside\n"

@@ -91,7 +91,7 @@ def test_a_scheduled_backup_runs_at_its_times_and_reads_only(box: Box):
     box.ok("up", cwd=project)
     waiting = box.ps(project)["night"]
     assert waiting["state"] == "created"
-    assert re.fullmatch(r"runs next at [0-9-]+ [0-9:]+ UTC", waiting["reason"])
+    assert re.fullmatch(r"next run at [0-9-]+ [0-9:]+ UTC", waiting["reason"])
     assert box.json("plan", cwd=project) == {"steps": []}
 
     wait_until((out / "times").exists, seconds=90, what="the first run")

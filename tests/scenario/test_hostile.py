@@ -187,7 +187,7 @@ def test_issue9_a3_a_pipe_in_the_place_of_passwd_holds_nothing_up(any_box: Box) 
         if any_box.runtime == "runc":
             failed = any_box.run("exec", "--", "true", cwd=project, timeout=10)
             assert failed.returncode == 125
-            assert b"not a regular file" in failed.stderr
+            assert b"expected a regular file" in failed.stderr
             return
     for words in ((), ("--user", "0"), ("--user", "12:34")):
         any_box.ok("exec", *words, "--", "true", cwd=project, timeout=10)

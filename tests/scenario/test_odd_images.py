@@ -92,7 +92,7 @@ def test_issue9_c17_an_image_without_layers(box: Box):
     for source in (f'image = "{ref}"\ncommand = ["/nothing"]', 'dockerfile = "Dockerfile"'):
         (project / "devbox.toml").write_text(f"[service.web]\n{source}\n")
         said = box.run("up", cwd=project).stderr.decode()
-        assert "could not be started: No such file or directory" in said
+        assert "cannot start the command: No such file or directory" in said
         assert "fault of devbox" not in said
 
 
@@ -154,7 +154,7 @@ def test_issue9_c20_an_ordinary_user_is_told_the_limit(box: Box):
     (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')
     box.adopt(project)
     said = box.run("up", cwd=project).stderr.decode()
-    assert "'high' belongs to 100000:1000650000; containers of this store have ids up to " in said
+    assert "'high' belongs to 100000:1000650000; ids in containers of this store end at " in said
     assert "/etc/subuid" in said
     ref = imported(box, project, layer(statically), run={"Cmd": ["sleep", "infinity"], "User": "100000"})
     (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')
@@ -198,7 +198,7 @@ def test_issue9_c20_an_image_for_another_machine_is_refused(box: Box, system: st
     (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')
     box.adopt(project)
     said = box.run("up", cwd=project).stderr.decode()
-    assert f"the image is made for {system}/{arch}, and this machine is linux/" in said
+    assert f"the image is built for {system}/{arch}, but the host is linux/" in said
 
 
 @pytest.mark.parametrize("box", ["root-crun"], indirect=True)

@@ -55,7 +55,7 @@ def ask(shell: pexpect.spawn, command: str, answer: str) -> None:
 def test_a_failed_step_leaves_a_shell_where_it_stopped(box: Box, command: str):
     project = box.project(FILE)
     shell = terminal(box, project, command, "--shell-on-fail")
-    shell.expect("run echo so far .*: a command of the step ended with 1")
+    shell.expect("run echo so far .*: a command of the step exited with code 1")
     shell.expect("No such file or directory")
     shell.expect(PROMPT)
     ask(shell, "cat /left; id -u; tty", r"so far\r\n0\r\n/dev/pts/0")
@@ -65,7 +65,7 @@ def test_a_failed_step_leaves_a_shell_where_it_stopped(box: Box, command: str):
     shell.expect("sleeping\r\n")
     interrupt(shell)
     shell.sendline("exit 7")
-    shell.expect("devbox: .*a command of the step ended with 1")
+    shell.expect("devbox: .*a command of the step exited with code 1")
     shell.expect(pexpect.EOF)
     shell.close()
     assert shell.exitstatus == 1

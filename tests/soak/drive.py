@@ -61,7 +61,7 @@ _COMMANDS: tuple[tuple[str, ...], ...] = (
 )
 _HANGS = 150.0  # no command takes longer, on whatever machine
 _AT_ONCE = (1, 1, 2, 3)
-_TRACES = ("Traceback", "stumbled over")
+_TRACES = ("Traceback", "internal error")
 
 
 @dataclass

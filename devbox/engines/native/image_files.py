@@ -88,7 +88,7 @@ def verify_image(paths: Paths, instance: str, name: str) -> str:
     except CannotRun:
         return ""
     except RegistryError as error:
-        raise EngineError(f"what {name} runs can't be proven: {error.sentence}", remedy=error.remedy) from None
+        raise EngineError(f"cannot verify the image of {name}: {error.sentence}", remedy=error.remedy) from None
     given = tuple(kept["launch"].get("lowers") or ())
     return digest if given == snapshots.list_lowers(paths, wanted) and _matches_runtime(entry, digest) else ""
 

@@ -73,4 +73,4 @@ def _build_notes(now: InstanceState) -> tuple[str, ...]:
     running = [row.name for row in now.containers if row.process is not None]
     if not running:
         return ()
-    return (f"the supervisor of this instance was killed; what runs goes on: {', '.join(running)}",)
+    return (f"the supervisor of this instance was killed; still running: {', '.join(running)}",)

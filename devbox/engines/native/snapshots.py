@@ -124,7 +124,7 @@ class NativeSnapshots:
         text = files.read_text(f"{self._home}/{entry}/{_ABOUT}")
         if text is None:
             known = ", ".join(each.name for each in self.list_all()) or "none"
-            raise EngineError(f"there is no snapshot {urllib.parse.unquote(entry)}", remedy=f"known: {known}")
+            raise EngineError(f"snapshot not found: {urllib.parse.unquote(entry)}", remedy=f"known: {known}")
         try:
             about = jsontext.loads(text)
             if about["format"] == _FORMAT:
@@ -132,8 +132,8 @@ class NativeSnapshots:
         except (ValueError, TypeError, LookupError):
             place = f"{self._home}/{entry}"
             raise EngineError(
-                f"{place}/{_ABOUT} is damaged; its volumes lie next to it",
-                remedy=f"save what you need of them, then: rm -r {shlex.quote(place)}",
+                f"{place}/{_ABOUT} is damaged; the volumes are next to it",
+                remedy=f"copy the data you need, then: rm -r {shlex.quote(place)}",
             ) from None
         raise EngineError(
             f"the snapshot {about['name']} was saved by another version of devbox (format {about['format']})",
@@ -155,7 +155,7 @@ def _load_snapshot(about: dict[str, Any]) -> Snapshot:
     """Load a snapshot's metadata; raise ValueError or KeyError if it is invalid or names an invalid volume."""
     found = codec.load(Snapshot, {name: about[name] for name in ("name", "created_at", "volumes", "size")})
     if any("/" in volume or volume.startswith(".") for volume in found.volumes):
-        raise ValueError("it has a volume that is none")
+        raise ValueError("invalid volume")
     return found
 
 

@@ -82,7 +82,7 @@ class LaunchBuilder:
         env = own | image.env | carried.env | dict(request.env)
         argv = () if spec.idle else spec.command or (*image.entrypoint, *image.command)
         if not (argv or spec.idle):
-            raise EngineError(f"{spec.label} has no command", where=spec.where, remedy='give it one: command = "…"')
+            raise EngineError(f"missing command of {spec.label}", where=spec.where, remedy='add: command = "…"')
         return Launch(
             name=spec.name,
             oci_id=f"{self._instance.id}-{spec.name}",
@@ -211,8 +211,8 @@ class LaunchBuilder:
             return Bind(mount.source, mount.target)
         if not os.path.exists(mount.source):
             raise EngineError(
-                f"{mount.source}, which is to be mounted at {mount.target}, does not exist",
-                remedy=f"mkdir {mount.source}, or remove it from the file's mounts",
+                f"cannot mount {mount.source} at {mount.target}: not found",
+                remedy=f"mkdir {mount.source}, or remove it from the mounts of the env file",
             )
         bind = Bind(mount.source, mount.target, read_only=mount.read_only, within=self._instance.root)
         if self._idmap.rootless:

@@ -67,7 +67,7 @@ def mark_restored(paths: Paths, instance: str) -> None:
 def _check_restored(home: str) -> None:
     if snapshot := files.read_text(f"{home}/{_RESTORING}"):
         raise EngineError(
-            f"restoring the snapshot {snapshot} was interrupted: some volumes are back, others are not",
+            f"restoring the snapshot {snapshot} was interrupted: only some volumes are restored",
             remedy=f"devbox snapshot restore {snapshot}",
         )
 
@@ -104,14 +104,14 @@ def _check_map(home: str, idmap: IdMap) -> None:
         before = jsontext.loads(text) if text else {"uids": [], "gids": []}
         extended = before == own or _extends(idmap, before)
     except (ValueError, TypeError, LookupError, AttributeError):
-        whole = f"write it as it most likely was: echo {shlex.quote(json.dumps(own))} > {shlex.quote(path)}"
+        whole = f"restore its most likely content: echo {shlex.quote(json.dumps(own))} > {shlex.quote(path)}"
         raise EngineError(f"{path} is damaged", remedy=whole) from None
     if before == own:
         return
     if not extended:
         raise EngineError(
-            f"the volumes in {home} were made with other user ids than this store has now",
-            remedy="remove them with devbox down -v, or go back to the DEVBOX_HOME or user that made them",
+            f"the volumes in {home} belong to other user ids than those of this store",
+            remedy="remove them with devbox down -v, or use the DEVBOX_HOME and user that created them",
         )
     files.write_atomic(path, json.dumps(own))
 

@@ -106,7 +106,7 @@ def _read_gitfile(project: ProjectDirectory, path: str) -> str:
     with open(project.open(path, links=False), "rb") as source:
         text = read_all(source, path, limit=_LONGEST)
     if not text.startswith(_MARK):
-        raise ValueError("it names no repository")
+        raise ValueError("missing repository")
     return os.fsdecode(text.removeprefix(_MARK).rstrip(b"\n"))
 
 

@@ -50,7 +50,7 @@ class Budget:
         """Count decompressed bytes; raise UnreadableObject above the limit."""
         self._left -= size
         if self._left < 0:
-            raise UnreadableObject("there is more in it than devbox reads")
+            raise UnreadableObject("content larger than the limit")
 
 
 class Packs:
@@ -149,7 +149,7 @@ class _Pack:
                 break
             chain.append((at, self._unpack(data, size)))
             if len(chain) > _LONGEST_CHAIN or base is None or base <= 0:
-                raise UnreadableObject("an object builds on too many others")
+                raise UnreadableObject("delta chain too long")
             at = base
         for at, delta in reversed(chain):
             known = (known[0], self._apply_delta(known[1], delta))
@@ -179,22 +179,22 @@ class _Pack:
         elif kind == _BY_NAME:
             base, next_ = self.find(raw[next_ : next_ + length]), next_ + length
         elif kind not in _KINDS:
-            raise UnreadableObject("there is no such kind of object")
+            raise UnreadableObject("unknown kind of object")
         return kind, size, base, at + next_
 
     def _unpack(self, at: int, size: int) -> bytes:
         if size > _LARGEST_PACK:
-            raise UnreadableObject("an object is larger than all that devbox reads")
+            raise UnreadableObject("object larger than the limit")
         self._budget.consume(size)
         unpacking, made, length = zlib.decompressobj(), b"", min(max(_PIECE, size), 1 << 20)
         while len(made) < size:
             raw = unpacking.unconsumed_tail or os.pread(self._data, length, at)
             if not raw:
-                raise UnreadableObject("a pack ends too early")
+                raise UnreadableObject("truncated pack")
             at += 0 if unpacking.unconsumed_tail else len(raw)
             piece = unpacking.decompress(raw, size - len(made))
             if unpacking.eof and len(made) + len(piece) < size:
-                raise UnreadableObject("an object is shorter than it says")
+                raise UnreadableObject("truncated object")
             made += piece
         return made
 
@@ -203,7 +203,7 @@ class _Pack:
         from_size, at = _parse_varint(delta, 0)
         size, at = _parse_varint(delta, at)
         if from_size != len(base) or size > _LARGEST_PACK:
-            raise UnreadableObject("a delta does not fit what it builds on")
+            raise UnreadableObject("delta does not match its base")
         self._budget.consume(size)
         made = bytearray()
         while at < len(delta):
@@ -212,13 +212,13 @@ class _Pack:
             if code & 0x80:
                 start, length, at = _parse_copy(delta, at, code)
                 if start + length > len(base):
-                    raise UnreadableObject("a delta does not fit what it builds on")
+                    raise UnreadableObject("delta does not match its base")
                 made += base[start : start + length]
             else:
                 made += delta[at : at + code]
                 at += code
             if not code or len(made) > size:
-                raise UnreadableObject("a delta makes something else than it says")
+                raise UnreadableObject("delta result has the wrong size")
         return bytes(made)
 
 
@@ -288,11 +288,11 @@ class Objects:
         while waiting:
             above, tree = waiting.pop()
             if above.count("/") > DEEPEST:
-                raise UnreadableObject("a tree is too deep")
+                raise UnreadableObject("tree nested too deeply")
             for name, entry in self._read_entries(tree):
                 seen += 1
                 if seen > _MOST_ENTRIES:
-                    raise UnreadableObject("a commit has too many files")
+                    raise UnreadableObject("too many files in a commit")
                 if entry.mode == TREE:
                     waiting.append((f"{above}{name}/", entry.name))
                 else:
@@ -330,7 +330,7 @@ class Objects:
         if found is None:
             raise UnreadableObject(f"{name} is missing")
         if found[0] != kind or compute_hash(kind, found[1], like=name) != name:
-            raise UnreadableObject(f"{name} is not what its name says")
+            raise UnreadableObject(f"{name} does not match its hash")
         return found[1]
 
     def _read_loose(self, name: str) -> tuple[str, bytes] | None:

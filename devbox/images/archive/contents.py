@@ -20,7 +20,7 @@ from devbox.images.registry.blobs import Meter
 from devbox.images.store import documents
 
 MOST_FILES = 20_000  # per archive; images have a few hundred at most
-REWRITE_REMEDY = "write it anew, or tell who made it"
+REWRITE_REMEDY = "recreate the archive, or report it to its author"
 _CHUNK = 1 << 20
 _SHOWN = 100
 
@@ -63,9 +63,7 @@ class StagingDirectory:
         """Write a new file, hashed while written."""
         self._count += 1
         if self._count > MOST_FILES:
-            raise BakeFailed(
-                f"the archive holds more than {MOST_FILES:,} files, which no image has", remedy=REWRITE_REMEDY
-            )
+            raise BakeFailed(f"too many files in the archive: more than {MOST_FILES:,}", remedy=REWRITE_REMEDY)
         path, total, size = f"{self.path}/{self._count}", hashlib.sha256(), 0
         with open(path, "xb", buffering=0) as out:
             for piece in pieces:
@@ -120,11 +118,12 @@ class TarContents:
             made = self._place.write(_read_pieces(stream, entry.size))
             if self._files.setdefault(name, made).digest != made.digest:
                 raise BakeFailed(
-                    f"the archive holds {name!r:.{_SHOWN}} twice, each time something else", remedy=REWRITE_REMEDY
+                    f"duplicate entry in the archive, with different content: {name!r:.{_SHOWN}}", remedy=REWRITE_REMEDY
                 )
         else:
             raise BakeFailed(
-                f"the archive holds {name!r:.{_SHOWN}}, which is neither a file nor a directory", remedy=REWRITE_REMEDY
+                f"invalid entry in the archive: {name!r:.{_SHOWN}} is neither a file nor a directory",
+                remedy=REWRITE_REMEDY,
             )
 
 

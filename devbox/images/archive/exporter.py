@@ -119,17 +119,21 @@ def load_into_engine(top: Descriptor, *, paths: Paths, engine: str, name: Refere
             export(wanted, paths=paths, kind=kind, name=str(name), out=pipe, on_transfer=on_transfer)
         if loading.wait() != 0:
             raise CommandFailed(
-                f"{engine} could not load the image", details=_read_tail(said), remedy=f"{engine} info may tell why"
+                f"{engine} cannot load the image",
+                details=_read_tail(said),
+                remedy=f"find the cause with: {engine} info",
             )
     return _check_id(_inspect_image(program, engine, name), own, top, engine)
 
 
 def _inspect_image(program: str, engine: str, name: Reference) -> dict[str, Any]:
-    raw = _run_engine([program, "image", "inspect", str(name)], engine, f"does not have {name.familiar_name} after all")
+    raw = _run_engine(
+        [program, "image", "inspect", str(name)], engine, f"has no image {name.familiar_name} after loading it"
+    )
     try:
         found: dict[str, Any] = jsontext.loads(raw)[0]
     except (ValueError, LookupError, TypeError):
-        sentence = f"{engine} describes {name.familiar_name} in no way that devbox knows"
+        sentence = f"unexpected output of {engine} image inspect {name.familiar_name}"
         raise HostError(sentence, remedy=f"see: {engine} info") from None
     return found
 
@@ -139,7 +143,7 @@ def _check_id(found: dict[str, Any], own: graph.Node, top: Descriptor, engine: s
     seen = f"sha256:{str(found['Id']).removeprefix('sha256:')}"
     if seen not in (own.blobs[0].digest, own.descriptor.digest, top.digest):
         raise EngineError(
-            f"{engine} made another image of it: its id is {seen}, and the image's config is {own.blobs[0].digest}",
+            f"image id mismatch in {engine}: expected {own.blobs[0].digest}, got {seen}",
             remedy=f"push it to a registry and pull it with {engine} instead: devbox image push",
         )
     return seen

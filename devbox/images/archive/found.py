@@ -38,7 +38,7 @@ def _build_index(plain: dict[str, Any], contents: Contents) -> Descriptor:
     diff_ids = documents.read_texts(documents.read_table(said, "rootfs"), "diff_ids")
     names = documents.read_texts(plain, "Layers")
     if len(names) != len(diff_ids):
-        raise ValueError(f"it has {len(names)} layers for a config of {len(diff_ids)}")
+        raise ValueError(f"expected {len(diff_ids)} layers as in the config, got {len(names)}")
     layers = [_build_layer(name, diff_id, contents) for name, diff_id in zip(names, diff_ids, strict=True)]
     described = Descriptor(layout.CONFIG, config.digest, config.size)
     platform = {key: value for key in ("architecture", "os", "variant") if (value := documents.read_text(said, key))}
@@ -52,16 +52,16 @@ def _build_layer(name: str, diff_id: str, contents: Contents) -> Layer:
     with open(staged.path, "rb") as source:
         packed = compression.detect_kind(source.read(compression.MAGIC))
     if packed not in _TYPES:
-        raise ValueError(f"its layer {name!r:.80} is packed by {packed}, which layers may not be")
+        raise ValueError(f"unsupported compression of layer {name!r:.80}: {packed}")
     if not packed and staged.digest != diff_id:
-        raise ValueError(f"its layer {name!r:.80} has the digest {staged.digest}, and its config says {diff_id:.80}")
+        raise ValueError(f"digest mismatch of layer {name!r:.80}: config has {diff_id:.80}, got {staged.digest}")
     return Layer(digest=staged.digest, diff_id=diff_id, size=staged.size, media_type=_TYPES[packed])
 
 
 def _require_file(name: str, contents: Contents) -> StagedFile:
     staged = contents.find_file(name)
     if staged is None:
-        raise ValueError(f"it lacks {name!r:.80}")
+        raise ValueError(f"missing {name!r:.80}")
     contents.add_file(staged)
     return staged
 
@@ -94,9 +94,9 @@ def read_images(contents: Contents) -> list[ArchivedImage]:
     try:
         found = [_read_image(entry, contents) for entry in _list_entries(contents)]
     except (ValueError, RegistryError) as error:
-        raise BakeFailed(f"the archive is no image: {error}", remedy=REWRITE_REMEDY) from None
+        raise BakeFailed(f"invalid image archive: {error}", remedy=REWRITE_REMEDY) from None
     if not found:
-        raise BakeFailed("the archive holds no image", remedy=REWRITE_REMEDY)
+        raise BakeFailed("no image in the archive", remedy=REWRITE_REMEDY)
     return found
 
 
@@ -106,8 +106,8 @@ def require_single(found: list[ArchivedImage]) -> ArchivedImage:
     if len(tops) != 1:
         names = ", ".join(name for image in tops for name in image.names)
         raise UsageError(
-            f"the archive holds {len(tops)} images where one is wanted{f': {names}' if names else ''}",
-            remedy="write an archive of the one image: devbox image export IMAGE FILE",
+            f"expected an archive with one image, got {len(tops)}{f': {names}' if names else ''}",
+            remedy="write an archive of a single image: devbox image export IMAGE FILE",
         )
     return tops[0]
 
@@ -119,8 +119,8 @@ def _list_entries(contents: Contents) -> list[dict[str, object]]:
     if (raw := read_document(contents, "manifest.json")) is not None:
         return parse_entries(raw, contents)
     raise UsageError(
-        "there is neither index.json nor manifest.json in it: it is no archive of images",
-        remedy='write one with devbox image export, docker save or skopeo copy; a root file system: tarball = "FILE"',
+        "not an image archive: missing index.json and manifest.json",
+        remedy='create one with devbox image export, docker save or skopeo copy; root file system: tarball = "FILE"',
     )
 
 
@@ -128,7 +128,7 @@ def _read_image(entry: dict[str, object], contents: Contents) -> ArchivedImage:
     top, blobs, absent = layout.parse_descriptor(entry), dict[str, StagedFile](), list[str]()
     root = _read_node(top, contents, blobs)
     if root is None:
-        raise ValueError(f"it lacks {top.digest}, which its index lists")
+        raise ValueError(f"missing {top.digest}, which the index lists")
     nodes = dict(_walk_nodes(root, contents, blobs, "", _DEEPEST))
     for node, platform in nodes.items():
         if node.blobs and not _collect_blobs(node, contents, blobs):
@@ -145,7 +145,7 @@ def _walk_nodes(
     yield node, platform
     for child, of_child in _list_children(node):
         if depth == 0 or len(blobs) > _MOST_MANIFESTS:
-            raise ValueError(f"{node.descriptor.digest} lists more than an image has")
+            raise ValueError(f"too many entries in {node.descriptor.digest}")
         if child.digest not in blobs and (found := _read_node(child, contents, blobs)):
             yield from _walk_nodes(found, contents, blobs, of_child, depth - 1)
 
@@ -175,8 +175,8 @@ def _find_blob(wanted: Descriptor, contents: Contents) -> StagedFile | None:
     staged = contents.find_file(get_blob_name(wanted.digest))
     if staged and (staged.digest, staged.size) != (wanted.digest, wanted.size):
         raise ValueError(
-            f"its blob {wanted.digest} has {staged.size:,} bytes of the digest {staged.digest}, "
-            f"and {wanted.size:,} are announced"
+            f"mismatch of blob {wanted.digest}: expected {wanted.size:,} bytes, "
+            f"got {staged.size:,} bytes with the digest {staged.digest}"
         )
     return staged
 
@@ -193,11 +193,11 @@ def _check_use(root: graph.Node, nodes: dict[graph.Node, str], blobs: dict[str, 
             own = whole[0] if whole else root
             break
         if child.digest not in by_digest:
-            raise ValueError(f"it lacks {child.digest}, the manifest for this machine")
+            raise ValueError(f"missing {child.digest}, the manifest for the host's platform")
         own = by_digest[child.digest]
     if own not in whole:
         lacking = next((blob.digest for blob in own.blobs if blob.digest not in blobs), "every layer")
-        raise ValueError(f"it lacks {lacking}")
+        raise ValueError(f"missing {lacking}")
 
 
 def _read_names(entry: dict[str, object]) -> tuple[str, ...]:

@@ -125,12 +125,14 @@ def open_file(path: str) -> IO[bytes]:
                 return open(directory.open(inner), "rb")
         archive = open(path, "rb")  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
-        raise UsageError(f"there is no file {path}", remedy="look at its spelling; - is the standard input") from None
+        raise UsageError(f"{path} not found", remedy="check the spelling (- reads standard input)") from None
     except safe_files.UnusablePath as error:
         raise safe_files.make_error("read", root, inner, error) from None
     kind = os.fstat(archive.fileno()).st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
-        raise UsageError(f"{path} is no file", remedy="name an archive, or the directory of an OCI image layout")
+        raise UsageError(
+            f"invalid archive {path}: not a file", remedy="name an archive, or the directory of an OCI image layout"
+        )
     return archive
 
 
@@ -192,8 +194,8 @@ def _open_tarball(step: FromTarball) -> Iterator[tuple[IO[bytes], int]]:
             source = stack.enter_context(safe_files.open_regular(step.root, step.path))
         except OSError as error:
             raise BakeFailed(
-                f"the tarball {step.root}/{step.path} can't be read: {error.strerror}",
-                remedy="put it there, then devbox up",
+                f"cannot read the tarball {step.root}/{step.path}: {error.strerror}",
+                remedy="create it, then run devbox up",
             ) from None
         yield source, os.fstat(source.fileno()).st_size
 
@@ -203,7 +205,7 @@ def _check_content(step: FromTarball, blob: HashedFile) -> None:
     while blob.read(CHUNK):
         pass
     if blob.get_digest() != step.content:
-        raise BakeFailed(f"{step.path} was changed while it was read", remedy="when it is complete: devbox up")
+        raise BakeFailed(f"{step.path} changed while being read", remedy="once it is complete: devbox up")
 
 
 def _read_content(stream: TarStream) -> Iterator[bytes]:

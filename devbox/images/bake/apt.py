@@ -108,20 +108,20 @@ def explain(output: str, *, system: str) -> Cause:
     lines = output.splitlines()
     if _FULL in output:  # first: with a full disk apt also reports missing or altered lists
         sentence = f"the disk is full: the packages of {system} do not fit"
-        return Cause(sentence, "free some (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
+        return Cause(sentence, "free disk space (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
     if found := _explain_content(output, lines, system):  # before unknown packages, which a refused list causes
         return found
     if match := _UNKNOWN.search(output):
         name = match[1] or match[2]
         return Cause(
-            f"there is no package {name} in {system}", f"look for its name: {_build_search_url(system, name)}", ""
+            f"package {name} not found in {system}", f"search for its name: {_build_search_url(system, name)}", ""
         )
     if found := _explain_network(output, lines, system):
         return found
     if match := _BROKEN.search(output):
         end = output.count("\n", 0, match.end()) + 2  # dpkg gives its reason on the next line
         shown = "\n".join(lines[max(0, end - _EVIDENCE) : end])
-        return Cause(f"the package {match[1]} of {system} could not be installed", "", shown)
+        return Cause(f"cannot install package {match[1]} of {system}", "", shown)
     return Cause("", "", "\n".join(lines[-_EVIDENCE:]))
 
 
@@ -133,19 +133,18 @@ def _explain_content(output: str, lines: list[str], system: str) -> Cause | None
         shown = "\n".join(line for line in lines if match.re.search(line))
         place = _format_host(output)
         return Cause(
-            f"{what} of {system}{place} does not match {against}: it was forged or damaged on its way, "
-            "and nothing of it was installed",
-            f"try again; where it stays so, use another mirror or proxy: {_OTHER}",
+            f"{what} of {system}{place} does not match {against}: forged or damaged in transit, nothing was installed",
+            f"try again; if it fails again, use another mirror or proxy: {_OTHER}",
             shown,
             of_host=True,
         )
     if match := _NO_RELEASE.search(output):
-        sentence = f"the suite {match[2]} was not found on the mirror {match[1]}"
-        return Cause(sentence, f"look at its spelling; or another mirror: {_OTHER}", "")
+        sentence = f"suite {match[2]} not found on the mirror {match[1]}"
+        return Cause(sentence, f"check the spelling, or use another mirror: {_OTHER}", "")
     if match := _MISSING.search(output):
         name = (match[1] or match[2]).rpartition("/")[2].partition("_")[0]
         sentence = f"not found on the mirror of {system}: {name}"
-        remedy = f"the mirror and its list are of different times: try again later, or {_OTHER}"
+        remedy = f"the mirror and its package list are out of sync: try again later, or use another mirror: {_OTHER}"
         return Cause(sentence, remedy, match[0].strip(), of_host=True)
     return None
 
@@ -154,15 +153,17 @@ def _explain_network(output: str, lines: list[str], system: str) -> Cause | None
     """Explain an unreachable mirror. None for other causes."""
     if _UNTRUSTED.search(output):
         return Cause(
-            f"the certificate of the package mirror of {system}, or of a proxy before it, is not trusted",
+            f"untrusted certificate of the package mirror of {system}, or of a proxy",
             "export DEVBOX_CA_FILE=FILE with the authority that signed it; see docs/how-to/proxies-and-cas.md",
             "",
             of_host=True,
         )
     if _UNREACHABLE.search(output):
-        remedy = "devbox doctor tells why; another mirror: export DEVBOX_MIRROR_DEBIAN=URL (or _UBUNTU)"
+        remedy = (
+            "find the cause with devbox doctor, or use another mirror: export DEVBOX_MIRROR_DEBIAN=URL (or _UBUNTU)"
+        )
         shown = "\n".join(line for line in lines if _UNREACHABLE.search(line) and line.startswith("E:"))
-        return Cause(f"the package mirror of {system} can't be reached", remedy, shown, of_host=True)
+        return Cause(f"cannot reach the package mirror of {system}", remedy, shown, of_host=True)
     return None
 
 

@@ -50,7 +50,7 @@ def require_keyring(distribution: str) -> str:
     path, package = _find_keyring(distribution)
     if not os.path.exists(path):
         raise HostError(
-            f"this machine has no keys to check packages of {distribution}",
+            f"missing keys to verify packages of {distribution}",
             remedy=f"sudo apt-get install {package}",
         )
     return path
@@ -69,7 +69,7 @@ def _find_keyring(distribution: str) -> tuple[str, str]:
     try:
         return KEYRINGS[distribution]
     except KeyError:
-        raise BakeFailed(f"devbox can't bootstrap {distribution}; it knows {', '.join(KEYRINGS)}") from None
+        raise BakeFailed(f"unsupported distribution {distribution}: expected one of {', '.join(KEYRINGS)}") from None
 
 
 def _get_canonical_mirror(distribution: str) -> str:
@@ -125,7 +125,7 @@ def bootstrap(step: Bootstrap, tree: str, output: JobOutput, *, archives: str) -
     if code:
         system = f"{step.distribution} {step.suite}"
         cause = apt.explain(output.read_all(), system=system)
-        sentence = cause.sentence or f"mmdebstrap could not make {system}"
+        sentence = cause.sentence or f"mmdebstrap cannot create {system}"
         kind = HostError if cause.of_host else BakeFailed
         raise kind(sentence, details=cause.evidence, remedy=cause.remedy)
     installed.store_archives(tree, archives)
@@ -145,7 +145,7 @@ def check_names(step: Bootstrap) -> None:
     """Refuse words with a special meaning to mmdebstrap, which runs outside of containers, or in a sources list."""
     for word in (step.suite, *step.components, *step.packages):
         if not _NAME.fullmatch(word):
-            raise BakeFailed(f"{word!r} is not the name of a suite, a component or a package")
+            raise BakeFailed(f"invalid name {word!r}: expected a suite, component or package")
 
 
 def build_argv(step: Bootstrap, tree: str, *, program: str, ca_file: str = "") -> list[str]:

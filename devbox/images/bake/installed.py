@@ -33,10 +33,10 @@ def build_mismatch_error(differing: Mapping[str, tuple[str, str]], *, base: str 
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     names = f'"{base}"' if base else " ".join(sorted(differing))
     return BakeFailed(
-        "packages can't be had as devbox.lock.toml has them",
+        "cannot install packages in the versions of devbox.lock.toml",
         details="\n".join(lines[:_SHOWN] + more),
-        remedy=f"take what there is: devbox lock --upgrade {names}; "
-        "or point DEVBOX_MIRROR_DEBIAN at a mirror that has them",
+        remedy=f"use the available versions: devbox lock --upgrade {names}; "
+        "or point DEVBOX_MIRROR_DEBIAN to a mirror with the locked versions",
     )
 
 

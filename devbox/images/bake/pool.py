@@ -201,9 +201,9 @@ class Workers:
         answer = self._run(job, lambda _: None)
         if isinstance(answer, Failed):
             raise BakeFailed(
-                f"could not shrink the cache of Dockerfiles: {answer.sentence}",
+                f"cannot shrink the Dockerfile cache: {answer.sentence}",
                 details=answer.details,
-                remedy=answer.remedy or f"remove all of it: rm -rf {self._paths.buildah}",
+                remedy=answer.remedy or f"remove the cache: rm -rf {self._paths.buildah}",
             )
 
     def unpack(self, layer: Layer, *, blob: str, place: str) -> None:
@@ -213,7 +213,7 @@ class Workers:
         answer = self._submit(unpacking.dump_job(job), lambda _: None)
         if isinstance(answer, Failed):
             kind = HostError if answer.of_host else BakeFailed
-            remedy = answer.remedy or "take another tag, or tell who made the image"
+            remedy = answer.remedy or "use another tag, or report it to the image's author"
             raise kind(answer.sentence, details=answer.details, remedy=remedy)
 
     def make_output(self, place: str, output: tuple[str, ...]) -> Done:
@@ -253,9 +253,9 @@ class Workers:
         answer = self._run(job, lambda _: None)
         if isinstance(answer, Failed):
             raise BakeFailed(
-                f"could not remove old files of the store: {answer.sentence}",
+                f"cannot remove old files of the store: {answer.sentence}",
                 details=answer.details,
-                remedy=answer.remedy or "devbox doctor looks for the cause",
+                remedy=answer.remedy or "find the cause with: devbox doctor",
             )
 
     def _get_terminal(self) -> int:
@@ -291,7 +291,9 @@ class Workers:
                     return answer
                 else:
                     result = answer
-        return result or Failed(sentence="its worker died", details="".join(noise[-15:]), remedy="")
+        return result or Failed(
+            sentence="the worker process exited unexpectedly", details="".join(noise[-15:]), remedy=""
+        )
 
 
 def _build_error(what: str, answer: Failed, log: str) -> HostError | BakeFailed:
@@ -299,7 +301,7 @@ def _build_error(what: str, answer: Failed, log: str) -> HostError | BakeFailed:
     return kind(
         f"{what}: {answer.sentence}",
         details=answer.details,
-        remedy="; ".join(filter(None, (answer.remedy, f"the whole output: {log}"))),
+        remedy="; ".join(filter(None, (answer.remedy, f"full output: {log}"))),
     )
 
 

@@ -122,8 +122,8 @@ class Puller:
                     return
             os.unlink(self._oci.get_blob_path(digest))
         raise BlobDamaged(
-            f"the store's copy of {digest} was damaged, and is removed",
-            remedy="devbox image verify says what else is, and gets again what a registry has",
+            f"removed the damaged copy of {digest} from the store",
+            remedy="find and restore damaged images: devbox image verify",
         )
 
 
@@ -135,8 +135,8 @@ def check_platform(config: dict[str, Any]) -> None:
         return
     emulator = "; or install an emulator: sudo apt-get install qemu-user-binfmt" if system == "linux" else ""
     raise RegistryError(
-        f"the image is made for {system}/{made_for}, and this machine is linux/{mine}"[:_MOST_SHOWN],
-        remedy=f"take another tag or image, made for linux/{mine}{emulator}",
+        f"the image is built for {system}/{made_for}, but the host is linux/{mine}"[:_MOST_SHOWN],
+        remedy=f"use a tag or image for linux/{mine}{emulator}",
     )
 
 
@@ -160,10 +160,10 @@ def list_layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
     )
 
 
-def _build_error(digest: str, why: str = "its config does not say what its layers hold") -> RegistryError:
+def _build_error(digest: str, why: str = "missing or invalid diff_ids in its config") -> RegistryError:
     return RegistryError(
-        f"{digest} is nothing that can be run: {why}",
-        remedy="take another tag, or tell who pushed it",
+        f"{digest} is not a runnable image: {why}",
+        remedy="use another tag, or report it to the publisher",
     )
 
 

@@ -128,7 +128,7 @@ class StepRunner:
     def install_packages(self, step: Packages, base: Bootstrap | None) -> None:
         """Install packages and remove the paths that the step purges."""
         if base is None:
-            raise BakeFailed("packages need a base of Debian or Ubuntu below them")
+            raise BakeFailed("packages require a base of Debian or Ubuntu")
         cache = AptCache(self._paths, base)
         mirror, ports = host_settings.translate_loopback(bootstrap.build_local_sources(base), self._ground.gateway)
         pins = "".join(f"{name} {version}\n" for name, version in (step.pins or {}).items())
@@ -164,7 +164,7 @@ class StepRunner:
                 raise installed.build_mismatch_error(differing)
             system = f"{base.distribution} {base.suite}"
             cause = apt.explain(self._output.read_all(), system=system)
-            sentence = cause.sentence or f"could not install {', '.join(step.names)} in {system}"
+            sentence = cause.sentence or f"cannot install {', '.join(step.names)} in {system}"
             kind = HostError if cause.of_host else BakeFailed
             raise kind(sentence, details=cause.evidence, remedy=cause.remedy)
 
@@ -183,7 +183,7 @@ class StepRunner:
             env |= {"PIP_CONSTRAINT": _CONSTRAINTS, "UV_CONSTRAINT": _CONSTRAINTS}
         code = self._run(["/bin/sh", "-c", build_run_script(step.commands)], env, binds, reader=parse_line)
         if code:
-            raise BakeFailed(f"a command of the step ended with {code}", details=self._output.read_tail())
+            raise BakeFailed(f"a command of the step exited with code {code}", details=self._output.read_tail())
 
     def _run(
         self,

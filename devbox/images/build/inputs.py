@@ -46,9 +46,9 @@ def read_inputs(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), 
     for pattern in wanted:
         if not _WILD.search(pattern) and not safe_files.exists(root, pattern):
             raise EnvFileError(
-                f"[build] has the input {pattern}, which is not in the project",
+                f"input {pattern} of [build] not found in the project",
                 where=where,
-                remedy=f"make it, or take it out of inputs: ls {root}",
+                remedy=f"create it, or remove it from inputs: ls {root}",
             )
     with safe_files.ProjectDirectory(root) as project:
         return {path: _read_content(project, path) for path in sorted(find_named(root, wanted) - {*but})}
@@ -78,7 +78,7 @@ def copy_inputs(root: str, declared: Mapping[str, str], target: str) -> None:
             if content.startswith(_LINK):
                 os.symlink(content.removeprefix(_LINK), place)
             elif _copy_file(project, path, place, program=content.startswith(_PROGRAM)) != content.partition(":")[2]:
-                raise BakeFailed(f"{path} changed while the build was being prepared", remedy="devbox build")
+                raise BakeFailed(f"{path} changed during the preparation of the build", remedy="devbox build")
 
 
 def _copy_file(project: safe_files.ProjectDirectory, source: str, target: str, *, program: bool) -> str:
@@ -117,5 +117,5 @@ def _read_content(project: safe_files.ProjectDirectory, path: str) -> str:
         with open(project.open(path, links=False), "rb") as source:
             digest = safe_files.compute_digest(source)
     except (FileNotFoundError, NotADirectoryError, safe_files.UnusablePath):  # it was replaced after it was listed
-        raise BakeFailed(f"{path} changed while it was read", remedy="devbox build") from None
+        raise BakeFailed(f"{path} changed while being read", remedy="devbox build") from None
     return f"{_PROGRAM if facts.st_mode & stat.S_IXUSR else _FILE}{digest}"

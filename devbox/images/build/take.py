@@ -38,7 +38,7 @@ def copy_entry(source: str, target: str, *, but: str = "") -> None:
 def copy_into(source: str, target: str, *, what: str) -> None:
     """Copy into an image: a directory's content into `target`, a file as `target` or into `target/`."""
     if not os.path.lexists(source):
-        raise BakeFailed(f"[build] put out no {what}, which is to be copied to {target}")
+        raise BakeFailed(f"cannot copy {what} to {target}: not in the output of [build]")
     if not os.path.isdir(source) and target.endswith("/"):
         target = f"{target}{os.path.basename(source)}"
     os.makedirs(os.path.dirname(target.rstrip("/")) or "/", exist_ok=True)
@@ -56,7 +56,7 @@ def _copy_directory(source: str, target: str, mode: int, *, but: str) -> None:
 
 def _make_room(target: str) -> None:
     if os.path.isdir(target) and not os.path.islink(target):
-        raise BakeFailed(f"{target} is a directory, and a file was to be copied there")
+        raise BakeFailed(f"cannot copy a file to {target}: is a directory")
     if os.path.lexists(target):
         os.unlink(target)
 
@@ -95,7 +95,7 @@ def copy_out(paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, tar
         for number, path in enumerate(paths):
             real = _resolve_path(path)
             if not os.path.exists(real):
-                raise BakeFailed(f"the image has no {path}")
+                raise BakeFailed(f"{path} not found in the image")
             if not (os.path.isfile(real) or os.path.isdir(real)):
                 raise BakeFailed(
                     f"{path} of the image is neither a file nor a directory", remedy="name another path of the image"
@@ -111,7 +111,7 @@ def _resolve_path(path: str) -> str:
     real = os.path.realpath(path)
     if f"{real}/".startswith(f"/{overlay.HOST_DIRECTORY}/"):
         raise BakeFailed(
-            f"{path} of the image leads to /{overlay.HOST_DIRECTORY}, which devbox uses itself",
+            f"{path} of the image leads to /{overlay.HOST_DIRECTORY}, which is reserved for devbox",
             remedy="name another path of the image",
         )
     return real
@@ -122,8 +122,8 @@ def _match_pattern(pattern: str) -> list[str]:
     found = sorted(os.path.normpath(name) for name in found)
     if not found:
         raise BakeFailed(
-            f"the build left no {pattern}, which [build] names in output",
-            remedy="let a command of run make it, or correct output",
+            f"output {pattern} of [build] not found after the build",
+            remedy="create it in run, or correct output",
         )
     return [name for name in found if not any(name.startswith(f"{other}/") for other in found)]
 

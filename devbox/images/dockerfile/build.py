@@ -101,7 +101,7 @@ class DockerfileBuilder:
         with files.lock_file(lock, wait=False) as free:
             pass
         if not free:
-            on_progress(Progress(text="waiting for another Dockerfile"))
+            on_progress(Progress(text="waiting for another Dockerfile build"))
         return files.lock_file(lock)
 
     def _prepare_bases(

@@ -65,9 +65,9 @@ def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
             process.spawn(shell, stdin=job.terminal, stdout=job.terminal, stderr=job.terminal, env=env).wait()
             _remove_left_behind(program, storage, job, env)
         raise error
-    output.report_progress(Tick("taking it over into the store"))
+    output.report_progress(Tick("copying the image to the store"))
     look = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
-    config = process.run(look, purpose="look at what buildah built", env=env).stdout
+    config = process.run(look, purpose="inspect the image built by buildah", env=env).stdout
     files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
     diff_ids = cache.parse_image_document(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
     if any(not _has_layer(job, diff_id) for diff_id in diff_ids):
@@ -75,7 +75,7 @@ def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
             f"{job.place}/new", [diff_id for diff_id in diff_ids if _has_layer(job, diff_id)]
         )
         process.run(
-            [program, *storage, *format_push_options(built, beside)], purpose="take over what buildah built", env=env
+            [program, *storage, *format_push_options(built, beside)], purpose="copy the image built by buildah", env=env
         )
         _unpack(beside, diff_ids, os.path.join(job.place, NEW_LAYERS))
 
@@ -118,8 +118,8 @@ def prune(job: PruneJob, idmap: IdMap) -> None:
     """Remove images from the cache; needed parent images get a name, so that they stay."""
     program, env, storage = process.find("buildah"), _prepare_environment(job, idmap), format_storage_options(job)
     for image in job.kept:
-        process.run([program, *storage, "tag", image, f"devbox/{image}"], purpose="keep what is wanted", env=env)
-    purpose = "remove what no Dockerfile wants"
+        process.run([program, *storage, "tag", image, f"devbox/{image}"], purpose="tag the images in use", env=env)
+    purpose = "remove unused images"
     process.run([program, *storage, "rmi", "--force", *job.images], purpose=purpose, env=env, check=False)
 
 
@@ -157,7 +157,7 @@ def _format_isolation_options(runtime: str) -> list[str]:
 
 def _list_containers(program: str, storage: list[str], env: Mapping[str, str]) -> list[str]:
     """Return the ids of all containers, the newest last."""
-    listed = process.run([program, *storage, "containers", "--quiet"], purpose="look for what failed", env=env)
+    listed = process.run([program, *storage, "containers", "--quiet"], purpose="list failed build containers", env=env)
     return listed.stdout.decode().split()
 
 
@@ -190,8 +190,8 @@ def explain_failure(output: str, dockerfile: str, name: str) -> BakeFailed:
     said = [_ERROR.sub("", line) for line in said if not _EXIT.search(line)]
     number, last = parse.find_line(dockerfile, last, added=ADDED)
     place = f"{name}:{number}" if number else name
-    sentence = f"{place}: {last} failed" if last else f"{place} can't be built"
-    return BakeFailed(sentence, details="\n".join(said[-8:]), remedy="devbox up runs it again")
+    sentence = f"{place}: {last} failed" if last else f"cannot build {place}"
+    return BakeFailed(sentence, details="\n".join(said[-8:]), remedy="run the build again: devbox up")
 
 
 class _BuildahProgress:
@@ -208,7 +208,7 @@ def _remove_left_behind(program: str, storage: list[str], job: BuildJob, env: Ma
     kept = f"{job.storage}/root/overlay-containers"
     if any(cache.read_list(f"{kept}/{name}.json") for name in ("containers", "volatile-containers")):
         try:
-            process.run([program, *storage, "rm", "--all"], purpose="remove what a killed build left", env=env)
+            process.run([program, *storage, "rm", "--all"], purpose="remove the containers of a killed build", env=env)
         except CommandFailed:
             return  # they only take up space
 
@@ -218,7 +218,7 @@ def _remove_outdated(program: str, storage: list[str], job: BuildJob, env: Mappi
     mark = f"{job.storage}/layers"
     if files.read_text(mark) != _LAYERS:
         if cache.list_images(job.storage):
-            purpose = "remove what an older devbox built"
+            purpose = "remove images of an older devbox"
             process.run([program, *storage, "rmi", "--all", "--force"], purpose=purpose, env=env)
         files.write_atomic(mark, _LAYERS)
 

@@ -125,8 +125,8 @@ def parse_image_document(raw: bytes) -> dict[str, Any]:
     try:
         return documents.parse(raw)
     except ValueError as error:
-        sentence = f"what buildah says of the image can't be used: {error}"
-        raise BakeFailed(sentence, remedy="look at what the Dockerfile sets") from None
+        sentence = f"invalid image config from buildah: {error}"
+        raise BakeFailed(sentence, remedy="check the settings of the Dockerfile") from None
 
 
 def read_list(path: str) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ def read_list(path: str) -> list[dict[str, Any]]:
         found = None
     if not isinstance(found, list) or not all(isinstance(each, dict) and "id" in each for each in found):
         cached = path.partition("/root/")[0]
-        raise BakeFailed(f"{path} is damaged", remedy=f"remove the cache of Dockerfiles: rm -r {shlex.quote(cached)}")
+        raise BakeFailed(f"{path} is damaged", remedy=f"remove the Dockerfile cache: rm -r {shlex.quote(cached)}")
     return found
 
 

@@ -190,8 +190,8 @@ def _check_unchanged(step: FromDockerfile, doing: str) -> Iterator[None]:
 
 def _build_changed_error(step: FromDockerfile, doing: str) -> BakeFailed:
     return BakeFailed(
-        f"the context of {step.path} changed while it was {doing}",
-        remedy="devbox up once more; name in .dockerignore what changes by itself",
+        f"the context of {step.path} changed while being {doing}",
+        remedy="run devbox up again; list generated files in .dockerignore",
     )
 
 
@@ -209,9 +209,9 @@ def _open_context(project: ProjectDirectory, step: FromDockerfile) -> ProjectDir
     try:
         return project.open_subdirectory(step.context)
     except OSError as error:
-        why = error.strerror if isinstance(error, safe_files.UnusablePath) else "it is not a directory"
+        why = error.strerror if isinstance(error, safe_files.UnusablePath) else "not a directory"
         raise EnvFileError(
-            f"cannot read the context {step.context} of {step.path}: {why}", remedy="name a directory, or make it"
+            f"invalid build context {step.context} in {step.path}: {why}", remedy="name a directory, or create it"
         ) from None
 
 
@@ -310,6 +310,6 @@ def _open_project(step: FromDockerfile) -> Iterator[ProjectDirectory]:
         except OSError as error:
             raise EnvFileError(
                 f"cannot read the Dockerfile {step.root}/{step.path}: {error.strerror}",
-                remedy="name one of the project: dockerfile = PATH",
+                remedy="name a file of the project: dockerfile = PATH",
             ) from None
         yield project

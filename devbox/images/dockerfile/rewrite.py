@@ -254,7 +254,7 @@ def check_supported(text: str, name: str) -> None:
         if step.word == "ADD" and any(map(_REPOSITORY.fullmatch, step.rest.split(" ")[:-1])):
             raise BakeFailed(
                 f"{name}:{step.line}: ADD of a git repository is not supported",
-                remedy="clone it in a stage, at a commit: RUN git clone …, then COPY --from=STAGE",
+                remedy="clone it in a build stage at a commit: RUN git clone …, then COPY --from=STAGE",
             )
 
 

@@ -87,9 +87,9 @@ def _resolve_name(name: str) -> str:
     """Return a name as an absolute path in the snapshot. `..` is refused; a leading slash is ignored."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise BakeFailed(f"the layer holds the path {format_name(name)}, which leads out of the image")
+        raise BakeFailed(f"invalid path in the layer: {format_name(name)} leads out of the image")
     if len(parts) > pack.MAX_DEPTH:
-        raise BakeFailed(f"{format_name(name)} lies more than {pack.MAX_DEPTH} directories deep")
+        raise BakeFailed(f"{format_name(name)} is nested more than {pack.MAX_DEPTH} directories deep")
     return "/" + "/".join(parts)
 
 
@@ -106,11 +106,11 @@ def _make_device(entry: tarfile.TarInfo) -> int:
 
 def _check_entry(entry: tarfile.TarInfo, highest: int) -> None:
     if entry.issparse():
-        raise BakeFailed(f"{format_name(entry.name)} is stored as a sparse file, which layers may not hold")
+        raise BakeFailed(f"unsupported entry in the layer: {format_name(entry.name)} is a sparse file")
     if not (0 <= entry.uid <= highest and 0 <= entry.gid <= highest):
         owner = f"{entry.uid}:{entry.gid}"[:60]
         raise BakeFailed(
-            f"{format_name(entry.name)} belongs to {owner}; containers of this store have ids up to {highest}",
+            f"{format_name(entry.name)} belongs to {owner}; ids in containers of this store end at {highest}",
             remedy=_MORE_IDS if highest < LAST_ID else "",
         )
     if entry.size < 0:

@@ -98,7 +98,7 @@ class LayerMaker:
         except OSError as error:
             raise _build_error(error, item.path) from None
         except ValueError:  # a NUL byte in a name
-            raise BakeFailed(f"the layer holds a name that no file can have: {format_name(item.path)}") from None
+            raise BakeFailed(f"invalid file name in the layer: {format_name(item.path)}") from None
 
     def finish(self) -> None:
         """Set the times of directories."""
@@ -151,7 +151,7 @@ class LayerMaker:
             os.link(item.target, item.path, follow_symlinks=False)
         except FileNotFoundError:
             about = f"{format_name(item.path)} is a hard link to {format_name(item.target)}"
-            raise BakeFailed(f"{about}, which the layer lacks") from None
+            raise BakeFailed(f"{about}, which is missing from the layer") from None
         if _is_device(item.path) and _is_covered(item.path):
             facts = os.lstat(item.path)
             os.unlink(item.path)
@@ -258,7 +258,7 @@ def _set_attribute(fd: int | str, name: str, value: bytes, path: str) -> None:
         os.setxattr(fd, name, value)
     except OSError as error:
         raise BakeFailed(
-            f"the attribute {format_name(name)} of {format_name(path)} can't be kept: {error.strerror}"
+            f"cannot set the attribute {format_name(name)} of {format_name(path)}: {error.strerror}"
         ) from None
 
 
@@ -308,4 +308,4 @@ def _clear_path(path: str) -> None:
 def _build_error(error: OSError, path: str) -> DevboxError:
     """Return the error of a failed operation: the host's fault, or the entry's."""
     known = os_errors.from_os_error(OSError(error.errno, error.strerror)) if error.errno in _OF_THE_MACHINE else None
-    return known or BakeFailed(f"the layer's entry {format_name(path)} can't be made: {error.strerror}")
+    return known or BakeFailed(f"cannot create the layer's entry {format_name(path)}: {error.strerror}")

@@ -133,7 +133,7 @@ def _walk(tree: str, inside: str, without: ExcludeFilter | None) -> Iterator[tup
         if is_excluded(path, facts.st_mode) or (without and without(tree, path)):
             continue
         if path.count("/") >= MAX_DEPTH:
-            raise BakeFailed(f"the step left {path[:40]}…, which lies more than {MAX_DEPTH} directories deep")
+            raise BakeFailed(f"the step left {path[:40]}…, nested more than {MAX_DEPTH} directories deep")
         yield path, facts
         if stat.S_ISDIR(facts.st_mode):
             yield from _walk(tree, f"{path}/", without)
@@ -214,7 +214,7 @@ def _write_content(writer: _HashingWriter, source: str, size: int) -> None:
             writer.write(chunk)
             left -= len(chunk)
     if left:
-        raise OSError(errno.EIO, "the file shrank while it was read", source)
+        raise OSError(errno.EIO, "the file shrank while being read", source)
     writer.write(b"\0" * (-size % tarfile.BLOCKSIZE))
 
 

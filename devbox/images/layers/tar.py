@@ -128,7 +128,7 @@ class TarStream:
                 yield entry
                 entry = self._read_next(archive)
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-            raise BakeFailed(f"{self._what} is no valid tar: {_format_error(error)}") from None
+            raise BakeFailed(f"{self._what} is not a valid tar: {_format_error(error)}") from None
         raise BakeFailed(f"{self._what} has more than {MOST_ENTRIES:,} entries")
 
     def _read_next(self, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
@@ -145,7 +145,7 @@ class TarStream:
     def _expect_end(self) -> None:
         """Verify the end of the archive: tarfile treats a damaged header as the end."""
         if self._last.strip(b"\0"):
-            raise BakeFailed(f"{self._what} is no valid tar: there is no entry at byte {self._position:,}")
+            raise BakeFailed(f"{self._what} is not a valid tar: no entry at byte {self._position:,}")
 
     def read_content(self, count: int) -> bytes:
         """Read at most `count` bytes; fewer only at the end of a block."""
@@ -163,18 +163,17 @@ class TarStream:
         try:
             return take(count)
         except EOFError:
-            raise BakeFailed(f"{self._what}'s packed data ends too early") from None
+            raise BakeFailed(f"the compressed data of {self._what} is truncated") from None
         except self._damage as error:
-            raise BakeFailed(f"{self._what}'s packed data is damaged: {_format_error(error)}") from None
+            raise BakeFailed(f"the compressed data of {self._what} is damaged: {_format_error(error)}") from None
 
     def _advance(self, count: int) -> None:
         self._position += count
         if self.packed and self._position > self._most:
             raise BakeFailed(
-                f"{self._what}, {format_size(self._blob.count)} of it read, "
-                "unpacks to more than the disk has room for: "
-                f"{format_size(self._most)}",
-                remedy="free some: devbox image gc, df -h; or take another image",
+                f"cannot unpack {self._what}: more than the free disk space of {format_size(self._most)} "
+                f"after {format_size(self._blob.count)} of input",
+                remedy="free disk space (devbox image gc, df -h), or use another image",
             )
 
     def finish(self) -> None:
@@ -186,11 +185,15 @@ class TarStream:
         while self._blob.read(CHUNK):  # data after the compressed stream
             pass
         if self._blob.count != self._promised.size:
-            raise BakeFailed(f"{self._what} has {self._blob.count:,} bytes instead of {self._promised.size:,}")
+            raise BakeFailed(
+                f"size mismatch of {self._what}: expected {self._promised.size:,} bytes, got {self._blob.count:,}"
+            )
         if self._blob.get_digest() != self._promised.digest:
-            raise BakeFailed(f"{self._what}'s data is not what its digest says: {self._blob.get_digest()}")
+            raise BakeFailed(
+                f"digest mismatch of {self._what}: expected {self._promised.digest}, got {self._blob.get_digest()}"
+            )
         if self._plain.get_digest() != self._promised.diff_id:
-            raise BakeFailed(f"{self._what} unpacks to something other than what the image's config says")
+            raise BakeFailed(f"the unpacked content of {self._what} does not match the diff id in the image's config")
 
     # tarfile's file interface: forward only, with a limit between two entries.
 
@@ -214,7 +217,7 @@ class TarStream:
     def seek(self, position: int) -> None:
         """Skip forward to a position."""
         if position < self._position:
-            raise BakeFailed(f"{self._what} is no valid tar: an entry has a negative size")
+            raise BakeFailed(f"{self._what} is not a valid tar: an entry has a negative size")
         while self._position < position:
             if not self.skip(position - self._position):
                 raise BakeFailed(f"{self._what} ends inside an entry")
@@ -227,7 +230,7 @@ class TarStream:
 def _check_global_headers(headers: Mapping[str, str]) -> None:
     """Refuse global attributes: other readers of layers ignore them and see a different image."""
     if unknown := headers.keys() - {"comment"}:
-        raise BakeFailed(f"the layer sets {min(unknown)!r:.80} for all its entries at once, which layers may not do")
+        raise BakeFailed(f"unsupported global header in the layer: {min(unknown)!r:.80}")
 
 
 def _format_error(error: Exception) -> str:

@@ -85,7 +85,7 @@ def _receive(source: BinaryIO) -> LayerItem | None:
     return None if parts is None else LayerItem._make(parts)
 
 
-_ANOTHER = "take another version of the image, or tell who made it"
+_ANOTHER = "use another version of the image, or report it to its author"
 
 
 def unpack(path: str, target: str, *, rootless: bool, promised: ExpectedLayer | None = None) -> None:
@@ -102,7 +102,7 @@ def unpack(path: str, target: str, *, rootless: bool, promised: ExpectedLayer | 
                 _send_all(stream, child, _find_highest_id() if rootless else LAST_ID)
                 stream.finish()
     except (BakeFailed, EngineError) as error:
-        sentence = f"could not unpack {os.path.basename(path)}: {error.sentence}"
+        sentence = f"cannot unpack {os.path.basename(path)}: {error.sentence}"
         raise BakeFailed(sentence, details=error.details, remedy=error.remedy or _ANOTHER) from None
 
 

@@ -54,15 +54,15 @@ def fetch_artifact(
     layers = graph.parse_node(found.descriptor, found.raw).blobs[1:]
     if [layer.media_type for layer in layers] != [media_type] or layers[0].size > documents.LIMIT:
         raise RegistryError(
-            f"{reference.familiar_name} is something else than {media_type}",
-            remedy="was the tag moved? devbox image pull",
+            f"unexpected type of {reference.familiar_name}: expected {media_type}",
+            remedy="check whether the tag was moved: devbox image pull",
         )
     with repository.open_blob(layers[0].digest, offset=0) as (_, chunks):
         raw = b"".join(_limit_bytes(chunks, layers[0].size))
     if f"sha256:{hashlib.sha256(raw).hexdigest()}" != layers[0].digest:
         raise RegistryError(
-            f"{reference.host} sent something else than the blob {layers[0].digest}",
-            remedy="tell who runs it",
+            f"unexpected content from {reference.host}: does not match the digest of blob {layers[0].digest}",
+            remedy="report it to the registry's operator",
         )
     return raw
 

@@ -102,9 +102,9 @@ class _PartialBlob:
             self._append(chunks, repository)
         if self.size < self._blob.size:
             raise RegistryUnavailable(
-                f"{repository.reference.host} ended a blob of {repository.reference.repository} after "
+                f"incomplete blob of {repository.reference.repository} from {repository.reference.host}: "
                 f"{self.size} of {self._blob.size} bytes",
-                remedy="try again: what was transferred is kept",
+                remedy="try again: the transferred data is kept",
             )
 
     def check(self, repository: RegistryRepository) -> None:
@@ -112,7 +112,7 @@ class _PartialBlob:
         digest = f"sha256:{self._hash.hexdigest()}"
         if digest != self._blob.digest:
             self._discard()
-            raise _build_mismatch_error(repository, self._blob, f"its content has the digest {digest}")
+            raise _build_mismatch_error(repository, self._blob, f"got the digest {digest}")
         os.fsync(self._file.fileno())
 
     def _hash_existing(self) -> None:
@@ -128,7 +128,7 @@ class _PartialBlob:
         for data in chunks:
             if self.size + len(data) > self._blob.size:
                 self._discard()
-                raise _build_mismatch_error(repository, self._blob, f"it is longer than {self._blob.size} bytes")
+                raise _build_mismatch_error(repository, self._blob, f"longer than {self._blob.size} bytes")
             _write_all(self._file.fileno(), data)
             self._hash.update(data)
             self.size += len(data)
@@ -152,8 +152,8 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _build_mismatch_error(repository: RegistryRepository, blob: Descriptor, why: str) -> RegistryError:
     return RegistryError(
-        f"{repository.reference.host} sent something else than {blob.digest}: {why}",
-        remedy="nothing of it was kept; the registry, a mirror or a proxy is at fault",
+        f"unexpected content of {blob.digest} from {repository.reference.host}: {why}",
+        remedy="check the registry, mirror or proxy; the data was discarded",
     )
 
 
@@ -235,8 +235,8 @@ class _Upload:
         data = os.pread(self._source, min(CHUNK, self._blob.size - self.sent), self.sent)
         if not data:
             raise RegistryError(
-                f"the blob {self._blob.digest} of the store is shorter than its image says",
-                remedy="devbox image verify gets it again where a registry has it; else bake the image again",
+                f"blob {self._blob.digest} of the store is truncated",
+                remedy="fetch it again with devbox image verify, or bake the image again",
             )
         self._location = self._repository.send_chunk(self._location, data, offset=self.sent)
         self.sent += len(data)

@@ -91,7 +91,7 @@ class RegistryConnection:
     ) -> urllib3.BaseHTTPResponse:
         """Return the response, whose status is in `wanted`. `path` may be a URL from the registry.
 
-        `doing` completes "could not …". Raises RegistryError, or RegistryUnavailable if a later attempt may succeed.
+        `doing` completes "cannot …". Raises RegistryError, or RegistryUnavailable if a later attempt may succeed.
         """
         url = self._resolve_url(path, doing)
         for attempt in range(1, _ATTEMPTS + 1):
@@ -139,7 +139,7 @@ class RegistryConnection:
 
     def build_slow_error(self, doing: str) -> RegistryError:
         """Return the error for a response that did not complete in time."""
-        why = f"{self.host} did not end its answer within {retry.ANSWER:.0f} s"
+        why = f"{self.host} did not complete its response within {retry.ANSWER:.0f} s"
         return errors.build_slow_error(self.host, doing, why)
 
     def _resolve_url(self, path: str, doing: str) -> str:
@@ -187,8 +187,8 @@ class RegistryConnection:
         place = urlsplit(realm)
         if place.scheme != "https" and not (place.scheme == "http" and credentials.can_use_http(place.netloc)):
             raise RegistryError(
-                f"{self.host} wants passwords sent to {realm or 'nowhere'}, which is no place for them",
-                remedy=f"tell who runs it, or trust it: export {credentials.INSECURE}={place.netloc}",
+                f"{self.host} requires passwords to be sent to an untrusted place: {realm or 'nowhere'}",
+                remedy=f"report it to the operator, or trust it: export {credentials.INSECURE}={place.netloc}",
             )
         fields = [("service", asked.get("service", "")), *(("scope", each) for each in scope.split(" "))]
         known, method, url, body, headers = self._known, "GET", f"{realm}?{urlencode(fields)}", None, {}
@@ -254,6 +254,7 @@ def _parse_token(answer: urllib3.BaseHTTPResponse, host: str) -> str:
         token = documents.read_text(said, "token") or documents.read_text(said, "access_token")
     if not (token.isascii() and token.isprintable() and token):
         raise RegistryError(
-            f"the token service of {host} answered without a token", remedy="try again, or tell who runs it"
+            f"missing token in the response of the token service of {host}",
+            remedy="try again, or report it to the registry's operator",
         )
     return token

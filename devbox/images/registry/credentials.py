@@ -63,7 +63,7 @@ def _read_config(place: str) -> dict[str, Any]:
 def _read_table(config: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
     table = config.get(key) or {}
     if not isinstance(table, dict):
-        raise _build_error(place, f"{key} is no object")
+        raise _build_error(place, f"{key} is not an object")
     return table
 
 
@@ -90,16 +90,16 @@ def _query_helper(helper: str, key: str) -> Credentials | None:
     """Return credentials from the program `docker-credential-HELPER`; None if it has none for the registry."""
     argv = [f"docker-credential-{helper}", "get"]
     done = process.run(
-        argv, purpose=f"ask {argv[0]} for a password", input=key.encode(), check=False, timeout=_PATIENCE
+        argv, purpose=f"get a password from {argv[0]}", input=key.encode(), check=False, timeout=_PATIENCE
     )
     said = done.stdout.decode(errors="replace")
     if done.returncode:
         if _NOT_FOUND in said + done.stderr.decode(errors="replace"):
             return None
         raise RegistryError(
-            f"{argv[0]} could not give the password for {key}",
+            f"{argv[0]} cannot provide the password for {key}",
             details=said or done.stderr.decode(errors="replace"),
-            remedy=f"to see it again: echo {key} | {argv[0]} get",
+            remedy=f"reproduce it with: echo {key} | {argv[0]} get",
         )
     try:
         answer = documents.parse(done.stdout)
@@ -109,8 +109,8 @@ def _query_helper(helper: str, key: str) -> Credentials | None:
         understood = False
     if not understood:
         raise RegistryError(
-            f"{argv[0]} answered with something else than a name and a password",
-            remedy=f"to see it: echo {key} | {argv[0]} get",
+            f"unexpected output of {argv[0]}: expected a user name and a password",
+            remedy=f"reproduce it with: echo {key} | {argv[0]} get",
         )
     return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
 
@@ -120,7 +120,7 @@ def _parse_text(value: Any) -> str:
 
 
 def _build_error(place: str, why: str) -> DevboxError:
-    return RegistryError(f"{place} can't be understood: {why}", remedy="mend it, or docker login writes it anew")
+    return RegistryError(f"cannot parse {place}: {why}", remedy="repair it, or write it again: docker login")
 
 
 MIRRORS = "DEVBOX_REGISTRY_MIRRORS"
@@ -168,7 +168,7 @@ def _parse_mirror(parts: tuple[str, str, str]) -> tuple[str, str]:
     name, _, url = parts
     if not name or not re.match(r"https?://[^/]", url):
         raise UsageError(
-            f"{MIRRORS} has {''.join(parts)!r}, which is no REGISTRY=URL",
+            f'invalid value for {MIRRORS}: expected REGISTRY=URL, got "{"".join(parts)}"',
             remedy=f"export {MIRRORS}=docker.io=https://mirror.example.org",
         )
     return name, url.rstrip("/")

@@ -21,7 +21,7 @@ _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 401, 403, 404, 429, 
 _NO_AGREEMENT = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|ALERT")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _MOST_SHOWN = 200
-_AGAIN = "try again: what was transferred is kept"
+_AGAIN = "try again: the transferred data is kept"
 
 
 def from_status(
@@ -34,26 +34,26 @@ def from_status(
         return build_auth_error(host, doing, user=user, details=details)
     if status == _FORBIDDEN:
         who = user or "you"
-        return RegistryError(f"{host} does not allow {who} to {doing}", details=details, remedy=f"as another: {login}")
+        return RegistryError(
+            f"{host} does not allow {who} to {doing}", details=details, remedy=f"log in as another user: {login}"
+        )
     if status == _NOT_FOUND and missing:
         return RegistryError(
-            f"there is no {missing} at {host}", details=details, remedy="look at its spelling, tag and registry"
+            f"{missing} not found on {host}", details=details, remedy="check the name, tag and registry"
         )
     if status == _TOO_MANY:
         after = parse_number(response.headers.get("Retry-After", ""))
         when = "later" if after is None else f"in {after} s"
-        remedy = f"try again {when}; {login} often raises the limit"
-        error = RegistryUnavailable(
-            f"{host} has had too many requests of you to {doing}", details=details, remedy=remedy
-        )
+        remedy = f"try again {when}; raise the limit with: {login}"
+        error = RegistryUnavailable(f"too many requests to {host}: cannot {doing}", details=details, remedy=remedy)
         error.after = float(after or 0)
         return error
     if status >= _SERVER:
-        return RegistryUnavailable(f"{host} failed to {doing} ({status})", details=details, remedy=_AGAIN)
+        return RegistryUnavailable(f"cannot {doing}: {host} returned {status}", details=details, remedy=_AGAIN)
     return RegistryError(
-        f"{host} answered {status} when asked to {doing}",
+        f"cannot {doing}: {host} returned {status}",
         details=details,
-        remedy="its log may tell why; is it a registry of OCI images?",
+        remedy="check the registry's log, and whether it is an OCI registry",
     )
 
 
@@ -61,8 +61,8 @@ def build_auth_error(host: str, doing: str, *, user: str, details: str) -> Devbo
     """Return the error for missing or refused credentials."""
     login = "docker login" if host == DOCKER_HUB else f"docker login {host}"
     if user:
-        return RegistryError(f"{host} refuses the password of {user}", details=details, remedy=login)
-    return RegistryError(f"{host} wants a name and a password to {doing}", details=details, remedy=login)
+        return RegistryError(f"login to {host} failed: invalid password of {user}", details=details, remedy=login)
+    return RegistryError(f"cannot {doing}: {host} requires a login", details=details, remedy=login)
 
 
 def from_http_error(error: exceptions.HTTPError, host: str, doing: str) -> DevboxError:
@@ -70,27 +70,27 @@ def from_http_error(error: exceptions.HTTPError, host: str, doing: str) -> Devbo
     cause = _find_innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return RegistryError(
-            f"the certificate of {host} is not to be trusted: {cause.verify_message}",
-            remedy="export DEVBOX_CA_FILE=FILE with the authorities that sign it",
+            f"untrusted certificate of {host}: {cause.verify_message}",
+            remedy="export DEVBOX_CA_FILE=FILE with the signing authorities",
         )
     if isinstance(cause, ssl.SSLError) and _NO_AGREEMENT.search(cause.reason or ""):  # others: a broken connection
         return RegistryError(
-            f"{host} does not speak TLS as devbox does: {cause.reason or cause}",
-            remedy=f"without TLS, on a network that you trust: export {INSECURE}={host}",
+            f"TLS handshake with {host} failed: {cause.reason or cause}",
+            remedy=f"to use no TLS on a trusted network: export {INSECURE}={host}",
         )
     if isinstance(cause, socket.gaierror | exceptions.NameResolutionError):
-        return RegistryUnavailable(f"no host is known as {host.partition(':')[0]}", remedy="look at its spelling")
+        return RegistryUnavailable(f"host {host.partition(':')[0]} not found", remedy="check the spelling")
     if isinstance(cause, exceptions.TimeoutError | TimeoutError):
-        return build_slow_error(host, doing, f"{host} was silent for {retry.SILENCE:.0f} s")
+        return build_slow_error(host, doing, f"no response from {host} for {retry.SILENCE:.0f} s")
     why = _describe_cause(cause)
-    return RegistryUnavailable(f"could not {doing}: {host}: {why}", remedy=_AGAIN)
+    return RegistryUnavailable(f"cannot {doing}: {host}: {why}", remedy=_AGAIN)
 
 
 def build_slow_error(host: str, doing: str, why: str) -> RegistryUnavailable:
     """Return the error for an unresponsive or too slow registry."""
     error = RegistryUnavailable(
-        f"could not {doing}: {why}",
-        remedy=f"{_AGAIN}; or a mirror: export DEVBOX_REGISTRY_MIRRORS={host.partition('/')[0]}=https://MIRROR",
+        f"cannot {doing}: {why}",
+        remedy=f"{_AGAIN}; or use a mirror: export DEVBOX_REGISTRY_MIRRORS={host.partition('/')[0]}=https://MIRROR",
     )
     error.is_silent = True
     return error
@@ -99,8 +99,8 @@ def build_slow_error(host: str, doing: str, why: str) -> RegistryUnavailable:
 def from_malformed(error: Exception, host: str, doing: str) -> DevboxError:
     """Return the error for a response with a malformed header or URL."""
     return RegistryError(
-        f"could not {doing}: {host} answered with a malformed header: {repr(str(error)[:_MOST_SHOWN])[1:-1]}",
-        remedy=f"tell who runs it; is {host} a registry of OCI images, or a proxy before one?",
+        f"cannot {doing}: malformed header from {host}: {repr(str(error)[:_MOST_SHOWN])[1:-1]}",
+        remedy=f"check whether {host} is an OCI registry, or a proxy in front of one",
     )
 
 

@@ -65,31 +65,31 @@ def find_own_child(node: Node) -> Descriptor:
                 return child
     have = sorted({f"{system}/{arch}" for system, arch, _ in node.platforms if arch not in ("", "unknown")})
     raise RegistryError(
-        f"the image is not made for linux/{mine}, but for {', '.join(have) or 'no platform'}",
-        remedy="take another tag or image",
+        f"the image is not available for linux/{mine}, only for {', '.join(have) or 'no platform'}",
+        remedy="use another tag or image",
     )
 
 
 def _parse_node(descriptor: Descriptor, raw: bytes) -> Node:
     if descriptor.media_type not in (*INDEXES, *MANIFESTS):
-        raise ValueError(f"its type is {descriptor.media_type or 'not told'}")
+        raise ValueError(f"unsupported type: {descriptor.media_type or 'none'}")
     if len(raw) != descriptor.size and len(raw) <= documents.LIMIT:
-        raise ValueError(f"it has {len(raw):,} bytes, and {descriptor.size:,} are announced")
+        raise ValueError(f"expected {descriptor.size:,} bytes, got {len(raw):,}")
     plain = documents.parse(raw)
     own = documents.read_text(plain, "mediaType") or descriptor.media_type
     if own != descriptor.media_type:
-        raise ValueError(f"it says that its type is {own}, and {descriptor.media_type} is announced")
+        raise ValueError(f"expected the type {descriptor.media_type}, got {own}")
     if "manifests" in plain and ("layers" in plain or "config" in plain):
-        raise ValueError("it is a manifest and an index at once")
+        raise ValueError("both a manifest and an index")
     if own in INDEXES:
         listed = documents.read_tables(plain, "manifests")
         if not listed:
-            raise ValueError("it is an index without manifests")
+            raise ValueError("index without manifests")
         platforms = tuple(_parse_platform(documents.read_table(each, "platform")) for each in listed)
         return Node(descriptor, tuple(map(layout.parse_descriptor, listed)), platforms)
     config = layout.parse_descriptor(documents.read_table(plain, "config"))
     if config.size > documents.LIMIT:
-        raise ValueError(f"its config has {config.size:,} bytes, more than {documents.LIMIT >> 20} MiB")
+        raise ValueError(f"config of {config.size:,} bytes is larger than {documents.LIMIT >> 20} MiB")
     layers = tuple(map(layout.parse_descriptor, documents.read_tables(plain, "layers")))
     subject = documents.read_table(plain, "subject")
     return Node(descriptor, blobs=(config, *layers), subject=documents.read_digest(subject) if subject else "")
@@ -105,7 +105,7 @@ def _parse_platform(plain: dict[str, Any]) -> tuple[str, str, str]:
 
 def _build_error(descriptor: Descriptor, why: str) -> RegistryError:
     return RegistryError(
-        f"{descriptor.digest} is no manifest of an image: {why}", remedy="take another tag, or tell who pushed it"
+        f"invalid image manifest {descriptor.digest}: {why}", remedy="use another tag, or report it to the publisher"
     )
 
 

@@ -181,7 +181,7 @@ def complete_nodes(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: O
     if nodes := _list_whole_nodes(top, oci):
         return nodes
     raise RegistryError(
-        f"the store does not have all of {top.digest}, and does not know where to get it",
+        f"incomplete image in the store, of unknown source: {top.digest}",
         remedy="devbox image pull --all-platforms REF",
     )
 

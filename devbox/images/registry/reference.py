@@ -60,7 +60,7 @@ def parse(text: str) -> Reference:
     match = _REFERENCE.fullmatch(_add_host(text))
     if match is None or len(match["path"]) > _LONGEST_NAME:
         raise UsageError(
-            f"{text!r} is not the name of an image",
+            f'invalid image name "{text}"',
             remedy="write it as NAME:TAG, HOST/NAME:TAG or HOST/NAME@sha256:…, in lower-case letters",
         )
     host, repository, tag, digest = match["host"], match["path"], match["tag"] or "", match["digest"] or ""

@@ -91,13 +91,14 @@ class RegistryRepository:
                 page = documents.read_texts(documents.parse(self._read_body(answer, "tags")), "tags")
             except ValueError as error:
                 raise RegistryError(
-                    f"{self._connection.host} sent no list of tags: {error}", remedy="is it a registry of OCI images?"
+                    f"unexpected list of tags from {self._connection.host}: {error}",
+                    remedy="check whether it is an OCI registry",
                 ) from None
             found += [tag for tag in page if tag.startswith(prefix) and _TAG.fullmatch(tag)]
             if "Link" not in answer.headers or not page or page[-1] == last:
                 return found
             last = page[-1]
-        raise RegistryError(f"{self._name} has more than {_PAGE * _PAGES} tags", remedy="remove what nobody needs")
+        raise RegistryError(f"too many tags in {self._name}: more than {_PAGE * _PAGES}", remedy="remove unused tags")
 
     def has_blob(self, digest: str) -> bool:
         """Return whether the repository has the blob."""
@@ -126,7 +127,7 @@ class RegistryRepository:
             yield begins, iter(()) if no_more else _read_pieces(answer)
         except retry.TooSlow:
             host, doing = self._connection.host, f"read a blob of {self._name}"
-            why = f"{host} sends less than {retry.format_slowest()}"
+            why = f"{host} sent less than {retry.format_slowest()}"
             raise errors.build_slow_error(host, doing, why) from None
         except exceptions.HTTPError as error:
             doing = f"read a blob of {self._name} to its end"
@@ -171,13 +172,13 @@ class RegistryRepository:
         if location := answer.headers.get("Location", ""):
             return location
         raise RegistryError(
-            f"{self._connection.host} does not say where a blob of {self._name} is to be sent",
-            remedy="tell who runs it; is it a registry of OCI images, or a proxy before one?",
+            f"missing upload location for a blob of {self._name} in the response of {self._connection.host}",
+            remedy="check whether it is an OCI registry, or a proxy in front of one",
         )
 
     def query_upload(self, location: str) -> tuple[int, str]:
         """Return an upload's received bytes and its location; (0, "") if the registry has dropped it."""
-        doing = f"look how far a blob of {self._name} is"
+        doing = f"get the upload state of a blob of {self._name}"
         answer = self._request("GET", location, doing=doing, wanted=(204, 400, 404, 416))
         if answer.status != 204:  # noqa: PLR2004
             return 0, ""
@@ -212,7 +213,7 @@ class RegistryRepository:
 
     def list_referrers(self, digest: str) -> list[dict[str, Any]]:
         """Return descriptors of a manifest's referrers: from the referrers API, else from the fallback tag."""
-        doing = f"look for what refers to {self._format_target(digest)}"
+        doing = f"list the referrers of {self._format_target(digest)}"
         headers = {"Accept": layout.INDEX}
         for path in (*self._list_referrer_paths(digest), f"manifests/{get_fallback_tag(digest)}"):
             answer = self._request("GET", path, doing=doing, wanted=(200, 404, 405), headers=headers, stream=True)
@@ -240,8 +241,8 @@ class RegistryRepository:
             raise errors.from_http_error(error, self._connection.host, doing) from error
         if len(raw) > documents.LIMIT:
             raise RegistryError(
-                f"the manifest of {self._format_target(target)} is larger than 4 MiB, which no registry may send",
-                remedy=f"is {self._connection.host} a registry of OCI images?",
+                f"manifest of {self._format_target(target)} is larger than the limit of 4 MiB",
+                remedy=f"check whether {self._connection.host} is an OCI registry",
             )
         return raw
 
@@ -252,8 +253,8 @@ class RegistryRepository:
 
     def _build_mismatch_error(self, what: str, digest: str) -> RegistryError:
         return RegistryError(
-            f"{self._connection.host} sent something else than {what}: it has the digest {digest}",
-            remedy="nothing of it was kept; the registry, a mirror or a proxy is at fault",
+            f"unexpected content of {what} from {self._connection.host}: got the digest {digest}",
+            remedy="check the registry, mirror or proxy; the data was discarded",
         )
 
 

@@ -71,8 +71,8 @@ class Transfers:
             if ref in (name, _expand_name(name)):
                 return target
         raise UsageError(
-            f"the store has no image {name}",
-            remedy="bake it with devbox up, pull it with devbox image pull, or name one of the file: dev, service.NAME",
+            f"image {name} not found in the store",
+            remedy="run devbox up or devbox image pull, or name an image of the file: dev, service.NAME",
         )
 
 

@@ -65,7 +65,7 @@ def build_sbom(top: Descriptor, oci: Layout) -> Sbom:
             raise RegistryError(f"the store's copy of {digest} is damaged", remedy="devbox image verify")
     layers = list_layers(node, config)
     if not all(oci.has_blob(layer.digest) for layer in layers):
-        raise UsageError(f"the store lacks layers of {top.digest}", remedy="devbox up, or devbox image pull")
+        raise UsageError(f"missing layers of {top.digest} in the store", remedy="run devbox up or devbox image pull")
     found = packages.find_packages(tree.read_tree(layers, oci))
     return Sbom(image=find_subject(top, oci).digest, packages=found, created=_format_created(config.get("created")))
 

@@ -24,8 +24,8 @@ def parse_sbom(raw: bytes) -> Sbom:
         if plain.get("bomFormat") == "CycloneDX":
             return _parse_cyclonedx(plain)
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise _build_error(f"it can't be read: {error!r:.200}") from None
-    raise _build_error("it is neither SPDX 2 nor CycloneDX")
+        raise _build_error(f"{error!r:.200}") from None
+    raise _build_error("neither SPDX 2 nor CycloneDX")
 
 
 def _parse_spdx(plain: dict[str, Any]) -> Sbom:
@@ -72,4 +72,4 @@ def _list_licenses(component: dict[str, Any]) -> Iterator[str]:
 
 
 def _build_error(why: str) -> BakeFailed:
-    return BakeFailed(f"a bill of materials is of no use: {why}", remedy="devbox image sbom IMAGE writes one")
+    return BakeFailed(f"invalid SBOM: {why}", remedy="create one with: devbox image sbom IMAGE")

@@ -130,7 +130,7 @@ def _add_entry(path: str, entry: tarfile.TarInfo, tree: Tree, stream: TarStream)
     elif entry.isreg():
         if entry.size > _MOST_FILE or sum(map(len, tree.files.values())) > _MOST:
             raise BakeFailed(
-                f"{path!r:.200} is too large for a list of packages", remedy="take another image, or tell who made it"
+                f"package list {path!r:.200} is too large", remedy="use another image, or report it to its author"
             )
         tree.files[path] = _read_content(stream, entry.size)
 

@@ -24,15 +24,15 @@ def is_digest(text: str) -> bool:
 def parse(raw: bytes, *, limit: int = LIMIT) -> dict[str, Any]:
     """Parse a document into its table. Texts are Unicode without NUL, as they become arguments and file names."""
     if len(raw) > limit:
-        raise ValueError(f"it is larger than {limit >> 20} MiB")
+        raise ValueError(f"larger than {limit >> 20} MiB")
     try:
         plain = jsontext.loads(raw.decode(), object_pairs_hook=_build_table, parse_constant=_reject_constant)
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error}") from None
+        raise ValueError(f"not JSON: {error}") from None
     except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8 text") from None
+        raise ValueError("not UTF-8 text") from None
     if not isinstance(plain, dict):
-        raise _build_error(f"it is {_describe_kind(plain)}, not a table")
+        raise _build_error(f"expected a table, got {_describe_kind(plain)}")
     _check_values(plain)
     return plain
 
@@ -47,7 +47,7 @@ def read_tables(plain: dict[str, Any], key: str) -> list[dict[str, Any]]:
     listed = _read_typed(plain, key, list) or []
     for each in listed:
         if not isinstance(each, dict):
-            raise _build_error(f"{key} lists {_describe_kind(each)} where a table belongs")
+            raise _build_error(f"invalid item in {key}: expected a table, got {_describe_kind(each)}")
     return listed
 
 
@@ -56,7 +56,7 @@ def read_texts(plain: dict[str, Any], key: str) -> list[str]:
     listed = _read_typed(plain, key, list) or []
     for each in listed:
         if not isinstance(each, str):
-            raise _build_error(f"{key} lists {_describe_kind(each)} where a text belongs")
+            raise _build_error(f"invalid item in {key}: expected a string, got {_describe_kind(each)}")
     return listed
 
 
@@ -69,7 +69,7 @@ def read_digest(plain: dict[str, Any], key: str = "digest") -> str:
     """Return the digest at a key, safe for use in a path. Only SHA-256 is supported."""
     value = plain.get(key)
     if not (isinstance(value, str) and is_digest(value)):
-        raise ValueError(f"{_format_value(value)} is no sha256 digest")
+        raise ValueError(f"{_format_value(value)} is not a sha256 digest")
     return value
 
 
@@ -77,14 +77,14 @@ def read_size(plain: dict[str, Any]) -> int:
     """Return the size in a descriptor."""
     value = plain.get("size")
     if type(value) is not int or not 0 <= value < 1 << 63:
-        raise ValueError(f"{_format_value(value)} is no size")
+        raise ValueError(f"{_format_value(value)} is not a size")
     return value
 
 
 def _read_typed(plain: dict[str, Any], key: str, kind: type) -> Any:
     value = plain.get(key)
     if value is not None and not isinstance(value, kind):
-        raise ValueError(f"{key} is {_describe_kind(value)}, not {_KINDS[kind]}")
+        raise ValueError(f"invalid value for {key}: expected {_KINDS[kind]}, got {_describe_kind(value)}")
     return value
 
 
@@ -95,13 +95,13 @@ def _build_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names: set[str] = set()
         for name, _ in pairs:
             if name in names:
-                raise ValueError(f"the key {_format_value(name)} is there twice")
+                raise ValueError(f"duplicate key {_format_value(name)}")
             names.add(name)
     return found
 
 
 def _reject_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _check_values(plain: Any) -> None:
@@ -123,7 +123,7 @@ def _check_text(value: str) -> None:
     if value.isascii() and "\0" not in value:
         return
     if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError(f"{_format_value(value)} is no text")
+        raise ValueError(f"{_format_value(value)} is not valid text")
 
 
 def _build_error(why: str) -> ValueError:
@@ -145,10 +145,10 @@ _SHOWN = 80
 _KINDS = {
     dict: "a table",
     list: "a list",
-    str: "a text",
+    str: "a string",
     int: "a number",
     float: "a number",
-    bool: "true or false",
+    bool: "a boolean",
 }
 
 

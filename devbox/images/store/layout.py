@@ -56,7 +56,9 @@ class Layout:
     def get_blob_path(self, digest: str) -> str:
         """Return the path of a blob, existing or not; raise RegistryError for an invalid digest."""
         if not documents.is_digest(digest):
-            raise RegistryError(f"{digest!r} is no sha256 digest", remedy="take another image, or tell who made it")
+            raise RegistryError(
+                f"{digest!r} is not a sha256 digest", remedy="use another image, or report it to its author"
+            )
         return f"{self.root}/blobs/{digest.replace(':', '/', 1)}"
 
     def has_blob(self, digest: str) -> bool:
@@ -98,7 +100,7 @@ class Layout:
         try:
             return documents.parse(self.read_raw(digest) or b"")
         except ValueError as error:
-            raise RegistryError(f"{digest} can't be read: {error}", remedy="see: devbox image verify") from None
+            raise RegistryError(f"cannot read {digest}: {error}", remedy="devbox image verify") from None
 
     def read_refs(self) -> dict[str, Descriptor]:
         """Return the named entries of `index.json`."""
@@ -158,8 +160,8 @@ class Layout:
         except FileNotFoundError:
             return []
         except ValueError as error:
-            remedy = f"move it away, and devbox up names its images anew: mv {path} {path}.damaged"
-            raise DevboxError(f"{path} is no index of images: {error}", remedy=remedy) from None
+            remedy = f"move it away, then run devbox up to name the images again: mv {path} {path}.damaged"
+            raise DevboxError(f"invalid image index {path}: {error}", remedy=remedy) from None
         return entries
 
     def _write_index(self, entries: list[dict[str, Any]]) -> None:

@@ -67,7 +67,9 @@ def adopt(paths: Paths, prepared: str, diff_id: str) -> None:
     with contextlib.suppress(OSError):
         os.rename(prepared, os.path.dirname(get_snapshot_dir(paths, diff_id)))
     if not os.path.isdir(get_snapshot_dir(paths, diff_id)):
-        raise HostError(f"could not move a snapshot into {paths.snapshots}", remedy=f"see: ls -ld {paths.snapshots}")
+        raise HostError(
+            f"cannot move a snapshot to {paths.snapshots}", remedy=f"check the permissions: ls -ld {paths.snapshots}"
+        )
 
 
 def list_snapshots(paths: Paths) -> list[str]:

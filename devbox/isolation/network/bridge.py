@@ -205,7 +205,7 @@ def make_node(index: int, *, ipv6: bool, subnet: str = SUBNET) -> NetNode:
     number = index + _FIRST
     if not _FIRST <= number <= _LAST:
         raise EngineError(
-            f"the instance network has no room for container {index}", remedy="devbox down, then devbox up"
+            f"the instance network has no address for container {index}", remedy="devbox down, then devbox up"
         )
     return NetNode(f"{subnet}.{number >> 8}.{number & 255}", f"fdd5:6465:7662::{number:x}" if ipv6 else "")
 
@@ -295,7 +295,8 @@ def unshare_network(holder: ProcessRef, node: NetNode | None) -> None:
         if error.errno != errno.EXFULL:
             raise
         raise EngineError(
-            f"the instance network is full: it takes at most {MOST_PORTS} containers", remedy="devbox stop some of them"
+            f"the instance network is full: at most {MOST_PORTS} containers",
+            remedy="stop some containers: devbox stop NAME",
         ) from None
     inside = Netlink()
     _configure_netns(inside)

@@ -139,8 +139,8 @@ def start(context: InstanceContext, node: NetNode, entries: tuple[str, ...]) -> 
         os.close(reports)
         os.waitpid(child.pid, 0)
         raise failure or EngineError(
-            "what answers a container's name queries died at once",
-            remedy="devbox up once more; devbox doctor looks for the cause",
+            "cannot start the DNS proxy: exited immediately",
+            remedy="run devbox up again; if that fails, find the cause with: devbox doctor",
         )
     return RunningDnsProxy(process, int(port), reports)
 
@@ -242,7 +242,7 @@ class _DnsProxy:
     def _allow_addresses(self, found: list[tuple[str, int]], allowed: frozenset[int]) -> None:
         """Open the firewall for addresses before the container learns them."""
         if text := egress_policy.build_admission(self._node, found, allowed):
-            programs.call([self._nft, "-f", "-"], purpose="let a name's addresses through", text=text.encode())
+            programs.call([self._nft, "-f", "-"], purpose="allow the addresses of a host name", text=text.encode())
 
     def _report(self, name: str) -> None:
         """Report a refused name to the supervisor, if it runs. A name may contain any byte except a dot."""
@@ -277,5 +277,5 @@ def _receive(link: socket.socket) -> bytes:
         length = stream.read(2)
         message = stream.read(struct.unpack("!H", length)[0]) if len(length) == 2 else b""  # noqa: PLR2004
     if not message:
-        raise ConnectionError("the stream ended within a message")
+        raise ConnectionError("the stream ended inside a message")
     return message

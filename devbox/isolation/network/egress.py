@@ -94,7 +94,7 @@ def apply_nft(context: InstanceContext, rules: str) -> None:
     nft = programs.find("nft")
 
     def tell() -> None:
-        programs.call([nft, "-f", "-"], purpose="set the network's rules", text=rules.encode())
+        programs.call([nft, "-f", "-"], purpose="set the network's firewall rules", text=rules.encode())
 
     namespaces.run_inside(context.holder, tell)
 
@@ -126,12 +126,12 @@ def require_free_port(publish: PublishedPort) -> None:
             probe.bind((publish.address, publish.host))
         except PermissionError:
             raise EngineError(
-                f"port {publish.host} on {publish.address} may only be opened by root",
+                f"cannot publish port {publish.host} on {publish.address}: only root may open it",
                 remedy="publish a port above 1023",
             ) from None
         except OSError as error:
             raise PortTaken(
-                f"port {publish.host} on {publish.address} is taken",
+                f"port {publish.host} on {publish.address} is already in use",
                 details=error.strerror or "",
                 remedy="free it, or publish another port",
             ) from None
@@ -174,9 +174,9 @@ def start_pasta(
     running = state.identify(int(pid)) if pid.isdigit() else None
     if running is None:
         raise EngineError(
-            "pasta, which connects the instance to the network, died at once",
+            "cannot connect the instance to the network: pasta exited immediately",
             details=warning,
-            remedy="devbox up once more; devbox doctor looks for the cause",
+            remedy="run devbox up again; if that fails, find the cause with: devbox doctor",
         )
     if warning:
         warn(warning)
@@ -293,13 +293,13 @@ def require_tun() -> None:
         os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError:
         raise HostError(
-            f"{_TUN} is closed to {environ.get_user_name()}, so containers can't reach the network",
-            details="getting-started.md says how this grant survives a boot",
+            f"cannot connect containers to the network: {environ.get_user_name()} may not open {_TUN}",
+            details="to keep this permission across reboots, see getting-started.md",
             remedy=f"sudo setfacl -m u:{environ.get_user_name()}:rw {_TUN}",
         ) from None
     except OSError:  # no such file, or no driver
         raise HostError(
-            f"{_TUN} is missing, so containers can't reach the network", remedy="sudo modprobe tun"
+            f"cannot connect containers to the network: missing {_TUN}", remedy="sudo modprobe tun"
         ) from None
 
 

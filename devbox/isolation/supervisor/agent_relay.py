@@ -13,7 +13,7 @@ from devbox.isolation.supervisor.loop import Loop, log_error
 
 _MOST = 32  # concurrent connections; a container cannot make the host fork without limit
 _PIECE = 65536
-_PATIENCE = 5.0  # for a client when there is no agent
+_PATIENCE = 5.0  # for a client without an agent
 _STREAM = 3  # the connection's descriptor in a relay, its only one besides the standard streams
 
 

@@ -212,9 +212,9 @@ class SupervisedCommand:
 
 
 def _format_reason(why: str) -> str:
-    if why.startswith("its command"):
+    if why.startswith("command "):
         return why
-    return f"its command ended: {why}" if why else "its command ended"
+    return f"command exited: {why}" if why else "command exited"
 
 
 def _read_spawn_failure(code: int | None, log: str) -> int | None:

@@ -236,7 +236,7 @@ class ContainerSupervisor:
         try:
             process = launch.finish(starting, status)
             if self._row.state != "starting":
-                raise EngineError(f"{self._row.name} was stopped while it started", remedy="devbox up")
+                raise EngineError(f"{self._row.name} was stopped during startup", remedy="devbox up")
             self._interior.write_entry(self._entry, process)
         except (DevboxError, OSError) as error:
             self._on_start_failure(error, answer, again=again)
@@ -268,7 +268,7 @@ class ContainerSupervisor:
 
     def _await_schedule(self, schedule: Schedule, last: str = "") -> None:
         at = schedule.wait(lambda: self._launch(lambda _: None))
-        self._row = self._row._replace(state="created", reason=f"{last}{'; ' if last else ''}runs next at {at}")
+        self._row = self._row._replace(state="created", reason=f"{last}{'; ' if last else ''}next run at {at}")
         self._notify_changed()
 
     def _mark_dead(self, reason: str) -> None:
@@ -366,7 +366,7 @@ class ContainerSupervisor:
     def _give_up(self, process: ProcessRef | None) -> None:
         if self._starting is not None:
             os.kill(self._starting.pid, signal.SIGKILL)  # an unreaped child
-            self._mark_dead("it was stopped while it started")
+            self._mark_dead("stopped during startup")
         elif process is not None and self._row.process == process:
             self._on_exit(None)
 
@@ -397,4 +397,4 @@ class ContainerSupervisor:
 
 
 def _build_start_error(name: str, cause: OSError) -> EngineError:
-    return EngineError(f"{name} could not be started: {cause}", remedy="devbox doctor looks for the cause")
+    return EngineError(f"cannot start {name}: {cause}", remedy="find the cause with: devbox doctor")

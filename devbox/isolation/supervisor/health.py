@@ -65,7 +65,7 @@ class HealthCheck:
         try:
             output, pid = self._start()
         except (DevboxError, OSError) as error:  # the next attempt may succeed
-            self._on_answer(good=False, text=f"its probe could not be started: {error}")
+            self._on_answer(good=False, text=f"cannot start the health check: {error}")
             return
         self._pid, self._late = pid, False
         self._timer = self._loop.call_later(self._probe.timeout, lambda: self._on_timeout(pid, output))
@@ -137,7 +137,7 @@ def probe_http(address: str, port: int, path: str, timeout: float) -> None:
         head = link.recv(1024).split(b"\r\n", 1)[0].decode(errors="replace")
     status = head.partition(" ")[2].partition(" ")[0]
     if not status.isdigit() or int(status) not in _GOOD:
-        raise OSError(f"GET {path} answered {head or 'nothing'}")
+        raise OSError(f"GET {path} returned {head or 'nothing'}")
 
 
 def probe_tcp(address: str, port: int, timeout: float) -> None:
@@ -158,7 +158,7 @@ def fork_probe(user_ns: str, net_ns: str, attempt: Callable[[], None], *, port: 
         try:
             attempt()
         except ConnectionRefusedError:
-            os.write(output, f"nothing listens on its port {port} (servers must listen on 0.0.0.0)".encode())
+            os.write(output, f"no server listens on port {port} (servers must listen on 0.0.0.0)".encode())
             os._exit(1)
         except OSError as error:
             os.write(output, f"port {port}: {error.strerror or error}".encode())

@@ -198,6 +198,6 @@ def check_nofile_limit(containers: int) -> None:
     needed = _FILES_PER_CONTAINER * containers + _OTHER_FILES
     if most != resource.RLIM_INFINITY and needed > most:
         raise EngineError(
-            f"the instance's supervisor may have {most} files open, which is too few for {containers} containers",
-            remedy=f"devbox down, then ulimit -n {needed} and devbox up",
+            f"the open file limit of the instance's supervisor is {most}: too low for {containers} containers",
+            remedy=f"run devbox down, then: ulimit -n {needed}; devbox up",
         )

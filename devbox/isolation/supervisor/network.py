@@ -247,7 +247,7 @@ class InstanceNetwork:
         def revive(_: int | None) -> None:
             if self._egress == pasta:
                 self._egress = None
-                log_line("pasta, which connects the instance to the network, ended; it is started again")
+                log_line("pasta exited: restarting it to reconnect the instance to the network")
                 self._schedule_retry()
 
         on_exit(pasta.pid, revive)

@@ -2,7 +2,7 @@
 
 A shell of 1 MiB sleeps on a pipe whose write end the supervisor holds. At end of file the shell becomes the next
 supervisor, which adopts the instance and starts a shell of its own. A supervisor that exits orderly notifies its shell.
-After several kills in a row there is no respawn: the user's next command starts a supervisor.
+After several kills in a row it does not respawn: the user's next command starts a supervisor.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Respawner:
             return
         if self._killed >= MAX_RESPAWNS:
             log_line(
-                f"the supervisor was killed {self._killed} times in a row: the next one comes with the next devbox up"
+                f"the supervisor was killed {self._killed} times in a row: not restarting it until the next devbox up"
             )
             return
         read_end, write_end = os.pipe()
@@ -104,7 +104,7 @@ class Respawner:
         try:
             pid = self._pid = os.posix_spawn(_SHELL, argv, environ.copy_environment(), file_actions=actions)
         except OSError as error:
-            log_line(f"{_SHELL} can't be started, so nobody comes after a supervisor that is killed: {error}")
+            log_line(f"cannot start {_SHELL}, so a killed supervisor is not restarted: {error}")
             os.close(write_end)
             self._loop.call_later(_AGAIN, self._start)
             return

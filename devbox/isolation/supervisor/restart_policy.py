@@ -31,16 +31,16 @@ def decode_wait_status(status: int | None) -> int | None:
 def describe_exit(code: int | None) -> str:
     """Describe a process's exit briefly; "" for success."""
     if code is None:
-        return "its exit code is not known: it was not this supervisor's child"
+        return "exit code unknown: not a child of this supervisor"
     if code == 0:
         return ""
     if code == NOT_EXECUTABLE:
-        return "its command is not executable"
+        return "command not executable"
     if code == NOT_FOUND:
-        return "its command was not found"
+        return "command not found"
     if code > _SIGNALLED:
         with contextlib.suppress(ValueError):
-            return f"ended by {signal.Signals(code - _SIGNALLED).name}"
+            return f"killed by {signal.Signals(code - _SIGNALLED).name}"
     return f"exit code {code}"
 
 
@@ -49,7 +49,7 @@ def explain_init_errors(lines: list[str]) -> list[str]:
     told: list[str] = []
     for line in lines:
         _, found, why = line.partition(_INIT_FAILED)
-        text = f"its command could not be started: {why}" if found else line
+        text = f"cannot start the command: {why}" if found else line
         if text not in told[-1:]:
             told.append(text)
     return told
@@ -149,8 +149,8 @@ class OomMonitor:
         before, self._seen = self._seen, kills
         if kills <= before or not plain:
             return plain
-        cause = f"out of memory ({f'limit {format_size(self._limit)}' if self._limit else 'of the whole machine'})"
-        return cause if code == _KILLED else f"{plain}, after a process of it was killed: {cause}"
+        cause = f"out of memory ({f'limit {format_size(self._limit)}' if self._limit else 'of the host'})"
+        return cause if code == _KILLED else f"{plain}, after one of its processes was killed: {cause}"
 
 
 def format_size(size: int) -> str:

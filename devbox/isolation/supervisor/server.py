@@ -125,14 +125,14 @@ class ClientConnection:
         except OSError as error:
             self.fail(
                 EngineError(
-                    f"the instance's supervisor could not {message.get('do')}: {error}",
-                    remedy="devbox doctor looks for the cause",
+                    f"the instance's supervisor cannot {message.get('do')}: {error}",
+                    remedy="find the cause with: devbox doctor",
                 )
             )
         except Exception as error:
             self.fail(
                 EngineError(
-                    f"the supervisor stumbled over {message.get('do')!r}: {error!r}",
+                    f"internal error of the supervisor in {message.get('do')!r}: {error!r}",
                     remedy="devbox down, then devbox up",
                 )
             )

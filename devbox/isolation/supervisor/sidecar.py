@@ -50,7 +50,7 @@ class Sidecar:
         try:
             pid = self._pid = os.posix_spawn(self.argv[0], self.argv, env)
         except OSError as error:
-            log_line(f"{self.argv[0]} can't be started: {error}")
+            log_line(f"cannot start {self.argv[0]}: {error}")
             self._schedule_restart()
             return
 

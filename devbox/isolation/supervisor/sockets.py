@@ -79,7 +79,7 @@ class ListeningSockets:
             return
         held = listening.recover_sockets(process, launch.listens)
         if held is None:
-            log_line(f"the sockets of {launch.name} can't be held: while it is started again, clients are refused")
+            log_line(f"cannot hold the sockets of {launch.name}: clients are refused during restarts")
             return
         self._entries[launch.name] = _SocketEntry(launch.network, launch.aliases, held)
 
@@ -107,7 +107,7 @@ class ListeningSockets:
             before = jsontext.loads(files.read_text(self._paths.connections(self._context.instance, name)) or "{}")
             accepted = listening.count_accepted(self._context, entry.held)
         except (DevboxError, OSError, ValueError) as error:
-            log_line(f"the connections that {name} had accepted are not known: {error}")
+            log_line(f"cannot list the connections accepted by {name}: {error}")
             return
         self._write(name, namespace=_read_namespace(before) or _generate_name(), accepted=accepted)
 

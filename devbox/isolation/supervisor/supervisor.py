@@ -28,7 +28,7 @@ from devbox.isolation.supervisor.sidecar import Sidecar
 from devbox.isolation.supervisor.sockets import ListeningSockets
 from devbox.isolation.types import Launch, NetworkAccess, SupervisedContainer, pack, unpack
 
-_LOST_REASON = "the process that holds the instance's namespaces was killed"
+_LOST_REASON = "the holder process of the instance's namespaces was killed"
 _MAKING = ("network", "start", "rerun", "setup_done", "lease", "accompany")  # requests that start something
 _SAVE_AGAIN = 1.0  # pause before a failed state write is retried, as with a full disk
 
@@ -159,7 +159,7 @@ class Supervisor:
         verb = verbs.get(message.get("do", ""))
         if verb is None:
             raise EngineError(
-                f"the running supervisor is another version and does not know {message.get('do')!r}",
+                f"the running supervisor has another version and does not support {message.get('do')!r}",
                 remedy="devbox down, then devbox up",
             )
         if self._ending and message["do"] in _MAKING:
@@ -333,7 +333,7 @@ class Supervisor:
     def _log_refusal(self, name: str, host: str) -> None:
         """Write a refused host name into the container's log, for the user."""
         if keeper := self._keepers.get(name):
-            keeper.write_note(f"{host} was refused: isolation.egress of {name} does not list it")
+            keeper.write_note(f"connection to {host} refused: not listed in isolation.egress of {name}")
 
     def _find_container(self, message: Message) -> ContainerSupervisor:
         keeper = self._keepers.get(message["name"])
@@ -348,7 +348,7 @@ def _is_running(item: SupervisedContainer, row: ContainerState) -> bool:
         return False
     if row.spec_key == item.spec_key and row.image_key == item.image_key:
         return True
-    raise EngineError(f"{row.name} is running already, made from something else", remedy="devbox up")
+    raise EngineError(f"{row.name} is already running with another configuration", remedy="devbox up")
 
 
 def _get_access(launch: Launch) -> NetworkAccess:

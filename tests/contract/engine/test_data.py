@@ -117,7 +117,7 @@ def test_a_snapshot_brings_volumes_back_whole_and_outlives_them(backend: Backend
     ]
     kept.delete("feat/x")
     assert kept.list_all() == ()
-    with pytest.raises(EngineError, match="no snapshot feat/x"):
+    with pytest.raises(EngineError, match="snapshot not found: feat/x"):
         kept.restore("feat/x")
 
 

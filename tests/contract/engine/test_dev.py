@@ -37,7 +37,7 @@ def test_a_crash_of_the_command_is_seen_and_the_container_stands(backend: Backen
 def test_issue9_b7_a_command_that_keeps_crashing_is_not_ready(backend: Backend) -> None:
     backend.network("dev")
     backend.start("dev", *STANDING, supervised=("sh", "-c", "exit 3"))
-    with pytest.raises(NotReady, match=r"dev keeps crashing: its command ended: exit code 3, \d+ restarts"):
+    with pytest.raises(NotReady, match=r"dev keeps crashing: command exited: exit code 3, \d+ restarts"):
         backend.engine.wait_ready(backend.instance, "dev")
 
 

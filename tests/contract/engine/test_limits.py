@@ -37,14 +37,14 @@ def test_a_container_whose_process_was_killed_for_memory_says_both(limited: Back
     with pytest.raises(NotReady):
         limited.up("a", "sh", "-c", f"{HOG[0]} {HOG[1]} '{HOG[2]}'; exit 3", limits=SMALL, kind="job")
     assert limited.seen("a").exit_code == 3
-    assert limited.seen("a").reason == f"exit code 3, after a process of it was killed: {OUT_OF_MEMORY}"
+    assert limited.seen("a").reason == f"exit code 3, after one of its processes was killed: {OUT_OF_MEMORY}"
 
 
 def test_the_supervised_command_killed_for_memory_says_so(limited: Backend) -> None:
     limited.network("dev")
     limited.start("dev", role="dev", supervised=HOG, limits=SMALL, restart="no")
     seen = wait_until(lambda: limited.seen("dev").reason and limited.seen("dev"), seconds=60)
-    assert (seen.state, seen.exit_code, seen.reason) == ("running", 137, f"its command ended: {OUT_OF_MEMORY}")
+    assert (seen.state, seen.exit_code, seen.reason) == ("running", 137, f"command exited: {OUT_OF_MEMORY}")
 
 
 def test_what_is_executed_is_limited_as_the_container_is(limited: Backend) -> None:

@@ -53,7 +53,7 @@ def test_an_end_that_nobody_saw_is_told_as_such_and_mended(native: Backend, path
     assert first.pid is not None
     kill_supervisor(native, paths)
     os.kill(first.pid, signal.SIGKILL)
-    until(lambda: "not known" in native.seen("a").reason)  # before that it may be ending yet
+    until(lambda: "exit code unknown" in native.seen("a").reason)  # before that it may be ending yet
     ended = native.seen("a")
     assert (ended.state, ended.exit_code, ended.pid) == ("exited", None, None)
     native.network("a")

@@ -81,7 +81,7 @@ def test_an_egress_list_outlives_its_supervisor(outside: None, native: Backend, 
     replace_supervisor(native, paths, "dev", "late")
     is_held()
     assert native.sh("dev", "getent hosts later.example || echo none") == ["none"]
-    wait_until(lambda: any("later.example was refused" in line for line in native.log("dev")), seconds=60)
+    wait_until(lambda: any("connection to later.example refused" in line for line in native.log("dev")), seconds=60)
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def test_a_killed_holder_ends_its_instance_which_the_next_request_builds_anew(na
     view = native.engine.observe(native.instance)
     assert not view.supervised
     assert {seen.state for seen in view.containers.values()} == {"dead"}
-    assert all("holds the instance's namespaces" in seen.reason for seen in view.containers.values())
+    assert all("holder process of the instance's namespaces" in seen.reason for seen in view.containers.values())
     assert not any(trace.startswith(("process", "in a cgroup")) for trace in native.traces())
     native.network("a", "b")
     again = native.up("a")
@@ -302,7 +302,7 @@ def test_a_container_too_many_is_refused_and_all_others_are_looked_after(native:
     alone = Isolation(network="none")  # pasta needs more files
     for name in ("a", "b", "c", "d"):
         native.up(name, isolation=alone)
-    with pytest.raises(EngineError, match="56 files open, which is too few for 5 containers"):
+    with pytest.raises(EngineError, match="supervisor is 56: too low for 5 containers"):
         native.start("e", isolation=alone)
     kill_for_good(now(native, paths).supervisor.pid)
     wait_until(lambda: not state.read_state(paths, native.instance.id)[0], seconds=_SECONDS)

@@ -185,7 +185,7 @@ def test_a_runtime_that_was_removed_is_an_error_of_one_sentence(
     native.up("a")
     os.rename(runtime, f"{runtime}.away")
     try:
-        with pytest.raises(CannotRun, match=re.escape(f"a runs under {runtime}, and there is no such program")):
+        with pytest.raises(CannotRun, match=re.escape(f"OCI runtime of a not found: {runtime}")):
             run_in_container(paths, native.instance.id, "a", ("true",), tty=False, env={})
     finally:
         os.rename(f"{runtime}.away", runtime)

@@ -180,4 +180,4 @@ def test_an_egress_list_is_held_and_what_it_refuses_is_in_the_log(backend: Backe
     backend.network("dev")
     backend.up("dev", role="dev", isolation=Isolation(egress=("allowed.example",)))
     assert backend.sh("dev", "getent hosts refused.example || echo none") == ["none"]
-    wait_until(lambda: any("refused.example was refused" in line for line in backend.log("dev")), seconds=60)
+    wait_until(lambda: any("connection to refused.example refused" in line for line in backend.log("dev")), seconds=60)

@@ -133,7 +133,7 @@ def test_progress_tells_sizes(store: ImageStore, tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_package_is_named(store: ImageStore) -> None:
-    with pytest.raises(BakeFailed, match="there is no package frobnicate in debian trixie"):
+    with pytest.raises(BakeFailed, match="package frobnicate not found in debian trixie"):
         store.bake(image(Packages(names=("less", "frobnicate"))), quiet)
 
 

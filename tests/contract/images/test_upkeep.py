@@ -191,5 +191,5 @@ def test_a_budget_is_warned_of_before_it_is_reached(small: Small, monkeypatch: p
     monkeypatch.setenv("DEVBOX_IMAGE_BUDGET", "0")
     assert image_store.check_budget(small.paths) is None
     monkeypatch.setenv("DEVBOX_IMAGE_BUDGET", "much")
-    with pytest.raises(UsageError, match="'much'"):
+    with pytest.raises(UsageError, match='"much"'):
         image_store.check_budget(small.paths)

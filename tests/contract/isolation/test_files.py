@@ -119,7 +119,7 @@ def test_many_layers_fit(clear: Place, directory: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's workspace is a plain bind")
 def test_a_file_system_without_id_maps_is_named(clear: Place):
-    with pytest.raises(EngineError, match=r"/proc/fs .* without id-mapped mounts"):
+    with pytest.raises(EngineError, match=r"/proc/fs: .* does not support id-mapped mounts"):
         clear.run(clear.container("dev", binds=(Bind("/proc/fs", "/workspace", owner=1000, group=1000),)))
 
 
@@ -134,5 +134,5 @@ def test_a_mount_that_has_become_a_link_out_of_the_project_is_refused(clear: Pla
     assert clear.sh("within", "cat /given/file") == "mine"
 
     for name in ("swapped", "climbs"):
-        with pytest.raises(EngineError, match="a link out of the project"):
+        with pytest.raises(EngineError, match="link out of the project"):
             clear.run(clear.container(name, binds=(bind._replace(source=str(directory / name)),)))

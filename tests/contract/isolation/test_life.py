@@ -74,7 +74,7 @@ def test_a_container_that_cannot_start_says_why(clear: Place):
 
     with pytest.raises(EngineError, match=r"no-such-layer"):
         clear.run(container._replace(lowers=("/no-such-layer",)))
-    with pytest.raises(EngineError, match="could not start broken"):
+    with pytest.raises(EngineError, match="cannot start broken"):
         clear.run(container._replace(process=container.process._replace(cwd="/proc/1/environ")))
 
 

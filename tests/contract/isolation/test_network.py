@@ -114,7 +114,7 @@ def test_a_published_port_leads_to_its_container(clear: Place):
     try:
         _serve(clear, "c1", 8000)
         assert urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/", timeout=60).read() == b"hello"
-        with pytest.raises(EngineError, match=f"port {ports[0]} on 127.0.0.1 is taken"):
+        with pytest.raises(EngineError, match=f"port {ports[0]} on 127.0.0.1 is already in use"):
             egress.start_egress(clear.context, routes)
     finally:
         egress.stop_egress(pasta)

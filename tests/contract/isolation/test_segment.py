@@ -79,7 +79,7 @@ def test_issue9_c19_a_pasta_without_a_pid_file_does_not_run(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     made = InstanceNetwork(loop, clear.context, lambda: None)
     try:
-        with pytest.raises(DevboxError, match="died at once") as raised:
+        with pytest.raises(DevboxError, match="exited immediately") as raised:
             made.set_names(("dev",), ())
         assert "no such thing" in raised.value.details
     finally:

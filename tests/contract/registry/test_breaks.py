@@ -92,7 +92,7 @@ def test_a_lying_blob_is_refused_and_the_store_stays_as_it_was(
     kept = logged_in.blob(layer[0].digest)
     whole = kept.read_bytes()
     kept.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    with pytest.raises(RegistryError, match="sent something else than sha256:"):
+    with pytest.raises(RegistryError, match="unexpected content of sha256:"):
         other.pull(name)
     assert intact(other)
     assert not other.oci.read_refs()
@@ -123,7 +123,7 @@ def test_what_is_damaged_in_the_store_is_told_from_a_bad_image_and_got_again(
     blob = Path(other.oci.get_blob_path(layer.digest))
     harmed = blob.read_bytes()[:length].ljust(layer.size if length > SIZE else 0, b"x")
     blob.write_bytes(harmed)
-    with pytest.raises(BlobDamaged, match=f"the store's copy of {layer.digest}"):
+    with pytest.raises(BlobDamaged, match=f"removed the damaged copy of {layer.digest}"):
         Puller(other.paths).prepare(top, "sha256:1")
     assert not blob.exists()
     blob.write_bytes(harmed)
@@ -173,12 +173,12 @@ def test_a_wrong_password_and_a_missing_image_leave_the_store_as_it_was(
 ):
     image = layouts.image(store.oci, seed=26)
     store.push(image, name)
-    with pytest.raises(RegistryError, match="there is no image"):
+    with pytest.raises(RegistryError, match=r"image .* not found on"):
         other.pull(name._replace(repository="nobody/nothing"))
     monkeypatch.setenv("DOCKER_CONFIG", str(logged_in.login(tmp_path / "wrong", password="guess")))
-    with pytest.raises(RegistryError, match="refuses the password of ann"):
+    with pytest.raises(RegistryError, match="invalid password of ann"):
         other.pull(name)
-    with pytest.raises(RegistryError, match="refuses the password of ann"):
+    with pytest.raises(RegistryError, match="invalid password of ann"):
         store.push(image, name._replace(tag="2"))
     assert not other.blobs()
     assert not other.oci.read_refs()

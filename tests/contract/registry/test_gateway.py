@@ -94,7 +94,7 @@ def test_tokens_that_expire_on_the_way_are_renewed(
 def test_a_token_service_that_refuses_is_one_error(store: Store, served: Gateway, name: Reference, tmp_path: Path):
     served.wants_tokens = True
     know(tmp_path, served.host, auth=packed("guess"))
-    with pytest.raises(RegistryError, match=f"{served.host} refuses the password of ann"):
+    with pytest.raises(RegistryError, match=f"{served.host} failed: invalid password of ann"):
         store.push(layouts.image(store.oci, seed=32), name)
 
 

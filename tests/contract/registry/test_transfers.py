@@ -139,13 +139,13 @@ def test_no_password_a_wrong_one_and_an_unknown_authority_are_told_apart(
 ):
     image = layouts.image(store.oci, seed=11)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
-    with pytest.raises(RegistryError, match="wants a name and a password"):
+    with pytest.raises(RegistryError, match="requires a login"):
         store.push(image, name)
     monkeypatch.setenv("DOCKER_CONFIG", str(logged_in.login(tmp_path / "wrong", password="guess")))
-    with pytest.raises(RegistryError, match="refuses the password of ann"):
+    with pytest.raises(RegistryError, match="invalid password of ann"):
         store.push(image, name)
     monkeypatch.setenv("DEVBOX_CA_FILE", "/etc/ssl/certs/ca-certificates.crt")
-    with pytest.raises(RegistryError, match=r"certificate of .* is not to be trusted"):
+    with pytest.raises(RegistryError, match="untrusted certificate of "):
         store.push(image, name)
 
 
@@ -162,9 +162,9 @@ def test_issue9_c18_an_authority_without_key_usage_is_trusted(
 
 
 def test_what_is_not_there_is_named(store: Store, name: Reference):
-    with pytest.raises(RegistryError, match=f"there is no image {name} at {name.host}"):
+    with pytest.raises(RegistryError, match=f"image {name} not found on {name.host}"):
         store.pull(name)
-    with pytest.raises(RegistryError, match=r"no host is known as registry\.invalid"):
+    with pytest.raises(RegistryError, match=r"host registry\.invalid not found"):
         store.pull(parse("registry.invalid/app"))
     assert not store.oci.read_refs()
 

@@ -49,10 +49,10 @@ def test_what_this_machine_did_comes_back_in_its_order():
 
 def test_issue10_1_what_another_key_signed_or_is_about_another_stage_is_not_believed():
     document = _document()
-    with pytest.raises(SigningError, match="none of the keys"):
+    with pytest.raises(SigningError, match="not signed by a key"):
         _read(stage_chain.sign(document, EVE, name="shop"))
     for facts in ({"stage": "production"}, {"repository": "shop/other"}):
-        with pytest.raises(SigningError, match="it is about"):
+        with pytest.raises(SigningError, match="written for"):
             _read(stage_chain.sign(replace(document, **facts), CI, name="shop"))
 
 
@@ -66,13 +66,13 @@ def test_issue10_1_records_that_do_not_follow_on_each_other_are_not_believed(how
         "clock": (one, replace(two, clock=1)),
         "beginning": (replace(one, previous=two.hash),),
     }[how]
-    with pytest.raises(SigningError, match="do not follow"):
+    with pytest.raises(SigningError, match="do not form a chain"):
         _read(stage_chain.sign(replace(_document(), records=records), CI, name="shop"))
 
 
 def test_issue10_1_a_statement_about_something_else_is_not_believed():
     payload = statements.write_statement("sha256:" + "0" * 64, statements.LEDGER_HEAD, {"format": 1}, name="shop")
-    with pytest.raises(SigningError, match="another kind"):
+    with pytest.raises(SigningError, match="unsupported kind"):
         _read(envelopes.write_bundle(envelopes.sign_payload(payload, CI), key=CI.public))
     for raw in (b"", b"{}", b"\xff"):
         with pytest.raises(SigningError):
@@ -90,7 +90,7 @@ def test_a_long_chain_is_published_with_its_newest_records(monkeypatch):
 def test_issue10_1_a_time_that_is_none_is_not_believed(at: str):
     """It was entered into the ledger, and every command that reads it failed from then on."""
     record = replace(_document().records[0], at=at)
-    with pytest.raises(SigningError, match="do not follow"):
+    with pytest.raises(SigningError, match="do not form a chain"):
         _read(stage_chain.sign(_document(records=(record,)), CI, name="shop"))
 
 
@@ -105,11 +105,11 @@ def test_issue10_1_a_time_that_is_none_is_not_believed(at: str):
     ids=["text", "negative", "observed", "without end"],
 )
 def test_issue10_1_counts_that_are_no_numbers_are_not_believed(facts):
-    with pytest.raises(SigningError, match="not a number"):
+    with pytest.raises(SigningError, match="expected a number"):
         _read(stage_chain.sign(_document(**facts), CI, name="shop"))
 
 
 def test_issue10_1_a_clock_that_cannot_go_on_is_not_believed():
     record = replace(_document().records[0], clock=10**4000)
-    with pytest.raises(SigningError, match="do not follow"):
+    with pytest.raises(SigningError, match="do not form a chain"):
         _read(stage_chain.sign(_document(records=(record,)), CI, name="shop"))

@@ -168,7 +168,7 @@ def test_what_this_host_remembers_of_a_home_goes_with_it_and_the_key_with_the_la
     other = Paths(str(tmp_path / "other"), paths.runtime)
     for each in (paths, other):
         Ledger(each, ID).append(INTENT, body={})
-    assert any("keeps about releases" in item.what for item in clean.list_everything(paths))
+    assert any("release records of this host" in item.what for item in clean.list_everything(paths))
     clean.clean(paths)
     assert os.path.exists(f"{paths.config}/host.key")
     assert len(Ledger(other, ID).read_entries()) == 1

@@ -71,7 +71,7 @@ def test_a_fixed_port_that_another_program_has_names_it(paths, tmp_path):
         ground = CheckContext(paths, project(tmp_path / "app", f'[dev]\nrecipe = "debian"\nports = ["{port}:80"]\n'))
         found = only(list(ports.check_project(ground)), "ports")
     assert found.state == PROBLEM
-    assert f"(pid {os.getpid()}) has" in found.sentence
+    assert f"(pid {os.getpid()})" in found.sentence
     assert "ports = [80]" in found.remedy
 
 

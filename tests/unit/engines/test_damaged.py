@@ -73,7 +73,7 @@ def test_issue10_json_of_buildah_s_storage_is_checked(tmp_path: Path):
     path = put(f"{tmp_path}/root/overlay-images/images.json", DAMAGED[0])
     with pytest.raises(BakeFailed, match=r"images\.json is damaged") as error:
         cache.list_images(str(tmp_path))
-    assert error.value.remedy == f"remove the cache of Dockerfiles: rm -r {tmp_path}"
+    assert error.value.remedy == f"remove the Dockerfile cache: rm -r {tmp_path}"
     put(path, '[{"id": "aa"}]')
     for text in DAMAGED:
         put(f"{tmp_path}/uses/x.json", text)

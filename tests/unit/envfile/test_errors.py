@@ -36,7 +36,7 @@ CASES = {
     "unknown parameter": ('[dev]\nrecipe = "python"\nwith = { verson = "3.13" }\n', 3, "did you mean version?"),
     "parameter value": ('[dev]\nrecipe = "python"\nwith = { version = "3.7" }\n', 3, "3.8, 3.9, 3.10"),
     "parameter pattern": ('[service.db]\nrecipe = "postgres"\nwith = { user = "a b" }\n', 3, "owner of the database"),
-    "image of a registry": ('[dev]\nimage = "Debian 13"\n', 2, "is not the name of an image"),
+    "image of a registry": ('[dev]\nimage = "Debian 13"\n', 2, "invalid image name"),
     "dockerfile and recipe": ('[dev]\nrecipe="debian"\ndockerfile = "Dockerfile"\n', 1, "recipe and dockerfile"),
     "tarball outside": ('[dev]\ntarball = "../x.tar"\n', 2, ".."),
     "from nothing": ('[base.pyth]\nrecipe="python"\n[dev]\nfrom = "pyht"\n', 4, "did you mean pyth?"),

@@ -41,7 +41,7 @@ class Engine:
         self.torn_down = False
 
     def stop(self, *_: Any) -> None:
-        raise EngineError("the instance's supervisor went away in the middle of a request")
+        raise EngineError("the instance's supervisor exited during a request")
 
     def tear_down(self, *_: Any, volumes: bool) -> None:
         self.torn_down = volumes
@@ -63,5 +63,5 @@ def test_down_takes_everything_away_though_nothing_can_be_stopped() -> None:
 
 
 def test_a_stop_that_fails_is_an_error() -> None:
-    with pytest.raises(EngineError, match="went away"):
+    with pytest.raises(EngineError, match="exited during a request"):
         carry_out(takedown.stop({}, OBSERVED), Engine())

@@ -21,7 +21,7 @@ class Losing:
     def verb(self, sink, /, *, answer: str) -> str:
         self.calls += 1
         if self.calls <= self._times:
-            raise PortTaken(f"port {8000 + self.calls} on 127.0.0.1 is taken")
+            raise PortTaken(f"port {8000 + self.calls} on 127.0.0.1 is already in use")
         if self._at_last:
             raise self._at_last
         return answer
@@ -33,7 +33,9 @@ def test_it_is_looked_for_again_and_said(times: int):
     losing = Losing(times)
     assert losing.verb(said.append, answer="well") == "well"
     assert losing.calls == times + 1
-    assert said == [Note(text=f"port {8001 + n} on 127.0.0.1 is taken by now: looking once more") for n in range(times)]
+    assert said == [
+        Note(text=f"port {8001 + n} on 127.0.0.1 is already in use by now: looking once more") for n in range(times)
+    ]
 
 
 def test_it_ends_some_day():

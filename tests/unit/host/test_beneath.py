@@ -57,7 +57,7 @@ def test_issue9_a3_links_out_are_refused_without_a_word_of_what_is_there(root: P
 def test_issue9_a3_a_circle_of_links_ends(root: Path) -> None:
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
-    with pytest.raises(safe_files.UnusablePath, match="circle"):
+    with pytest.raises(safe_files.UnusablePath, match="circular link"):
         safe_files.read(str(root), "a")
 
 
@@ -186,7 +186,7 @@ def test_below_follows_no_link_and_has_an_end(root: Path) -> None:
     for _ in range(200):
         deep /= "d"
         deep.mkdir()
-    with pytest.raises(HostError, match="deeper than"):
+    with pytest.raises(HostError, match="nested more than"):
         list(safe_files.walk(str(root)))
 
 
@@ -292,7 +292,7 @@ def test_issue9_a3_a_link_to_another_project_leads_out_of_this_one(tmp_path: Pat
     assert project.find_by_file(f"{mine}/again/dev.tar") == (mine, "again/dev.tar")
     assert project.find_by_file(f"{mine}/part/dev.tar") == (f"{mine}/part", "dev.tar")
     assert project.find_by_file(f"{tmp_path}/entry/dev.tar") == (mine, "dev.tar")
-    with pytest.raises(HostError, match="a link out of the project"), safe_files.open_replacement(mine, "out/dev.tar"):
+    with pytest.raises(HostError, match="link out of the project"), safe_files.open_replacement(mine, "out/dev.tar"):
         pass
 
 

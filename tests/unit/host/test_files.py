@@ -43,7 +43,7 @@ def test_a_parent_that_others_may_change_is_refused(tmp_path: Path):
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
 
-    with pytest.raises(HostError, match="not safe"):
+    with pytest.raises(HostError, match="unsafe directory"):
         files.ensure_runtime_dir(str(tmp_path / "open/tag"))
 
     (tmp_path / "open").chmod(0o1777)
@@ -54,7 +54,7 @@ def test_a_parent_that_is_a_link_is_refused(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
 
-    with pytest.raises(HostError, match="not safe"):
+    with pytest.raises(HostError, match="unsafe directory"):
         files.ensure_runtime_dir(str(tmp_path / "link/tag"))
 
 
@@ -63,7 +63,7 @@ def test_a_parent_of_another_user_is_refused(tmp_path: Path):
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 33, 33)
 
-    with pytest.raises(HostError, match="not safe"):
+    with pytest.raises(HostError, match="unsafe directory"):
         files.ensure_runtime_dir(str(tmp_path / "theirs/tag"))
 
 

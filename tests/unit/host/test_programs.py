@@ -16,7 +16,7 @@ def test_input_of_any_length_arrives_whole(size: int):
 
 
 def test_a_failure_shows_what_the_program_said():
-    with pytest.raises(CommandFailed, match="could not look: ls ended with 2") as caught:
+    with pytest.raises(CommandFailed, match="cannot look: ls exited with code 2") as caught:
         programs.call([programs.find("ls"), "/nothing-here"], purpose="look")
 
     assert "/nothing-here" in caught.value.details

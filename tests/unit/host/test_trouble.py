@@ -27,7 +27,7 @@ def test_issue10_2_a_link_where_a_directory_belongs_is_named(tmp_path: Path, tar
         said = _said(act)
         assert said is not None
         assert f"{tmp_path}/ledger is in the way" in said.sentence
-        assert said.remedy == f"see: ls -ld {tmp_path}/ledger; move it away if it does not belong there"
+        assert said.remedy == f"check it with ls -ld {tmp_path}/ledger, and move it away if it does not belong there"
 
 
 def test_issue10_2_a_pipe_where_a_directory_belongs_is_named(tmp_path: Path):

@@ -46,13 +46,13 @@ def test_a_partly_cached_download_counts_what_is_left() -> None:
 )
 def test_an_unknown_package_is_named(line: str) -> None:
     cause = apt.explain(f"Reading package lists...\n{line}\n", system="debian trixie")
-    assert cause.sentence == "there is no package frobnicate in debian trixie"
+    assert cause.sentence == "package frobnicate not found in debian trixie"
     assert cause.remedy
     assert not cause.of_host
 
 
 def test_an_unreachable_mirror_is_said_and_other_failures_are_not_guessed() -> None:
-    assert "reached" in apt.explain("W: Temporary failure resolving 'deb.debian.org'", system="s").sentence
+    assert "cannot reach" in apt.explain("W: Temporary failure resolving 'deb.debian.org'", system="s").sentence
     assert apt.explain("Segmentation fault", system="s") == apt.Cause("", "", "Segmentation fault")
 
 
@@ -60,7 +60,7 @@ def test_a_package_that_breaks_is_named_with_the_lines_that_show_why() -> None:
     noise = "\n".join(f"Setting up p{number}" for number in range(30))
     broken = "ln: failed to create it\ndpkg: error processing package dash (--install):\n it returned 1"
     cause = apt.explain(f"{noise}\n{broken}\n{noise}\n", system="ubuntu focal")
-    assert cause.sentence == "the package dash of ubuntu focal could not be installed"
+    assert cause.sentence == "cannot install package dash of ubuntu focal"
     assert cause.evidence.splitlines()[-3:] == broken.splitlines()
 
 
@@ -95,7 +95,7 @@ def test_the_bootstrap_call() -> None:
     ],
 )
 def test_a_bootstrap_takes_names_only(step: Bootstrap) -> None:
-    with pytest.raises(BakeFailed, match="is not the name"):
+    with pytest.raises(BakeFailed, match="invalid name"):
         bootstrap.check_names(step)
 
 
@@ -149,7 +149,7 @@ def test_issue9_c21_what_is_forged_or_altered_is_said_to_be(said: str, sentence:
     cause = apt.explain(f"{said}\nE: Failed to fetch something  ...\n", system="debian trixie")
     assert cause.sentence.startswith(sentence)
     assert "forged or damaged" in cause.sentence
-    assert "reached" not in cause.sentence
+    assert "cannot reach" not in cause.sentence
     assert cause.evidence
     assert cause.remedy
 
@@ -159,4 +159,4 @@ def test_issue9_c21_what_a_mirror_does_not_have_is_no_outage() -> None:
     assert cause.sentence == "not found on the mirror of debian trixie: bash"
     said = "E: The repository 'http://mirror.example.org/debian nosuch Release' does not have a Release file."
     cause = apt.explain(said, system="debian nosuch")
-    assert cause.sentence == "the suite nosuch was not found on the mirror http://mirror.example.org/debian"
+    assert cause.sentence == "suite nosuch not found on the mirror http://mirror.example.org/debian"

@@ -228,7 +228,7 @@ def test_a_build_gets_a_copy_of_what_the_key_was_made_from(project: Path, tmp_pa
 def test_a_context_that_changed_since_it_was_looked_at_is_not_built(project: Path, tmp_path: Path, change: str):
     step = _step(project)
     (project / change).write_text("2")
-    with pytest.raises(BakeFailed, match="the context of Dockerfile changed while it was copied"):
+    with pytest.raises(BakeFailed, match="the context of Dockerfile changed while being copied"):
         context.copy_context(step, _fresh(tmp_path / "copy"))
 
 
@@ -247,7 +247,7 @@ def test_a_context_that_changes_while_it_is_read_is_a_sentence(project: Path):
     editor = threading.Thread(target=edit)
     editor.start()
     try:
-        with pytest.raises(BakeFailed, match="changed while it was read"):
+        with pytest.raises(BakeFailed, match="changed while being read"):
             read_until_it_meets_an_edit()
     finally:
         done.set()

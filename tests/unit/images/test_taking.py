@@ -49,8 +49,8 @@ def test_issue9_an_image_does_not_stand_for_what_the_build_put_out(tmp_path: Pat
 @pytest.mark.parametrize(
     ("link", "leads_to", "error"),
     [
-        ("into", "/.devbox/source/output", "leads to /.devbox, which devbox uses itself"),
-        ("into", "/.devbox", "leads to /.devbox, which devbox uses itself"),
+        ("into", "/.devbox/source/output", "leads to /.devbox, which is reserved for devbox"),
+        ("into", "/.devbox", "leads to /.devbox, which is reserved for devbox"),
         ("app", "/other", None),
     ],
 )

@@ -41,10 +41,10 @@ def test_a_wrapper_around_a_runtime_is_one(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_what_is_no_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "plain").write_text("")
 
-    assert "no OCI runtime" in refused(monkeypatch, script(tmp_path / "yes", "echo yes")).sentence
-    assert "no OCI runtime" in refused(monkeypatch, script(tmp_path / "no", "exit 1")).sentence
+    assert "not an OCI runtime" in refused(monkeypatch, script(tmp_path / "yes", "echo yes")).sentence
+    assert "not an OCI runtime" in refused(monkeypatch, script(tmp_path / "no", "exit 1")).sentence
     assert "not executable" in refused(monkeypatch, str(tmp_path / "plain")).sentence
-    assert "no such file" in refused(monkeypatch, str(tmp_path / "missing")).sentence
+    assert "not found" in refused(monkeypatch, str(tmp_path / "missing")).sentence
     assert refused(monkeypatch, "bin/crun").remedy.startswith("export DEVBOX_RUNTIME=/")
 
 

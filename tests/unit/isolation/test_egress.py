@@ -88,7 +88,7 @@ def test_a_taken_port_is_named(protocol: str):
         port = holder.getsockname()[1]
         publish = PublishedPort(host=port, address="127.0.0.1", container=1, protocol=protocol)
 
-        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is already in use"):
             egress.require_free_port(publish)
 
     egress.require_free_port(publish)

@@ -14,5 +14,5 @@ def test_a_runtime_that_can_not_be_started_is_told_of():
         pid = exec._spawn_from(lambda: ["/no/such/runtime"], (nothing.fileno(), nothing.fileno(), writing))
     os.close(writing)
     with open(reading, encoding="utf-8") as said:
-        assert "could not be started" in said.read()
+        assert "cannot start the OCI runtime" in said.read()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == CANNOT_RUN

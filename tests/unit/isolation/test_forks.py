@@ -71,7 +71,7 @@ def test_a_program_gets_its_input_and_gives_its_output():
 
 
 def test_a_failing_program_says_what_it_said():
-    with pytest.raises(CommandFailed, match="could not fly: sh ended with 3") as error:
+    with pytest.raises(CommandFailed, match="cannot fly: sh exited with code 3") as error:
         programs.call(["/bin/sh", "-c", "echo too heavy; exit 3"], purpose="fly")
 
     assert error.value.details == "too heavy\n"

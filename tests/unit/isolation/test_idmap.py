@@ -66,7 +66,7 @@ def test_issue10_2_a_recorded_range_makes_no_user_of_the_host_root_of_a_containe
 
     with pytest.raises(EngineError, match="is damaged") as error:
         idmap.load_store_map(Paths(str(tmp_path), "/run"))
-    assert "write it as it most likely was" in error.value.remedy
+    assert "restore its most likely content" in error.value.remedy
 
 
 def test_issue9_a6_a_user_without_subordinate_ids_is_told_a_command_with_a_free_range(

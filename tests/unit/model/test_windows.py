@@ -111,11 +111,11 @@ def test_a_weekly_window_over_a_change_of_clocks_keeps_to_the_clocks():
     ],
 )
 def test_what_is_no_window_is_refused(text):
-    with pytest.raises(ValueError, match=r"no window of time|before it begins"):
+    with pytest.raises(ValueError, match=r"not a time window|before it begins"):
         windows.parse(text)
 
 
 @pytest.mark.parametrize("name", ["Mars/Base", "", "../etc/passwd", "/etc/passwd"])
 def test_what_is_no_zone_is_refused(name):
-    with pytest.raises(ValueError, match="no IANA time zone"):
+    with pytest.raises(ValueError, match="not an IANA time zone"):
         windows.load_zone(name)

@@ -42,7 +42,7 @@ def test_a_file_that_is_not_closed_off_is_not_recorded():
 
 HOST = (
     "dev: the host's proxy, CA, git and SSH agent settings, the network of the project with its other containers, "
-    "connections to every host, the internet included, its own files to be changed, Docker's default capabilities"
+    "connections to every host, including the internet, its own files to be changed, Docker's default capabilities"
 )
 
 

@@ -20,7 +20,7 @@ def choose(*specs, taken=(), remembered=(), held=()):
         remembered=dict(remembered),
         held=frozenset(held),
         is_free=lambda _address, number, _protocol: number not in taken,
-        who_has=lambda *_port: PortHolder(why="nginx (pid 7) has", remedy="kill 7"),
+        who_has=lambda *_port: PortHolder(why="is used by nginx (pid 7)", remedy="kill 7"),
         seed=5,
     )
 
@@ -55,7 +55,7 @@ def test_a_fixed_number_is_kept_or_refused():
     with pytest.raises(EngineError) as error:
         choose(fixed, taken=(8080,))
     assert error.value.where == "devbox.toml:7"
-    assert error.value.sentence == "service.web wants port 8080 on 127.0.0.1, which nginx (pid 7) has"
+    assert error.value.sentence == "service.web wants port 8080 on 127.0.0.1, which is used by nginx (pid 7)"
     assert error.value.remedy.startswith("kill 7")
 
 

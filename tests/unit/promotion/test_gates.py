@@ -130,7 +130,7 @@ def test_stale_tests_are_pending(tmp_path):
 
 @pytest.mark.parametrize(
     ("part", "told"),
-    [("matrix", "the matrix"), ("table", "what the file says of the tests"), ("files", "files of the tests")],
+    [("matrix", "the matrix"), ("table", "the test settings"), ("files", "the test files")],
 )
 def test_issue10_3_a_run_of_other_tests_is_pending_and_says_what_changed(tmp_path, part, told):
     old = _evidence(tests=dataclasses.replace(TESTS, **{part: "sha256:old"}))

@@ -60,6 +60,6 @@ def test_a_damaged_record_is_an_error_with_a_remedy(paths: Paths, text: str):
     record.write("staging", StageConfirmation())
     path = Path(paths.host_project("abc"), "confirmed.json")
     path.write_text(text)
-    with pytest.raises(DevboxError, match="is damaged, or of another devbox") as error:
+    with pytest.raises(DevboxError, match="is damaged or from another devbox version") as error:
         record.read()
     assert f"rm {path}" in error.value.remedy

@@ -286,9 +286,9 @@ def busy(old: Paths, request: pytest.FixtureRequest) -> Iterator[Paths]:
 
 @pytest.mark.parametrize("busy", ["deploys", "controls"], indirect=True)
 def test_issue10_2_what_an_earlier_version_is_about_to_write_is_not_adopted_yet(busy: Paths):
-    with pytest.raises(HostError, match=r"another devbox \(pid \d+\) is at work") as error:
+    with pytest.raises(HostError, match=r"another devbox \(pid \d+\) is using the stage") as error:
         DeployedRecord(busy, ID).read()
-    assert error.value.remedy == "wait until it ends, then do this again"
+    assert error.value.remedy == "try again when it has exited"
     assert not HostFiles(busy).is_known
 
 

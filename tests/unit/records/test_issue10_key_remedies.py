@@ -24,7 +24,7 @@ def test_issue10_an_open_directory_without_a_key_is_only_closed(paths: Paths):
     os.chmod(paths.config, 0o755)
     with pytest.raises(HostError) as caught:
         HostKey(paths).check()
-    assert "may be known" not in str(caught.value)
+    assert "may be compromised" not in str(caught.value)
     assert caught.value.remedy == f"chmod 700 {paths.config}"
 
 

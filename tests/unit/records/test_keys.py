@@ -43,7 +43,7 @@ def test_a_name_is_no_path(paths, name):
 
 def test_a_key_is_not_written_over(paths):
     made = _made(paths, "ci")
-    with pytest.raises(UsageError, match="there is a key ci"):
+    with pytest.raises(UsageError, match="key ci already exists"):
         _made(paths, "ci")
     assert KeyStore(paths).find("ci").public.fingerprint == made["ci"]
 
@@ -51,7 +51,7 @@ def test_a_key_is_not_written_over(paths):
 def test_a_private_half_of_another_key_does_not_sign(paths):
     _made(paths, "ci", "eve")
     os.rename(f"{paths.keys}/eve.key", f"{paths.keys}/ci.key")
-    with pytest.raises(SigningError, match="do not belong together"):
+    with pytest.raises(SigningError, match="do not match"):
         verbs.open_signer(paths, KeyStore(paths).find("ci"), None)
 
 
@@ -102,7 +102,7 @@ def test_issue10_2_a_link_that_leads_nowhere_is_no_key(paths):
     made = _made(paths, "ci")
     os.symlink("nowhere", f"{paths.keys}/gone.pub")
     assert [key.name for key in KeyStore(paths).list_keys()] == [*made]
-    with pytest.raises(UsageError, match="there is no key gone"):
+    with pytest.raises(UsageError, match="key gone not found"):
         KeyStore(paths).find("gone")
 
 

@@ -81,7 +81,7 @@ def test_a_changed_entry_whose_hashes_were_made_to_fit_is_found_by_the_head(ledg
     _fill(forged, 0)
     forged.append(INTENT, release="sha256:ev11", stage="test", attempt=1, body={})
     shutil.copy(f"{paths.home}-forged/ledger/p/ledger.db", f"{paths.ledger('p')}/ledger.db")
-    with pytest.raises(LedgerDamaged, match="another than the head was made of"):
+    with pytest.raises(LedgerDamaged, match="does not match the recorded head"):
         ledger.read_entries()
 
 
@@ -97,14 +97,14 @@ def test_a_truncated_ledger_is_found(ledger, paths):
     _fill(ledger)
     with _database(paths) as database:
         database.execute("DELETE FROM entry WHERE seq > 3")
-    with pytest.raises(LedgerDamaged, match="ends at entry 3"):
+    with pytest.raises(LedgerDamaged, match="last entry is 3"):
         ledger.read_entries()
 
 
 def test_a_ledger_that_is_gone_is_found_by_its_head(ledger, paths):
     _fill(ledger)
     os.unlink(f"{paths.ledger('p')}/ledger.db")
-    with pytest.raises(LedgerDamaged, match="ends at entry 0"):
+    with pytest.raises(LedgerDamaged, match="last entry is 0"):
         ledger.read_entries()
 
 
@@ -113,7 +113,7 @@ def test_an_old_head_put_back_is_found(ledger, paths):
     shutil.copy(_head(paths), f"{paths.home}/old")
     _fill(ledger, 3)
     shutil.copy(f"{paths.home}/old", _head(paths))
-    with pytest.raises(LedgerDamaged, match="entries follow on entry 2"):
+    with pytest.raises(LedgerDamaged, match="unrecorded entries after entry 2"):
         ledger.read_entries()
 
 
@@ -200,7 +200,7 @@ def test_a_holder_that_stood_still_too_long_writes_nothing_more(ledger, paths):
         with _database(paths) as database:
             database.execute("UPDATE lease SET expires = 0")
         with ledger.acquire("staging", purpose="promote cd") as new:
-            with pytest.raises(TargetLocked, match="lost staging"):
+            with pytest.raises(TargetLocked, match="lost the lease of staging"):
                 ledger.append(INTENT, stage="staging", body={}, lease=old)
             ledger.append(INTENT, stage="staging", body={"new": True}, lease=new)
     assert [entry.body for entry in ledger.read_entries()] == [{"new": True}]

@@ -38,10 +38,10 @@ def test_the_text_is_sorted_with_a_package_a_line():
     ("text", "said"),
     [
         ("format = 99\n", "newer devbox"),
-        ("<<<<<<< HEAD\n", "can't be understood"),
-        ("", "can't be understood"),
-        ("format = 1\n[base.x]\na = 1\n", "not a text"),
-        ("format = 1\nbase = 3\n", "can't be understood"),
+        ("<<<<<<< HEAD\n", "cannot parse"),
+        ("", "cannot parse"),
+        ("format = 1\n[base.x]\na = 1\n", "expected a string"),
+        ("format = 1\nbase = 3\n", "cannot parse"),
     ],
 )
 def test_a_lock_that_is_not_understood_is_an_error_with_a_remedy(tmp_path: Path, text: str, said: str):

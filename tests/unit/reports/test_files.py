@@ -69,7 +69,7 @@ def test_several_files_of_a_cell_are_one_in_the_document(tmp_path: Path):
 
 
 def test_a_name_that_says_nothing_is_refused_before_anything_runs():
-    with pytest.raises(UsageError, match="does not say what kind"):
+    with pytest.raises(UsageError, match="expected a known suffix"):
         files.check(("out.xml", "report"))
 
 

@@ -146,7 +146,7 @@ OUTSIDE = b"""<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>
         (b"\x00\x01", "not well-formed"),
         (b"<html/>", "neither testsuites nor testsuite"),
         (b'<?xml version="1.0" encoding="klingon"?><testsuite/>', "unknown encoding"),
-        (b"<testsuite>" * 1000, "within each other"),
+        (b"<testsuite>" * 1000, "nested elements"),
         (b"<testsuite>&nbsp;</testsuite>", "undefined entity"),
         (LAUGHS, "document type"),
         (LAUGHS.decode().encode("utf-16"), "document type"),

@@ -22,7 +22,7 @@ from devbox.isolation.supervisor import restart_policy
         (int(signal.SIGKILL), 137, "SIGKILL"),
         (143 << 8, 143, "SIGTERM"),
         (255 << 8, 255, "exit code 255"),
-        (None, None, "not known"),
+        (None, None, "unknown"),
     ],
 )
 def test_an_end_has_a_code_and_a_reason(status: int | None, code: int | None, words: str) -> None:
@@ -99,7 +99,7 @@ def test_ready_or_to_be_waited_for(of: ContainerState, how: dict[str, Any], want
         (row(state="exited", exit_code=9, reason="exit code 9"), {"kind": "job"}, "failed: exit code 9"),
         (row(state="exited", exit_code=None, reason="nobody saw it"), {"kind": "job"}, "nobody saw it"),
         (row(state="dead", reason="no such file"), {}, "not running: no such file"),
-        (row(state="exited"), {}, "it ended"),
+        (row(state="exited"), {}, "exited"),
         (
             row(state="restarting", restarts=5, crashes=3, exit_code=1, reason="exit code 1"),
             {},
@@ -107,7 +107,7 @@ def test_ready_or_to_be_waited_for(of: ContainerState, how: dict[str, Any], want
         ),
         (row(state="restarting", restarts=3, crashes=3, exit_code=0), {}, "keeps crashing: exit code 0"),
         (
-            row(restarts=3, crashes=3, exit_code=137, reason="its command ended: out of memory"),
+            row(restarts=3, crashes=3, exit_code=137, reason="command exited: out of memory"),
             {},
             "out of memory (exit code 137), 3 restarts",
         ),

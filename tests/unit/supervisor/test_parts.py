@@ -109,7 +109,7 @@ def test_a_probe_that_can_not_start_is_tried_again(loop: Loop) -> None:
 
     health = HealthCheck(loop, Probe(argv=("true",)), spawn, loop.stop)
     assert health.state == "starting"
-    assert "could not be started" in health.complaint
+    assert "cannot start the health check" in health.complaint
     loop.run()
     assert health.state == "healthy"
     health.stop()
@@ -141,7 +141,7 @@ def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: 
         [],
     )
     keeper.start(said.append)
-    assert "could not be started" in str(said[0])
+    assert "cannot start" in str(said[0])
     assert keeper.row.state == "dead"
     assert keeper.is_gone
     keeper.forget()

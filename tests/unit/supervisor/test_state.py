@@ -65,7 +65,7 @@ def test_a_supervisor_without_its_holder_supervises_nothing(paths: Paths) -> Non
 
 def test_without_a_supervisor_the_reader_looks_itself(paths: Paths) -> None:
     me = state.require_process(os.getpid())
-    waits = row("waits", None, is_in="created")._replace(reason="runs next at 03:00")
+    waits = row("waits", None, is_in="created")._replace(reason="next run at 03:00")
     over = row("over", None, is_in="exited")
     written(paths, GONE, row("alive", me, health="healthy"), row("gone", GONE), over, waits)
     supervised, now = state.observe_state(paths, ID)
@@ -74,7 +74,7 @@ def test_without_a_supervisor_the_reader_looks_itself(paths: Paths) -> None:
     alive, gone, *untouched = now.containers
     assert (alive.state, alive.health) == ("running", "starting")
     assert (gone.state, gone.process, gone.exit_code) == ("exited", None, None)
-    assert "not known" in gone.reason
+    assert "exit code unknown" in gone.reason
     assert untouched == [over, waits]
 
 
@@ -112,7 +112,7 @@ def test_an_entry_is_read_back_while_its_process_lives(paths: Paths) -> None:
 @pytest.mark.parametrize("cwd", ["/x\nruntime=/evil", "/x\rruntime=/evil", "/x\r\nruntime=/evil"])
 def test_a_directory_can_not_say_what_runs(paths: Paths, cwd: str) -> None:
     path = paths.entry_file(ID, "a")
-    with pytest.raises(DevboxError, match="line end"):
+    with pytest.raises(DevboxError, match="line break"):
         state.write_entry(path, entry(state.require_process(os.getpid()))._replace(cwd=cwd))
     assert not os.path.exists(path)
 

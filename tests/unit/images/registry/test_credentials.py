@@ -44,7 +44,7 @@ def test_names_are_those_of_docker_login(config: Any):
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, '{"auths": 1}', '{"auths": {"a.io": {"auth": "%%%"}}}'])
 def test_a_broken_configuration_is_named(config: Any, text: str):
     config(text)
-    with pytest.raises(DevboxError, match=r"config\.json can't be understood"):
+    with pytest.raises(DevboxError, match=r"cannot parse .*config\.json"):
         find_credentials("a.io")
 
 

@@ -43,7 +43,7 @@ def test_what_is_left_out_is_filled_in(text: str, full: str):
     ],
 )  # fmt: skip
 def test_what_is_no_reference_is_refused(text: str):
-    with pytest.raises(UsageError, match="is not the name of an image"):
+    with pytest.raises(UsageError, match="invalid image name"):
         parse(text)
 
 

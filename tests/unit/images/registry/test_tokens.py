@@ -78,7 +78,7 @@ def test_a_token_is_taken_from_either_key(service: Service, said: bytes):
 @pytest.mark.parametrize("said", [b"", b"{}", b'{"token": 7}', b"no JSON", DEEP, LONG])
 def test_what_is_no_token_is_one_error(service: Service, said: bytes):
     service.says = said
-    with pytest.raises(RegistryError, match="answered without a token"):
+    with pytest.raises(RegistryError, match="missing token"):
         asked(service)
 
 
