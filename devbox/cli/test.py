@@ -11,9 +11,7 @@ from devbox.cli.display import matrix_plain
 from devbox.cli.display.select import choose, choose_matrix
 from devbox.cli.locate import open_from_args
 from devbox.commands import test as verbs
-from devbox.commands import test_shell
 from devbox.errors import UsageError
-from devbox.isolation.exec import run_in_container
 from devbox.matrix.schedule import MatrixRequest
 from devbox.reports import files, grid
 
@@ -46,8 +44,6 @@ def parse_report_request(args: Args) -> ReportRequest:
     start = os.path.abspath(args.get_text("directory") or ".")
     reports, coverage = args.get_texts("report"), args.get_text("coverage")
     if reports:
-        from devbox.reports import files
-
         files.check(reports)
     return ReportRequest(
         tuple(os.path.join(start, path) for path in reports), coverage and os.path.join(start, coverage)
@@ -196,6 +192,9 @@ def shell(args: Args) -> int:
 
 
 def _shell(args: Args) -> int:
+    from devbox.commands import test_shell
+    from devbox.isolation.exec import run_in_container
+
     project = open_from_args(args)
     with test_shell.bring_up_cell(project, args.get_text("shell"), lambda: choose(args.get_text("progress"))) as (
         instance,

@@ -7,27 +7,21 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from devbox.attest import statements, verify
-from devbox.commands.signing import NamedSigner
-from devbox.errors import RegistryError, UsageError
+from devbox.errors import UsageError
 from devbox.execute.events import Note, Sink
 from devbox.host import safe_files
 from devbox.matrix import schedule
-from devbox.matrix.schedule import RUN, CellDecision, MatrixObservation, MatrixRequest
-from devbox.matrix.session import Session
-from devbox.matrix.tests_identity import ReleaseTests
-from devbox.model import codec
-from devbox.model.ledger import TESTED, TestEvidence
+from devbox.matrix.schedule import RUN, CellDecision, MatrixObservation, MatrixRequest, Session
 from devbox.model.matrix import MatrixRun, MatrixSink
 from devbox.model.plan import Verdict
 from devbox.model.release import Release
-from devbox.project import Project, prepare
-from devbox.promotion import copying
-from devbox.promotion.gates.context import format_timestamp
-from devbox.records.ledger import Ledger
-from devbox.records.projects import PlaceRecord
+from devbox.project import Project
 from devbox.records.releases import Releases
 from devbox.records.tests import MatrixRecords
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.commands.signing import NamedSigner
 
 NEWEST = "release"  # name of the newest release
 
@@ -44,7 +38,7 @@ def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *
     records.record_written(writes)
     keeper = None
     if release:
-        # modules that read the env file are loaded on demand
+        from devbox.commands.test_evidence import EvidenceRecorder  # reads the env file
 
         keeper = EvidenceRecorder(opened, release, writes)
         asked = replace(asked, proven=keeper.list_proven())
@@ -136,72 +130,3 @@ def _read_matrix(opened: Project, records: MatrixRecords) -> MatrixObservation:
     env, every = cells.load_cells(opened)
     wanted, sources = cells.read(opened, env, every)
     return schedule.record_cells(opened, records, wanted, sources)
-
-
-_PASSED = ("passed", "cached")  # in an entry, `cached` means passed by an earlier entry
-
-
-class EvidenceRecorder:
-    """Recorder of a run's evidence about a release."""
-
-    def __init__(self, opened: Project, release: Release, written: Iterable[str]) -> None:
-        """Read the tests before they run. Raises EnvFileError, and UsageError for a file without [test].
-
-        HostError if the releases belong to another project.
-        """
-        PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
-        self._opened = opened
-        self._release = release
-        tests = ReleaseTests(opened)
-        self._but = tests.list_excluded(written)
-        self._before = tests.compute_identity(self._but)
-        self._ledger = Ledger(opened.paths, opened.id)
-
-    def list_proven(self) -> frozenset[str]:
-        """Return the cells that passed in this image with these tests, by the ledger."""
-        found: dict[str, bool] = {}
-        for entry in self._ledger.read_entries():
-            is_own = entry.kind == TESTED and "seen" not in entry.body
-            run = _load_evidence(entry.body.get("run")) if is_own else None
-            if run and run.digest == self._release.image and not run.describe_difference(self._before):
-                found |= {name: state in _PASSED for name, state in run.cells.items() if state != "skipped"}
-        return frozenset(name for name, passed in found.items() if passed)
-
-    def record(self, run: MatrixRun, by: NamedSigner | None, sink: Sink) -> None:
-        """Record the result, signed if a key is available; nothing if the tests changed during the run."""
-        if ReleaseTests(self._opened).compute_identity(self._but) != self._before:
-            sink(Note(text="files of the tests changed while they ran: this run is no evidence"))
-            return
-        states = {each.cell.name: each.state for each in run.cells}
-        whole = "skipped" not in states.values() and states.keys() == {*self._before.cells}
-        said = TestEvidence(
-            digest=self._release.image,
-            passed=run.exit_code == 0 and whole,
-            at=format_timestamp(dt.datetime.now(dt.UTC)),
-            tests=self._before,
-            cells=states,
-            release=self._release.id,
-            run=run.id,
-            but=self._but,
-        )
-        body = {"run": codec.dump(said), "evidence": self._sign(said, by, sink) if by else ""}
-        self._ledger.append(TESTED, release=self._release.id, body=body)
-
-    def _sign(self, said: TestEvidence, by: NamedSigner, sink: Sink) -> str:
-        """Attach the builder's statement to the image; return the digest of its manifest."""
-        resolved, paths = prepare(self._opened, fresh=True), self._opened.paths
-        made = verify.attach_statement(
-            said.digest, statements.TESTS, codec.dump(said), by.signer, name=resolved.instance.name, paths=paths
-        )
-        try:
-            copying.send(said.digest, resolved.stages.values(), sink, paths=paths)
-        except RegistryError as error:
-            sink(Note(text=f"other machines do not know yet what the tests said: {error.sentence}"))
-        return made
-
-
-def _load_evidence(plain: object) -> TestEvidence | None:
-    try:
-        return codec.load(TestEvidence, plain)
-    except (ValueError, TypeError, AttributeError):
-        return None

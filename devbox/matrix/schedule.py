@@ -6,15 +6,17 @@ The inputs of cells are cached, so that an unchanged run reads no env file.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass as mutable_dataclass
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from devbox.execute import source_tree
 from devbox.host.version import compute_reader_id
 from devbox.model import ids
 from devbox.model.frozen import dataclass
-from devbox.model.matrix import CachedMatrix, Cell, CellInputs, CellResult
+from devbox.model.matrix import CachedMatrix, Cell, CellDone, CellInputs, CellResult, MatrixSink, MatrixStarted
 from devbox.plan import matrix
 from devbox.project import Project
 from devbox.records.tests import MatrixRecords
@@ -181,3 +183,53 @@ def _list_changed(now: Mapping[str, str], before: Mapping[str, str]) -> list[str
     if not before:
         return []
     return sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
+
+
+NOBODY: Mapping[str, str] = {}
+
+
+@mutable_dataclass
+class Session:
+    """One session. `results` has skipped, failed and completed cells."""
+
+    seen: MatrixObservation
+    decided: list[CellDecision]
+    jobs: int = 0
+    interrupted: bool = False
+    results: dict[str, CellResult] = field(default_factory=dict)
+
+    def report_cells(self, board: MatrixSink, lacking: Mapping[str, str] = NOBODY) -> None:
+        """Report the selected cells and those that do not start.
+
+        `lacking`: cells without an image, with the reason. Deselected cells are only in the results.
+        """
+        now = time.monotonic()
+        meant = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
+        board(MatrixStarted(cells=meant, jobs=self.jobs, at=now))
+        for each in self.decided:
+            result = _build_skipped_result(each, lacking)
+            if result is not None:
+                self.results[each.cell.name] = result
+                if each.verdict != SKIPPED:
+                    board(CellDone(result=result, at=now))
+
+
+def _build_skipped_result(decided: CellDecision, lacking: Mapping[str, str]) -> CellResult | None:
+    """Return the result of a cell that does not run. Reports of a cached one still exist."""
+    cell, last = decided.cell, decided.last
+    if decided.verdict == RUN:
+        return CellResult(cell=cell, state="error", reason=lacking[cell.name]) if cell.name in lacking else None
+    if last is None:
+        return CellResult(cell=cell, state=decided.verdict, reason=decided.reason)
+    return CellResult(
+        cell=cell,
+        state=decided.verdict,
+        reason=decided.reason,
+        exit_code=last.exit_code,
+        log=last.log,
+        reports=last.reports,
+        coverage=last.coverage,
+        image=last.image,
+        services=last.services,
+        ended_at=last.ended_at,
+    )

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import FrameType
 
 from devbox.execute import source_tree
@@ -21,62 +21,12 @@ from devbox.images.store import lock
 from devbox.matrix import bake, cells, reaper, release_under_test, schedule
 from devbox.matrix.reaper import CellReaper, take_down
 from devbox.matrix.run import CellRun, RunContext
-from devbox.matrix.schedule import RUN, SKIPPED, CellDecision, MatrixObservation, MatrixRequest
+from devbox.matrix.schedule import RUN, SKIPPED, MatrixObservation, MatrixRequest, Session
 from devbox.matrix.service_data import ReadyData
-from devbox.model.matrix import CellDone, CellEvent, CellResult, MatrixSink, MatrixStarted
+from devbox.model.matrix import CellDone, CellEvent, CellResult, MatrixSink
 from devbox.plan import matrix
 from devbox.project import Project, complete_lock, lock_instance, prepare
 from devbox.records.tests import MatrixRecords
-
-NOBODY: Mapping[str, str] = {}
-
-
-@dataclass
-class Session:
-    """One session. `results` has skipped, failed and completed cells."""
-
-    seen: MatrixObservation
-    decided: list[CellDecision]
-    jobs: int = 0
-    interrupted: bool = False
-    results: dict[str, CellResult] = field(default_factory=dict)
-
-    def report_cells(self, board: MatrixSink, lacking: Mapping[str, str] = NOBODY) -> None:
-        """Report the selected cells and those that do not start.
-
-        `lacking`: cells without an image, with the reason. Deselected cells are only in the results.
-        """
-        now = time.monotonic()
-        meant = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
-        board(MatrixStarted(cells=meant, jobs=self.jobs, at=now))
-        for each in self.decided:
-            result = _build_skipped_result(each, lacking)
-            if result is not None:
-                self.results[each.cell.name] = result
-                if each.verdict != SKIPPED:
-                    board(CellDone(result=result, at=now))
-
-
-def _build_skipped_result(decided: CellDecision, lacking: Mapping[str, str]) -> CellResult | None:
-    """Return the result of a cell that does not run. Reports of a cached one still exist."""
-    cell, last = decided.cell, decided.last
-    if decided.verdict == RUN:
-        return CellResult(cell=cell, state="error", reason=lacking[cell.name]) if cell.name in lacking else None
-    if last is None:
-        return CellResult(cell=cell, state=decided.verdict, reason=decided.reason)
-    return CellResult(
-        cell=cell,
-        state=decided.verdict,
-        reason=decided.reason,
-        exit_code=last.exit_code,
-        log=last.log,
-        reports=last.reports,
-        coverage=last.coverage,
-        image=last.image,
-        services=last.services,
-        ended_at=last.ended_at,
-    )
-
 
 OnResult = Callable[[CellRun, CellResult], None]
 

@@ -11,7 +11,7 @@ from support.shop import APP, Shop
 
 from devbox.attest import keys, statements, verify
 from devbox.commands.signing import NamedSigner
-from devbox.commands.test import EvidenceRecorder
+from devbox.commands.test_evidence import EvidenceRecorder
 from devbox.matrix.schedule import CACHED, RUN, CellDecision, MatrixRequest, _require_evidence
 from devbox.model import codec
 from devbox.model.ledger import TESTED

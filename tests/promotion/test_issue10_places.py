@@ -12,7 +12,7 @@ from support.shop import APP, Shop
 
 from devbox.commands import build
 from devbox.commands import promote as verbs
-from devbox.commands.test import EvidenceRecorder
+from devbox.commands.test_evidence import EvidenceRecorder
 from devbox.doctor import leftovers
 from devbox.errors import Denied, HostError
 from devbox.host.paths import get_default_paths

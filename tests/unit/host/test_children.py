@@ -17,11 +17,16 @@ def start(*argv):
     process = subprocess.Popen(argv, stdout=subprocess.PIPE)
     process.stdout.readline()
     started.append(process)
-start("sh", "-c", "echo; exec sleep 60")
-thread = threading.Thread(target=start, args=("sh", "-c", "trap '' INT; echo; while :; do sleep 0.1; done"))
-thread.start(); thread.join()
-programs.end_children()
-print(*(process.wait(timeout=10) for process in started))
+try:
+    start("sh", "-c", "echo; exec sleep 60")
+    stubborn = "trap '' INT; echo; for n in $(seq 300); do sleep 0.1; done"  # ends by itself if this probe is killed
+    thread = threading.Thread(target=start, args=("sh", "-c", stubborn))
+    thread.start(); thread.join()
+    programs.end_children()
+    print(*(process.wait(timeout=10) for process in started))
+finally:
+    for process in started:
+        process.kill()
 """
 
 

@@ -10,8 +10,7 @@ from support import matrices
 
 from devbox.host.paths import Paths
 from devbox.matrix import schedule
-from devbox.matrix.schedule import CACHED, RUN, SKIPPED, MatrixObservation, MatrixRequest
-from devbox.matrix.session import Session
+from devbox.matrix.schedule import CACHED, RUN, SKIPPED, MatrixObservation, MatrixRequest, Session
 from devbox.model.matrix import CachedMatrix, CellDone, CellInputs, MatrixEvent, MatrixStarted
 from devbox.records.tests import MatrixRecords
 
