@@ -22,7 +22,7 @@ from devbox.images.store import lock
 from devbox.isolation import exec
 from devbox.model.container import Limits
 from devbox.model.observed import Observed
-from devbox.model.plan import Plan
+from devbox.model.plan import Op, Plan
 from devbox.model.spec import Desired, HostAccess, Spec
 from devbox.plan import activation as activating
 from devbox.plan import diff as differ
@@ -133,7 +133,7 @@ def up(
             resolved = resolved.derive(images=apply(made, context).images)
             if wait:
                 _confirm(opened, resolved, names)
-            if any(step.op == "bake" for step in made.steps) and (warning := image_store.check_budget(opened.paths)):
+            if any(step.op == Op.BAKE for step in made.steps) and (warning := image_store.check_budget(opened.paths)):
                 sink(Note(text=warning))
         elif resolved.unlocked and not locked:
             complete_lock(opened, resolved, sink)
@@ -184,7 +184,7 @@ def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan
         check_names(resolved, names)
         observed = observe_instance(opened, resolved)
         if not (observed.supervised or observed.containers):
-            raise UsageError("nothing is up, so there is nothing to restart", remedy="devbox up")
+            raise UsageError("cannot restart: nothing is running", remedy="devbox up")
         made = differ.restart(resolved, observed, names=names)
         record = _make_recorder(opened, resolved, observed, names or None, sink)
         options = ApplyOptions(on_running=record)
@@ -257,4 +257,4 @@ def _list_unenforced_limits(engine: Engine, resolved: Spec) -> tuple[str, ...]:
     limited = [spec.label for spec in resolved.containers.values() if spec.limits != Limits()]
     if not limited or engine.capabilities.limits:
         return ()
-    return (f"limits are not enforced here ({', '.join(limited)}): devbox doctor says what to do",)
+    return (f"limits are not enforced on the host ({', '.join(limited)}); find the cause with: devbox doctor",)

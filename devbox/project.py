@@ -27,7 +27,7 @@ from devbox.images.store import lock
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.observed import Observed
-from devbox.model.plan import Plan
+from devbox.model.plan import Op, Plan
 from devbox.model.spec import Desired, HostAccess, Instance, LockedSpec, Spec
 from devbox.plan import branches
 from devbox.records import spec_cache
@@ -219,8 +219,8 @@ def lock_instance(opened: Project, sink: Sink) -> Iterator[None]:
     """Hold the instance lock: two devbox processes that change one project take turns."""
     if environ.get("DEVBOX_HOOK") == opened.id:
         raise UsageError(
-            "a hook can't change the instance that waits for it",
-            remedy="in hooks: devbox exec, run TASK, ps, logs",
+            "a hook cannot change the instance that is waiting for it",
+            remedy="in hooks, use only: devbox exec, run TASK, ps, logs",
         )
     path = opened.paths.lock(opened.id)
     with contextlib.ExitStack() as held:
@@ -289,9 +289,9 @@ def apply(plan: Plan, context: ApplyContext) -> ApplyResult:
     from devbox.execute.terminal import SecretResolver
 
     opened, options, sink = context.project, context.options, context.sink
-    if any(step.op == "network" for step in plan.steps):
+    if any(step.op == Op.NETWORK for step in plan.steps):
         opened.engine.check_network()  # before minutes of building
-    if hooks := [step.resource for step in plan.steps if step.op == "hook"]:
+    if hooks := [step.resource for step in plan.steps if step.op == Op.HOOK]:
         opened.records.record_due_hooks(hooks)
     with lend_terminal(opened.asks if options.terminal is None else options.terminal, sink) as lender:
         sink = lender.show if lender else sink
@@ -311,7 +311,7 @@ def apply(plan: Plan, context: ApplyContext) -> ApplyResult:
         )
         hook = Hooks(context.desired, opened.records, sink, hidden=actions.hidden).run
         try:
-            run(plan, {**actions.build_table(), "hook": hook}, sink)
+            run(plan, {**actions.build_table(), Op.HOOK: hook}, sink)
         except HookFailed:
             options.on_running(ApplyResult(images=actions.images))
             raise
@@ -347,12 +347,12 @@ def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:
         if name in resolved.sleeping:
             profile = resolved.sleeping[name]
             raise UsageError(
-                f"{name} is in the profile {profile}, which is off",
+                f"{name} is in the disabled profile {profile}",
                 remedy=f"DEVBOX_PROFILES={profile} devbox up {name}",
             )
         if name not in resolved.containers:
             known = ", ".join(resolved.containers) or "none"
-            raise UsageError(f"there is no container {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
+            raise UsageError(f"container {name} not found in {resolved.instance.env_file}", remedy=f"known: {known}")
 
 
 def build_instance(opened: Project, name: str) -> Instance:

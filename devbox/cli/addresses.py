@@ -71,7 +71,7 @@ def print_addresses(args: Args, found: NoopRecord, *, idle: bool) -> None:
     """Print the addresses on stdout; on stderr, whether this was a no-op, and the next steps."""
     loud = args.get_text("progress") not in ("quiet", "json")
     if loud and idle:
-        print_line("· nothing to do: everything is up as the file says")
+        print_line("· nothing to do: everything is up to date")
     for line in found.addresses:
         print_line(line, stream=sys.stdout)
     if loud:

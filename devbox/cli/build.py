@@ -40,7 +40,7 @@ def build(args: Args) -> int:
         signed = {"signed_by": made.signed.by} if made.signed else {}
         return output.print_document({"release": release.id, "digest": release.image, "layers": plain, **signed})
     if args.get_text("progress") not in ("quiet", "json") and not made.plan:
-        print_line("· nothing to do: this was built before")
+        print_line("· nothing to do: already built")
     print_line(f"release  {release.id}", stream=sys.stdout)
     print_line(f"digest   {release.image}", stream=sys.stdout)
     print_line(f"source   {release.source}", stream=sys.stdout)

@@ -53,7 +53,7 @@ def remove_snapshots(args: Args) -> int:
     """Remove the named snapshots."""
     names = args.get_texts("names")
     if not names:
-        raise UsageError("snapshot rm wants the names of snapshots", remedy="devbox snapshot ls")
+        raise UsageError("missing argument: NAME", remedy="devbox snapshot ls")
     with choose(args.get_text("progress")) as display:
         data.remove_snapshots(open_from_args(args), names, display)
     return 0
@@ -81,7 +81,7 @@ def remove_volumes(args: Args) -> int:
     """Remove the named volumes."""
     names = args.get_texts("names")
     if not names:
-        raise UsageError("volume rm wants the names of volumes", remedy="devbox volume ls")
+        raise UsageError("missing argument: NAME", remedy="devbox volume ls")
     with choose(args.get_text("progress")) as display:
         data.remove_volumes(open_from_args(args), names, display)
     return 0

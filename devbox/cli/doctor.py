@@ -26,14 +26,14 @@ _NAME_WIDTH = 16
 def doctor(args: Args) -> int:
     """Run the checks (exit 1 on a problem), or remove leftovers."""
     if args.get_flag("clean") and args.get_flag("prune"):
-        raise UsageError("--clean and --prune exclude each other", remedy="devbox doctor --prune")
+        raise UsageError("--clean conflicts with --prune", remedy="devbox doctor --prune")
     paths = get_default_paths()
     if args.get_flag("clean"):
         return _remove(args, paths, clean.list_everything(paths), clean.clean, "--clean")
     if args.get_flag("prune"):
         return _remove(args, paths, clean.list_orphans(paths), clean.prune, "--prune")
     if args.get_flag("yes"):
-        raise UsageError("--yes belongs to --clean or --prune", remedy="devbox doctor --prune --yes")
+        raise UsageError("--yes requires --clean or --prune", remedy="devbox doctor --prune --yes")
     return _examine(args, CheckContext(paths, _find_project(args), offline=args.get_flag("offline")))
 
 
@@ -74,9 +74,9 @@ def _print_verdict(found: Iterable[CheckResult]) -> None:
     states = [finding.state for finding in found]
     problems, warnings = states.count(PROBLEM), states.count(WARNING)
     if not problems:
-        print_line("· devbox can work here" + (f"; {_format_count(warnings, 'warning')}" if warnings else ""))
+        print_line("· no problems found" + (f"; {_format_count(warnings, 'warning')}" if warnings else ""))
     else:
-        print_line(f"· {_format_count(problems, 'problem')}: run what stands behind each →, then devbox doctor again")
+        print_line(f"· {_format_count(problems, 'problem')}: follow each →, then run devbox doctor again")
 
 
 def _format_count(number: int, noun: str) -> str:
@@ -101,19 +101,19 @@ def _remove(args: Args, paths: Paths, items: list[clean.CleanupItem], work: Call
         return FAILED
     work(paths)
     total = format_size(sum(item.size for item in items))
-    print_line(f"· removed {total} from {paths.home}; your projects and their devbox.toml stay")
+    print_line(f"· removed {total} from {paths.home}; your projects and their devbox.toml are kept")
     if flag == "--clean" and not paths.cache.startswith(f"{paths.home}/") and os.path.isdir(paths.cache):
-        print_line(f"  → the shared DEVBOX_CACHE stays; to remove it as well: rm -r {paths.cache}")
+        print_line(f"  → the shared DEVBOX_CACHE was kept; remove it with: rm -r {paths.cache}")
     return _print_items(args, items)
 
 
 def _is_confirmed(args: Args, paths: Paths, flag: str) -> bool:
     """True if the user agrees; `--clean` also destroys stages, and protected ones must be named one by one."""
     command = f"doctor {flag}"
-    if not (args.get_flag("yes") or prompts.confirm("Remove all this?", command=command)):
+    if not (args.get_flag("yes") or prompts.confirm("Remove all of this?", command=command)):
         return False
     stages = [each.stage or each.id for each in clean.list_protected(paths)] if flag == "--clean" else []
-    what = f"all that devbox keeps in {paths.home}"
+    what = f"all devbox data in {paths.home}"
     return prompts.confirm_names(stages, args.get_texts("confirm"), what=what, command=f"{command} --yes")
 
 

@@ -49,7 +49,7 @@ def separate_exit_codes(command: Callable[[Args], int], args: Args) -> int:
 def _execute(args: Args) -> int:
     container = args.get_text("container") or DEV
     if not args.after:
-        raise UsageError("exec takes its command after --", remedy=f"devbox exec {container} -- COMMAND")
+        raise UsageError("missing argument: COMMAND after --", remedy=f"devbox exec {container} -- COMMAND")
     place = locate(args)
     if place.stage:
         return _enter(args, place, _find_stage_container(args, place), args.after)
@@ -87,7 +87,7 @@ def _run(args: Args) -> int:
         return _run_task(args, task)
     if args.after:
         return _run_once(args, args.after)
-    raise UsageError("run takes a task, or a command after --", remedy="devbox run TASK, or: devbox run -- COMMAND")
+    raise UsageError("missing argument: TASK, or COMMAND after --", remedy="devbox run TASK, or: devbox run -- COMMAND")
 
 
 def _run_once(args: Args, argv: tuple[str, ...]) -> int:
@@ -123,7 +123,7 @@ def _choose_source(args: Args) -> str:
     """Return the source of a one-shot: a base, a service, or dev."""
     base, service = args.get_text("base"), args.get_text("service")
     if base and service:
-        raise UsageError("--base and --service exclude each other", remedy="devbox run --base NAME -- COMMAND")
+        raise UsageError("--base conflicts with --service", remedy="devbox run --base NAME -- COMMAND")
     return f"base.{base}" if base else service or DEV
 
 
@@ -133,7 +133,7 @@ def _run_task(args: Args, name: str) -> int:
 
     if args.get_text("base") or args.get_text("service"):
         raise UsageError(
-            "a task runs in dev; --base and --service are for one-shot containers",
+            "--base and --service conflict with a task, which runs in dev",
             remedy=f"devbox run {name}, or a one-shot: devbox run -- COMMAND",
         )
 
@@ -213,7 +213,9 @@ def build_environment(args: Args) -> dict[str, str]:
     for setting in args.get_texts("env"):
         name, given, value = setting.partition("=")
         if not name:
-            raise UsageError(f"-e {setting}: a variable has a name", remedy="-e NAME=VALUE, or -e NAME")
+            raise UsageError(
+                f'invalid value for -e: expected NAME[=VALUE], got "{setting}"', remedy="-e NAME=VALUE, or -e NAME"
+            )
         if given:
             env[name] = value
         elif name in own:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from devbox.gray.release import GrayRelease
     from devbox.project import Project
 
-_HEAD = ("AFTER", "CAME TO", "VISITORS", "NEW: FAILED", "OLD: FAILED", "WHY")
+_HEAD = ("AFTER", "PHASE", "CLIENTS", "NEW: FAILED", "OLD: FAILED", "REASON")
 _BASELINE = "BASELINE: FAILED"
 
 
@@ -81,7 +81,7 @@ def _print_status(args: Args, project: Project, trial: GrayRelease) -> None:
     for line in shown.format_lines(seen, unicode=unicode, controlled=controlled, now=time.time()):
         print_line(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
     if metrics:
-        print_line(terminal.paint(f"  for Prometheus: {metrics}", "dim", when=color), stream=sys.stdout)
+        print_line(terminal.paint(f"  metrics: {metrics}", "dim", when=color), stream=sys.stdout)
     rows, fresh = [], seen.baseline is not None
     for change in trial.changes:
         name = f"step {change.step + 1}" if change.phase == "step" else change.phase

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import typer
-from typer._click.exceptions import ClickException  # typer is pinned; there is no public base class of its errors
+from typer._click.exceptions import ClickException  # typer is pinned and has no public base class of its errors
 
 from devbox.cli import parser
 from devbox.commands.table.index import GROUPS
@@ -22,7 +22,7 @@ from devbox.host.version import VERSION
 
 SUMMARY = "One file from a laptop to a gray release: project containers without a daemon."
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
-_VERSION = Option("--version", about="Print the version.")
+_VERSION = Option("--version", about="Print the version")
 
 
 def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
@@ -74,7 +74,7 @@ def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = No
 
 def _shorten(about: str) -> str:
     """Return the first clause for the list of commands, in full, as the layout would otherwise truncate it."""
-    return f"{re.split('[:;.] ', about, maxsplit=1)[0].rstrip('.')}."
+    return re.split("[:;.] ", about, maxsplit=1)[0]
 
 
 def _run_root(**values: Any) -> None:

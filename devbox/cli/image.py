@@ -29,7 +29,7 @@ def pull(args: Args) -> int:
     """Pull an image into the store; print its digest (data)."""
     wanted = args.get_text("ref")
     if not wanted:
-        raise UsageError("image pull wants the name of an image", remedy="devbox image pull debian:trixie-slim")
+        raise UsageError("missing argument: REF", remedy="devbox image pull debian:trixie-slim")
     named, paths = reference.parse(wanted), get_default_paths()
     with choose(args.get_text("progress")) as display:
         found = transfer.pull(Transfers(paths), named, display, all_platforms=args.get_flag("all_platforms"))
@@ -47,12 +47,12 @@ def rm(args: Args) -> int:
     known = kept.read_images()
     wanted = {name: next((each for each in (name, _expand_reference(name)) if each in known), "") for name in names}
     if unknown := [name for name, found in wanted.items() if not found]:
-        remedy = f"known: {', '.join(sorted(known))}" if known else "devbox image pull NAME keeps one"
-        raise UsageError(f"image {unknown[0]} was not pulled or imported by this name", remedy=remedy)
+        remedy = f"known: {', '.join(sorted(known))}" if known else "devbox image pull NAME"
+        raise UsageError(f"pulled or imported image not found: {unknown[0]}", remedy=remedy)
     for name in wanted.values():
         kept.drop(name)
         print_line(name, stream=sys.stdout)
-    print_line("  → devbox image gc removes what nothing else needs")
+    print_line("  → remove unused data with: devbox image gc")
     return 0
 
 
@@ -69,7 +69,7 @@ def push(args: Args) -> int:
     words = args.get_texts("what")
     if len(words) != _PUSH_WORDS:
         raise UsageError(
-            "image push wants an image of the store and where it is to go",
+            "invalid arguments: expected IMAGE and REF",
             remedy="devbox image push dev registry.example.org/team/app:1.0",
         )
     named = reference.parse(words[1])
@@ -86,7 +86,7 @@ def sbom(args: Args) -> int:
     """Print the SBOM of an image (data) and attach it to the image."""
     name = args.get_text("image")
     if not name:
-        raise UsageError("image sbom wants the name of an image", remedy="devbox image sbom dev")
+        raise UsageError("missing argument: IMAGE", remedy="devbox image sbom dev")
     from devbox.images.sbom import attach
 
     paths = get_default_paths()
@@ -123,14 +123,14 @@ def export(args: Args) -> int:
     words = args.get_texts("what")
     if len(words) != _EXPORT_WORDS:
         raise UsageError(
-            "image export wants an image of the store and a file, or - for the standard output",
+            "invalid arguments: expected IMAGE and FILE, or - for stdout",
             remedy="devbox image export dev app.tar",
         )
     paths = get_default_paths()
     image = find(args, Transfers(paths), words[0])
     kind, name = args.get_text("format") or "oci", args.get_text("tag")
     if words[1] == _STREAM and sys.stdout.isatty():
-        raise UsageError("an archive is not for a terminal", remedy=f"devbox image export {words[0]} app.tar")
+        raise UsageError("cannot write an archive to a terminal", remedy=f"devbox image export {words[0]} app.tar")
     with choose(args.get_text("progress")) as display:
         if words[1] == _STREAM:
             transfer.export(paths, image, kind, name, sys.stdout.buffer, display)
@@ -146,11 +146,11 @@ def _hand_over(args: Args, engine: str) -> int:
     words = args.get_texts("what")
     if len(words) != 1 or not args.get_text("tag"):
         raise UsageError(
-            f"image export --to {engine} wants an image of the store and the name it gets there",
+            f"invalid arguments for --to {engine}: expected IMAGE and --tag REF",
             remedy=f"devbox image export dev --to {engine} --tag team/app:1.0",
         )
     if args.get_text("format"):
-        raise UsageError(f"--format is for files; {engine} is given what it takes", remedy="leave --format out")
+        raise UsageError("--format conflicts with --to", remedy="omit --format")
     paths = get_default_paths()
     image, name = find(args, Transfers(paths), words[0]), reference.parse(args.get_text("tag"))
     with choose(args.get_text("progress")) as display:
@@ -168,11 +168,11 @@ def import_(args: Args) -> int:
     source = args.get_text("archive")
     if not source:
         raise UsageError(
-            "image import wants an archive, the directory of an OCI image layout, or - for the standard input",
+            "missing argument: FILE (an archive, an OCI image layout, or - for stdin)",
             remedy="devbox image import app.tar",
         )
     if source == _STREAM and sys.stdin.isatty():
-        raise UsageError("an archive does not come from a terminal", remedy="docker save IMAGE | devbox image import -")
+        raise UsageError("cannot read an archive from a terminal", remedy="docker save IMAGE | devbox image import -")
     name = reference.parse(args.get_text("tag")) if args.get_text("tag") else None
     with choose(args.get_text("progress")) as display:
         given = sys.stdin.buffer if source == _STREAM else source

@@ -55,7 +55,7 @@ def inspect(args: Args) -> int:
     """Print an image as JSON."""
     name = args.get_text("image")
     if not name:
-        raise UsageError("image inspect wants the name of an image", remedy="devbox image ls")
+        raise UsageError("missing argument: IMAGE", remedy="devbox image ls")
     paths = get_default_paths()
     found = inspection.inspect_image(paths, image.find(args, Transfers(paths), name))
     users = inventory.find_users(paths).get(found.digest, [])
@@ -66,7 +66,7 @@ def inspect(args: Args) -> int:
 def verify(args: Args) -> int:
     """Verify all digests and refetch damaged blobs; exit 1 if any was damaged."""
     found = verification.verify(
-        get_default_paths(), lambda: _print_note("waiting until nobody bakes, pulls or starts anything")
+        get_default_paths(), lambda: _print_note("waiting for running bakes, pulls and starts to end")
     )
     _print_foreign()
     fetched = [lost.name for lost in found.lost if _refetch(lost, args)]
@@ -91,7 +91,7 @@ def _refetch(lost: verification.LostImage, args: Args) -> bool:
         with choose(args.get_text("progress")) as display:
             transfer.repair(Transfers(get_default_paths()), lost, display)
     except DevboxError as error:
-        _print_note(f"{lost.name} could not be fetched again: {error.sentence}")
+        _print_note(f"cannot fetch {lost.name} again: {error.sentence}")
         return False
     return True
 
@@ -116,9 +116,9 @@ def du(args: Args) -> int:
         for each in found.shares
     ]
     output.print_table(("PROJECT", "TOTAL", "OWN", "SHARED"), lines)
-    cached = f", {format_size(found.build_cache)} of it the cache of Dockerfiles" if found.build_cache else ""
+    cached = f", including {format_size(found.build_cache)} of Dockerfile cache" if found.build_cache else ""
     print_line(
-        f"{format_size(found.total)} in all{cached}; {format_size(found.unused)} that no project needs",
+        f"{format_size(found.total)} in total{cached}; {format_size(found.unused)} unused by any project",
         stream=sys.stdout,
     )
     return 0
@@ -136,15 +136,15 @@ def gc(args: Args) -> int:
     would = "would remove" if dry_run else "removed"
     counts = f"{len(found.names)} images, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs"
     if found.build_cache:
-        counts += f", {len(found.build_cache)} steps of Dockerfiles"
+        counts += f", {len(found.build_cache)} Dockerfile steps"
     print_line(f"{would} {counts}: {format_size(found.size)}", stream=sys.stdout)
     return 0
 
 
 def _format_verdict(faults: int) -> str:
     if not faults:
-        return "all as their names say"
-    return f"{faults} damaged and removed; what was not fetched again, devbox up bakes or pulls"
+        return "all digests match"
+    return f"{faults} damaged and removed; devbox up bakes or pulls those not fetched again"
 
 
 def _print_note(sentence: str) -> None:
@@ -155,7 +155,7 @@ def _print_foreign() -> None:
     """Report files in the store that devbox did not create and does not touch."""
     paths = get_default_paths()
     for path in Layout(paths.oci, lock=paths.lock("oci-index")).list_foreign():
-        _print_note(f"{path!r} is not a blob and was left as it is: remove it, or move it away")
+        _print_note(f"{path!r} is not a blob and was not touched: remove or move it")
 
 
 def _parse_timestamp(timestamp: float) -> dt.datetime:

@@ -28,7 +28,7 @@ _DEV_CONTAINER = "write its image, packages and ports into [dev]; `devbox export
 _OTHER_TOOLS = {
     **dict.fromkeys(("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"), _COMPOSE),
     **dict.fromkeys((".devcontainer/devcontainer.json", ".devcontainer.json"), _DEV_CONTAINER),
-    "devbox.json": "that is jetify's devbox; write its packages into [dev], its scripts as [tasks]",
+    "devbox.json": "it belongs to jetify's devbox; write its packages into [dev], its scripts as [tasks]",
     "tox.ini": "write its environments as [test] and [test.matrix]",
     "noxfile.py": "write its sessions as [test] and [test.matrix]",
 }
@@ -56,7 +56,7 @@ def init(args: Args) -> int:
 def _list_unread_files(target: str) -> list[str]:
     """Return one sentence per file of another tool in the directory."""
     there = [name for name in _OTHER_TOOLS if os.path.isfile(os.path.join(target, name))]
-    return [f"{name} is there, which devbox does not read: {_OTHER_TOOLS[name]}" for name in there]
+    return [f"devbox does not read {name}: {_OTHER_TOOLS[name]}" for name in there]
 
 
 def _format_cd(target: str) -> str:
@@ -82,7 +82,7 @@ def copy(name: str, target: str) -> list[str]:
     """Copy a template to a directory, created if missing; return the copied names."""
     known = list_templates()
     if name not in known:
-        raise UsageError(f"there is no template {name}", remedy=f"known: {', '.join(known)}")
+        raise UsageError(f"template {name} not found", remedy=f"known: {', '.join(known)}")
     source = os.path.join(find_data_dir("templates"), name)
     brought = [entry for entry in _list_entries(source) if entry != _SUMMARY]
     _refuse_to_overwrite(brought, target)
@@ -101,11 +101,11 @@ def _list_entries(directory: str) -> list[str]:
 def _refuse_to_overwrite(brought: list[str], target: str) -> None:
     plain = os.path.normpath(target)
     if os.path.lexists(plain) and (os.path.islink(plain) or not os.path.isdir(plain)):
-        raise UsageError(f"{target} is not a directory", remedy="choose another: devbox init DIR")
+        raise UsageError(f"{target} is not a directory", remedy="choose another directory: devbox init DIR")
     taken = [entry for entry in brought if os.path.lexists(os.path.join(target, entry))]
     if taken:
         raise UsageError(
-            f"{os.path.realpath(target)} already has {', '.join(taken)}; nothing was written",
+            f"cannot write to {os.path.realpath(target)}: {', '.join(taken)} already exists",
             remedy="choose another directory: devbox init DIR",
         )
 
@@ -146,7 +146,7 @@ def devcontainer(args: Args) -> int:
         safe_files.write(place.root, FILE, text)
         print_line(f"{place.root}/{FILE}", stream=sys.stdout)
     for sentence in lacking:
-        print_line(f"· not in it: {sentence}")
+        print_line(f"· not converted: {sentence}")
     return 0
 
 
@@ -165,6 +165,6 @@ def _refuse_foreign(root: str) -> None:
         ) from None
     if not mine:
         raise UsageError(
-            f"{root}/{FILE} is there already, and devbox did not write it",
-            remedy="move it away, or compare: devbox export devcontainer --stdout",
+            f"{root}/{FILE} already exists and was not written by devbox",
+            remedy="move it, or compare it with: devbox export devcontainer --stdout",
         )

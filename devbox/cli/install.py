@@ -30,7 +30,7 @@ def install(args: Args) -> int:
         return _list(args)
     names, force = args.get_texts("names"), args.get_flag("force")
     if args.get_flag("uninstall") and args.get_flag("set_id"):
-        raise UsageError("--set-id is for installing", remedy="devbox install --uninstall")
+        raise UsageError("--set-id conflicts with --uninstall", remedy="devbox install --uninstall")
     with choose(args.get_text("progress")) as display:
         if args.get_flag("uninstall"):
             done = verbs.uninstall(open_from_args(args), display, names=names, force=force)

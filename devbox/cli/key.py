@@ -50,7 +50,9 @@ def export(args: Args) -> int:
     """Print one half of a key."""
     key = _find_key(args, "export")
     if args.get_flag("private") and not key.private:
-        raise UsageError(f"the private half of {key.name} is not here: {key.command} signs", remedy="devbox key show")
+        raise UsageError(
+            f"cannot export the private half of {key.name}: it is held by {key.command}", remedy="devbox key show"
+        )
     sys.stdout.write(key.private if args.get_flag("private") else key.public.pem)
     return 0
 
@@ -59,7 +61,7 @@ def import_(args: Args) -> int:
     """Import a key from a file."""
     words = args.get_texts("words")
     if len(words) != len(("NAME", "FILE")):
-        raise UsageError("key import wants a name and a file", remedy="devbox key import ci ci.pem")
+        raise UsageError("invalid arguments: expected NAME and FILE", remedy="devbox key import ci ci.pem")
     name, path = words
     text = read_key_text(path, remedy="devbox key import NAME FILE")
     store = KeyStore(get_default_paths())
@@ -77,16 +79,16 @@ def read_key_text(path: str, *, remedy: str) -> str:
         root, inner = project.find_by_file(path)
         text = safe_files.read_text(root, inner) if root else files.read_text(path, errors="strict", waits=True)
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no key: it is no text", remedy=remedy) from None
+        raise UsageError(f"invalid key file {path}: expected PEM text", remedy=remedy) from None
     if text is None:
-        raise UsageError(f"there is no file {path}", remedy=remedy)
+        raise UsageError(f"key file {path} not found", remedy=remedy)
     return text
 
 
 def rm(args: Args) -> int:
     """Remove a key after confirmation."""
     key = _find_key(args, "rm")
-    question = f"Remove the key {key.name}? It cannot sign any more."
+    question = f"Remove the key {key.name}? It can no longer sign."
     if not args.get_flag("yes") and not prompts.confirm(question, command=f"key rm {key.name}"):
         prompts.print_nothing_removed()
         return FAILED
@@ -108,7 +110,7 @@ def _print_added(key: Key) -> int:
     sys.stdout.write(key.public.pem)
     sys.stdout.flush()
     print_line(
-        f"· the key {key.name} is kept {_describe_storage(key)}; its public half is above\n"
+        f"· the key {key.name} is stored {_describe_storage(key)}; its public half is above\n"
         f"  → devbox key export {key.name}"
     )
     return 0
@@ -121,7 +123,7 @@ def _find_key(args: Args, verb: str) -> Key:
 def _require_name(args: Args, verb: str) -> str:
     if name := args.get_text("name"):
         return name
-    raise UsageError(f"key {verb} wants the name of a key", remedy=f"devbox key {verb} ci")
+    raise UsageError("missing argument: NAME", remedy=f"devbox key {verb} ci")
 
 
 def _describe_storage(key: Key) -> str:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from devbox.commands.table.options import Args
     from devbox.model.ledger import LedgerEntry
 
-_HEAD = ("NO", "AT", "WHAT", "STAGE", "RELEASE", "ABOUT")
+_HEAD = ("NO", "TIME", "KIND", "STAGE", "RELEASE", "DETAILS")
 _NOT_CONFIRMED = """
-  → on a machine that knows them: devbox release refresh
-  → if there is none, and nothing is missing in this list: devbox release refresh --accept"""
+  → on a host that has them: devbox release refresh
+  → if no host has them and this list is complete: devbox release refresh --accept"""
 _SHORT = 12  # digits of a short release ID
 
 
@@ -51,7 +51,7 @@ def log(args: Args) -> int:
 
 def rebuild(args: Args) -> int:
     """Move a rejected ledger aside and rebuild it from signed records; print the old one's path (data)."""
-    question = "Give up the ledger of this project, and begin again from signed records?"
+    question = "Move the ledger of this project aside and rebuild it from signed records?"
     if not (args.get_flag("yes") or prompts.confirm(question, command="release rebuild")):
         print_line("· nothing was changed")
         return FAILED
@@ -59,7 +59,7 @@ def rebuild(args: Args) -> int:
         done = ledger.rebuild(open_from_args(args), display)
     if done.aside:
         print_line(done.aside, stream=sys.stdout)
-    print_line(f"· {done.learned} entries come from signed records\n  → devbox release log · devbox why STAGE")
+    print_line(f"· restored {done.learned} entries from signed records\n  → devbox release log · devbox why STAGE")
     return 0
 
 
@@ -89,12 +89,12 @@ def refresh(args: Args) -> int:
         for each in done.chains
     ]
     if rows:
-        output.print_table(("STAGE", "MACHINE", "RECORDS", "LAST", "WHAT", "RELEASE", "SIGNED"), rows)
+        output.print_table(("STAGE", "HOST", "RECORDS", "LAST", "KIND", "RELEASE", "SIGNED"), rows)
     if done.lacking:
         print_line(f"· not confirmed: {', '.join(done.lacking)}{_NOT_CONFIRMED}")
         return FAILED
-    said = f"signed by {done.by}" if done.by else "known here; no key of this machine may sign it"
-    print_line(f"· all that is known of the stages is {said}")
+    said = f"signed by {done.by}" if done.by else "complete, but not signed: no authorized key on this host"
+    print_line(f"· the records of the stages are {said}")
     return 0
 
 

@@ -99,5 +99,5 @@ def _report_unexpected(error: Exception) -> int:
         import traceback
 
         traceback.print_exc()
-    sentence = f"devbox: this is a fault of devbox: {type(error).__name__}: {error}"
-    return _fail(f"{sentence}\n  → DEVBOX_DEBUG=1 shows where; please report it with that", FAILED)
+    sentence = f"devbox: internal error: {type(error).__name__}: {error}"
+    return _fail(f"{sentence}\n  → run it again with DEVBOX_DEBUG=1 and report the traceback", FAILED)

@@ -43,7 +43,7 @@ def plan(args: Args) -> int:
         print("\n".join(format_steps(made, width=width)))
     if more := grants.describe(list_new_grants(project, outcome.resolved)):
         terminal.print_line(
-            f"· up will refuse the file, which grants more than when it last ran isolated: {'; '.join(more)}"
+            f"· up will refuse the file: it grants more than in its last isolated run: {'; '.join(more)}"
         )
         terminal.print_line("  → if you made this change, allow it: devbox trust")
     return WOULD_CHANGE if made else 0
@@ -127,7 +127,7 @@ def why(args: Args) -> int:
         )
     else:
         raise UsageError(
-            "why wants a subject: build, cells, image and its name, or a stage and perhaps a release",
+            "invalid arguments: expected build, image NAME, cells [NAME…] or STAGE [RELEASE]",
             remedy="devbox why image dev",
         )
     if args.get_flag("json"):
@@ -135,7 +135,7 @@ def why(args: Args) -> int:
     else:
         sys.stdout.write("".join(f"{_format_line(verdict)}\n" for verdict in found))
         if is_stage and all(verdict.verdict == PASS for verdict in found):
-            print_line(f"· nothing keeps it out of {words[0]}")
+            print_line(f"· nothing blocks its promotion to {words[0]}")
     return 0
 
 

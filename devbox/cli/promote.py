@@ -46,7 +46,7 @@ def rollback(args: Args) -> int:
     """Roll back a stage; print the running release (data)."""
     stage = args.get_text("stage")
     if not stage:
-        raise UsageError("rollback wants a stage", remedy="devbox rollback production")
+        raise UsageError("missing argument: STAGE", remedy="devbox rollback production")
     project, by = _open_with_signer(args, load=load_with_fallback)
     with choose(args.get_text("progress")) as display:
         went = gray_releases.abort_for_rollback(project, display, stage=stage)
@@ -65,7 +65,8 @@ def _open_with_signer(args: Args, *, load: Callable[..., Spec] = prepare) -> tup
 def _parse_words(args: Args) -> tuple[str, str]:
     words = args.get_texts("what")
     if len(words) not in (len(("STAGE",)), len(("STAGE", "RELEASE"))):
-        raise UsageError("promote expects a stage and optionally a release", remedy="devbox promote staging")
+        wrong = "invalid arguments: expected STAGE [RELEASE]" if words else "missing argument: STAGE"
+        raise UsageError(wrong, remedy="devbox promote staging")
     return words[0], "".join(words[1:])
 
 
@@ -88,7 +89,7 @@ def _print_result(args: Args, moved: PromotionResult) -> int:
         sys.stdout.write(f"{json.dumps(plain)}\n")
         return 0
     if not moved.changed and args.get_text("progress") not in ("quiet", "json"):
-        print_line(f"· nothing to do: {stage.name} runs this")
+        print_line(f"· nothing to do: {stage.name} already runs this release")
     for name, value in (("release", release.id), ("digest", release.image), ("address", moved.address)):
         if value:
             print_line(f"{name.ljust(8)} {value}", stream=sys.stdout)

@@ -22,7 +22,7 @@ def confirm(question: str, *, command: str) -> bool:
     UsageError without a terminal.
     """
     if not _has_terminal():
-        raise UsageError(f"{command} asks before it removes", remedy=f"devbox {command} --yes")
+        raise UsageError(f"cannot ask for confirmation of {command}: not a terminal", remedy=f"devbox {command} --yes")
     return _prompt(f"{question} [y/N] ").lower() in _YES
 
 
@@ -40,7 +40,7 @@ def confirm_names(names: Iterable[str], given: Iterable[str], *, what: str, comm
         raise UsageError(
             f"cannot destroy {what}: {', '.join(missing)} is not confirmed", remedy=f"devbox {command} {flags}"
         )
-    return all(_prompt(f"This destroys {what}. Type {name} to go on: ") == name for name in missing)
+    return all(_prompt(f"This destroys {what}. Type {name} to continue: ") == name for name in missing)
 
 
 def print_nothing_removed() -> None:
@@ -68,9 +68,11 @@ def prompt_new_passphrase(name: str) -> str:
     """Prompt for a new passphrase twice. UsageError if both differ, or if it is empty."""
     first = _prompt_passphrase(name)
     if not first:
-        raise UsageError("a passphrase has at least one character", remedy=f"devbox key create {name} --no-passphrase")
-    if _read(f"Again, for {name}: ") != first:
-        raise UsageError("that was another passphrase", remedy=f"devbox key create {name}")
+        raise UsageError(
+            "invalid passphrase: expected at least one character", remedy=f"devbox key create {name} --no-passphrase"
+        )
+    if _read(f"Repeat the passphrase of the key {name}: ") != first:
+        raise UsageError("passphrases do not match", remedy=f"devbox key create {name}")
     return first
 
 

@@ -107,10 +107,10 @@ def open_url(args: Args) -> int:
         _check_stage_known(args)
         raise DevboxError(f"{place.stage} has no address yet", remedy=f"devbox promote {place.stage}")
     if row is None:
-        raise DevboxError(f"{name} is not up", remedy="devbox up", exit_code=FAILED)
+        raise DevboxError(f"{name} is not running", remedy="devbox up", exit_code=FAILED)
     ports = [each for each in addresses.list_ports(row) if not addresses.is_metrics(row, each)]
     if not ports:
-        raise DevboxError(f"{name} publishes no port", remedy=f"give it one in {place.env_file}: ports = [8000]")
+        raise DevboxError(f"{name} publishes no port", remedy=f"add to {place.env_file}: ports = [8000]")
     url = addresses.format_address(str(row["role"]), ports[0])
     sys.stdout.write(f"{url}\n")
     if sys.stdout.isatty():
@@ -152,7 +152,7 @@ def _check_known(names: tuple[str, ...], known: set[str], place: ProjectLocation
         if name not in known:
             again = f"devbox promote {place.stage}" if place.stage else "devbox up"
             shown = f"known: {', '.join(sorted(known))}" if known else f"nothing was up yet: {again}"
-            raise UsageError(f"there is no container {name} of {place.root}", remedy=shown)
+            raise UsageError(f"container {name} not found in {place.root}", remedy=shown)
 
 
 def _tint(name: str, at: int, width: int, *, color: bool) -> str:
@@ -162,9 +162,7 @@ def _tint(name: str, at: int, width: int, *, color: bool) -> str:
 def show_bake_logs(args: Args) -> int:
     """Print the stored build logs, each below its step."""
     if args.get_flag("follow") or args.get_flag("timestamps"):
-        raise UsageError(
-            "--build shows what was printed, without times; `up` shows what is", remedy="devbox logs --build"
-        )
+        raise UsageError("--build conflicts with --follow and --timestamps", remedy="devbox logs --build")
     from devbox.commands import images
 
     names, tail = args.get_texts("names"), args.get_number("tail")
@@ -172,8 +170,8 @@ def show_bake_logs(args: Args) -> int:
     if not found:
         whose = f"of {', '.join(names)}" if names else "of this file's images"
         raise DevboxError(
-            f"no log {whose} is kept: the steps were made by another DEVBOX_HOME, are not made, or are long ago",
-            remedy="devbox up makes what is missing, devbox lock makes all anew",
+            f"build log {whose} not found: not built, built by another DEVBOX_HOME, or expired",
+            remedy="bake missing images with: devbox up; all images with: devbox lock",
         )
     for title, path in found.items():
         terminal.print_line(

@@ -36,7 +36,7 @@ def show(args: Args) -> int:
     """Print one recipe."""
     name = args.get_text("name")
     if not name:
-        raise UsageError("recipe show wants the name of a recipe", remedy="devbox recipe ls")
+        raise UsageError("missing argument: NAME", remedy="devbox recipe ls")
     found = recipes.describe_recipe(name, _find_root(args))
     if args.get_flag("json"):
         return output.print_document(codec.dump(found))
@@ -58,7 +58,7 @@ def format_page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
     yield from _format_section("Image", found.steps)
     if found.service:
         yield from _format_section("Service", align_columns(_format_service(found.service), width=inner))
-        yield from _format_section("Gives to whoever needs it", align_columns(found.service.exports.items()))
+        yield from _format_section("Variables of dependents", align_columns(found.service.exports.items()))
     if found.tool:
         yield from _format_section("Tool", [shlex.join(found.tool)])
     yield from _format_section("To paste", recipes.render_example(found).split("\n"))
@@ -94,7 +94,7 @@ def _summarize(name: str, root: str) -> dict[str, object]:
 def _describe_row(row: dict[str, object]) -> str:
     if error := row.get("error"):
         return f"✗ {error}"
-    mark = " (yours, instead of devbox's)" if row["shadows"] else " (yours)" if row["own"] else ""
+    mark = " (yours, overrides that of devbox)" if row["shadows"] else " (yours)" if row["own"] else ""
     return f"{row['description']}{mark}"
 
 
@@ -108,7 +108,7 @@ def _shorten_versions(versions: object) -> str:
 def _describe_origin(found: RecipeFacts) -> str:
     if not found.own:
         return "comes with devbox"
-    return f"of this project: {found.file}{', instead of the one that devbox brings' if found.shadows else ''}"
+    return f"of this project: {found.file}{', overrides that of devbox' if found.shadows else ''}"
 
 
 def _format_section(title: str, lines: Iterable[str]) -> Iterator[str]:

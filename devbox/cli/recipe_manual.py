@@ -12,10 +12,9 @@ from devbox.envfile.recipes import ParameterFacts, RecipeFacts, ServiceFacts
 _HEAD = """\
 # Recipes
 
-Written from `recipes/*.toml` by `python -m devbox.cli.recipe_manual`; a test compares the two. `devbox recipe ls` and
-`devbox recipe show NAME` say the same, with the recipes of your own project: a file NAME.toml in `recipes/` beside
-`devbox.toml` is a recipe like these, and wins over one of the same name;
-[Write a recipe of your own](../how-to/own-recipe.md) says how.
+Generated from `recipes/*.toml` by `python -m devbox.cli.recipe_manual`; a test compares the two. `devbox recipe ls` and
+`devbox recipe show NAME` print the same, including the recipes of your project: a file NAME.toml in `recipes/` next to
+`devbox.toml` is a recipe, and overrides one of the same name: [Write a recipe of your own](../how-to/own-recipe.md).
 
 A recipe is used by `recipe = "NAME"`, its parameters are set by `with`:
 """
@@ -24,7 +23,7 @@ A recipe is used by `recipe = "NAME"`, its parameters are set by `with`:
 def render_manual() -> str:
     """Return the whole page."""
     found = [recipes.describe_recipe(name, "") for name in sorted(recipes.list_shipped())]
-    parts = [_HEAD, "| Recipe | What it is | Versions |", "|---|---|---|"]
+    parts = [_HEAD, "| Recipe | Description | Versions |", "|---|---|---|"]
     parts += [f"| [{each.name}](#{each.name}) | {each.description} | {', '.join(each.versions)} |" for each in found]
     for each in found:
         parts += _render_section(each)
@@ -40,7 +39,7 @@ def _render_section(found: RecipeFacts) -> Iterator[str]:
     if found.service:
         yield from _render_service(found.service)
     if found.tool:
-        yield from ("", f"As a tool it runs {_render_code(shlex.join(found.tool))}.")
+        yield from ("", f"As a tool: {_render_code(shlex.join(found.tool))}.")
 
 
 def _render_parameter(each: ParameterFacts) -> str:
@@ -55,7 +54,7 @@ def _render_service(service: ServiceFacts) -> Iterator[str]:
         f"{_render_code(source)} of the project at {_render_code(target)}" for source, target in service.mounts.items()
     ]
     facts = [f"port {service.port}", *(f"data in {each}" for each in kept), *(f"reads {each}" for each in seen)]
-    yield from ("", f"As a service: {', '.join(facts)}; healthy when {service.health}. Whoever needs it gets:", "")
+    yield from ("", f"As a service: {', '.join(facts)}; healthy when {service.health}. Variables of dependents:", "")
     yield from _render_table(service.exports.items())
 
 

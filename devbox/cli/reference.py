@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _HEAD = """\
 # Command line
 
-Written from the program's own table by `python -m devbox.cli.reference`; a test compares the two.
+Generated from the command table by `python -m devbox.cli.reference`; a test compares the two.
 
-Data goes to stdout, progress to stderr. `--` ends flags; after it, `exec` and `run` take a program's own words.
-A flag wins over its variable. `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI` are honoured.
+Data goes to stdout, progress to stderr. `--` ends options; after it, `exec` and `run` take another program's words.
+An option overrides its variable. `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI` are respected.
 
 ## Exit codes
 
@@ -27,10 +27,10 @@ A flag wins over its variable. `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI` a
 |---|---|
 | 0 | done |
 | 1 | failed |
-| 2 | the command line or the env file is wrong |
-| 3 | `plan`: something would change |
-| 125, 126, 127 | `exec`, `run`, `shell`, `tool`: devbox could not run it, not executable, not found |
-| 128 + n | ended by signal n; 130 is Ctrl-C |
+| 2 | invalid command line or env file |
+| 3 | `plan`: there are changes to make |
+| 125, 126, 127 | `exec`, `run`, `shell`, `tool`: devbox cannot run it, not executable, not found |
+| 128 + n | killed by signal n; 130 is Ctrl-C |
 
 Through `exec`, `run`, `shell` and `tool` any other code is the program's own.
 
@@ -67,10 +67,10 @@ def _format_usage(option: Option) -> str:
 
 
 def _format_notes(option: Option) -> str:
-    notes = ["May be repeated."] if option.kind == MANY else []
+    notes = ["May be repeated"] if option.kind == MANY else []
     if option.variable:
-        notes.append(f"Variable: `{option.variable}`.")
-    return "".join(f" {note}" for note in notes)
+        notes.append(f"Variable: `{option.variable}`")
+    return "".join(f". {note}" for note in notes)
 
 
 if __name__ == "__main__":

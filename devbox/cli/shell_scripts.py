@@ -18,7 +18,11 @@ def show(args: Args, scripts: Mapping[str, str], *, command: str) -> int:
     """Print the script of the named shell. UsageError for an unsupported one."""
     shell = args.get_text("shell")
     if shell not in scripts:
-        wrong = f"there is no {command} for {shell}" if shell else f"{command} wants the name of a shell"
+        wrong = (
+            f'invalid value for SHELL: expected {", ".join(scripts)}, got "{shell}"'
+            if shell
+            else "missing argument: SHELL"
+        )
         raise UsageError(wrong, remedy=" · ".join(f"devbox {command} {known}" for known in scripts))
     sys.stdout.write(scripts[shell])
     return 0

@@ -38,7 +38,8 @@ def approve(args: Args) -> int:
     """Approve a release for a stage; print the digest of the approval (data)."""
     words = args.get_texts("words")
     if len(words) not in (1, 2):
-        raise UsageError("approve expects a stage and optionally a release", remedy="devbox approve production")
+        wrong = "invalid arguments: expected STAGE [RELEASE]" if words else "missing argument: STAGE"
+        raise UsageError(wrong, remedy="devbox approve production")
     project, seconds = open_from_args(args), _parse_seconds(args.get_text("expires"))
     with choose(args.get_text("progress")) as display:
         done = approvals.approve(
@@ -76,14 +77,14 @@ def sign(args: Args) -> int:
             ask=find_passphrase_prompt(),
         )
     print_line(release.image, stream=sys.stdout)
-    print_line(f"· signed by {done.by}" if done.what else f"· {done.by} had signed it before")
+    print_line(f"· signed by {done.by}" if done.what else f"· already signed by {done.by}")
     return 0
 
 
 def revoke(args: Args) -> int:
     """Revoke a release; print the digest of the revocation (data)."""
     if not args.get_text("release"):
-        raise UsageError("release revoke wants a release", remedy="devbox release ls")
+        raise UsageError("missing argument: RELEASE", remedy="devbox release ls")
     project = open_from_args(args)
     with choose(args.get_text("progress")) as display:
         resolved = prepare(project, fresh=True)
@@ -98,7 +99,7 @@ def revoke(args: Args) -> int:
         )
     print_line(evidence, stream=sys.stdout)
     print_line(
-        f"· {_shorten_digest(release.id)} goes into no stage any more; where it runs, it runs on\n"
+        f"· {_shorten_digest(release.id)} is blocked from all stages; running deployments are not stopped\n"
         "  → devbox rollback STAGE"
     )
     return 0
@@ -111,7 +112,7 @@ def verify(args: Args) -> int:
     if args.get_texts("key"):
         ring = Keyring(builders={path: _read_public_key(path) for path in args.get_texts("key")}, approvers={})
     if ring is None:
-        raise UsageError("verify wants a key where there is no project", remedy="devbox verify IMAGE --key FILE")
+        raise UsageError("missing option outside of a project: --key", remedy="devbox verify IMAGE --key FILE")
     digest = release.image if release else image.find(args, Transfers(paths), args.get_text("what")).digest
     found = verifying.verify_image(digest, ring.known_keys, paths=paths)
     if args.get_flag("json"):
@@ -152,7 +153,7 @@ def _print(found: ImageVerification, release: Release | None, ring: Keyring) -> 
     print_line(f"image    {found.image}", stream=sys.stdout)
     if release:
         print_line(f"release  {release.id}", stream=sys.stdout)
-    state = "damaged" if found.faults else "whole"
+    state = "damaged" if found.faults else "intact"
     verdicts = ["failed" if found.faults else "ok", *(each.verdict for each in found.findings)]
     rows = [("content", f"{found.blobs} blobs", state), *(_format_row(each, ring) for each in found.findings)]
     for verdict, line in zip(verdicts, align_columns(rows), strict=True):
@@ -174,11 +175,11 @@ def _format_verdict(found: ImageVerification) -> str:
     if found.is_revoked:
         return "the release was revoked"
     if any(each.verdict == "failed" for each in found.findings):
-        return "something is attached that is not what it says"
+        return "an attachment is invalid"
     return (
         "verified"
         if found.is_signed
-        else "no key that counts signed it\n  → devbox build --key NAME, devbox release sign"
+        else "not signed by an authorized key\n  → devbox build --key NAME, devbox release sign"
     )
 
 

@@ -51,7 +51,7 @@ def find_container(args: Args, place: ProjectLocation, name: str) -> str:
     own = [each for each, row in running.items() if row["role"] == "image"]
     found = find_replicas(name or _MAIN, running) or (() if name else tuple(own))
     if not found:
-        raise CannotRun(f"nothing called {name} runs in {place.stage}", remedy=f"running are: {', '.join(running)}")
+        raise CannotRun(f"container {name} not found in {place.stage}", remedy=f"running: {', '.join(running)}")
     return found[0]
 
 

@@ -38,7 +38,7 @@ def find_shell_terminal(*, wanted: bool) -> int | None:
     from devbox.errors import UsageError
 
     raise UsageError(
-        "--shell-on-fail wants a terminal to open a shell on", remedy="leave it out: the error shows the step's log"
+        "--shell-on-fail requires a terminal", remedy="omit --shell-on-fail: the error shows the step's log"
     )
 
 

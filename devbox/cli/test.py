@@ -98,7 +98,7 @@ def _print_tails(run: MatrixRun) -> None:
             terminal.print_line(terminal.paint(f"── {_format_headline(result)} ──", "bold", when=color))
             for line in ending:
                 terminal.print_line(line)
-            terminal.print_line(terminal.paint(f"   all of it: {result.log}", "dim", when=color))
+            terminal.print_line(terminal.paint(f"   full log: {result.log}", "dim", when=color))
     if more:
         terminal.print_line(more)
 
@@ -112,13 +112,13 @@ def _print_hints(args: Args, run: MatrixRun) -> None:
     if args.get_text("progress") in ("quiet", "json"):
         return
     if not run.interrupted and all(result.state == "skipped" for result in run.cells):
-        terminal.print_line("  every cell was left out, and no test is no success")
-        terminal.print_line("  → devbox test --list  shows what there is to test")
+        terminal.print_line("  no cell was selected, which is not a success")
+        terminal.print_line("  → list the cells: devbox test --list")
     bad = next((result for result in run.cells if grid.is_bad(result) and result.state != "interrupted"), None)
     if bad is None:
         return
-    terminal.print_line(f"  → devbox test --shell {bad.cell.name}  looks around in it")
-    terminal.print_line("  → devbox test --last-failed  runs only what failed")
+    terminal.print_line(f"  → open a shell in it: devbox test --shell {bad.cell.name}")
+    terminal.print_line("  → run only failed cells: devbox test --last-failed")
 
 
 def test(args: Args) -> int:
@@ -126,9 +126,9 @@ def test(args: Args) -> int:
     if args.get_text("shell"):
         return shell(args)
     if args.after is not None:
-        raise UsageError("test takes a command only for --shell", remedy="devbox test --shell CELL -- COMMAND")
+        raise UsageError("a command after -- requires --shell", remedy="devbox test --shell CELL -- COMMAND")
     if args.get_text("against") and (args.get_flag("list") or args.get_flag("keep")):
-        raise UsageError("--against goes with neither --list nor --keep", remedy="devbox test --against release")
+        raise UsageError("--against conflicts with --list and --keep", remedy="devbox test --against release")
     reports = parse_report_request(args)
     asked = MatrixRequest(
         expression=args.get_text("k"),
@@ -165,7 +165,9 @@ def _parse_jobs(text: str) -> int:
     if text in ("", "auto"):
         return 0
     if not text.isdigit() or int(text) < 1:
-        raise UsageError(f"-j {text}: how many cells at once is a number, or auto", remedy="devbox test -j 2")
+        raise UsageError(
+            f'invalid value for -j: expected an integer or "auto", got "{text}"', remedy="devbox test -j 2"
+        )
     return int(text)
 
 
@@ -182,7 +184,7 @@ def _list(args: Args, found: list[CellDecision]) -> int:
             for each in found
         ]
         return output.print_document({"cells": plain})
-    output.print_table(("CELL", "WOULD", "REASON"), ((each.cell.name, each.verdict, each.reason) for each in found))
+    output.print_table(("CELL", "DECISION", "REASON"), ((each.cell.name, each.verdict, each.reason) for each in found))
     return 0
 
 

@@ -27,7 +27,7 @@ def tool(args: Args) -> int:
 def _run_tool(args: Args) -> int:
     name = args.get_text("name")
     if not name:
-        raise UsageError("tool takes the name of a tool", remedy=f"devbox tool NAME; known: {_list_known(args)}")
+        raise UsageError("missing argument: NAME", remedy=f"devbox tool NAME; known: {_list_known(args)}")
     place = locate(args)
     call = _find_warm_call(place, name) or _make_ready(args, name)
     return run_in_container(
@@ -78,7 +78,7 @@ def _print_shims(args: Args) -> int:
     if not names and sys.stdout.isatty():
         from devbox.cli.terminal import print_line
 
-        print_line("· the file has no tools, so nothing is there")
+        print_line("· the file has no tools")
     return 0
 
 
@@ -103,8 +103,6 @@ def _debug(args: Args) -> int:
     target = args.get_text("container") or "dev"
     wanted = DebugRequest(tool=args.get_text("tool"), image=args.get_text("image"), command=args.after or ())
     if wanted.image and wanted.tool:
-        raise UsageError(
-            "--image and --tool exclude each other", remedy=f"devbox debug {target} --image REF -- COMMAND"
-        )
+        raise UsageError("--image conflicts with --tool", remedy=f"devbox debug {target} --image REF -- COMMAND")
     with choose(args.get_text("progress")) as display:
         return verb.debug(open_from_args(args), target, wanted, display, env=build_environment(args), tty=is_tty(args))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def trust(args: Args) -> int:
     """Allow the host access of the file (data), show it, or revoke the permission."""
     if args.get_flag("show") and args.get_flag("revoke"):
-        raise UsageError("--show and --revoke exclude each other", remedy="devbox trust --show")
+        raise UsageError("--show conflicts with --revoke", remedy="devbox trust --show")
     if args.get_flag("revoke"):
         place = locate(args)  # works with an invalid file
         gone = TrustRecord(place.paths, place.id).revoke()
@@ -67,9 +67,9 @@ def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool
     for access in wanted:
         print_line(f"{access.where}: {_describe_access(access)}", stream=sys.stdout)
     for line in describe(more):
-        print_line(f"new since the file last ran isolated: {line}", stream=sys.stdout)
+        print_line(f"new since the last isolated run: {line}", stream=sys.stdout)
     if not wanted and not more:
-        print_line("· the file wants nothing of this machine: there is nothing to allow")
+        print_line("· the file requires no access to the host: nothing to allow")
     elif allowed:
         print_line("· allowed until one of these changes\n  → devbox up · devbox trust --revoke")
     else:
@@ -78,16 +78,16 @@ def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool
 
 def _describe_access(access: HostAccess) -> str:
     if access.container == HOOKS:
-        return f"when it was {access.variable}, this machine runs: {access.reference.partition(':')[2]}"
+        return f"hook {access.variable}, run on the host: {access.reference.partition(':')[2]}"
     if access.container == SHELL:
         kind, _, value = access.reference.partition(":")
         what = f"the commands {value} on PATH" if kind == "tools" else f"{access.variable} of {value}"
-        return f"your shell gets {what} in this project, with `devbox hook`"
+        return f"your shell gets {what} in this project, by `devbox hook`"
     if access.variable in (GATE, METRIC):
-        return f"a {access.variable} of {access.container} asks this machine: {host_access.format_command(access)}"
+        return f"{access.variable} of {access.container}, run on the host: {host_access.format_command(access)}"
     kind, _, path = access.reference.partition(":")
     if kind == "image":
-        return f"{access.container} puts {path} of its image onto this machine, at {access.variable}"
+        return f"{access.container} installs {path} of its image on the host, at {access.variable}"
     return f"{access.container} gets {access.variable} from {access.reference}{_format_target(access)}"
 
 

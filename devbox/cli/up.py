@@ -38,7 +38,7 @@ def _up_and_watch(args: Args) -> int:
         with choose(args.get_text("progress")) as display:
             watch.watch(open_from_args(args), display, names=names)
     except KeyboardInterrupt:
-        print_line("\n· no longer watching; what is up stays up")
+        print_line("\n· stopped watching; containers keep running")
     return INTERRUPTED
 
 
@@ -125,7 +125,7 @@ def lock(args: Args) -> int:
     names = args.get_texts("upgrade") or None
     if args.get_flag("check"):
         if names:
-            raise UsageError("--check writes nothing, so it goes without --upgrade", remedy="devbox lock --check")
+            raise UsageError("--check conflicts with --upgrade", remedy="devbox lock --check")
         images.check_lock(open_from_args(args))
         changed: list[str] = []
     else:
@@ -137,5 +137,5 @@ def lock(args: Args) -> int:
     elif changed:
         sys.stdout.write("\n".join(changed) + "\n")
     elif args.get_text("progress") not in ("quiet", "json"):
-        print_line("· the lock holds all that the file wants" if args.get_flag("check") else "· nothing changed")
+        print_line("· the lock is complete" if args.get_flag("check") else "· nothing changed")
     return 0

@@ -10,6 +10,7 @@ from devbox.execute.events import Sink
 from devbox.host.repository import layout
 from devbox.model.frozen import dataclass
 from devbox.model.observed import Observed, Snapshot
+from devbox.model.plan import Op
 from devbox.model.spec import Desired, Spec
 from devbox.plan import branches, takedown
 from devbox.plan import diff as differ
@@ -38,7 +39,7 @@ def save_snapshot(opened: Project, name: str, sink: Sink, *, only: tuple[str, ..
         resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
         observed = observe_instance(opened, resolved)
         volumes = _select_volumes(resolved, observed, only)
-        return _run_quiesced(opened, "save", name, volumes, resolved, observed, sink)
+        return _run_quiesced(opened, Op.SAVE, name, volumes, resolved, observed, sink)
 
 
 def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
@@ -50,7 +51,7 @@ def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
         if name not in known:
             raise _make_unknown_error(name, known)
         return _run_quiesced(
-            opened, "restore", name, known[name].volumes, resolved, observe_instance(opened, resolved), sink
+            opened, Op.RESTORE, name, known[name].volumes, resolved, observe_instance(opened, resolved), sink
         )
 
 
@@ -73,7 +74,7 @@ def remove_snapshots(opened: Project, names: tuple[str, ...], sink: Sink) -> Non
 
 def _run_quiesced(
     opened: Project,
-    op: str,
+    op: Op,
     name: str,
     volumes: tuple[str, ...],
     resolved: Desired,
@@ -82,7 +83,7 @@ def _run_quiesced(
 ) -> Snapshot:
     """Save or restore while nothing uses the volumes; always restart the stopped containers."""
     made = takedown.plan_snapshot(op, name, volumes, resolved.containers, observed)
-    stopped = tuple(step.resource for step in made.steps if step.op == "stop")
+    stopped = tuple(step.resource for step in made.steps if step.op == Op.STOP)
     before = replace(observed, volumes=volumes)
     try:
         apply(made, ApplyContext(project=opened, desired=resolved, observed=before, sink=sink))

@@ -10,6 +10,7 @@ from devbox.execute.events import Note, Sink
 from devbox.host import globs, process
 from devbox.model import codec, ids
 from devbox.model.observed import TaskDone
+from devbox.model.plan import Op
 from devbox.model.spec import Spec, Task
 from devbox.plan import tasks
 from devbox.project import Project, prepare
@@ -83,7 +84,7 @@ class _TaskSession:
         if not made:
             return 0
         try:
-            runner.run(made, {"task": lambda step: self.run(self.resolved.tasks[step.resource])}, sink)
+            runner.run(made, {Op.TASK: lambda step: self.run(self.resolved.tasks[step.resource])}, sink)
         except CommandFailed:
             if not self._code:
                 raise

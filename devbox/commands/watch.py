@@ -10,7 +10,7 @@ from devbox.errors import DevboxError, UsageError
 from devbox.execute import runner, watcher
 from devbox.execute.events import Event, Note, Sink, StepLine
 from devbox.host.project import LOCAL_FILE
-from devbox.model.plan import Step
+from devbox.model.plan import Op, Step
 from devbox.model.spec import Watch
 from devbox.plan import order, watching
 from devbox.project import Project, build_instance, lock_instance, prepare
@@ -71,7 +71,7 @@ def _react(opened: Project, sink: Sink, watches: tuple[Watch, ...], changed: fro
                 sink(Note(text=line))
 
 
-def _build_actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], str]]:
+def _build_actions(opened: Project, sink: Sink) -> dict[Op, Callable[[Step], str]]:
     """Return the action of each reaction."""
 
     def restart(step: Step) -> str:
@@ -94,7 +94,7 @@ def _build_actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], st
             opened, step.resource, _ignore_event, line=lambda _, text: sink(StepLine(id=step.id, text=text))
         )
 
-    return {"restart": restart, "signal": signal, "rebuild": rebuild, "task": task}
+    return {Op.RESTART: restart, Op.SIGNAL: signal, Op.REBUILD: rebuild, Op.TASK: task}
 
 
 def _ignore_event(_: Event) -> None:

@@ -24,7 +24,7 @@ def build_document(env: EnvFile) -> tuple[dict[str, Any], tuple[str, ...]]:
     table = env.document.dev
     if table is None:
         raise EnvFileError(
-            "there is no [dev], which is what a dev container is",
+            "missing [dev], from which the dev container is built",
             where=env.locate(()),
             remedy='[dev]\nrecipe = "debian"',
         )
@@ -109,8 +109,8 @@ def _list_missing(table: DevTable, isolation: Isolation) -> Iterator[str]:
     if table.command:
         yield "command: start it in a terminal of the editor"
     if others:
-        yield f"secrets ({', '.join(others)}): only env: ones that are variables go along"
+        yield f"secrets ({', '.join(others)}): only those from env: that are variables are kept"
     if table.env_files:
-        yield f"env_files ({', '.join(table.env_files)}): their values would be written down"
+        yield f"env_files ({', '.join(table.env_files)}): their values would be stored in the file"
     if isolation.egress is not None:
-        yield "isolation.egress: Docker has no such list"
+        yield "isolation.egress: not supported by Docker"

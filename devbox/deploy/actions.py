@@ -16,7 +16,7 @@ from devbox.execute.runner import Action
 from devbox.execute.terminal import SecretResolver
 from devbox.images.image_store import ImageStore
 from devbox.model.observed import ObservedContainer
-from devbox.model.plan import Step
+from devbox.model.plan import Backend, Op, Step
 from devbox.model.router import RouterState, Server, get_full_share
 from devbox.model.spec import Spec
 from devbox.model.traffic import Side
@@ -58,11 +58,11 @@ class RolloutActions:
         self._verification = Verification(engine=engine, instance=resolved.instance, router=router, names=services)
         self._before: Side | None = None  # of the previous release
 
-    def build_table(self) -> Mapping[str, Action]:
+    def build_table(self) -> Mapping[Op, Action]:
         """Return the action of each op."""
-        own = {"start": self.start, "admit": self.admit, "switch": self.switch, "drain": self.drain}
-        own["verify"] = self.verify
-        later = {"finish": self.finish, "retire": self.retire, "remove": self.remove, "reload": self.reload}
+        own = {Op.START: self.start, Op.ADMIT: self.admit, Op.SWITCH: self.switch, Op.DRAIN: self.drain}
+        own[Op.VERIFY] = self.verify
+        later = {Op.FINISH: self.finish, Op.RETIRE: self.retire, Op.REMOVE: self.remove, Op.RELOAD: self.reload}
         return {**self._base.build_table(), **own, **later}
 
     def start(self, step: Step) -> str:
@@ -85,14 +85,14 @@ class RolloutActions:
             error.remedy = f"devbox logs --stage {instance.stage} {spec.name}"
             raise
         if spec.kind == "job":
-            return f"finished with {ready.exit_code}"
+            return f"exited with code {ready.exit_code}"
         self._check_image(spec.name)
-        return f"{'running' if ready.health == 'none' else ready.health}, proven"
+        return f"{'running' if ready.health == 'none' else ready.health}, verified"
 
     def admit(self, step: Step) -> str:
         """Add a container to the router's servers after verifying its image."""
-        side, _, name = step.resource.partition("/")
-        spec = self._specs[name]
+        assert isinstance(step.resource, Backend)  # noqa: S101 - as planned by `strategies`
+        side, spec = step.resource.side, self._specs[step.resource.container]
         self._check_image(spec.name)
         served = self._served[spec.name]
         address = self._engine.observe(self._resolved.instance).addresses[spec.name]
@@ -118,7 +118,7 @@ class RolloutActions:
         requests = self._verification.run(
             self._seconds, before=self._before or Side(), on_text=self._make_reporter(step)
         )
-        return f"well, {requests} requests" if requests else "well by its health checks; there were no requests"
+        return f"healthy, {requests} requests" if requests else "healthy by its health checks, without requests"
 
     def _record_old_traffic(self) -> None:
         """Keep the counts of the old release: its servers may be gone when the new release is compared."""
@@ -128,14 +128,14 @@ class RolloutActions:
     def drain(self, step: Step) -> str:
         """Stop sending requests to a container; wait for short requests."""
         left = self._router.drain(step.resource, self._make_reporter(step))
-        return f"{_format_connections(left)} go{'es' * (left == 1)} on" if left else "nothing under way"
+        return f"{_format_connections(left)} still open" if left else "no open connections"
 
     def finish(self, step: Step) -> str:
         """Wait for long connections of a container up to the stage's limit; count those that are cut."""
         if cut := self._router.finish(step.resource, seconds=self._drain, on_text=self._make_reporter(step)):
             self._sink(Note(text=f"{step.resource}: cut {_format_connections(cut)}, open after {self._drain:g} s"))
             return f"cut {_format_connections(cut)}"
-        return "nothing under way"
+        return "no open connections"
 
     def retire(self, step: Step) -> str:
         """Stop a container without open connections; otherwise leave it to `remove`."""
@@ -158,12 +158,12 @@ class RolloutActions:
         """Make the router reload its files."""
         instance = self._resolved.instance
         self._router.reload(lambda: self._engine.signal(instance, step.resource, "USR2"))
-        return "has read its files"
+        return "files reloaded"
 
     def remove(self, step: Step) -> str:
         """Stop a container by its stop signal and remove it."""
         if step.resource not in self._engine.observe(self._resolved.instance).containers:
-            return "gone already"
+            return "already removed"
         self._router.settle(step.resource)
         self._engine.remove(self._resolved.instance, step.resource)
         return "stopped"
@@ -173,7 +173,7 @@ class RolloutActions:
         if fault := self._find_fault(name):
             if name in self._router.state.list_container_names():
                 self._router.shut_out(name)
-            raise EngineError(f"{fault}: it gets no traffic", remedy="devbox image verify; then promote again")
+            raise EngineError(f"{fault}: not admitted", remedy="devbox image verify; then promote again")
 
     def _find_fault(self, name: str) -> str:
         """Return what is wrong with a container's image; "" if nothing."""
@@ -182,7 +182,7 @@ class RolloutActions:
             found = self._engine.verify_image(self._resolved.instance, name)
         except EngineError as error:
             return error.sentence
-        other = found or "something that its digest does not stand for"
+        other = found or "an image that does not match its digest"
         return "" if found == wanted else f"{name} runs {other}, not {wanted}"
 
     def _matches(self, seen: ObservedContainer, wanted: StartRequest) -> bool:

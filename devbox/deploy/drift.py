@@ -38,10 +38,8 @@ class Drift:
         if self.doubt:
             return self.doubt
         if not self.wanted:
-            return f"{self.container} is of no release that was deployed here"
-        return (
-            f"{self.container} runs {self.found or 'something that no digest stands for'}, deployed was {self.wanted}"
-        )
+            return f"{self.container} does not belong to a deployed release"
+        return f"{self.container} runs {self.found or 'an image that does not match its digest'}, but {self.wanted} was deployed"
 
 
 def find(instance: Instance, engine: Engine, record: DeployedRecord) -> tuple[Drift, ...]:

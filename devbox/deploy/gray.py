@@ -115,8 +115,8 @@ class GrayTarget:
         if trial is not None and trial.release != wanted.release.id:
             if not self._has_run(goal, known):
                 raise UsageError(
-                    f"a gray release of {trial.release} is under way in {self._home.name}",
-                    remedy=f"continue it: devbox promote {trial.stage}; take it back: devbox release abort",
+                    f"a gray release of {trial.release} is in progress in {self._home.name}",
+                    remedy=f"resume it: devbox promote {trial.stage}; roll it back: devbox release abort",
                 )
             self.abort(sink, by="a rollback")
             trial = None
@@ -136,7 +136,9 @@ class GrayTarget:
         """Roll back a release of any controller; return the result. `began`: of the intended release; 0: any."""
         trial = self.active_release
         if trial is None or began not in (0.0, trial.began):
-            raise UsageError(f"no gray release is under way in {self._home.name}", remedy="devbox release log")
+            raise UsageError(
+                f"no gray release is in progress in {self._home.name}", remedy="see the last one: devbox release log"
+            )
         over = self._run_controller(trial, sink, wish=OperatorRequest(what="abort", by=by))
         self._settle(sink, about="")
         return over
@@ -173,11 +175,11 @@ class GrayTarget:
             elif known.running is None:
                 self._nobody = goal
                 name = self._home.name
-                sink(Note(text=f"{name} runs nothing yet: no traffic to shift; next: devbox promote {name}"))
+                sink(Note(text=f"{name} has no deployment: skipping traffic shifting; next: devbox promote {name}"))
             return True
         if own and self._stage.strategy.kind != GRAY:
             raise UsageError(
-                f"{goal.release.id} is not in {self._through} (any more), which leads to {self._home.name}",
+                f"release {goal.release.id} not found in {self._through}, which leads to {self._home.name}",
                 remedy=f"devbox promote {self._through}",
             )
         return False
@@ -257,7 +259,7 @@ class GrayTarget:
             if not mine:
                 raise UsageError(
                     f"another devbox controls this gray release (pid {self.trials.find_controller() or 'unknown'})",
-                    remedy="devbox release show, hold, resume, abort",
+                    remedy="control it with: devbox release hold, resume or abort",
                 )
             self._append_missed_entry(trial)
             if not self._inner.has_router():
@@ -268,7 +270,7 @@ class GrayTarget:
 
     def _abort_stopped(self, trial: GrayRelease) -> GrayRelease:
         """End a release whose environment was stopped, for example by a reboot: no client uses the canary."""
-        gone = trial.rollout.enter(ABORTED, "its environment was stopped meanwhile")
+        gone = trial.rollout.enter(ABORTED, "the environment was stopped meanwhile")
         over = trial.add_observation(gone, Batch(canary=Side(), stable=Side()), now=time.time(), threshold=0)
         self.trials.write(over)
         self._append_entry(over)
@@ -291,7 +293,7 @@ class GrayTarget:
             readings=measures.consume_readings,
             on_look=on_look,
             on_change=self._append_entry,
-            on_away=lambda: sink(Note(text="the router does not answer: nothing is decided until it is back")),
+            on_away=lambda: sink(Note(text="the router does not respond: no decisions until it does")),
             wish=wish,
         )
 
@@ -350,8 +352,8 @@ class GrayTarget:
         if not good and trial.release == about:
             self._went_back = True
             raise RolledBack(
-                f"{trial.release} was taken back: {trial.rollout.reason}",
-                remedy="devbox release report shows how it went",
+                f"{trial.release} was rolled back: {trial.rollout.reason}",
+                remedy="see its course: devbox release report",
             )
 
     # The view of a stage on its home.
@@ -371,7 +373,7 @@ class GrayTarget:
 def _check_not_held(trial: GrayRelease, stage: str) -> None:
     """Raise UsageError if the release is held: it must not be completed."""
     if trial.rollout.phase == HOLD and trial.rollout.held:
-        raise UsageError(f"{trial.release} is held, so {stage} does not get it", remedy="devbox release resume")
+        raise UsageError(f"cannot promote to {stage}: {trial.release} is held", remedy="devbox release resume")
 
 
 def _select_digests(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:

@@ -49,10 +49,10 @@ def query_prometheus(query: str, *, url: str, authorization: str = "", timeout: 
         with _build_opener().open(request, timeout=timeout) as answer:
             return parse_answer(answer.read(_MOST))
     except HTTPError as error:
-        raise MetricUnavailable(f"{url} answers {error.code}{_read_complaint(error)}") from None
+        raise MetricUnavailable(f"{url} returned {error.code}{_read_complaint(error)}") from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise MetricUnavailable(f"{url} does not answer: {getattr(reason, 'strerror', None) or reason}") from None
+        raise MetricUnavailable(f"{url} does not respond: {getattr(reason, 'strerror', None) or reason}") from None
 
 
 def parse_answer(answer: bytes) -> float:
@@ -60,12 +60,14 @@ def parse_answer(answer: bytes) -> float:
     try:
         plain = jsontext.loads(answer)
         if plain["status"] != "success":
-            raise MetricUnavailable(f"Prometheus says: {str(plain.get('error', plain['status']))[:_SHOWN_COMPLAINT]}")
+            raise MetricUnavailable(
+                f"Prometheus reports: {str(plain.get('error', plain['status']))[:_SHOWN_COMPLAINT]}"
+            )
         number = float(_extract_sample(plain["data"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
-        raise MetricUnavailable("the answer is none of Prometheus's") from None
+        raise MetricUnavailable("invalid answer: not from Prometheus") from None
     if not math.isfinite(number):
-        raise MetricUnavailable(f"the query gives {number}")
+        raise MetricUnavailable(f"the query returned {number}")
     return number
 
 
@@ -73,11 +75,11 @@ def _extract_sample(data: dict[str, Any]) -> Any:
     if data["resultType"] == "scalar":
         return data["result"][1]
     if data["resultType"] != "vector":
-        raise MetricUnavailable(f"the query gives a {data['resultType']}, not a number")
+        raise MetricUnavailable(f"the query returned a {data['resultType']}, not a number")
     series = data["result"]
     if len(series) != 1:
         raise MetricUnavailable(
-            f"the query gives {len(series)} series, not one" if series else "the query finds nothing"
+            f"the query returned {len(series)} series, not one" if series else "the query finds nothing"
         )
     return series[0]["value"][1]
 
@@ -175,7 +177,9 @@ class MetricPoller:
 
     def _run_command(self, metric: ExternalMetric, began: float) -> MetricReading:
         if f"cmd:{shlex.join(metric.command)}" not in self._place.allowed:
-            return MetricReading(name=metric.name, began=began, trouble="its command is not allowed: devbox trust")
+            return MetricReading(
+                name=metric.name, began=began, trouble="its command is not allowed; allow it with: devbox trust"
+            )
         secrets = self._fetch_secrets()
         done = query_bounded(
             metric.command,
@@ -211,11 +215,11 @@ def judge_output(
     """Return a command's reading from its exit status and last output line."""
     shown = _format_command(metric)
     if code is None:
-        return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` gave no answer in {metric.timeout:g} s")
+        return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` timed out after {metric.timeout:g} s")
     limited = metric.most is not None or metric.least is not None
     if code and (limited or code != 1):
         said = f": {complained or printed}" if complained or printed else ""
-        return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` ended with {code}{said}")
+        return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` exited with code {code}{said}")
     if not limited:
         return MetricReading(name=metric.name, began=began, no=code == 1, said=printed or complained)
     with contextlib.suppress(ValueError):

@@ -144,7 +144,7 @@ class Router:
         for command in converge.plan_shift(wanted, self.read_runtime()):
             self.runtime.execute(command)
         if self.read_runtime().share != wanted.share:
-            raise EngineError("the router did not apply the requested share", remedy="devbox doctor")
+            raise EngineError("cannot set the traffic weight: the router kept the old value", remedy="devbox doctor")
         self._write(replace(_merge_servers(before, wanted), share=wanted.share))
         self._remove_superfluous(wanted)
 
@@ -160,7 +160,9 @@ class Router:
             while f"key={key} " in self.runtime.query(counters.ASK):
                 self.runtime.query(f"clear table {SIDES} key {key}")
                 if time.monotonic() > deadline:  # HAProxy keeps an entry while a request is open there
-                    raise EngineError(f"the router does not forget what it counted of {key}", remedy="try again")
+                    raise EngineError(
+                        f"cannot reset the counters of {key}: requests are still open", remedy="try again"
+                    )
                 time.sleep(_PAUSE)
         self.read_counts()  # log lines before this reading have the counts before the reset
 
@@ -224,7 +226,7 @@ class Router:
         self.change(lambda state: state.remove_servers(frozenset({name})))
         deadline = time.monotonic() + SHORT
         while (left := self.count_open(name)) and time.monotonic() < deadline:
-            on_text(f"{left} request{'s' * (left > 1)} under way")
+            on_text(f"{left} open request{'s' * (left > 1)}")
             time.sleep(_PAUSE)
         return left
 

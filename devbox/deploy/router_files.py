@@ -23,7 +23,7 @@ from devbox.plan import identity
 from devbox.records.host_files import HostFiles
 
 EARLIER = (
-    "an earlier devbox started the router of {stage}, with its files below DEVBOX_HOME; to have them in the "
+    "the router of {stage} was started by an earlier devbox, with its files below DEVBOX_HOME; to move them to the "
     "configuration directory: devbox down --stage {stage}, then promote to it again"
 )
 

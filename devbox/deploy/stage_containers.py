@@ -10,7 +10,7 @@ from devbox.model import ids
 from devbox.model.container import ContainerSpec, Health, Mount, Port, Secret
 from devbox.model.frozen import dataclass
 from devbox.model.observed import BoundPort
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 from devbox.model.release import Process
 from devbox.model.router import ROUTER
 from devbox.model.stage import Deployment
@@ -225,9 +225,9 @@ def _build_ports(deployment: Deployment, reached: Iterable[ServedProcess]) -> tu
         if port.container not in targets or port.protocol != "tcp":
             known = ", ".join(map(str, targets)) or "none"
             raise EnvFileError(
-                f"publish leads to port {port.container}/{port.protocol}, and no process of the release serves there",
+                f"invalid publish: no process of the release serves port {port.container}/{port.protocol}",
                 where=deployment.stage.where,
-                remedy=f"ports that processes serve by TCP: {known}",
+                remedy=f"use a TCP port that a process serves: {known}",
             )
         fixed.append(replace(port, container=targets[port.container]))
     named = {port.container for port in fixed}
@@ -239,7 +239,7 @@ def add_reload(ground: Plan, *, again: bool) -> Plan:
     if not again:
         return ground
     after = tuple(step.id for step in ground.steps)
-    step = Step(op="reload", resource=ROUTER, reason="the release serves other ports", after=after)
+    step = Step(op=Op.RELOAD, resource=ROUTER, reason="the release serves other ports", after=after)
     return Plan(steps=(*ground.steps, step))
 
 

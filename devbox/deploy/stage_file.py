@@ -190,6 +190,6 @@ def find_stage(resolved: Spec, name: str) -> Stage:
         return resolved.stages[name]
     known = ", ".join(resolved.stages)
     raise UsageError(
-        f"there is no stage {name} in {resolved.instance.env_file}",
-        remedy=f"known: {known}" if known else f"write [stage.{name}]: docs/how-to/stages.md",
+        f"stage {name} not found in {resolved.instance.env_file}",
+        remedy=f"known: {known}" if known else f"add [stage.{name}]: docs/how-to/stages.md",
     )

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from devbox.deploy import stage_containers
 from devbox.model.container import ContainerSpec
 from devbox.model.observed import ObservedContainer
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Backend, Op, Plan, Step
 from devbox.model.router import BASELINE, RouterState, get_full_share
 from devbox.plan import identity, ports
 
 VERIFIED = "traffic"
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
-_FRESH = "of the baseline: a new replica of what runs, for the canary to be compared with"
+_FRESH = "of the baseline: a new replica of stable, for comparison with the canary"
 VERIFYING = (ROLLING, BLUE_GREEN)  # strategies whose releases are observed by default
 
 
@@ -81,7 +81,7 @@ def plan(rollout: RolloutInputs, *, strategy: str, after: Plan, jobs: bool = Tru
         _warm(steps)
         _switch_traffic(steps)
     if verify:
-        steps.add("verify", VERIFIED, f"observed for {verify:g} s, and taken back if it is not well")
+        steps.add(Op.VERIFY, VERIFIED, f"observed for {verify:g} s, and rolled back if unhealthy")
     steps.drain_and_remove(rollout.others)
     return _assemble_plan(rollout, after, steps)
 
@@ -116,14 +116,14 @@ class _PlanBuilder:
     before: tuple[str, ...]
     all: list[Step] = field(default_factory=list)
 
-    def add(self, op: str, resource: str, reason: str) -> None:
+    def add(self, op: Op, resource: str, reason: str) -> None:
         """Append a step after all others."""
         step = Step(op=op, resource=resource, reason=reason, after=self.before)
         if step.id not in {each.id for each in self.all}:
             self.all.append(step)
             self.before = (step.id,)
 
-    def add_parallel(self, op: str, names: Iterable[str], reason: str) -> None:
+    def add_parallel(self, op: Op, names: Iterable[str], reason: str) -> None:
         """Append parallel steps."""
         self._append_parallel(Step(op=op, resource=name, reason=reason) for name in names)
 
@@ -136,14 +136,14 @@ class _PlanBuilder:
         """Append all jobs, each of which must succeed."""
         for name in self.rollout.jobs:
             if not _is_done(self.rollout, name):
-                self.add("start", name, "runs before the services")
+                self.add(Op.START, name, "runs before the services")
 
     def start(self, names: Iterable[str]) -> None:
         """Append the starts of these and of the baseline, in parallel."""
         baseline = tuple(name for name in self.rollout.specs if name in self.rollout.baseline)
-        reasons = dict.fromkeys(names, "of the release that comes") | dict.fromkeys(baseline, _FRESH)
+        reasons = dict.fromkeys(names, "of the new release") | dict.fromkeys(baseline, _FRESH)
         missing = {name: reason for name, reason in reasons.items() if not _is_running(self.rollout, name)}
-        self._append_parallel(Step(op="start", resource=name, reason=why) for name, why in missing.items())
+        self._append_parallel(Step(op=Op.START, resource=name, reason=why) for name, why in missing.items())
 
     def admit(self, names: Iterable[str], side: str) -> None:
         """Append the admission of these on a side."""
@@ -152,22 +152,22 @@ class _PlanBuilder:
             for name in names
             if self.rollout.is_served(name) and name not in self.rollout.router.list_container_names(side)
         ]
-        self.add_parallel("admit", [f"{side}/{name}" for name in absent], "ready, and proven to be what it should be")
+        self.add_parallel(Op.ADMIT, [Backend(side, name) for name in absent], "ready, with a verified image")
 
     def drain_and_remove(self, names: Iterable[str]) -> None:
         """Append the drain and removal of these."""
         there = {step.id for step in self.all}
         gone = [name for name in names if f"remove {name}" not in there]
         serving = self.drain(gone)
-        self.add_parallel("finish", serving, "its connections may go on for the time to drain")
-        self.add_parallel("remove", gone, "no longer of the release")
+        self.add_parallel(Op.FINISH, serving, "connections may finish within the drain time")
+        self.add_parallel(Op.REMOVE, gone, "not part of the release")
 
     def drain(self, names: Iterable[str]) -> list[str]:
         """Append drains of these; return those that may still have connections."""
         names, there = list(names), {step.id for step in self.all}
         serving = self.rollout.router.list_container_names()
         missing = [name for name in names if name in serving and f"drain {name}" not in there]
-        self.add_parallel("drain", missing, "no longer of the release")
+        self.add_parallel(Op.DRAIN, missing, "not part of the release")
         return [name for name in names if name in serving or name in self.rollout.draining]
 
 
@@ -191,7 +191,7 @@ def _roll(steps: _PlanBuilder) -> None:
         if old := going[find_process(rollout.specs[name])]:
             gone = old.pop(0)
             steps.drain([gone])
-            steps.add("retire", gone, "no longer of the release")
+            steps.add(Op.RETIRE, gone, "not part of the release")
 
 
 def _warm(steps: _PlanBuilder) -> None:
@@ -214,14 +214,14 @@ def _switch_traffic(steps: _PlanBuilder) -> None:
         steps.start(rollout.services)
         steps.admit(rollout.services, rollout.router.live_side)
     elif rollout.served:
-        steps.add("switch", rollout.router.idle_side, "all of the release is ready")
+        steps.add(Op.SWITCH, rollout.router.idle_side, "the new release is ready")
 
 
 def _settle(steps: _PlanBuilder) -> None:
     """Move split traffic to the side with most of it."""
     router = steps.rollout.router
     if router.share != get_full_share(router.live_side):
-        steps.add("switch", router.live_side, "a release that was being brought in is given up")
+        steps.add(Op.SWITCH, router.live_side, "an unfinished rollout is abandoned")
 
 
 def _is_serving(rollout: RolloutInputs, side: str) -> bool:

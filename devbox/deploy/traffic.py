@@ -44,7 +44,7 @@ class RouterBackend:
         began = self._identify_router()
         sight = self._read_stats(began)
         if self._identify_router() != began:  # answers of two routers, or incomplete ones
-            raise RouterUnavailable("the router began anew just now", remedy="try again")
+            raise RouterUnavailable("the router restarted just now", remedy="try again")
         return sight
 
     def _read_stats(self, began: str) -> RouterStats:

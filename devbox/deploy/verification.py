@@ -116,7 +116,7 @@ class _Replica:
             return self._count_failure(again=again)
         self._ended_at = min(self._ended_at, at) if condition == ENDED else math.inf
         if condition == ENDED:  # a state before every restart, too
-            return "has ended" if at >= self._ended_at + _ENDING else ""
+            return "has exited" if at >= self._ended_at + _ENDING else ""
         if condition == WELL:
             self._reached = self._reached or at >= self.shows_at
             return ""
@@ -173,7 +173,7 @@ class Verification:
             at = time.monotonic()
             if found := observation.update(now, at=at):
                 raise VerifyFailed(
-                    f"the release was not well after it got the traffic: {found}",
+                    f"the release was unhealthy after it got the traffic: {found}",
                     remedy=f"devbox logs --stage {self._instance.stage}",
                 )
             if not (left := observation.compute_remaining(until, at=at)):

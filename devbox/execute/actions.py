@@ -18,7 +18,7 @@ from devbox.images.image_store import ImageStore
 from devbox.model.container import ContainerSpec
 from devbox.model.image import BakedImage, ImageSpec, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 from devbox.model.router import list_held_ports
 from devbox.model.spec import Desired
 from devbox.plan import branches, identity
@@ -73,22 +73,22 @@ class Actions:
         """The images, identified by the packages installed and the output built so far."""
         return self._images
 
-    def build_table(self) -> Mapping[str, Action]:
+    def build_table(self) -> Mapping[Op, Action]:
         """Return the action of each op."""
         return {
-            "bake": self.bake,
-            "build": self.build,
-            "remove": self.remove,
-            "network": self.network,
-            "start": self.start,
-            "replace": self.replace,
-            "setup": self.setup,
-            "ready": self.ready,
-            "stop": self.stop,
-            "teardown": self.teardown,
-            "save": self.save,
-            "restore": self.restore,
-            "copy": self.copy,
+            Op.BAKE: self.bake,
+            Op.BUILD: self.build,
+            Op.REMOVE: self.remove,
+            Op.NETWORK: self.network,
+            Op.START: self.start,
+            Op.REPLACE: self.replace,
+            Op.SETUP: self.setup,
+            Op.READY: self.ready,
+            Op.STOP: self.stop,
+            Op.TEARDOWN: self.teardown,
+            Op.SAVE: self.save,
+            Op.RESTORE: self.restore,
+            Op.COPY: self.copy,
         }
 
     def bake(self, step: Step) -> str:
@@ -126,7 +126,7 @@ class Actions:
 
         wanted = self._desired.build
         if wanted is None:
-            raise BakeFailed("the file has no [build] any more", remedy="devbox build")
+            raise BakeFailed("missing [build] in the env file: removed meanwhile", remedy="devbox build")
         building = BuildRun(wanted, self._desired, self._images, self._observed, engine=self._engine, store=self._store)
         output, size = building.run(
             on_text=lambda text: self._sink(StepProgress(id=step.id, text=text)),
@@ -147,7 +147,7 @@ class Actions:
             self._desired.instance, published=self._observed.ports, names=list_connected(self._desired)
         )
         for warning in warnings:
-            self._sink(Note(text=f"the network works, but pasta warns: {warning}"))
+            self._sink(Note(text=f"the network is up, with a warning of pasta: {warning}"))
         hosts = sorted(port.host for ports in self._observed.ports.values() for port in ports)
         return f"publishes {', '.join(map(str, hosts))}" if hosts else "no published ports"
 
@@ -169,7 +169,7 @@ class Actions:
             self._kept.add(step.resource)
             image = key_image(self._desired.containers[step.resource].image, self._images)
             self._engine.relabel(self._desired.instance, step.resource, image_key=image.key)
-            return f"kept: its image is the same, {self._await_ready(step.resource)}"
+            return f"kept: same image, {self._await_ready(step.resource)}"
         keep_top = self._desired.containers[step.resource].keep_top  # the engine discards the layer of another image
         self._engine.remove(self._desired.instance, step.resource, keep_top=keep_top)
         return self.start(step)
@@ -180,7 +180,7 @@ class Actions:
         assert spec.setup is not None
         _, done = self._observed.tops.get(step.resource, ("", None))
         if step.resource in self._kept and done == self._compute_setup_key(spec):
-            return "kept: it ran in this container"
+            return "kept: already ran in this container"
         for command in spec.setup.commands:
             self._run_setup_command(step, spec, command)
         self._engine.complete_setup(self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec))
@@ -195,9 +195,9 @@ class Actions:
         try:
             self._engine.stop(self._desired.instance, step.resource)
         except EngineError as error:
-            if not any(other.op == "teardown" for other in self._plan.steps):
+            if not any(other.op == Op.TEARDOWN for other in self._plan.steps):
                 raise
-            return f"left to the teardown: {error.sentence}"
+            return f"deferred to the teardown: {error.sentence}"
         return "stopped"
 
     def save(self, step: Step) -> str:
@@ -236,11 +236,11 @@ class Actions:
         if code == INTERRUPTED:
             raise KeyboardInterrupt  # Ctrl-C may reach the command before devbox
         if code != 0:
-            remedy = f"look inside: devbox shell {spec.name}; then `devbox up` runs it again"
+            remedy = f"inspect it with: devbox shell {spec.name}; then run it again with: devbox up"
             if code == NOT_FOUND:
-                remedy = f'[{spec.label}] packages = ["…"] brings a program into its image; then: devbox up'
+                remedy = f'add the program to its image: [{spec.label}] packages = ["…"]; then: devbox up'
             raise CommandFailed(
-                f"the setup of {spec.label} failed: `{shown}` ended with {code}",
+                f"the setup of {spec.label} failed: `{shown}` exited with code {code}",
                 where=spec.setup.where if spec.setup else spec.where,
                 details="\n".join(last),
                 remedy=remedy,
@@ -279,7 +279,7 @@ class Actions:
 
 def _format_state(seen: ObservedContainer) -> str:
     if seen.state == "exited":
-        return f"finished with {seen.exit_code}"
+        return f"exited with code {seen.exit_code}"
     return seen.health if seen.health != "none" else seen.state
 
 
@@ -306,7 +306,7 @@ def build_request(
     """Return the engine request for a container whose image has been built by an earlier step."""
     image = store.find(key_image(spec.image, images).key)
     if image is None:
-        raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
+        raise BakeFailed(f"image {spec.image} not found in the store", remedy="bake it again with: devbox up")
     return build_image_request(spec, image, ports=observed.ports.get(spec.name, ()), secrets=secrets)
 
 

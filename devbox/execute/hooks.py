@@ -56,10 +56,10 @@ class Hooks:
             raise KeyboardInterrupt
         if code != 0:
             raise HookFailed(
-                f"the hook {hook.name} failed: `{shown}` ended with {code}; the containers are up",
+                f"the hook {hook.name} failed: `{shown}` exited with code {code}; the containers are up",
                 where=hook.where,
                 details="\n".join(last),
-                remedy="mend it; `devbox up` runs it again",
+                remedy="fix the hook, then run it again with: devbox up",
             )
         self._records.record_hook_done(hook.name)
         return "done"

@@ -20,7 +20,7 @@ from devbox.plan import installs as planning
 from devbox.plan.installs import Placement
 from devbox.records.installed import InstalledRecords
 
-RECOVERED = "an install that was broken off: its files are whole again"
+RECOVERED = "restored the files of an interrupted install"
 
 
 def observe_files(paths: Iterable[str]) -> dict[str, HostEntry | None]:
@@ -161,9 +161,9 @@ def list_files(install: Install, copies: str, *, umask: int, set_id: bool) -> li
             file = _build_file(*each, install=install, top=source, mask=_compute_mask(umask, set_id=set_id))
             if file.installed.path in found:
                 raise EnvFileError(
-                    f"[install.{install.name}] puts two files at {each[1]}",
+                    f"two files of [install.{install.name}] have the same target: {each[1]}",
                     where=install.where,
-                    remedy="give one of them another place",
+                    remedy="set another target for one of them",
                 )
             found[file.installed.path] = file
     return list(found.values())
@@ -184,9 +184,9 @@ def _build_file(source: str, place: str, *, install: Install, top: str, mask: in
         leads_to = os.readlink(source)
         if not _is_below(top, source, leads_to):
             raise HostError(
-                f"{place} would be a link to {leads_to}, which is not among the files of [install.{install.name}]",
+                f"cannot install the link {place}: {leads_to} is not among the files of [install.{install.name}]",
                 where=install.where,
-                remedy="let the image have a file there, or a link inside the directory",
+                remedy="replace it in the image by a file, or by a link inside the directory",
             )
         digest = placing.compute_link_digest(leads_to)
         return File(InstalledFile(path=place, digest=digest, mode=placing.LINK_MODE, kind="link"), source)

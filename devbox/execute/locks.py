@@ -77,9 +77,9 @@ class Locks:
         if lacking:
             more = len(lacking) - _SHOWN
             raise NotLocked(
-                f"{self.name} does not hold all that {self._env_file} wants",
+                f"{self.name} is not up to date with {self._env_file}",
                 details="\n".join([*lacking[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]),
-                remedy="devbox up and devbox test write what is missing, devbox lock all anew; then commit it",
+                remedy="add missing entries with devbox up, or renew all with devbox lock; then commit it",
             )
 
 
@@ -89,7 +89,7 @@ def complete(spec: Spec, store: ImageStore, sink: Sink) -> bool:
     try:
         new = lock.complete(spec, pin_images(spec.images, store))
     except OSError as error:  # a read-only checkout is brought up nevertheless
-        sink(Note(text=f"{lock.name} can't be written: {error.strerror}"))
+        sink(Note(text=f"cannot write {lock.name}: {error.strerror}"))
         return False
     if new:
         sink(Note(text=f"{lock.name}: wrote {', '.join(new[:3])}{f' and {len(new) - 3} more' if new[3:] else ''}"))

@@ -112,7 +112,7 @@ def _add_tarballs(
             return step
         content = found.get(step.path, step.content)
         if step.content not in ("", content):
-            other.append(f"the tarball {step.path} is another one now")
+            other.append(f"the tarball {step.path} has changed")
         return replace(step, root=root, content=content)
 
     changed = {name: replace(spec, steps=tuple(map(add_content, spec.steps))) for name, spec in images.items()}

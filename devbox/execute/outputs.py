@@ -128,7 +128,7 @@ class BuildRun:
     def _find_image(self) -> BakedImage:
         image = self._store.find(key_image(self._build.container.image, self._images).key)
         if image is None:
-            raise BakeFailed("the image of [build] is gone from the store", remedy="devbox build bakes it again")
+            raise BakeFailed("image of [build] not found in the store", remedy="bake it again with: devbox build")
         return image
 
     def _run_commands(
@@ -171,9 +171,9 @@ class BuildRun:
 
 
 def _build_failure(build: Build, command: str, code: int, last: str, log: str) -> CommandFailed:
-    remedy = f"the whole output: {log}"
+    remedy = f"see the full output: {log}"
     if code == NOT_FOUND:
-        remedy = f'[build] packages = ["…"] brings a program into its image; {remedy}'
+        remedy = f'add the program to its image: [build] packages = ["…"]; {remedy}'
     return CommandFailed(
-        f"[build] failed: `{command}` ended with {code}", where=build.container.where, details=last, remedy=remedy
+        f"[build] failed: `{command}` exited with code {code}", where=build.container.where, details=last, remedy=remedy
     )

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from devbox.errors import DevboxError, PortTaken
 from devbox.execute.events import Note, PlanMade, Sink, StepEnded, StepStarted
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 
 Action = Callable[[Step], str]
 """Runs one step and returns a short result; raises DevboxError on failure."""
@@ -20,7 +20,7 @@ Action = Callable[[Step], str]
 MOST_AT_ONCE = 8
 
 
-def run(plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
+def run(plan: Plan, actions: Mapping[Op, Action], sink: Sink) -> None:
     """Run a plan. If a step fails, dependants are skipped, running steps finish, and the first failure is raised."""
     sink(PlanMade(steps=tuple((step.id, step.op, step.resource, step.reason) for step in plan.steps)))
     _PlanRun(plan, actions, sink).run()
@@ -29,7 +29,7 @@ def run(plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
 class _PlanRun:
     """One run of one plan. Only the calling thread accesses its fields; workers report through a queue."""
 
-    def __init__(self, plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
+    def __init__(self, plan: Plan, actions: Mapping[Op, Action], sink: Sink) -> None:
         self._waiting = {step.id: step for step in plan.steps}
         self._actions = actions
         self._sink = sink
@@ -117,7 +117,7 @@ def retry_on_port_conflict(
             try:
                 return verb(opened, sink, *args, **kwargs)
             except PortTaken as lost:
-                sink(Note(text=f"{lost.sentence} by now: looking once more"))
+                sink(Note(text=f"{lost.sentence}: trying again"))
         return verb(opened, sink, *args, **kwargs)
 
     return looking

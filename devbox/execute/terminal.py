@@ -38,7 +38,7 @@ class SharedTerminal:
     def lend(self, sentence: str, details: str) -> Iterator[None]:
         """See `images.bake.output.Lender`."""
         lines = [f"  | {line}" for line in details.strip().splitlines()[-8:]]
-        hint = "a shell in the state it left, which is thrown away afterwards; exit ends it"
+        hint = "shell in the state after the failure; its changes are discarded on exit"
         with self._lock:
             self._sink(Lent(text="\n".join(map(to_one_line, (sentence, *lines, f"  → {hint}")))))
             try:

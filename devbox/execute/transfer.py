@@ -18,7 +18,7 @@ from devbox.images.registry.transfers import Transfers
 from devbox.images.sbom import attach
 from devbox.images.store.layout import Descriptor
 from devbox.images.verify import LostImage
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 
 _SHORT = 12  # digits of a short digest
 
@@ -31,7 +31,7 @@ def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platform
         found.append(transfers.pull(reference, on_transfer, all_platforms=all_platforms))
         return found[0].digest
 
-    _run_watched("pull", reference.familiar_name, work, sink)
+    _run_watched(Op.PULL, reference.familiar_name, work, sink)
     return found[0]
 
 
@@ -40,12 +40,12 @@ def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Si
     done: list[PushResult] = []
 
     def work(on_transfer: OnTransfer) -> str:
-        on_transfer(Transfer("listing its packages", 0, 0))
+        on_transfer(Transfer("listing packages", 0, 0))
         attach.ensure_attached(image, paths)
         done.append(transfers.push(image, reference, on_transfer))
-        return f"{done[0].digest}, {done[0].sent / 1e6:.1f} MB sent, {done[0].skipped / 1e6:.1f} MB there already"
+        return f"{done[0].digest}, {done[0].sent / 1e6:.1f} MB sent, {done[0].skipped / 1e6:.1f} MB already present"
 
-    _run_watched("push", reference.familiar_name, work, sink)
+    _run_watched(Op.PUSH, reference.familiar_name, work, sink)
     return done[0]
 
 
@@ -56,7 +56,7 @@ def repair(transfers: Transfers, lost: LostImage, sink: Sink) -> None:
         transfers.pull_lost(lost.name, lost.digest, lost.blobs, on_transfer)
         return lost.digest
 
-    _run_watched("pull", lost.name, work, sink)
+    _run_watched(Op.PULL, lost.name, work, sink)
 
 
 def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes], sink: Sink) -> None:
@@ -66,7 +66,7 @@ def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes]
         exporter.export(image, paths=paths, kind=kind, name=name, out=out, on_transfer=on_transfer)
         return image.digest
 
-    _run_watched("export", name or image.digest.removeprefix("sha256:")[:_SHORT], work, sink)
+    _run_watched(Op.EXPORT, name or image.digest.removeprefix("sha256:")[:_SHORT], work, sink)
 
 
 def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sink: Sink) -> str:
@@ -77,7 +77,7 @@ def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sin
         found.append(exporter.load_into_engine(image, paths=paths, engine=engine, name=name, on_transfer=on_transfer))
         return found[0]
 
-    _run_watched("export", f"{name.familiar_name} to {engine}", work, sink)
+    _run_watched(Op.EXPORT, f"{name.familiar_name} to {engine}", work, sink)
     return found[0]
 
 
@@ -89,10 +89,10 @@ def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink:
         found.extend(intake.import_images(source, paths=paths, name=name, on_transfer=on_transfer))
         return ", ".join(dict.fromkeys(each.name for each in found))
 
-    _run_watched("import", source if isinstance(source, str) else "the standard input", work, sink)
+    _run_watched(Op.IMPORT, source if isinstance(source, str) else "standard input", work, sink)
     for each in found:
         if each.absent:
-            sink(Note(text=f"{each.name}: the archive has no layers of {', '.join(each.absent)}"))
+            sink(Note(text=f"{each.name}: layers missing in the archive: {', '.join(each.absent)}"))
     return found
 
 
@@ -101,6 +101,6 @@ def build_progress(step: str, transfer: Transfer) -> StepProgress:
     return StepProgress(id=step, text=transfer.text, done=transfer.done, total=transfer.total or None)
 
 
-def _run_watched(op: str, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
+def _run_watched(op: Op, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
     step = Step(op=op, resource=resource, reason="asked to")
     run(Plan(steps=(step,)), {op: lambda _: work(lambda transfer: sink(build_progress(step.id, transfer)))}, sink)

@@ -90,7 +90,7 @@ def _build_panels(trial: GrayRelease) -> list[_Panel]:
     points = trial.points
     found = [
         _Panel(
-            title="visitors on the new release",
+            title="clients on the new release",
             curves=(
                 _Curve(
                     name="share",
@@ -139,7 +139,7 @@ def _build_evidence_panel(points: Sequence[Point], watch: WatchedMetric) -> _Pan
         title=f"evidence that the new release is worse: {watch.name}",
         curves=(*parts, _Curve(name="evidence", kind=_CANARY, values=whole)),
         shown=lambda value: f"{value:g} %",
-        line=(100, "here it is taken back"),
+        line=(100, "rollback threshold"),
         least=100,
         legend=parts,
     )

@@ -118,7 +118,7 @@ def decide(rollout: GrayState, look: GrayObservation, policy: Policy) -> GraySta
     if seen.phase == ABORTING:
         return _finish_abort(seen, look)
     if look.asked == "abort":
-        return _roll_back(seen, look, policy, f"aborted by {look.by or 'a person'}")
+        return _roll_back(seen, look, policy, f"aborted by {look.by or 'an operator'}")
     seen = apply_request(seen, look.asked)
     if seen.phase == REHEARSING:
         return _rehearse(seen, look, policy)
@@ -158,7 +158,7 @@ def _find_baseline_gap(look: GrayObservation, policy: Policy) -> str:
     if not policy.has_baseline or (look.baseline_healthy and not look.baseline_tripped):
         return ""
     if look.baseline_tripped:
-        return f"for the baseline: the router shut it out for {SHUT:.0f} s, as request after request failed"
+        return f"for the baseline: the router shut it out for {SHUT:.0f} s after consecutive failed requests"
     return "for the baseline's health"
 
 
@@ -166,7 +166,7 @@ def _advance(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayStat
     """Advance one step if nothing is missing, else return what is missing; the canary is healthy."""
     if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _find_obstacle(seen, look)):
         late = _are_both_unhealthy(look) and look.now - (seen.entered or look.now) > policy.timeout
-        return _escalate(seen, f"it waited {obstacle}") if late else _wait(seen, obstacle)
+        return _escalate(seen, f"waited {obstacle}") if late else _wait(seen, obstacle)
     match seen.phase:
         case "warm":
             return _warm(seen, look, policy)
@@ -184,7 +184,7 @@ def _find_obstacle(seen: GrayState, look: GrayObservation) -> str:
     if _are_both_unhealthy(look):
         return "for the health of both sides"
     if seen.shut is not None:
-        return f"for the canary: the router shut it out for {SHUT:.0f} s, as request after request failed"
+        return f"for the canary: the router shut it out for {SHUT:.0f} s after consecutive failed requests"
     return ""
 
 
@@ -210,7 +210,7 @@ def _find_trouble(seen: GrayState, look: GrayObservation, policy: Policy) -> str
     if seen.phase == WARM:
         return ""
     if seen.trips >= TRIPS:
-        return f"the router shut the canary out {seen.trips} times: request after request failed"
+        return f"the router shut the canary out {seen.trips} times after consecutive failed requests"
     if not look.canary_healthy and look.stable_healthy:
         return "the canary's health check fails"
     alarms = _collect_alarms(seen, policy)
@@ -262,7 +262,7 @@ def _select_sides(seen: GrayState, name: str) -> tuple[tuple[Tally, ...], tuple[
 
 
 def _judge_bake(seen: GrayState, policy: Policy) -> str:
-    """Compare the bake with stable's failures during the steps, plus the margin: at 100 % there is no control."""
+    """Compare the bake with stable's failures during the steps, plus the margin: at 100 % no control exists."""
     if seen.baking.requests >= ALL_ERRORS and seen.baking.bad == seen.baking.requests:
         return f"all {seen.baking.requests} requests failed in the bake"
     if "errors" not in seen.judged:
@@ -279,9 +279,9 @@ def _judge_bake(seen: GrayState, policy: Policy) -> str:
 def _roll_back(seen: GrayState, look: GrayObservation, policy: Policy, why: str) -> GrayState:
     """Roll back if stable is healthy and the release is reversible; otherwise require an operator."""
     if policy.irreversible and seen.phase != WARM:
-        return _escalate(seen, f"{why}; it is irreversible, so the share stays")
+        return _escalate(seen, f"{why}; the release is irreversible, so the share stays")
     if not look.stable_healthy and look.canary_healthy and seen.phase != WARM:
-        return _escalate(seen, f"{why}; but stable is not healthy, and going back would be an outage")
+        return _escalate(seen, f"{why}; but stable is unhealthy, and a rollback would be an outage")
     return seen.enter(ABORTING, why)
 
 
@@ -298,11 +298,11 @@ def _warm(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
             seen.enter(ABORTING, "the canary never became healthy") if late else _wait(seen, "for the canary's health")
         )
     if lacking_baseline := _find_baseline_gap(look, policy):
-        why = f"it waited {lacking_baseline}"
+        why = f"waited {lacking_baseline}"
         return _escalate(seen, why) if late else _wait(seen, lacking_baseline)
     if lacking := [name for name, seen_by in _list_latencies(seen, policy).items() if seen_by is None]:
         why = f"for {lacking[0]} of stable: {seen.warm.requests} requests so far"
-        return _escalate(seen, f"it waited {why}") if late else _wait(seen, why)
+        return _escalate(seen, f"waited {why}") if late else _wait(seen, why)
     return _wait(seen, "held") if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
 
 
@@ -317,15 +317,13 @@ def _step(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if lacking := missing or judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
         late = seen.watched > policy.timeout
         return (
-            _escalate(seen, f"no decision in {policy.timeout:.0f} s: it waits {lacking}")
-            if late
-            else _wait(seen, lacking)
+            _escalate(seen, f"no decision in {policy.timeout:.0f} s: waits {lacking}") if late else _wait(seen, lacking)
         )
     harm = _format_points(max(each.harm for each in seen.judged.values()))
     passed = f"{seen.requests} requests, at most {harm} worse than {policy.control}"
     passed += "".join(f", {metric.name} {seen.outside[metric.name].last or 'good'}" for metric in policy.outside)
     if policy.rehearse and not seen.rehearsed:
-        return seen.enter(REHEARSING, "going back is rehearsed")
+        return seen.enter(REHEARSING, "rehearsing a rollback")
     if seen.step + 1 < len(policy.steps):
         return seen.enter(STEP, passed, step=seen.step + 1)
     return seen.enter(BAKE if policy.completes else HOLD, passed)
@@ -334,18 +332,16 @@ def _step(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
 def _find_missing(seen: GrayState, policy: Policy) -> str:
     """Return what is missing for the next step, the cheapest check first; "" if nothing."""
     if seen.watched < policy.min_time:
-        return f"for its time: {policy.min_time - seen.watched:.0f} s more"
+        return f"for the minimum time: {policy.min_time - seen.watched:.0f} s more"
     if seen.requests < max(1, policy.min_requests):
         return f"for requests: {seen.requests} of {max(1, policy.min_requests)}"
     if seen.compared is not None and not seen.compared.moments:
         return "for the first whole second at this share"
     if "errors" in seen.judged and seen.find_tallies("errors")[1].rate > HALF:
-        return f"for {policy.control}, which fails itself"
+        return f"for {policy.control}, which is failing, too"
     for name, judged in seen.judged.items():
         if (harm := judged.harm) > policy.margin:
-            return (
-                f"for certainty: {name} may be {_format_points(harm)} worse, {_format_points(policy.margin)} would do"
-            )
+            return f"for certainty: {name} may be {_format_points(harm)} worse, at most {_format_points(policy.margin)} allowed"
     return ""
 
 
@@ -353,10 +349,10 @@ def _rehearse(seen: GrayState, look: GrayObservation, policy: Policy) -> GraySta
     """Check that a rollback works: the canary gets no requests. Long connections, as of WebSockets, may remain."""
     drained = look.open == 0 or seen.watched > DRAIN
     if look.threshold == 0 and look.batch.canary == Side() and drained:
-        return replace(seen.enter(STEP, "going back works"), rehearsed=True)
+        return replace(seen.enter(STEP, "the rollback works"), rehearsed=True)
     lacking = "for the router to send no requests to the canary"
     if seen.watched > policy.timeout:
-        return _escalate(seen, f"going back does not work: in {policy.timeout:.0f} s it waited {lacking}")
+        return _escalate(seen, f"the rollback does not work: waited {policy.timeout:.0f} s {lacking}")
     return _wait(seen, lacking)
 
 
@@ -375,7 +371,7 @@ def _bake(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
         return _wait(seen, "held" if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
     if lacking := _find_silence(seen, look, policy):
         late = seen.watched > policy.bake + policy.timeout
-        return _escalate(seen, f"the bake does not end: it waits {lacking}") if late else _wait(seen, lacking)
+        return _escalate(seen, f"the bake does not end: waits {lacking}") if late else _wait(seen, lacking)
     return seen.enter(STABLE, f"baked for {policy.bake:.0f} s")
 
 

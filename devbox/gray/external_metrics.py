@@ -17,7 +17,7 @@ _LATE = 5.0  # seconds that a reading may be late
 class MetricReading:
     """One reading. `began`: when it was requested, in seconds since the epoch.
 
-    `value` None: a yes/no answer. `trouble`: why there is no answer; "" otherwise.
+    `value` None: a yes/no answer. `trouble`: why an answer is missing; "" otherwise.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Answers:
 
 
 def find_alarm(metric: ExternalMetric, answers: Answers) -> str:
-    """Return why the release must be rolled back; "" if there is no reason."""
+    """Return why the release must be rolled back; "" if none."""
     if answers.row < metric.failures:
         return ""
     times = f", {answers.row} times in a row" if metric.failures > 1 else ""
@@ -71,7 +71,7 @@ def find_missing(metric: ExternalMetric, answers: Answers, *, now: float) -> str
 
 def _find_fault(metric: ExternalMetric, reading: MetricReading) -> str:
     if reading.no:
-        return f"it said no{f': {reading.said}' if reading.said else ''}"
+        return f"answered no{f': {reading.said}' if reading.said else ''}"
     if reading.value is None:
         return ""
     if metric.most is not None and reading.value > metric.most:

@@ -88,7 +88,7 @@ def _add_times(rollout: GrayState, before: Comparison) -> GrayState:
 
 
 def find_harm(rollout: GrayState, policy: Policy) -> str:
-    """Return why the release must be rolled back; "" if there is no reason."""
+    """Return why the release must be rolled back; "" if none."""
     compared = rollout.compared
     if compared is None:
         return ""
@@ -120,7 +120,7 @@ def _explain_doubt(compared: Comparison, watch: WatchedMetric) -> str:
     metric, found, limit = _select_evidence(compared, watch)
     what = "failed requests" if watch.name == ERRORS else "slow requests"
     if not metric.fits:
-        return f"stable has {what} for {metric.bursts.longest} s at a time itself"
+        return f"stable has {what} for {metric.bursts.longest} s at a time, too"
     if _is_fresh(compared) and min(found.more_often, found.same_time) <= limit:
         by = "replicas" if found.more_often <= limit else "clients"
         return f"counted by {by}, the difference from the baseline is not clear"
@@ -128,7 +128,7 @@ def _explain_doubt(compared: Comparison, watch: WatchedMetric) -> str:
         return f"stable's replicas had such {what} before the release, too"
     if found.same_time <= limit:
         return f"at the same time stable has more {what} than before, too"
-    return "nearly all of them are one replica's, within 20 s"
+    return "nearly all of them come from one replica, within 20 s"
 
 
 def compute_strength(compared: Comparison, watch: WatchedMetric) -> float:
@@ -158,7 +158,7 @@ def _select_evidence(compared: Comparison, watch: WatchedMetric) -> tuple[Metric
 
 
 def _is_bake_worse(compared: Comparison, watch: WatchedMetric, margin: float) -> bool:
-    """True if the bake is worse than stable's history by more than the margin: at 100 % there is no other control."""
+    """True if the bake is worse than stable's history by more than the margin: at 100 % no other control exists."""
     _, found, limit = _select_evidence(compared, watch)
     errors = watch.name == ERRORS
     lately = compared.count_recent(FIRST if errors else SLOW)

@@ -12,14 +12,18 @@ from devbox.gray.summary import GraySummary, describe_losses, list_sides, summar
 
 # Phase → title, color, and explanation or next action.
 _ENDS = {
-    "stable": ("The new release is stable", "good", "Every visitor is on it; the old one is stopped."),
-    "hold": ("All steps are passed", "good", "It waits for the promotion that completes it: devbox promote {home}"),
-    "bake": ("All visitors are on the new release", "good", "The old one stays warm for a while, to go back at once."),
-    "aborted": ("The new release was taken back", "bad", "Every visitor is on the old one; the new one is stopped."),
-    "aborting": ("The new release is being taken back", "bad", "New requests go to the old one."),
-    "needs_human": ("A person is needed", "warn", "devbox release resume lets it go on, devbox release abort ends it."),
+    "stable": ("The new release is stable", "good", "All clients use it; the old release is stopped."),
+    "hold": ("All steps are passed", "good", "Complete it with: devbox promote {home}"),
+    "bake": ("All clients use the new release", "good", "The old one stays warm for an immediate rollback."),
+    "aborted": ("The new release was rolled back", "bad", "All clients use the old one; the new one is stopped."),
+    "aborting": ("The new release is being rolled back", "bad", "New requests go to the old one."),
+    "needs_human": (
+        "An operator must decide",
+        "warn",
+        "Resume it: devbox release resume; roll it back: devbox release abort.",
+    ),
 }
-_UNDER_WAY = ("The new release is on trial", "calm", "It goes on as long as nothing speaks against it.")
+_UNDER_WAY = ("The gray release is in progress", "calm", "It continues as long as the new release is not worse.")
 _BASELINE = '<th class="n">baseline: failed</th>'
 _STYLE = """
 :root { color-scheme: light dark; --ink: #212529; --paper: #fff; --dim: #6c757d; --line: #dee2e6;
@@ -60,7 +64,7 @@ def render_html(trial: GrayRelease) -> str:
 {_render_external(trial)}<div class="wide">{render_svg(trial)}</div>
 <h2>Step by step</h2>
 <div class="wide"><table>
-<tr><th>after</th><th>came to</th><th class="n">visitors</th><th>why</th>
+<tr><th>after</th><th>phase</th><th class="n">clients</th><th>why</th>
 <th class="n">new: failed</th>{_BASELINE if trial.policy.has_baseline else ""}<th class="n">old: failed</th></tr>
 {rows}
 </table></div>
@@ -78,7 +82,7 @@ def _render_external(trial: GrayRelease) -> str:
         for each in summarize(trial).outside
         if each.good is not None or each.said
     ]
-    head = "<tr><th>from outside</th><th></th><th></th></tr>"
+    head = "<tr><th>external metric</th><th></th><th></th></tr>"
     return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>\n' if rows else ""
 
 
@@ -93,9 +97,9 @@ def _render_footer(trial: GrayRelease) -> str:
     )
     return f"""<footer>Release <code>{escape(trial.release)}</code><br>
 image <code>{escape(trial.deployment.release.image)}</code><br>
-Began {_format_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_format_steps(policy.steps)}, each at least
+Started {_format_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_format_steps(policy.steps)}, each at least
 {policy.min_time:g} s and {policy.min_requests} requests of the new release, which may be {100 * policy.margin:g} points
-worse than the old one at most. At 100 % of the evidence it is taken back, at any time: that happens to a release that
+worse than the old one at most. At 100 % of the evidence it is rolled back, at any time: this happens to a release that
 is as good as the old one once in {1 / sum(watch.alpha for watch in policy.watches):.0f} times, at most.
 {fresh}</footer>"""
 

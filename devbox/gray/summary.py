@@ -148,21 +148,21 @@ def _summarize_evidence(trial: GrayRelease, watch: WatchedMetric) -> MetricEvide
 
 
 _KINDS = {
-    "rollout_info": "What is on trial, or was last.",
-    "rollout_phase": "Where it stands.",
-    "rollout_step": "The step it is at; 0 before the first.",
-    "rollout_steps": "How many it has.",
-    "rollout_held": "Whether a person holds it.",
-    "rollout_share_ratio": "The share of visitors that the canary is to have.",
-    "rollout_began_timestamp_seconds": "When it began.",
-    "rollout_looked_timestamp_seconds": "When its controller looked last.",
-    "rollout_decisions_total": "How often it came to a phase.",
+    "rollout_info": "The current or last gray release.",
+    "rollout_phase": "Its phase.",
+    "rollout_step": "Its step; 0 before the first.",
+    "rollout_steps": "The number of steps.",
+    "rollout_held": "Whether an operator holds it.",
+    "rollout_share_ratio": "The share of clients intended for the canary.",
+    "rollout_began_timestamp_seconds": "Its start time.",
+    "rollout_looked_timestamp_seconds": "Time of the last observation by its controller.",
+    "rollout_decisions_total": "How often it entered a phase.",
     "rollout_requests_total": "Requests that were judged.",
     "rollout_errors_total": "Those that failed.",
     "rollout_evidence_ratio": "Evidence against the canary as a share of the evidence that aborts: 1 aborts.",
-    "rollout_harm_ratio": "So much worse than stable may it be at most, as a share of requests.",
-    "rollout_metric_value": "What a metric from outside said last.",
-    "rollout_metric_good": "Whether that was good; there is none while it does not answer.",
+    "rollout_harm_ratio": "The upper bound of how much worse than stable the canary may be, as a share of requests.",
+    "rollout_metric_value": "The last value of an external metric.",
+    "rollout_metric_good": "Whether that value was good; missing while the metric does not respond.",
 }
 
 

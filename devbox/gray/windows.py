@@ -42,7 +42,7 @@ class TrafficSplit:
         """Return the split for a canary with this share of all buckets.
 
         `baselines`: replicas of a baseline with as many buckets as the canary, or the rest; None without one. With all
-        buckets on the canary, there is no control.
+        buckets on the canary, no control is left.
         """
         if baselines is None or share >= 1:
             return cls(share=share, canaries=canaries, stables=stables)

@@ -183,11 +183,6 @@ class StateFile:
         files.write_atomic(self._path, ",".join((rest[:-1], *told)) + "}", mode=0o600)
 
 
-def write_state(paths: Paths, instance: str, state: InstanceState) -> None:
-    """Replace the state file, once."""
-    StateFile(paths, instance).write(state)
-
-
 def _format_json(value: NamedTuple) -> str:
     return json.dumps(pack(value), separators=(",", ":"))
 

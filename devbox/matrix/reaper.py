@@ -97,12 +97,12 @@ def remove_cells(opened: Project, sink: Sink, *, volumes: bool) -> None:
         return
     with files.lock_file(both[0].lock, wait=False) as mine:
         if not mine:
-            sink(Note(text="tests of this project are running: their cells stay until they end"))
+            sink(Note(text="tests of this project are running: their cells are kept until the end of that run"))
             return
         for records in both:
             for cell, what in records.list_standing().items():
                 if volumes or what in (RUNNING, KEPT):
-                    sink(Note(text=f"a cell of the tests goes: {records.find_name(cell) or cell}"))
+                    sink(Note(text=f"removing test cell {records.find_name(cell) or cell}"))
                     _remove_cell(opened, records, cell)
         if volumes:
             _forget(opened, both[0])

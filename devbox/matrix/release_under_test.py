@@ -105,7 +105,7 @@ def start(
     found = engine.verify_image(instance, name)
     if found != against.release.image:
         raise EngineError(
-            f"{name} runs {found or 'something that its digest does not stand for'}, not {against.release.image}",
+            f"{name} runs {found or 'an image that does not match its digest'}, not {against.release.image}",
             remedy="devbox image verify; then test again",
         )
 

@@ -24,6 +24,7 @@ from devbox.matrix.service_data import ReadyData
 from devbox.model.image import key_image
 from devbox.model.matrix import CellEvent, CellResult, MatrixSink
 from devbox.model.observed import Observed
+from devbox.model.plan import Op
 from devbox.plan import building, diff
 from devbox.project import ApplyContext, apply, observe_instance
 from devbox.records import tests as records
@@ -74,7 +75,6 @@ class CellLog:
         self._to = None
 
 
-_KILLED = 137
 _TAIL = 20  # lines
 _LITTLE = 1 << 20  # bytes
 
@@ -235,7 +235,7 @@ class CellRun:
                 self._exit_code = code
                 kills = self._engine.count_oom_kills(self._instance, self._spec.name) if code else 0
             if code == 0 and self._attempts > 1:
-                return "flaky", f"it passed on attempt {self._attempts}"
+                return "flaky", f"passed on attempt {self._attempts}"
             if code == 0:
                 return "passed", self._reason
             if self._is_stopped() or self._attempts > self._tests.retries:
@@ -249,7 +249,7 @@ class CellRun:
         if self._is_stopped():
             return "interrupted", "interrupted"
         if self._expired:
-            return "timeout", f"not done after {self._tests.timeout:g} s"
+            return "timeout", f"timed out after {self._tests.timeout:g} s"
         for line in details.strip().splitlines():
             self._log_line(f"devbox: {line}")
         if services:
@@ -270,16 +270,13 @@ class CellRun:
     def _explain_exit(self, code: int, kills: int) -> str:
         if not kills:
             return f"{restart_policy.describe_exit(code)}{self._describe_full_disk()}"
-        limit = self._spec.limits.memory
-        cause = f"out of memory ({f'limit {restart_policy.format_size(limit)}' if limit else 'of the whole machine'})"
-        plain = restart_policy.describe_exit(code)
-        return cause if code == _KILLED else f"{plain}, after a process of it was killed: {cause}"
+        return restart_policy.explain_oom_kill(code, limit=self._spec.limits.memory)
 
     def _describe_full_disk(self) -> str:
         """Return a note if the cell's disk is full."""
         place = self._project.paths.project(self._instance.id)
         facts = os.statvfs(place)
-        return f"; no space is left on the disk of {place}" if facts.f_bavail * facts.f_frsize < _LITTLE else ""
+        return f"; no space left on the disk of {place}" if facts.f_bavail * facts.f_frsize < _LITTLE else ""
 
     def _collect_reports(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Collect the reports and coverage files from the tests' copy of the project."""
@@ -292,13 +289,13 @@ class CellRun:
             reports = service_data.collect(source, tests.junit, f"{self._place}/reports")
             coverage = service_data.collect(source, tests.coverage, f"{self._place}/coverage")
         except OSError as error:
-            self._log_line(f"devbox: what the tests wrote could not be collected: {error}")
+            self._log_line(f"devbox: cannot collect the reports of the tests: {error}")
             return (), ()
         finally:
             self._clock.stop()
         for name, patterns, found in (("junit", tests.junit, reports), ("coverage", tests.coverage, coverage)):
             if patterns and not found and self._exit_code == 0:
-                self._log_line(f"devbox: the tests wrote no {', '.join(patterns)}, which [test] names in {name}")
+                self._log_line(f"devbox: the tests wrote no file for {name} of [test]: {', '.join(patterns)}")
         return reports, coverage
 
     def _clean_up(self, state: str) -> bool:
@@ -315,7 +312,7 @@ class CellRun:
                 take_down(self._project.paths, key)
                 around.records.mark(key, "")
         except (DevboxError, OSError) as error:
-            self._log_line(f"devbox: the cell could not be taken down: {error}")
+            self._log_line(f"devbox: cannot remove the cell: {error}")
         return False
 
     def _execute(self, argv: tuple[str, ...]) -> int:
@@ -334,7 +331,7 @@ class CellRun:
 
     def _show(self, event: Event) -> None:
         """Forward a step event as an event of the cell."""
-        if isinstance(event, StepStarted) and event.op in ("start", "setup"):
+        if isinstance(event, StepStarted) and event.op in (Op.START, Op.SETUP):
             self._around.board(
                 CellEvent(
                     cell=self.wanted.cell.name,

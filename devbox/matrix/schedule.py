@@ -156,7 +156,7 @@ def _decide_cell(
 ) -> CellDecision:
     for way, names in ways.items():
         if names is not None and cell.name not in names:
-            return CellDecision(cell=cell, verdict=SKIPPED, reason=f"left out by {way}")
+            return CellDecision(cell=cell, verdict=SKIPPED, reason=f"not selected by {way}")
     now, before = seen.inputs[cell.name], records.read_last(cell.name)
     if before is None:
         return CellDecision(cell=cell, verdict=RUN, reason=matrix.why_run(now, None, None, ()))
@@ -175,7 +175,7 @@ def _require_evidence(decided: CellDecision, asked: MatrixRequest) -> CellDecisi
     """Rerun a cell whose result is only known from files below DEVBOX_HOME."""
     if decided.verdict != CACHED or asked.proven is None or decided.cell.name in asked.proven:
         return decided
-    return replace(decided, verdict=RUN, reason="no evidence of this host says that it passed", last=None)
+    return replace(decided, verdict=RUN, reason="no evidence of this host that the cell passed", last=None)
 
 
 def _list_changed(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:

@@ -71,9 +71,9 @@ class ReadyData:
             if code := run(argv):
                 shown = command if isinstance(command, str) else " ".join(command)
                 raise CommandFailed(
-                    f"services_ready_from failed: `{shown}` ended with {code}",
+                    f"services_ready_from failed: `{shown}` exited with code {code}",
                     where=wanted.tests.container.where,
-                    remedy=f"look around: devbox test --shell {wanted.cell.name}",
+                    remedy=f"inspect it with: devbox test --shell {wanted.cell.name}",
                 )
 
     def _stop(self, wanted: DesiredCell) -> None:

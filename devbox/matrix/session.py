@@ -92,9 +92,9 @@ class WorkerPool:
         """Return the result of a cell that does not start any more."""
         blank = CellResult(cell=run.wanted.cell, state="skipped")
         if self._around.stopping.is_set():
-            return replace(blank, reason="interrupted before it began")
+            return replace(blank, reason="interrupted before its start")
         if self._failed:
-            return replace(blank, reason=f"fail_fast: {self._failed} failed before it began")
+            return replace(blank, reason=f"not started (fail_fast): {self._failed} failed")
         return None
 
 
@@ -124,7 +124,7 @@ def _invalidate_changed(
     """Invalidate results if project files changed during the run: the cells run again next time."""
     if not schedule.has_changed(opened, records, session.seen):
         return
-    sink(Note(text="files of the project changed while the tests ran: these cells run again the next time"))
+    sink(Note(text="project files changed during the tests: these cells run again next time"))
     for one in wanted:
         result = session.results.get(one.cell.name)
         if result is not None and result.attempts:
@@ -246,7 +246,7 @@ def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, 
                 take_down(opened.paths, records.compute_cell_id(name))
                 records.mark(records.compute_cell_id(name), "")
             if last:
-                sink(Note(text=f"what came of {name} could not be written down: {error.strerror}"))
+                sink(Note(text=f"cannot record the result of {name}: {error.strerror}"))
         else:
             return
 

@@ -2,19 +2,74 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Self
+
 from devbox.model.frozen import dataclass
+
+
+class Op(StrEnum):
+    """Operation of a plan's step. The values are printed, and stored in records of runs."""
+
+    BAKE = "bake"
+    BUILD = "build"
+    NETWORK = "network"
+    COPY = "copy"
+    START = "start"
+    REPLACE = "replace"
+    SETUP = "setup"
+    READY = "ready"
+    HOOK = "hook"
+    STOP = "stop"
+    REMOVE = "remove"
+    TEARDOWN = "teardown"
+    # of volumes
+    SAVE = "save"
+    RESTORE = "restore"
+    # of a stage's releases
+    ADMIT = "admit"
+    SWITCH = "switch"
+    VERIFY = "verify"
+    DRAIN = "drain"
+    FINISH = "finish"
+    RETIRE = "retire"
+    RELOAD = "reload"
+    # reactions to changed files, and tasks
+    REBUILD = "rebuild"
+    TASK = "task"
+    RESTART = "restart"
+    SIGNAL = "signal"
+    # transfers of images
+    PULL = "pull"
+    PUSH = "push"
+    IMPORT = "import"
+    EXPORT = "export"
+
+
+class Backend(str):
+    """Container on a side of a stage's router, printed as SIDE/CONTAINER: the resource of `admit`."""
+
+    __slots__ = ("container", "side")
+
+    side: str
+    container: str
+
+    def __new__(cls, side: str, container: str) -> Self:
+        """Return the backend of a container on a side."""
+        made = super().__new__(cls, f"{side}/{container}")
+        made.side, made.container = side, container
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One action. `op` is an operation of the runner, `resource` its object, `reason` an explanation for users.
+    """One action. `resource` is the object of `op`, `reason` an explanation for users.
 
     `after` contains the ids of steps that must succeed before this one starts.
     """
 
-    op: str  # bake | network | start | replace | stop | remove | setup | ready | save | restore | hook
-    #          of a stage's releases also: admit | switch | verify | drain | finish | retire | reload
-    resource: str
+    op: Op
+    resource: str  # Backend for `admit`
     reason: str
     after: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.model.image import Copy, FromDockerfile, FromRegistry, FromTarball, ImageSpec, Packages
 from devbox.model.observed import Observed
-from devbox.model.plan import Plan, Step, Verdict
+from devbox.model.plan import Op, Plan, Step, Verdict
 from devbox.model.release import BuildInputs
 from devbox.model.spec import Spec
 from devbox.plan import diff, order
@@ -24,10 +24,13 @@ def plan(resolved: Spec, observed: Observed, *, images: tuple[str, ...], build: 
     ready = tuple(name for name in names if name not in waiting)
     before = diff.diff(resolved, observed, names=spec.needs, images=(*ready, spec.image), network=True)
     # Exclusive: no other step starts or stops containers of the instance at the same time.
-    step = Step(op="build", resource=spec.name, reason=build, after=tuple(each.id for each in before.steps))
+    step = Step(op=Op.BUILD, resource=spec.name, reason=build, after=tuple(each.id for each in before.steps))
     bakes = [
         Step(
-            op="bake", resource=name, reason=f"after {step.id}", after=(step.id, *_find_parent(name, waiting, resolved))
+            op=Op.BAKE,
+            resource=name,
+            reason=f"after {step.id}",
+            after=(step.id, *_find_parent(name, waiting, resolved)),
         )
         for name in waiting
     ]
@@ -55,7 +58,9 @@ def list_verdicts(now: BuildInputs, last: BuildInputs | None, *, built: bool) ->
         return tuple(Verdict(subject=f"build: {subject}", verdict=kind, reason=why) for subject, kind, why in changed)
     if now.image != last.image:
         return (Verdict(subject="build", verdict=CHANGED, reason=_TOOLCHAIN),)
-    reason = "nothing changed since it was built" if built else "nothing changed, but the store lost its output"
+    reason = (
+        "nothing changed since it was built" if built else "nothing changed, but its output is missing in the store"
+    )
     return (Verdict(subject="build", verdict=UNCHANGED if built else MISSING, reason=reason),)
 
 

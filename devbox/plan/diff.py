@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from devbox.model.container import ContainerSpec
-from devbox.model.image import KeyedImage, KeyedStep, key_image
+from devbox.model.image import KeyedStep, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 from devbox.model.spec import Spec
 from devbox.plan import branches, identity, order, ports, reasons, takedown
 from devbox.plan.takedown import list_mounted
@@ -40,7 +40,7 @@ def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
     parents = {name: resolved.images[name].parent for name in names}
     return Plan(
         steps=tuple(
-            Step(op="bake", resource=name, reason="asked to", after=(f"bake {parent}",) if parent else ())
+            Step(op=Op.BAKE, resource=name, reason="asked to", after=(f"bake {parent}",) if parent else ())
             for name, parent in parents.items()
         )
     )
@@ -54,9 +54,9 @@ def restart(resolved: Spec, observed: Observed, *, names: tuple[str, ...] = ()) 
 
 @dataclass(frozen=True)
 class _Change:
-    """Change of one container: `op` is "start", "replace" or "" (unchanged)."""
+    """Change of one container: `op` is START, REPLACE or None (unchanged)."""
 
-    op: str
+    op: Op | None
     reason: str = ""
 
 
@@ -93,7 +93,7 @@ class _Differ:
 
     def restart(self) -> Plan:
         """Return builds while everything still runs, then stops, the network, and starts with their setups."""
-        changes = {name: _Change("start", RESTART) for name in self._specs}
+        changes = {name: _Change(Op.START, RESTART) for name in self._specs}
         bakes = self._plan_bakes()
         baked = tuple(step.id for step in bakes)
         stops = takedown.plan_stops(self._specs, self._observed, tuple(self._specs), reason=RESTART, after=baked)
@@ -105,13 +105,13 @@ class _Differ:
 
     def _add_hooks(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         """Append the hooks that are due; none for a one-shot (`network`)."""
-        started = any(step.op in ("start", "replace") for step in steps)
+        started = any(step.op in (Op.START, Op.REPLACE) for step in steps)
         due = {*self._observed.hooks_due, *(("started",) if started else ())}
         for name in () if self._network_wanted else self._resolved.hooks:
             if name in due:
                 reason = reasons.why_hook(started=started, name=name)
                 after = tuple(step.id for step in steps)
-                steps = (*steps, Step(op="hook", resource=name, reason=reason, after=after))
+                steps = (*steps, Step(op=Op.HOOK, resource=name, reason=reason, after=after))
         return steps
 
     def _plan_bakes(self) -> list[Step]:
@@ -123,7 +123,7 @@ class _Differ:
             cached = frozenset(self._observed.steps)
             reason = reasons.why_bake(image, self._list_own_steps(name), self._observed.last.images.get(name), cached)
             after = (f"bake {parent}",) if parent and parent not in self._observed.baked else ()
-            steps.append(Step(op="bake", resource=name, reason=reason, after=after))
+            steps.append(Step(op=Op.BAKE, resource=name, reason=reason, after=after))
         return steps
 
     def _list_own_steps(self, name: str) -> tuple[KeyedStep, ...]:
@@ -133,7 +133,7 @@ class _Differ:
 
     def _plan_removals(self) -> list[Step]:
         gone = [name for name in self._observed.containers if name not in self._resolved.containers]
-        return [Step(op="remove", resource=name, reason="no longer in the env file") for name in gone]
+        return [Step(op=Op.REMOVE, resource=name, reason="no longer in the env file") for name in gone]
 
     def _plan_network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
         wanted = list_connected(self._resolved)
@@ -155,7 +155,7 @@ class _Differ:
             ports=_list_hosts(self._observed.ports),
             was=_list_hosts(self._observed.published),
         )
-        return [Step(op="network", resource=self._resolved.instance.name, reason=reason, after=after)]
+        return [Step(op=Op.NETWORK, resource=self._resolved.instance.name, reason=reason, after=after)]
 
     def _plan_copies(
         self, changes: Mapping[str, _Change], *, after: tuple[str, ...], stops: Sequence[Step] = ()
@@ -173,8 +173,10 @@ class _Differ:
             if still:
                 specs = self._resolved.containers
                 steps += takedown.plan_stops(specs, self._observed, still, reason=branch, after=after)
-            before = (*after, *(step.id for step in steps if step.op == "stop"))
-            steps.append(Step(op="copy", resource=volume, reason=f"{branch}: it begins as {seed}", after=before))
+            before = (*after, *(step.id for step in steps if step.op == Op.STOP))
+            steps.append(
+                Step(op=Op.COPY, resource=volume, reason=f"{branch}: created as a copy of {seed}", after=before)
+            )
         return steps
 
     def _decide_change(self, spec: ContainerSpec) -> _Change:
@@ -182,19 +184,19 @@ class _Differ:
         image = self._images[spec.image]
         done = seen is not None and spec.kind == "job" and seen.exit_code == 0 and self._observed.adoptable
         if seen is None or not (self._observed.supervised or _is_alive(seen) or done):
-            return _Change("start", reasons.why_start(None))
+            return _Change(Op.START, reasons.why_start(None))
         if seen.image_key != image.key:
             last_image, baked = self._observed.last.images.get(spec.image), spec.image in self._observed.baked
             return _Change(
-                "replace", reasons.why_other_image(image, self._list_own_steps(spec.image), last_image, baked=baked)
+                Op.REPLACE, reasons.why_other_image(image, self._list_own_steps(spec.image), last_image, baked=baked)
             )
         if seen.spec_key != identity.compute_spec_key(spec):
-            return _Change("replace", reasons.why_replace(spec, self._observed.last.specs.get(spec.name)))
+            return _Change(Op.REPLACE, reasons.why_replace(spec, self._observed.last.specs.get(spec.name)))
         if not (self._observed.supervised or done):
-            return _Change("start", reasons.TAKEN_OVER)
+            return _Change(Op.START, reasons.TAKEN_OVER)
         if _has_ended(spec, seen):
-            return _Change("start", reasons.why_start(seen))
-        return _Change("")
+            return _Change(Op.START, reasons.why_start(seen))
+        return _Change(None)
 
     def _plan_containers(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
         steps: list[Step] = []
@@ -219,7 +221,7 @@ class _Differ:
         if setup or waits:
             reason = "its setup ran" if setup else f"it is {waits}"
             step_after = tuple(step.id for step in setup) or after
-            steps.append(Step(op="ready", resource=spec.name, reason=reason, after=step_after))
+            steps.append(Step(op=Op.READY, resource=spec.name, reason=reason, after=step_after))
         return steps
 
     def _plan_setup(self, spec: ContainerSpec, *, after: tuple[str, ...]) -> list[Step]:
@@ -232,7 +234,7 @@ class _Differ:
             return []
         last = self._observed.last.setup_files.get(spec.name)
         reason = reasons.why_setup(spec.setup, files, last, fresh=fresh or done is None)
-        return [Step(op="setup", resource=spec.name, reason=reason, after=after)]
+        return [Step(op=Op.SETUP, resource=spec.name, reason=reason, after=after)]
 
 
 def _is_alive(seen: ObservedContainer) -> bool:
@@ -275,9 +277,3 @@ def _list_published(published: Mapping[str, tuple[BoundPort, ...]]) -> set[tuple
 def list_connected(resolved: Spec) -> tuple[str, ...]:
     """Return the containers on the instance network: all except those with network = "none"."""
     return tuple(name for name, spec in resolved.containers.items() if spec.isolation.network != "none")
-
-
-def key_images(resolved: Spec) -> dict[str, KeyedImage]:
-    """Return all images of the file's containers with their keys, parents first."""
-    wanted = (spec.image for spec in resolved.containers.values())
-    return {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}

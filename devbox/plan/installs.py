@@ -77,9 +77,9 @@ def _find_conflict(path: str, own: InstalledFile | None, present: HostEntry | No
     if owner:
         return FileConflict(path=path, why=f"belongs to {owner}")
     if own is None:
-        return FileConflict(path=path, why="is there already, and devbox did not put it there")
+        return FileConflict(path=path, why="already exists and was not installed by devbox")
     if present != HostEntry(kind=own.kind, mode=own.mode, digest=own.digest):
-        return FileConflict(path=path, why="was changed since devbox put it there")
+        return FileConflict(path=path, why="was changed after devbox installed it")
     return None
 
 
@@ -108,12 +108,12 @@ def select_installs(resolved: Spec, names: tuple[str, ...]) -> tuple[Install, ..
     known = ", ".join(resolved.installs) or "none"
     for name in names:
         if name not in resolved.installs:
-            raise UsageError(f"there is no [install.{name}] in {resolved.instance.env_file}", remedy=f"known: {known}")
+            raise UsageError(f"[install.{name}] not found in {resolved.instance.env_file}", remedy=f"known: {known}")
     found = [resolved.installs[name] for name in dict.fromkeys(names)]
     found = found or [each for each in resolved.installs.values() if not each.asleep]
     if not found:
         raise UsageError(
-            f"{resolved.instance.env_file} has nothing to install",
-            remedy='write [install.NAME] with from = "image" and files = { "~/.local/bin/x" = "/usr/local/bin/x" }',
+            f"missing [install.NAME] in {resolved.instance.env_file}",
+            remedy='add [install.NAME] with from = "image" and files = { "~/.local/bin/x" = "/usr/local/bin/x" }',
         )
     return tuple(found)

@@ -101,8 +101,8 @@ def unpin_images(
     for name in names:
         if name not in there:
             raise UsageError(
-                f"the lock has no {name}: no image, recipe, base system or package is called so",
-                remedy="devbox.lock.toml has the names; devbox lock renews all",
+                f"{name} not found in the lockfile: not an image, recipe, base system or package",
+                remedy="use a name of devbox.lock.toml, or renew all entries: devbox lock",
             )
     loose = loosen_images(images, names)
     return loose, tuple(name for name, spec in loose.items() if spec != images[name])
@@ -225,7 +225,7 @@ def _may_be_empty(step: BakeStep) -> bool:
 def list_missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: Lockfile) -> list[str]:
     """List missing and outdated lockfile entries of these images, one sentence each."""
     sentences = [
-        f"the recipe {name} {'is another one now' if name in lock.recipes else 'has no entry'}"
+        f"the recipe {name} {'has changed' if name in lock.recipes else 'has no entry'}"
         for name in dict.fromkeys(spec.recipe for spec in images.values() if spec.recipe)
         if lock.recipes.get(name) != recipes.get(name)
     ]
@@ -256,7 +256,7 @@ def _check_tarball(step: FromTarball, lock: Lockfile) -> list[str]:
     locked = lock.tarballs.get(step.path)
     if locked and step.content in ("", locked):
         return []
-    return [f"the tarball {step.path} {'is another one now' if locked else 'has no entry'}"]
+    return [f"the tarball {step.path} {'has changed' if locked else 'has no entry'}"]
 
 
 def list_additions(before: Lockfile, after: Lockfile) -> list[str]:

@@ -137,7 +137,7 @@ def why_cached(last: CellResult) -> str:
 def why_run(now: CellInputs, before: CellInputs | None, last: CellResult | None, changed: Iterable[str]) -> str:
     """Explain why a cell runs. `changed`: files that differ from the last run."""
     if before is None or last is None:
-        return "it never ran"
+        return "never ran"
     if last.state not in ("passed", "cached"):
         return _explain_retry(last)
     found = _list_changes(now, before, list(changed))
@@ -146,12 +146,12 @@ def why_run(now: CellInputs, before: CellInputs | None, last: CellResult | None,
 
 def _explain_retry(last: CellResult) -> str:
     words = {
-        "flaky": "it passed only on a retry last time",
-        "interrupted": "it was interrupted last time",
-        "error": "it could not be run last time",
-        "timeout": "it took too long last time",
+        "flaky": "passed only on a retry last time",
+        "interrupted": "interrupted last time",
+        "error": "could not run last time",
+        "timeout": "timed out last time",
     }
-    return words.get(last.state, "it failed last time")
+    return words.get(last.state, "failed last time")
 
 
 def _list_changes(now: CellInputs, before: CellInputs, files: list[str]) -> list[str]:
@@ -159,8 +159,8 @@ def _list_changes(now: CellInputs, before: CellInputs, files: list[str]) -> list
     found += _diff_tables(now.services, before.services)
     found += ["its command changed"] if now.command != before.command else []
     found += _diff_tables(now.environment, before.environment)
-    found += ["how it runs changed"] if now.settings != before.settings else []
-    found += ["what makes services ready changed"] if now.ready != before.ready else []
+    found += ["its settings changed"] if now.settings != before.settings else []
+    found += ["services_ready_from changed"] if now.ready != before.ready else []
     if not found and now.exact != before.exact:
         found.append("the value of a variable changed")
     if now.files != before.files:
@@ -279,7 +279,9 @@ def select_shard(cells: Iterable[Cell], share: str) -> frozenset[str]:
     """Return the cells of shard `i/n`: every n-th cell, starting at the i-th."""
     match = _SHARD.fullmatch(share)
     if match is None or int(match[1]) > int(match[2]):
-        raise UsageError(f"--shard {share}: a shard is written i/n, i from 1 to n", remedy="devbox test --shard 1/2")
+        raise UsageError(
+            f'invalid value for --shard: expected i/n from 1/n to n/n, got "{share}"', remedy="devbox test --shard 1/2"
+        )
     return frozenset(cell.name for cell in list(cells)[int(match[1]) - 1 :: int(match[2])])
 
 
@@ -292,7 +294,7 @@ class _Parser:
         self._tokens = _TOKEN.findall(expression)
         self.test = self._parse_or()
         if self._tokens:
-            raise self._build_error(f"{self._tokens[0]!r} is one too many")
+            raise self._build_error(f"unexpected {self._tokens[0]!r}")
 
     def _parse_or(self) -> Test:
         found = [self._parse_and()]
@@ -313,17 +315,17 @@ class _Parser:
         if self._accept("("):
             inner = self._parse_or()
             if not self._accept(")"):
-                raise self._build_error("a parenthesis is not closed")
+                raise self._build_error("unclosed parenthesis")
             return inner
         return self._parse_word()
 
     def _parse_word(self) -> Test:
         if not self._tokens or self._tokens[0] in (*_OPERATORS, ")"):
-            raise self._build_error("a word is missing")
+            raise self._build_error("missing word")
         word = self._tokens.pop(0)
         if not any(_matches_word(word, cell) for cell in self._cells):
             names = ", ".join(cell.name for cell in self._cells[:4])
-            raise UsageError(f"no cell has {word}", remedy=f"devbox test --list shows them: {names} …")
+            raise UsageError(f"no cell matches {word}", remedy=f"list the cells with: devbox test --list ({names} …)")
         return lambda cell: _matches_word(word, cell)
 
     def _accept(self, token: str) -> bool:
@@ -334,7 +336,7 @@ class _Parser:
 
     def _build_error(self, why: str) -> UsageError:
         return UsageError(
-            f"-k {self._expression!r} can't be understood: {why}", remedy='devbox test -k "python=3.14 and not pg=15"'
+            f"invalid value for -k: {why} in {self._expression!r}", remedy='devbox test -k "python=3.14 and not pg=15"'
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from devbox.errors import EngineError
 from devbox.model.container import ContainerSpec, Port
 from devbox.model.observed import BoundPort, PortHolder
-from devbox.model.plan import Step
+from devbox.model.plan import Op, Step
 
 # Range of fallback ports: above well-known servers, below the ephemeral range.
 _FIRST, _LAST = 20000, 32000
@@ -72,7 +72,7 @@ def _pick(port: Port, liked: tuple[int | None, ...], usable: Callable[[Port, int
 
 def describe_taken(spec: ContainerSpec, port: Port, holder: PortHolder) -> str:
     """Describe the conflict about a fixed port."""
-    return f"{spec.label} wants port {port.host} on {port.address}, which {holder.why}"
+    return f"{spec.label} requires port {port.host} on {port.address}, which {holder.why}"
 
 
 def suggest_remedy(port: Port, holder: PortHolder) -> str:
@@ -97,7 +97,7 @@ def check(names: Collection[str], *, instance: str) -> None:
     """Raise EngineError if more than `MOST` containers would be on the network at once."""
     if len(names) > MOST:
         raise EngineError(
-            f"{instance} has {len(names)} containers in its network, which takes at most {MOST}",
+            f"too many containers in the network of {instance}: {len(names)}, at most {MOST}",
             remedy="remove containers, or split them between projects",
         )
 
@@ -106,8 +106,8 @@ def check_steps(steps: Iterable[Step], standing: Collection[str], *, instance: s
     """Run `check` after each step of a plan that starts or removes containers, in order."""
     present = set(standing)
     for step in steps:
-        if step.op in ("start", "replace"):
+        if step.op in (Op.START, Op.REPLACE):
             present.add(step.resource)
             check(present, instance=instance)
-        elif step.op == "remove":
+        elif step.op == Op.REMOVE:
             present.discard(step.resource)

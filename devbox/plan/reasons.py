@@ -23,7 +23,7 @@ from devbox.model.plan import Verdict
 from devbox.plan import branches, identity
 
 _SHOWN = 6
-_OUTPUT = {True: "what [build] put out changed", False: "[build] has to run first: devbox why build"}
+_OUTPUT = {True: "the output of [build] changed", False: "requires [build] to run first: devbox why build"}
 
 
 def describe_change(before: BakeStep, after: BakeStep) -> str:
@@ -34,7 +34,7 @@ def describe_change(before: BakeStep, after: BakeStep) -> str:
             found += _diff_names(before.packages, after.packages) or _diff_versions(before.pins, after.pins)
         case Packages(), Packages():
             found = _diff_names(before.names, after.names) or _diff_versions(before.pins, after.pins)
-            found += ["what is left out of them"] if before.purge != after.purge else []
+            found += ["their excluded files"] if before.purge != after.purge else []
         case Run(), Run():
             found = _diff_commands(before, after) + _diff_tables("variable", before.env, after.env)
             found += _diff_versions(before.pins, after.pins)
@@ -87,7 +87,7 @@ def _diff_names(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
 def _diff_versions(before: Mapping[str, str] | None, after: Mapping[str, str] | None) -> list[str]:
     """Describe changed package versions; packages that are not pinned yet do not count as changed."""
     if before is None or after is None:
-        return ["the lock has no versions of its packages"] if before != after and after is None else []
+        return ["the lockfile has no versions of its packages"] if before != after and after is None else []
     names = sorted(before.keys() | after.keys())
     return [
         f"{name} {before.get(name, '(none)')} → {after.get(name, '(none)')}"
@@ -128,7 +128,7 @@ _EXPECTED = (
 _WORDS = {"supervised": "command", "mounts": "volumes"}
 
 
-TAKEN_OVER = "it runs on without its supervisor: taken over"
+TAKEN_OVER = "running without its supervisor: adopted"
 
 
 def is_routine(reason: str) -> bool:
@@ -186,9 +186,9 @@ def why_start(seen: ObservedContainer | None) -> str:
     if seen is None:
         return "not running"
     if seen.state in ("exited", "dead"):
-        ended = f"it ended with {seen.exit_code}" if seen.exit_code is not None else "it ended"
+        ended = f"exited with code {seen.exit_code}" if seen.exit_code is not None else "exited"
         return f"{ended} ({seen.reason})" if seen.reason else ended
-    return "it is being stopped: started again" if seen.state == "stopping" else f"it is {seen.state}"
+    return "it is stopping: started again" if seen.state == "stopping" else f"it is {seen.state}"
 
 
 def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, *, baked: bool) -> str:
@@ -196,7 +196,7 @@ def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedIm
     if baked and last is not None and last.key != image.key:
         return f"its image {image.name} changed: {_describe_image_change(image, own, last)}"
     if not baked and any(isinstance(step.step, FromDockerfile) for step in image.chain):
-        return f"its image {image.name} is built again; it is kept if the digest stays the same"
+        return f"its image {image.name} is rebuilt; the container is kept if the digest stays the same"
     return f"its image {image.name} changed"
 
 
@@ -249,7 +249,7 @@ def why_network(*, standing: bool, added: list[str], ports: tuple[int, ...], was
         return f"published ports changed: {', '.join(map(str, was)) or 'none'} → {', '.join(map(str, ports)) or 'none'}"
     if added:
         return f"new names: {', '.join(added)}"
-    return f"published ports lead elsewhere: {', '.join(map(str, ports))}"
+    return f"targets of published ports changed: {', '.join(map(str, ports))}"
 
 
 UNCHANGED, CHANGED, ADDED, REMOVED, FOLLOWS, MISSING = "unchanged", "changed", "added", "removed", "follows", "missing"
@@ -274,7 +274,9 @@ def why_image(image: KeyedImage, last: KeyedImage | None, digest: str | None) ->
     if found:
         return tuple(found)
     if digest is None:
-        return (Verdict(subject=subject, verdict=MISSING, reason="nothing changed, but the store lost it"),)
+        return (
+            Verdict(subject=subject, verdict=MISSING, reason="nothing changed, but the image is missing in the store"),
+        )
     return (Verdict(subject=subject, verdict=UNCHANGED, reason=f"nothing changed since it was baked: {digest}"),)
 
 
@@ -287,5 +289,5 @@ def _judge_step(subject: str, before: KeyedStep | None, after: KeyedStep | None)
     if before.key == after.key:
         return None
     if before.step == after.step:
-        return Verdict(subject=place, verdict=FOLLOWS, reason="the same step, on what changed below it")
+        return Verdict(subject=place, verdict=FOLLOWS, reason="a step below it changed")
     return Verdict(subject=place, verdict=CHANGED, reason=describe_change(before.step, after.step))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from devbox.model.container import ContainerSpec
 from devbox.model.observed import Observed
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 from devbox.plan import order
 
 _STANDING = ("created", "starting", "running", "restarting", "stopping")
@@ -25,7 +25,7 @@ def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str
         return Plan(steps=())
     what = "down -v: its data goes, too" if volumes else "down: volumes stay"
     after = tuple(step.id for step in stopping)
-    return Plan(steps=(*stopping, Step(op="teardown", resource=project, reason=what, after=after)))
+    return Plan(steps=(*stopping, Step(op=Op.TEARDOWN, resource=project, reason=what, after=after)))
 
 
 def plan_stops(
@@ -44,15 +44,15 @@ def plan_stops(
     for name in standing:
         dependants = [other for other in standing if other in specs and name in specs[other].needs]
         before = tuple(f"stop {other}" for other in dependants)
-        steps.append(Step(op="stop", resource=name, reason=reason, after=(*after, *before)))
+        steps.append(Step(op=Op.STOP, resource=name, reason=reason, after=(*after, *before)))
     known = order.list_stop_order(specs)
     return sorted(steps, key=lambda step: known.index(step.resource) if step.resource in known else -1)
 
 
 def plan_snapshot(
-    op: str, name: str, volumes: tuple[str, ...], specs: Mapping[str, ContainerSpec], observed: Observed
+    op: Op, name: str, volumes: tuple[str, ...], specs: Mapping[str, ContainerSpec], observed: Observed
 ) -> Plan:
-    """Plan a "save" or "restore": stop the users of the volumes, dependants first, then run `op`."""
+    """Plan SAVE or RESTORE: stop the users of the volumes, dependants first, then run `op`."""
     what = ", ".join(volumes)
     reason = f"volumes {what}" if len(volumes) > 1 else f"volume {what}"
     standing = tuple(user for user in find_users(volumes, specs) if user in observed.containers)

@@ -12,7 +12,7 @@ from devbox.model.container import ContainerSpec, Mount
 from devbox.model.frozen import dataclass
 from devbox.model.image import FromDockerfile, ImageConfig
 from devbox.model.observed import TaskDone
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 from devbox.model.spec import Spec, Task, Tool
 from devbox.plan import order
 
@@ -25,7 +25,7 @@ def find_task(name: str, tasks: Mapping[str, Task], *, env_file: str) -> Task:
     """Return a task by name. UsageError if it does not exist."""
     if name not in tasks:
         known = ", ".join(tasks) or "none"
-        raise UsageError(f"there is no task {name} in {env_file}", remedy=f"known: {known}")
+        raise UsageError(f"task {name} not found in {env_file}", remedy=f"known: {known}")
     return tasks[name]
 
 
@@ -36,7 +36,7 @@ def plan_needs(name: str, tasks: Mapping[str, Task]) -> Plan:
     return Plan(
         steps=tuple(
             Step(
-                op="task",
+                op=Op.TASK,
                 resource=need,
                 reason=f"needed by {next(other for other in tasks if other in order and need in tasks[other].needs)}",
                 after=tuple(f"task {before}" for before in tasks[need].needs),
@@ -60,16 +60,16 @@ def build_task_argv(task: Task, arguments: Argv = ()) -> Argv:
 def explain_run(task: Task, last: TaskDone | None, now: TaskDone, *, lacking: Argv) -> str:
     """Explain why a task runs; "" if it is up to date. `lacking`: missing outputs."""
     if not task.inputs:
-        return "it has no inputs to go by"
+        return "no inputs declared"
     if last is None:
-        return "it did not succeed before"
+        return "no successful run yet"
     if last.commands != now.commands:
         return "its commands changed"
     if last.image != now.image:
-        return "dev is made from another image"
+        return "the image of dev changed"
     if last.files != now.files:
         return f"its inputs changed: {_describe_changed(last.files, now.files)}"
-    return f"{lacking[0]} is not there" if lacking else ""
+    return f"missing output: {lacking[0]}" if lacking else ""
 
 
 def _collect(name: str, tasks: Mapping[str, Task], order: dict[str, None]) -> None:
@@ -109,7 +109,7 @@ def find_tool(resolved: Spec, name: str) -> Tool:
     found = tools.get(name) or next((tool for tool in tools.values() if name in tool.shims), None)
     if found is None:
         known = ", ".join(list_names(tools)) or "none"
-        raise UsageError(f"there is no tool {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
+        raise UsageError(f"tool {name} not found in {resolved.instance.env_file}", remedy=f"known: {known}")
     return found
 
 
@@ -194,7 +194,7 @@ def find_debug_image(resolved: Spec, wanted: DebugRequest) -> tuple[str, Mapping
         return resolved.containers[find_tool(resolved, wanted.tool).container].image, None
     if wanted.tool and wanted.tool not in _PROGRAMS:
         known = ", ".join((*_PROGRAMS, *list_names(resolved.tools)))
-        raise UsageError(f"there is no tool {wanted.tool} to debug with", remedy=f"known: {known}")
+        raise UsageError(f"debug tool {wanted.tool} not found", remedy=f"known: {known}")
     return IMAGE, TABLE
 
 
@@ -278,4 +278,4 @@ def _find_source(resolved: Spec, source: str, name: str) -> ContainerSpec:
     bases = [name.removeprefix("base.") for name in resolved.images if name.startswith("base.")]
     flags = [*resolved.containers, *(f"--base {name}" for name in bases)]
     what = f"base {source.removeprefix('base.')}" if source.startswith("base.") else f"container {source}"
-    raise UsageError(f"there is no {what} to run a command in", remedy=f"known: {', '.join(flags) or 'none'}")
+    raise UsageError(f"{what} not found", remedy=f"known: {', '.join(flags) or 'none'}")

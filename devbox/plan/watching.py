@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Op, Plan, Step
 from devbox.model.spec import Watch
 
 _MAGIC = frozenset("*?[")
 # Rebuilds first, signals last.
-_ORDER = ("rebuild", "task", "restart", "signal")
+_ORDER = (Op.REBUILD, Op.TASK, Op.RESTART, Op.SIGNAL)
 
 
 def list_places(watches: Iterable[Watch]) -> tuple[str, ...]:
@@ -22,17 +22,18 @@ def list_places(watches: Iterable[Watch]) -> tuple[str, ...]:
 def plan_reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
     """Return the reactions to changed files (relative paths), each once, with the files as its reason."""
     files = sorted(changed)
-    because: dict[tuple[str, str, str], list[str]] = {}
+    because: dict[tuple[Op, str, str], list[str]] = {}
     for watch in watches:
         found = [path for path in files if _is_relevant(watch, path)]
         if found:
-            kind, _, name = watch.do.partition(":")
-            known = because.setdefault((kind, name, "" if kind == "task" else watch.container), [])
+            written, _, name = watch.do.partition(":")
+            kind = Op(written)
+            known = because.setdefault((kind, name, "" if kind == Op.TASK else watch.container), [])
             known += [path for path in found if path not in known]
-    rebuilt = {container for kind, _, container in because if kind == "rebuild"}
+    rebuilt = {container for kind, _, container in because if kind == Op.REBUILD}
     steps: list[Step] = []
     for kind, name, container in sorted(because, key=lambda key: _ORDER.index(key[0])):
-        if kind in ("restart", "signal") and container in rebuilt:
+        if kind in (Op.RESTART, Op.SIGNAL) and container in rebuilt:
             continue  # the container is replaced by the rebuild
         resource = " ".join(part for part in (name, container) if part)
         before = tuple(step.id for step in steps)

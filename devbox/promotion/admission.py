@@ -41,14 +41,14 @@ def _check_order(release: Release, stage: Stage, stages: Mapping[str, Stage], hi
     if not passed:
         under_way = history.find_pending(before.name)
         if under_way is not None and under_way.release == release.id:
-            reason = f"it is on its way into {before.name}: devbox promote {before.name} goes on with it"
+            reason = f"its promotion to {before.name} is unfinished; resume it with: devbox promote {before.name}"
         else:
             reason = f"the release has not been in {before.name}: devbox promote {before.name}"
             if not before.repository and stage.repository:
-                reason += f" (as far as this machine knows: [stage.{before.name}] has no repository)"
+                reason += f" (as far as the host knows: [stage.{before.name}] has no repository)"
         return (Verdict(subject=subject, verdict=PENDING, reason=reason),)
     if back := history.find_rollback(before.name, release.id):
-        reason = f"it was rolled back from {before.name}, {format_time(find_time(back))}"
+        reason = f"rolled back from {before.name}, {format_time(find_time(back))}"
         return (Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=back.hash),)
     reason = f"in {before.name} since {format_time(find_time(passed[-1]))}"
     return (Verdict(subject=subject, verdict=PASS, reason=reason, evidence=passed[-1].hash),)

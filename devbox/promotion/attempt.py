@@ -74,7 +74,7 @@ class PromotionAttempt:
         except KeyboardInterrupt:
             stage = self._wanted.stage.name
             self._sink(
-                Note(text=f"{stage} is half way: devbox promote {stage} goes on, devbox rollback {stage} undoes")
+                Note(text=f"{stage} is unfinished; resume it: devbox promote {stage}; undo it: devbox rollback {stage}")
             )
             raise
         return self._append_entry(APPLIED, self._build_applied())
@@ -87,7 +87,7 @@ class PromotionAttempt:
         try:
             self._restore(wanted)
         except DevboxError as error:  # report the first failure; the next command repairs the stage
-            self._sink(Note(text=f"{self._wanted.stage.name} could not be brought back: {error.sentence}"))
+            self._sink(Note(text=f"cannot restore {self._wanted.stage.name}: {error.sentence}"))
             return self._append_entry(FAILED, {"reason": reason, "runs": "", "restored": False})
         return self._append_entry(FAILED, {"reason": reason, "runs": back})
 
@@ -110,7 +110,7 @@ class PromotionAttempt:
         seen = environment.observe()
         if not plan.runs(seen, wanted):
             raise EngineError(
-                f"{wanted.stage.name} does not run what it was told to: {_describe_observed(seen.digests, wanted)}",
+                f"{wanted.stage.name} does not run the requested deployment: {_describe_observed(seen.digests, wanted)}",
                 remedy=f"devbox ps --stage {wanted.stage.name}",
             )
         self._append_entry(
@@ -176,7 +176,7 @@ class PromotionAttempt:
         other = self._planned.gives_up
         if other is not None:
             wanted = f"{self._planned.operation} {self._wanted.release.short_id}"
-            body = {"reason": f"it was interrupted, and given up for: {wanted}", "runs": "", "restored": False}
+            body = {"reason": f"interrupted, then superseded by: {wanted}", "runs": "", "restored": False}
             self._ledger.append(
                 FAILED, release=other.release, stage=other.stage, attempt=other.attempt, body=body, lease=self._lease
             )
@@ -213,4 +213,4 @@ def find_last_losses(steps: Sequence[LedgerEntry]) -> dict[str, Any]:
 
 def _describe_observed(digests: Mapping[str, str], wanted: Deployment) -> str:
     other = [f"{name} runs {digest}" for name, digest in digests.items() if digest != wanted.release.image]
-    return "; ".join(other) or "it is not healthy, or another release gets its traffic"
+    return "; ".join(other) or "unhealthy, or another release gets its traffic"

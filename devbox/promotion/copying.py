@@ -72,7 +72,7 @@ class Copier:
                 found = repository.fetch_manifest(wanted.release.image)
                 repository.put_manifest(CURRENT, found.descriptor.media_type, found.raw)
         except RegistryError as error:
-            self._sink(Note(text=f"{wanted.stage.repository} does not know of it yet: {error.sentence}"))
+            self._sink(Note(text=f"cannot update {wanted.stage.repository} yet: {error.sentence}"))
 
     def ensure_image(self, wanted: Deployment) -> Mapping[str, Any]:
         """Ensure that the image is in the store, without a registry if possible. A rollback needs no approval."""
@@ -94,7 +94,7 @@ class Copier:
                     else:
                         lacking = build_missing_error(source, digest)
                 except RegistryError as error:
-                    self._sink(Note(text=f"what {source} has of it is not known: {error.sentence}"))
+                    self._sink(Note(text=f"cannot query {source} for the image: {error.sentence}"))
                     lacking = error
         if lacking and not self._oci.has_blob(digest):
             raise lacking
@@ -103,9 +103,7 @@ class Copier:
         """Return the image of the store after verifying the digests of its manifests."""
         raw = self._oci.read_raw(digest)
         if raw is None:
-            raise RegistryError(
-                f"the store does not have the image {digest}", remedy="devbox image pull REPOSITORY@DIGEST"
-            )
+            raise RegistryError(f"image {digest} not found in the store", remedy="devbox image pull REPOSITORY@DIGEST")
         top = Descriptor(documents.read_text(documents.parse(raw), "mediaType") or layout.INDEX, digest, len(raw))
         for each in (top, *graph.parse_node(top, raw).children):
             found = self._oci.read_raw(each.digest)
@@ -121,9 +119,7 @@ def has_image(repository: str, digest: str) -> bool:
 
 def build_missing_error(repository: str, digest: str) -> RegistryError:
     """Return the error for an image that a repository does not have."""
-    return RegistryError(
-        f"{repository} does not have the image {digest}", remedy=f"devbox image pull REPOSITORY@{digest}"
-    )
+    return RegistryError(f"image {digest} not found in {repository}", remedy=f"devbox image pull REPOSITORY@{digest}")
 
 
 def find_digest(reference: Reference) -> str:
@@ -143,7 +139,7 @@ def send(image: str, stages: Iterable[Stage], sink: Sink, *, paths: Paths) -> No
     top = attachments.find_subject(image, attachments.open_store(paths))
     for name in _list_repositories(stages):
         if Transfers(paths).push_attached(top, reference.parse(name), lambda _: None):
-            sink(Note(text=f"{name} knows of it"))
+            sink(Note(text=f"published to {name}"))
 
 
 def fetch(image: str, stages: Iterable[Stage], *, paths: Paths) -> None:

@@ -82,7 +82,7 @@ def plan_promotion(wanted: Deployment, history: History, observed: StageObserved
 
 
 def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
-    """Plan a rollback to the previous release, or away from one in progress. None if there is no target."""
+    """Plan a rollback to the previous release, or away from one in progress. None without a target."""
     pending = history.find_pending(stage)
     if pending is not None and _read_operation(pending, history) == ROLLBACK:
         intent, wanted = history.find_intent(pending), load_deployment(pending, history)

@@ -134,8 +134,8 @@ def find_doubt(reading: StageConfirmation, others: Collection[StageDocument], *,
     writer, time = min(stale.items(), key=lambda item: item[1] or _NEVER)
     last = f"were last confirmed on {time:%Y-%m-%d}" if time else "were never confirmed"
     return (
-        f"the records of {writer} {last}, and this machine reads them for the first time, so newer ones may have been "
-        "removed; devbox release refresh confirms them on a machine that knows them"
+        f"the records of {writer} {last}, and this host reads them for the first time, so newer ones may have been "
+        "removed; confirm them on a host that knows them: devbox release refresh"
     )
 
 

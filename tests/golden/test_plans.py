@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support import builders
 
 from devbox.cli.plan import format_steps
 from devbox.envfile.expand import list_credentials, resolve
@@ -33,7 +34,7 @@ def read(project: Path) -> Spec:
 
 def as_wanted(wanted: Spec) -> Observed:
     """The instance after a successful `up`."""
-    images = diff.key_images(wanted)
+    images = builders.key_images(wanted)
     setup_files = {name: {"requirements.txt": "1"} for name, spec in wanted.containers.items() if spec.setup}
     ports = {
         name: tuple(

@@ -150,7 +150,7 @@ def test_issue10_12_a_download_goes_on_at_the_old_release(stage: Stage):
     download.join(5)
     assert download.ended == "whole"
     assert stage.losses() == {}
-    assert "1 request under way" in said
+    assert "1 open request" in said
     assert any(text.startswith("waiting for 1 long connection, up to 1") for text in said)
     assert "web-1-old" not in {name for each in stage.router.read_runtime().servers.values() for name in each}
     assert not stage.record.read().draining

@@ -69,13 +69,13 @@ def first(metric: ExternalMetric, where: MetricContext, *, seconds: float = 20) 
         ("echo about; echo 3", {"least": 1}, 3, False, ""),
         ("true", {}, None, False, ""),
         ("exit 1", {}, None, True, ""),
-        ("exit 1", {"most": 1}, None, False, "ended with 1"),
-        ("echo broken >&2; exit 3", {}, None, False, "ended with 3: broken"),
-        ("no-such-program", {}, None, False, "ended with 127"),
+        ("exit 1", {"most": 1}, None, False, "exited with code 1"),
+        ("echo broken >&2; exit 3", {}, None, False, "exited with code 3: broken"),
+        ("no-such-program", {}, None, False, "exited with code 127"),
         ("echo many", {"most": 1}, None, False, "not a number"),
         ("echo nan", {"most": 1}, None, False, "not a number"),
         ("true", {"most": 1}, None, False, "printed nothing"),
-        ("kill -9 $$", {}, None, False, "ended with -9"),
+        ("kill -9 $$", {}, None, False, "exited with code -9"),
     ],
 )
 def test_a_command_answers(tmp_path: Path, text: str, limits: dict[str, float], value, no, trouble: str):
@@ -133,7 +133,7 @@ def test_a_secret_that_is_missing_is_no_answer(tmp_path: Path):
 def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path):
     text = "sleep 300 & echo $! > child; wait"
     found = first(command(text, timeout=0.5), place(tmp_path, text))
-    assert "gave no answer in 0.5 s" in found.trouble
+    assert "timed out after 0.5 s" in found.trouble
     assert _gone(int((tmp_path / "child").read_text()))
 
 

@@ -83,7 +83,7 @@ def test_issue10_gray_a_release_that_waits_is_not_healthy_where_its_stage_was_st
 def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayTarget):
     now = trial(began=time.time())
     environment.trials.write(now)
-    with pytest.raises(UsageError, match="no gray release is under way"):
+    with pytest.raises(UsageError, match="no gray release is in progress"):
         environment.abort(lambda _: None, by="me", began=now.began - 1)
     assert environment.trials.read() == now
 

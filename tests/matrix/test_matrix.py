@@ -90,7 +90,7 @@ def test_each_cell_has_a_world_of_its_own_and_green_ones_are_not_run_again(both:
     (path / "data").write_text("other")
     told = {each["subject"]: (each["verdict"], each["reason"]) for each in box.json("why", "cells", cwd=path)}
     assert told["flavor=sweet"] == ("run", "data changed")
-    assert told["flavor=bitter"] == ("run", "it failed last time")
+    assert told["flavor=bitter"] == ("run", "failed last time")
     (path / "check").write_text(CHECK.replace("bitter", "nothing"))
     code, cells = run(box, path)
     assert (code, states(cells)) == (0, ["passed", "passed", "passed"])

@@ -107,7 +107,7 @@ def test_each_misfortune_is_told_of_and_stays_its_own(box: Box):
         "good2": "passed",
     }
     assert "out of memory (limit 96 MiB)" in found["greedy"]["reason"]
-    assert found["hanging"]["reason"] == "not done after 3 s"
+    assert found["hanging"]["reason"] == "timed out after 3 s"
     assert found["suicidal"]["reason"] == "killed by SIGKILL"
     assert supervisors(box) == set()
 
@@ -213,7 +213,7 @@ def test_a_flaky_cell_is_green_and_not_cached(box: Box):
         done = box.run("test", "--json", cwd=path)
         assert done.returncode == 0, done.stderr.decode()
         found = cells(done.stdout)["good"]
-        assert (found["state"], found["reason"]) == ("flaky", "it passed on attempt 2")
+        assert (found["state"], found["reason"]) == ("flaky", "passed on attempt 2")
 
 
 @pytest.mark.as_root

@@ -139,7 +139,7 @@ def test_an_approval_of_another_release_does_not_count(signed: Signed):
 def test_an_approval_ends(signed: Signed):
     made = signed.built()
     signed.approve(made, "ann", seconds=-1.0)
-    assert "counted until" in signed.denied(made, "approval", PENDING)
+    assert "expired" in signed.denied(made, "approval", PENDING)
 
 
 def test_issue10_5_an_approval_of_a_gray_stage_covers_the_stage_that_it_leads_to(tmp_path: Path, home: Path):
@@ -220,7 +220,7 @@ def test_issue10_5_an_approval_of_an_earlier_version_does_not_count(signed: Sign
     said |= {"issued": "2026-01-01T00:00:00Z", "expires": "2099-01-01T00:00:00Z"}
     paths = signed.shop.opened.paths
     attest.attach_statement(made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=paths)
-    assert "does not say what was approved" in signed.denied(made, "approval", PENDING)
+    assert "without stating what was approved" in signed.denied(made, "approval", PENDING)
 
 
 def test_issue10_5_without_a_name_it_is_what_promote_would_take(signed: Signed):

@@ -102,7 +102,7 @@ def test_a_bad_release_is_taken_back_and_only_few_have_met_it(box: Box):
     with Load(address, connections=6, rate=150) as load:
         done = box.run("promote", "gray", cwd=path)
         assert done.returncode == 1
-        assert b"was taken back: errors" in done.stderr
+        assert b"was rolled back: errors" in done.stderr
         load.wait(20)
         load.bodies.clear()
         load.wait(200)

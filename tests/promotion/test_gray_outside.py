@@ -100,5 +100,5 @@ def test_without_an_answer_it_stays_where_it_is(box: Box, tmp_path: Path):
         load.wait(300)
         seen = report(box, path)
         assert (seen["phase"], seen["step"]) == ("step", 1)
-        assert "ended with 1: broken" in seen["reason"]
+        assert "exited with code 1: broken" in seen["reason"]
     assert load.failed == []

@@ -185,7 +185,7 @@ def test_a_stage_that_is_stopped_meanwhile_has_its_old_release_when_it_comes_bac
     shop.ok("down", "--stage", "production")
     done = shop.run("promote", "gray")
     assert done.returncode == 1
-    assert b"its environment was stopped meanwhile" in done.stderr
+    assert b"the environment was stopped meanwhile" in done.stderr
     with Load(shop.address, connections=2, rate=50) as load:
         assert served(load) == {"1 info"}
     assert len(shop.releases()) == 1
@@ -202,7 +202,7 @@ def test_issue10_gray_a_stage_that_is_stopped_while_a_release_waits_has_its_old_
     shop.ok("down", "--stage", "production")
     done = shop.run("promote", "gray")
     assert done.returncode == 1
-    assert b"its environment was stopped meanwhile" in done.stderr
+    assert b"the environment was stopped meanwhile" in done.stderr
     with Load(shop.address, connections=2, rate=50) as load:
         assert served(load) == {"1 info"}
         shop.ok("promote", "gray")

@@ -148,7 +148,7 @@ def test_issue10_8_the_same_code_is_taken_back_where_it_is_compared_with_old_rep
         staged.built(box, path, "2")
         done = box.run("promote", "gray", cwd=path, timeout=400)
     assert done.returncode == 1
-    assert b"was taken back: errors" in done.stderr
+    assert b"was rolled back: errors" in done.stderr
     assert report(box, path)["baseline"] is None
 
 

@@ -156,7 +156,7 @@ def test_issue10_4_time_that_another_machine_saw_it_healthy_counts_as_soak(machi
     shop.rewrite(text.replace("[stage.production]\n", f"[stage.production]\n{gate}"))
     verdict = shop.why("production")["soak staging"]
     assert verdict.verdict == PENDING
-    assert re.search(r"seen healthy in staging for \d s of 1 h, by what another machine published", verdict.reason)
+    assert re.search(r"seen healthy in staging for \d s of 1 h, by the records of another host", verdict.reason)
     shop.rewrite(Path(shop.root, "devbox.toml").read_text().replace('"1h"', '"1s"'))
     assert shop.why("production")["soak staging"].verdict == PASS
 

@@ -85,7 +85,7 @@ RAN = {
     "not at all": (None, 0.0, PENDING, "were not run"),
     "on another image": ({"unit": "passed"}, 0.0, PENDING, "were not run"),
     "red": ({"unit": "failed"}, 0.0, FAIL, "the tests failed"),
-    "green, too long ago": ({"unit": "passed"}, 3601.0, PENDING, "counted until"),
+    "green, too long ago": ({"unit": "passed"}, 3601.0, PENDING, "expired"),
 }
 
 
@@ -236,7 +236,7 @@ def test_a_first_release_that_does_not_become_ready_leaves_nothing(shop):
 def test_what_runs_something_else_than_asked_is_no_success(shop):
     made = shop.release(1)
     shop.swap_images()
-    with pytest.raises(EngineError, match="does not run what it was told to"):
+    with pytest.raises(EngineError, match="does not run the requested deployment"):
         shop.promote("test", made)
     assert _kinds(shop, "test") == [INTENT, COPIED, FAILED]
 

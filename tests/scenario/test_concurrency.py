@@ -151,6 +151,6 @@ def test_a_port_that_is_lost_between_the_look_and_the_start_is_another_one(box: 
     with socket.create_server(("127.0.0.1", port)):
         (talk / "go").touch()
         said = end(process)
-    assert f"port {port} on 127.0.0.1 is already in use by now: looking once more" in said
+    assert f"port {port} on 127.0.0.1 is already in use: trying again" in said
     (published,) = box.ps(project)["dev"]["ports"]
     assert published["host"] != port

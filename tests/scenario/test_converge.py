@@ -116,7 +116,7 @@ def test_a_taken_fixed_port_is_one_clear_error(box: Box):
         project = box.project(f'[dev]\nrecipe = "debian"\nports = ["{port}:80"]\n')
         failed = box.run("up", cwd=project)
     assert failed.returncode == 1
-    assert f"devbox.toml:1: dev wants port {port}".encode() in failed.stderr
+    assert f"devbox.toml:1: dev requires port {port}".encode() in failed.stderr
 
 
 def test_issue9_b13_too_many_containers_are_told_before_anything_is_done(box: Box):
@@ -125,5 +125,5 @@ def test_issue9_b13_too_many_containers_are_told_before_anything_is_done(box: Bo
     for command in ("plan", "up"):
         done = box.run(command, cwd=project)
         assert done.returncode == 1
-        assert b"crowd has 1024 containers in its network, which takes at most 1023" in done.stderr
+        assert b"too many containers in the network of crowd: 1024, at most 1023" in done.stderr
     assert box.json("ps", cwd=project) == []

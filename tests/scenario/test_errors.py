@@ -38,7 +38,7 @@ BEFORE = {
     "exec what": (DEBIAN, ["exec"], 2, ["devbox exec dev -- COMMAND"]),
     "nothing up to exec": (DEBIAN, ["exec", "--", "true"], 125, ["dev is not running", "devbox up"]),
     "nothing up to open": (DEBIAN, ["open"], 1, ["dev is not up", "devbox up"]),
-    "nothing up to restart": (DEBIAN, ["restart"], 2, ["nothing is up", "devbox up"]),
+    "nothing up to restart": (DEBIAN, ["restart"], 2, ["nothing is running", "devbox up"]),
     "clean without a yes": (DEBIAN, ["doctor", "--clean"], 2, ["devbox doctor --clean --yes"]),
     "empty file": (" \n", ["up"], 2, ["devbox.toml:1", "empty"]),
     "not TOML": ("[dev\n", ["up"], 2, ["devbox.toml:1", "not TOML"]),
@@ -64,7 +64,11 @@ WHILE = {
     "variable of a secret": (DEBIAN + 'secrets = { T = "env:NOPE_X" }\n', 1, ["devbox.toml:1", "export NOPE_X="]),
     "file of a secret": (DEBIAN + 'secrets = { T = "file:nope" }\n', 1, ["there is no file", "nope"]),
     "user": (DEBIAN + 'user = "nobodyhere"\n', 1, ["devbox.toml:1", "user nobodyhere not found", "getent passwd"]),
-    "setup that fails": (DEBIAN + '[dev.setup]\nrun = "echo why; exit 3"\n', 1, ["ended with 3", "| why", "shell dev"]),
+    "setup that fails": (
+        DEBIAN + '[dev.setup]\nrun = "echo why; exit 3"\n',
+        1,
+        ["exited with code 3", "| why", "shell dev"],
+    ),
     "setup without its program": (DEBIAN + '[dev.setup]\nrun = "pip list"\n', 1, ["pip: not found", "packages ="]),
     "crash": (DEBIAN + 'command = "echo why; exit 3"\nports = [8000]\n', 1, [":1: dev keeps crashing", "exit code 3"]),
     "nothing listens": (

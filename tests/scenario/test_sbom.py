@@ -11,10 +11,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+from support import sbom as reader
 from support.machine import Box
 from support.registry import Registry, registry
 
-from devbox.images.sbom import reader
 from devbox.images.sbom.documents import Sbom
 from devbox.images.store import layout
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from devbox.model.container import ContainerSpec
-from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, Packages
+from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, KeyedImage, Packages, key_image
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.spec import Desired, Instance, Spec
-from devbox.plan import diff, identity
+from devbox.plan import identity, order
 
 INSTANCE = Instance(id="0123456789ab", name="shop", root="/src/shop", env_file="devbox.toml", owner=1000, group=1000)
 
@@ -47,7 +47,7 @@ def seen(spec: ContainerSpec, wanted: Spec, **fields: Any) -> ObservedContainer:
         "digest": "sha256:0",
         "pid": 100,
         "spec_key": identity.compute_spec_key(spec),
-        "image_key": diff.key_images(wanted)[spec.image].key,
+        "image_key": key_images(wanted)[spec.image].key,
     }
     return ObservedContainer(**facts | fields)
 
@@ -61,3 +61,9 @@ def converged(wanted: Spec, **fields: Any) -> Observed:
         "baked": dict.fromkeys(wanted.images, "sha256:0"),
     }
     return Observed(**facts | fields)
+
+
+def key_images(resolved: Spec) -> dict[str, KeyedImage]:
+    """Return all images of the file's containers with their keys, parents first."""
+    wanted = (spec.image for spec in resolved.containers.values())
+    return {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}

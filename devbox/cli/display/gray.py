@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from devbox.gray.summary import ExternalMetricStatus, GraySummary, MetricEvidence, SideSummary
 
 _PLACES = {
-    "warm": "warm: the new release is up, nobody is sent there yet",
-    "rehearsing": "rehearsal: nobody is sent there for a moment",
+    "warm": "warm: the new release is up, without clients yet",
+    "rehearsing": "rehearsal: the new release has no clients for a moment",
     "hold": "all steps passed, {share}",
-    "bake": "bake: all visitors, the old release stays warm",
+    "bake": "bake: all clients, the old release stays warm",
     "stable": "done: the new release is stable",
-    "aborting": "going back: nobody is sent there any more",
-    "aborted": "taken back: all visitors are on the old release",
-    "needs_human": "a person is needed, {share}",
+    "aborting": "rolling back: the new release has no clients any more",
+    "aborted": "rolled back: all clients are on the old release",
+    "needs_human": "decision required, {share}",
 }
 _BAR = 16
 _MILLI, _SECOND = 1_000, 1_000_000  # in µs
@@ -35,7 +35,7 @@ class ColoredLine(NamedTuple):
 
 
 def format_change(glance: GraySummary) -> ColoredLine:
-    """Format a change: `gray: step 2 of 4: 5 % of visitors on the new release — 812 requests, at most 0.8 points …`."""
+    """Format a change: `gray: step 2 of 4: 5 % of clients on the new release — 812 requests, at most 0.8 points …`."""
     mark, color = ("✓", "green") if glance.phase in _FORWARD else ("✗", "red")
     if glance.phase in ("needs_human", "rehearsing"):
         mark, color = "!", "yellow"
@@ -75,7 +75,9 @@ def format_lines(
     if now is not None and (fallen := _format_fallback(glance, now)):
         found.append(ColoredLine(f"  {fallen}", "yellow"))
     if not controlled and glance.phase not in ENDS:
-        text = f"  nobody controls it: devbox promote {glance.stage} goes on, devbox release abort takes it back"
+        text = (
+            f"  no controller is running; resume with: devbox promote {glance.stage} · roll back: devbox release abort"
+        )
         return [*found, ColoredLine(text, "yellow")]
     return [*found, ColoredLine(f"  {hint}", "dim")] if (hint := _format_hint(glance)) else found
 
@@ -85,41 +87,39 @@ def _format_fallback(glance: GraySummary, now: float) -> str:
     since = now - (now if glance.looked_at is None else glance.looked_at)
     if since <= LEASE or glance.safe >= glance.share:
         return ""
-    return (
-        f"no controller has looked for {since:.0f} s: the router returned to {_format_percent(glance.safe)} by itself"
-    )
+    return f"no controller for {since:.0f} s: the router fell back to {_format_percent(glance.safe)}"
 
 
 def _format_next(glance: GraySummary, *, controlled: bool) -> str:
     """Describe the next step and what it waits for."""
     if glance.held and glance.phase in ("warm", "step", "hold", "bake"):
-        watched = ", and is watched meanwhile" if controlled else ""
-        return f"held: it goes on after devbox release resume{watched}"
+        watched = "; still monitored" if controlled else ""
+        return f"held; resume with: devbox release resume{watched}"
     reason = to_one_line(glance.reason)
     if glance.phase == "step" and reason.startswith("waits "):
         later = glance.steps[glance.step :]
         goal = f"next {_format_percent(later[0])}" if later else "then all steps are passed"
         return f"{goal}: {reason}"
     if glance.phase == "hold" and (not reason.startswith("waits ") or reason.startswith("waits for the promotion")):
-        return f"next all visitors: devbox promote {glance.home}"
+        return f"next all clients: devbox promote {glance.home}"
     return reason
 
 
 def _format_hint(glance: GraySummary) -> str:
     """Suggest commands to the operator."""
     if glance.phase == "needs_human":
-        return "devbox release resume lets it go on, devbox release abort takes it back"
+        return "resume: devbox release resume · roll back: devbox release abort"
     if glance.phase in ("warm", "step", "rehearsing", "bake"):
         other = "resume" if glance.held else "hold"
         return f"from any terminal: devbox release {other} · abort · report"
-    return "or take it back: devbox release abort" if glance.phase == "hold" else ""
+    return "or roll back: devbox release abort" if glance.phase == "hold" else ""
 
 
 def _format_judgement(each: MetricEvidence, glance: GraySummary, *, unicode: bool) -> ColoredLine:
     share = each.of_enough
     alarming = "red" if share >= 1 else "yellow" if share > 0.5 else ""  # noqa: PLR2004 - half
     harm = "not known yet" if each.harm >= 1 else f"{_format_points(each.harm)} points"
-    enough = ", good enough" if each.harm <= glance.margin else f", {_format_points(glance.margin)} to go on"
+    enough = ", good enough" if each.harm <= glance.margin else f", {_format_points(glance.margin)} or less to continue"
     bar = _draw_bar(share, unicode=unicode)
     return ColoredLine(f"    {each.metric:<10}{bar}  {_format_evidence(share)}           {harm}{enough}", alarming)
 
@@ -145,7 +145,7 @@ def _format_row(name: str, requests: str, failed: str, time: str) -> str:
 
 def format_position(glance: GraySummary) -> str:
     """Describe the position briefly."""
-    share = f"{_format_percent(glance.share)} of visitors on the new release"
+    share = f"{_format_percent(glance.share)} of clients on the new release"
     if glance.phase == "step":
         return f"step {glance.step} of {len(glance.steps)}: {share}"
     return _PLACES.get(glance.phase, "").format(share=share)

@@ -62,7 +62,7 @@ def select_tails(run: MatrixRun) -> tuple[list[CellResult], str]:
     """Return the cells whose last lines are shown at the end, and a sentence about omitted ones."""
     bad = [result for result in run.cells if grid.is_bad(result)]
     over = len(bad) - _MOST_TAILS
-    return bad[:_MOST_TAILS], f"{over} more did not pass; their logs: {run.directory}" if over > 0 else ""
+    return bad[:_MOST_TAILS], f"{over} more did not pass; logs: {run.directory}" if over > 0 else ""
 
 
 class PlainMatrix:

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 from devbox.commands.table.options import JSON, MANY, Argument, Command, Option
 
-_BRANCH = "A name; that of git's branch when left out."
+_BRANCH = "Snapshot name (default: the current git branch)"
 
 
 TABLE = (
     Command(
         "snapshot save",
         "data:save_snapshot",
-        Option("--only", about="Only this container's, or this volume.", kind=MANY, metavar="NAME", words="containers"),
+        Option(
+            "--only",
+            about="Save only this container's volumes, or this volume",
+            kind=MANY,
+            metavar="NAME",
+            words="containers",
+        ),
         JSON,
-        about="Save the data of services; they stand still meanwhile.",
+        about="Save the data of services, which are stopped meanwhile",
         argument=Argument("name", about=_BRANCH),
     ),
     Command(
         "snapshot restore",
         "data:restore_snapshot",
         JSON,
-        about="Put saved data back; what there is now is lost.",
+        about="Restore saved data; current data is lost",
         argument=Argument("name", about=_BRANCH, words="snapshots"),
     ),
-    Command("snapshot ls", "data:list_snapshots", JSON, about="List the snapshots of the project."),
+    Command("snapshot ls", "data:list_snapshots", JSON, about="List the snapshots of the project"),
     Command(
         "snapshot rm",
         "data:remove_snapshots",
-        about="Remove snapshots.",
-        argument=Argument("names", about="From `devbox snapshot ls`.", many=True, words="snapshots"),
+        about="Remove snapshots",
+        argument=Argument("names", about="Names from `devbox snapshot ls`", many=True, words="snapshots"),
     ),
-    Command("volume ls", "data:list_volumes", JSON, about="List the volumes of the project."),
+    Command("volume ls", "data:list_volumes", JSON, about="List the volumes of the project"),
     Command(
         "volume rm",
         "data:remove_volumes",
-        about="Remove volumes with all that they hold; none that is in use.",
-        argument=Argument("names", about="From `devbox volume ls`.", many=True, words="volumes"),
+        about="Remove volumes and their data, unless in use",
+        argument=Argument("names", about="Names from `devbox volume ls`", many=True, words="volumes"),
     ),
 )

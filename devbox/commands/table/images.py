@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from devbox.commands.table.options import JSON, TEXT, Argument, Command, Option
 
-_IMAGE = "A table of the file (`dev`, `service.db`), a digest or a reference."
-_NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
+_IMAGE = "Image: a table of the file (`dev`, `service.db`), a digest or a reference"
+_NO_TTY = Option("-T", "--no-tty", about="Disable pseudo-TTY allocation")
 
 
 TABLE = (
     Command(
         "image pull",
         "image:pull",
-        Option("--all-platforms", about="Also what other machines run, and what refers to it, as signatures do."),
+        Option("--all-platforms", about="Also pull other platforms and referrers, such as signatures"),
         JSON,
-        about="Get an image of a registry into the store; print its digest.",
-        argument=Argument("ref", about="As in `postgres:17`, `ghcr.io/acme/app@sha256:…`.", metavar="REF"),
+        about="Pull an image from a registry into the store; print its digest",
+        argument=Argument(
+            "ref", about="Reference, such as `postgres:17` or `ghcr.io/acme/app@sha256:…`", metavar="REF"
+        ),
     ),
     Command(
         "image rm",
         "image:rm",
-        about="Stop keeping images that were pulled or imported by name.",
-        argument=Argument("names", about="Names from `devbox image ls`.", many=True, metavar="NAME…"),
+        about="Remove the names of pulled or imported images, for `image gc`",
+        argument=Argument("names", about="Names from `devbox image ls`", many=True, metavar="NAME…"),
     ),
     Command(
         "image push",
         "image:push",
         JSON,
-        about="Send an image of the store to a registry; what is there already is not sent again.",
+        about="Push an image of the store to a registry; existing blobs are skipped",
         argument=Argument(
             "what",
-            about="A table of the file (`dev`, `service.db`), a digest or a reference; then where it is to go.",
+            about=f"{_IMAGE}; then the destination",
             many=True,
             metavar="IMAGE REF",
         ),
@@ -40,24 +42,24 @@ TABLE = (
         "image:export",
         Option(
             "--format",
-            about="oci (all platforms) or docker (as `docker load` takes it).",
+            about="Archive format: oci (all platforms) or docker (for `docker load`) (default: oci)",
             kind=TEXT,
             metavar="KIND",
             choices="oci docker",
         ),
         Option(
             "--to",
-            about="Hand it to this engine instead, by its own `load`; print its id there.",
+            about="Load the image into this engine instead; print its ID there",
             kind=TEXT,
             metavar="ENGINE",
             choices="docker podman",
         ),
-        Option("--tag", about="What it is called there, as `team/app:1.0`.", kind=TEXT, metavar="REF"),
+        Option("--tag", about="Name of the image there, such as `team/app:1.0`", kind=TEXT, metavar="REF"),
         JSON,
-        about="Write an image of the store as one file, or hand it to Docker or Podman.",
+        about="Export an image of the store to a file, or load it into Docker or Podman",
         argument=Argument(
             "what",
-            about=f"{_IMAGE[:-1]}; then a file, or - for the standard output.",
+            about=f"{_IMAGE}; then a file, or - for stdout",
             many=True,
             metavar="IMAGE [FILE]",
         ),
@@ -67,25 +69,24 @@ TABLE = (
         "image:import_",
         Option(
             "--tag",
-            about="What its one image is called in the store, instead of its own name.",
+            about="Name of the archive's only image in the store (default: its own name)",
             kind=TEXT,
             metavar="REF",
         ),
         JSON,
-        about="Get the images of a file into the store; print their digests.",
+        about="Import the images of an archive into the store; print their digests",
         argument=Argument(
             "archive",
-            about="An OCI archive, what `docker save` writes, packed or not, or the directory of an OCI image layout; "
-            "- is the standard input.",
+            about="Archive: OCI or of `docker save`, compressed or not; an OCI image layout; or - for stdin",
             metavar="FILE",
             words="files",
         ),
     ),
-    Command("image ls", "image_store:ls", JSON, about="List the images of the store, and the projects that need them."),
+    Command("image ls", "image_store:ls", JSON, about="List the images of the store, and the projects that need them"),
     Command(
         "image inspect",
         "image_store:inspect",
-        about="Print all about an image as JSON.",
+        about="Show an image as JSON",
         argument=Argument("image", about=_IMAGE),
     ),
     Command(
@@ -93,26 +94,26 @@ TABLE = (
         "image:sbom",
         Option(
             "--format",
-            about="spdx (2.3, the default) or cyclonedx (1.6).",
+            about="SBOM format: spdx (2.3) or cyclonedx (1.6) (default: spdx)",
             kind=TEXT,
             metavar="KIND",
             choices="spdx cyclonedx",
         ),
-        about="Print the bill of materials of an image: its packages, versions and licences, from its layers.",
+        about="Print the SBOM of an image: packages, versions and licences of its layers",
         argument=Argument("image", about=_IMAGE),
     ),
     Command(
         "image verify",
         "image_store:verify",
         JSON,
-        about="Hash every blob again; what is damaged is fetched anew, or removed for `up` to bake. Exit 1 if any was.",
+        about="Verify every blob; damaged ones are fetched again or removed (exit 1)",
     ),
-    Command("image du", "image_store:du", JSON, about="Show how much room the images of each project take."),
+    Command("image du", "image_store:du", JSON, about="Show the disk usage of images by project"),
     Command(
         "image gc",
         "image_store:gc",
         JSON,
-        Option("--dry-run", about="Only say what would be removed."),
-        about="Remove the images that no project needs: by its file, lock, last `up`, newest releases, or a container.",
+        Option("--dry-run", about="Only show what would be removed"),
+        about="Remove images that no project needs: by its file, lock, last `up`, releases or containers",
     ),
 )

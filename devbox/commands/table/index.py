@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 # Two-word commands are listed by their first word in `devbox --help`.
 GROUPS = {
-    "recipe": "The recipes that images and services are made from.",
-    "snapshot": "Copies of the data of services, to go back to.",
-    "volume": "The data of services: what there is, and away with it.",
-    "export": "The project in the words of other tools.",
-    "image": "Images: what the store has, to and from registries, collection.",
-    "release": "Releases: what was built, and what it runs.",
-    "key": "The keys that you sign with.",
+    "recipe": "Show recipes of images and services",
+    "snapshot": "Manage snapshots of service data",
+    "volume": "Manage volumes of services",
+    "export": "Convert the project for other tools",
+    "image": "Manage images: store, registries, garbage collection",
+    "release": "Manage releases",
+    "key": "Manage signing keys",
 }
 
 
@@ -28,10 +28,10 @@ def _load_lifecycle() -> Table:
     return lifecycle.TABLE
 
 
-def _load_inside() -> Table:
-    from devbox.commands.table import inside
+def _load_containers() -> Table:
+    from devbox.commands.table import containers
 
-    return inside.TABLE
+    return containers.TABLE
 
 
 def _load_data() -> Table:
@@ -73,7 +73,7 @@ def _load_keys() -> Table:
 # Tables with the first words of their commands.
 TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_load_lifecycle, "init up down stop restart ps logs open"),
-    (_load_inside, "shell exec run tool debug"),
+    (_load_containers, "shell exec run tool debug"),
     (_load_tests, "test"),
     (_load_data, "snapshot volume"),
     (_load_project, "plan why lock config recipe trust doctor export hook completion"),

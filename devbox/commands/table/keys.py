@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from devbox.commands.table.options import JSON, TEXT, Argument, Command, Option
 
-_NAME = "From `devbox key ls`."
-_PLAIN = Option("--no-passphrase", about="Keep it unencrypted, for whoever can read the file.")
+_NAME = "Name from `devbox key ls`"
+_PLAIN = Option("--no-passphrase", about="Store the key unencrypted, protected only by file permissions")
 
 TABLE = (
     Command(
@@ -13,27 +13,27 @@ TABLE = (
         "key:create",
         Option(
             "--type",
-            about="ecdsa-p256 (the default; every key service has it) or ed25519.",
+            about="Key type: ecdsa-p256 (supported by all key services) or ed25519 (default: ecdsa-p256)",
             kind=TEXT,
             metavar="KIND",
             choices="ecdsa-p256 ed25519",
         ),
         _PLAIN,
-        about="Make a key to sign releases and approvals with; print its public half.",
-        argument=Argument("name", about="What it is called on this machine."),
+        about="Create a key for signing releases and approvals; print its public half",
+        argument=Argument("name", about="Name of the key on this host"),
     ),
-    Command("key ls", "key:ls", JSON, about="List your keys."),
+    Command("key ls", "key:ls", JSON, about="List signing keys"),
     Command(
         "key show",
         "key:show",
-        about="Print all about a key as JSON.",
+        about="Show a key as JSON",
         argument=Argument("name", about=_NAME, words="keys"),
     ),
     Command(
         "key export",
         "key:export",
-        Option("--private", about="Print the private half, encrypted as it is kept."),
-        about="Print the public half of a key, as [approvers] and [builders] want it, and `cosign verify --key`.",
+        Option("--private", about="Print the private half, encrypted as stored"),
+        about="Print the public half of a key, for [approvers], [builders] and `cosign verify`",
         argument=Argument("name", about=_NAME, words="keys"),
     ),
     Command(
@@ -41,19 +41,21 @@ TABLE = (
         "key:import_",
         Option(
             "--sign-with",
-            about="FILE is a public key; this command signs for it: a SHA-256 on stdin, an ECDSA signature on stdout.",
+            about="Command that signs for the public key in FILE: SHA-256 on stdin, ECDSA signature on stdout",
             kind=TEXT,
             metavar="COMMAND",
         ),
         _PLAIN,
-        about="Keep a key that was made elsewhere, or is with a key service.",
-        argument=Argument("words", about="Its name here, and a file in PEM.", many=True, metavar="NAME FILE"),
+        about="Import a key made elsewhere or held by a key service",
+        argument=Argument(
+            "words", about="Name of the key on this host, and a PEM file", many=True, metavar="NAME FILE"
+        ),
     ),
     Command(
         "key rm",
         "key:rm",
-        Option("-y", "--yes", about="Remove without asking."),
-        about="Remove a key; nobody can sign with it any more.",
+        Option("-y", "--yes", about="Remove without asking for confirmation"),
+        about="Remove a key, which can no longer sign",
         argument=Argument("name", about=_NAME, words="keys"),
     ),
 )

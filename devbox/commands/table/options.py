@@ -67,7 +67,7 @@ class Argument:
 
 
 class Command:
-    """A command. `handler` is "MODULE:FUNCTION" in `devbox.cli`, loaded on use.
+    """A command. `handler` is "MODULE:FUNCTION" in `devbox.cli`, loaded on demand.
 
     `after` names the words after `--` for another program; otherwise `--` only ends options. With `passes`, these are
     all words after the first positional one.
@@ -123,42 +123,48 @@ class Args:
         return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()
 
 
-DIRECTORY = Option(
-    "-C", "--directory", about="Work as if started there.", kind=TEXT, metavar="DIR", words="directories"
+DIRECTORY = Option("-C", "--directory", about="Run as if started in DIR", kind=TEXT, metavar="DIR", words="directories")
+FILE = Option(
+    "-f",
+    "--file",
+    about="Env file (default: devbox.toml)",
+    kind=TEXT,
+    metavar="FILE",
+    variable="DEVBOX_FILE",
+    words="files",
 )
-FILE = Option("-f", "--file", about="The env file.", kind=TEXT, metavar="FILE", variable="DEVBOX_FILE", words="files")
 PROGRESS = Option(
     "--progress",
-    about="How progress is shown on stderr: auto, tty, plain, json, quiet.",
+    about="Progress output on stderr: auto, tty, plain, json or quiet (default: auto)",
     kind=TEXT,
     metavar="HOW",
     choices="auto tty plain json quiet",
     variable="DEVBOX_PROGRESS",
 )
-JSON = Option("--json", about="Print data as one JSON document.")
+JSON = Option("--json", about="Print data as a JSON document")
 GLOBALS = (DIRECTORY, FILE, PROGRESS)
 
 
-CONTAINER = Argument("container", about="A container, named as in the file; dev when left out.", words="containers")
+CONTAINER = Argument("container", about="Container of the file (default: dev)", words="containers")
 SHELL_ON_FAIL = Option(
-    "--shell-on-fail", about="Where a step of an image fails, open a shell in the state it left; on a terminal only."
+    "--shell-on-fail", about="Open a shell in the state of a failed image step (requires a terminal)"
 )
 STAGE = Option(
-    "--stage", about="Of a stage of the project, where releases run.", kind=TEXT, metavar="STAGE", words="stages"
+    "--stage", about="Select a stage of the project, where releases run", kind=TEXT, metavar="STAGE", words="stages"
 )
-YES = Option("-y", "--yes", about="Remove without asking.")
+YES = Option("-y", "--yes", about="Remove without asking for confirmation")
 CONFIRM = Option(
     "--confirm",
-    about="Confirm by its name that a protected stage is destroyed.",
+    about="Confirm the destruction of this protected stage",
     kind=MANY,
     metavar="STAGE",
     words="stages",
 )
 KEY = Option(
     "--key",
-    about="Whose key: a name from `devbox key ls`. Left out, DEVBOX_KEY where that may, else the only one that may.",
+    about="Signing key (default: $DEVBOX_KEY or the only authorized key)",
     kind=TEXT,
     metavar="NAME",
     words="keys",
 )
-LOCKED = Option("--locked", about="Take what devbox.lock.toml says, write nothing there; exit 1 if it lacks something.")
+LOCKED = Option("--locked", about="Use devbox.lock.toml without writing it; exit 1 if it is incomplete")

@@ -24,13 +24,13 @@ _ROOM = 15_000  # bytes of a page in one buffer: 16 KiB minus the response head
 _SAID, _NUMBER = 5_000, 10  # bytes of a controller's lines, and of a number
 _EXPRESSION = re.compile(r"%\[[^]]*\]")
 _ABOUT = {
-    "visitors_ratio": ("gauge", "The share of visitors that a side has."),
-    "requests_total": ("counter", "Responses, those included that the router gave itself."),
+    "visitors_ratio": ("gauge", "The share of clients that a side has."),
+    "requests_total": ("counter", "Responses, including those of the router itself."),
     "requests_failed_total": ("counter", "Responses of 500 and above."),
     "requests_rescued_total": ("counter", "Requests that stable answered because the canary did not."),
     "requests_lost_total": ("counter", "Requests that no server answered."),
-    "shut_out": ("gauge", "Whether the router sends nobody there any more, because request after request failed."),
-    "response_seconds": ("histogram", "How long visitors waited for the headers of a response."),
+    "shut_out": ("gauge", "Whether the router has shut the side out after consecutive failed requests."),
+    "response_seconds": ("histogram", "Time until the headers of a response."),
 }
 _COUNTED = {
     "requests_total": counters.REQUESTS,

@@ -34,8 +34,8 @@ class Runtime:
             return self._exchange(command)
         except OSError as error:
             raise RouterUnavailable(
-                f"the router does not answer: {error.strerror or error}",
-                remedy="devbox logs --stage NAME router says why",
+                f"the router does not respond: {error.strerror or error}",
+                remedy="see its logs: devbox logs --stage NAME router",
             ) from None
 
     def execute(self, command: str) -> None:
@@ -43,9 +43,9 @@ class Runtime:
         said = self.query(command).strip()
         if said not in _DONE:
             raise EngineError(
-                f"the router refuses `{command}`: {said.splitlines()[0]}",
+                f"the router refused `{command}`: {said.splitlines()[0]}",
                 details=said,
-                remedy="devbox logs --stage NAME router says why",
+                remedy="see its logs: devbox logs --stage NAME router",
             )
 
     def repeat(self, work: Callable[[], T]) -> T:

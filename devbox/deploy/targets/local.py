@@ -229,7 +229,7 @@ class LocalTarget:
 
     def _begin(self, wanted: Deployment, sink: Sink) -> None:
         for name in drift.shut_out(drift.find(self._build_instance(), self._place.engine, self.record), self.router):
-            sink(Note(text=f"{name} is not what was deployed, and gets no traffic any more"))
+            sink(Note(text=f"{name} has drifted from the deployment: it gets no more traffic"))
         self._place.store.sweep()
         self._place.records.record_place(
             self._project.root, self._project.env_file, stage=self.stage, protected=wanted.stage.protected
@@ -244,7 +244,11 @@ class LocalTarget:
         try:
             self._place.engine.set_sidecar(self._build_instance(), argv)
         except EngineError as error:  # supervisor of an older devbox
-            sink(Note(text=f"only `devbox ps --stage {self.stage}` sees whether it drifts: {error.sentence}"))
+            sink(
+                Note(
+                    text=f"cannot start the drift monitor, so only `devbox ps --stage {self.stage}` detects drift: {error.sentence}"
+                )
+            )
 
     def _verify_image(self, name: str) -> str:
         try:
@@ -273,7 +277,7 @@ class LocalTarget:
         before = self.record.read().running
         if before is not None and stage_containers.compute_mark(before) == stage_containers.compute_mark(wanted):
             return
-        sink(Note(text=f"undone, since {cause.sentence}"))
+        sink(Note(text=f"rolling back: {cause.sentence}"))
         try:
             if before is not None:
                 self._roll_out(before, sink, strategy=self._strategy or wanted.stage.strategy.kind)
@@ -282,7 +286,7 @@ class LocalTarget:
                 there = tuple(name for name in found.rollout.services if name in found.observed.containers)
                 self._apply(strategies.retire(there, found.rollout), found, wanted, sink)
         except DevboxError as error:
-            sink(Note(text=f"and that could not be undone: {error.sentence}"))
+            sink(Note(text=f"cannot roll back: {error.sentence}"))
         self.record.write(replace(self.record.read(), coming=None))
 
     def _has_traffic(self, wanted: Deployment) -> bool:

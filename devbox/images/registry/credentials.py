@@ -43,11 +43,6 @@ def find_credentials(host: str) -> Credentials | None:
     return None
 
 
-def get_location() -> str:
-    """Return the path of the file with credentials."""
-    return _get_config_file()
-
-
 def _get_config_file() -> str:
     return f"{environ.get('DOCKER_CONFIG') or os.path.expanduser('~/.docker')}/config.json"
 

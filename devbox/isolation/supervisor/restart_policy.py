@@ -149,8 +149,13 @@ class OomMonitor:
         before, self._seen = self._seen, kills
         if kills <= before or not plain:
             return plain
-        cause = f"out of memory ({f'limit {format_size(self._limit)}' if self._limit else 'of the host'})"
-        return cause if code == _KILLED else f"{plain}, after one of its processes was killed: {cause}"
+        return explain_oom_kill(code, limit=self._limit)
+
+
+def explain_oom_kill(code: int | None, *, limit: int | None) -> str:
+    """Describe an exit after an OOM kill of the process or a child. `limit`: in bytes; None or 0: that of the host."""
+    cause = f"out of memory ({f'limit {format_size(limit)}' if limit else 'of the host'})"
+    return cause if code == _KILLED else f"{describe_exit(code)}, after one of its processes was killed: {cause}"
 
 
 def format_size(size: int) -> str:

@@ -44,12 +44,16 @@ def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
         )
     able = [name for name in people if name in context.approvers]
     if len(able) < gate.count:
-        return Verdict(subject=subject, verdict=FAIL, reason=f"{gate.count} must approve, and only {len(able)} may")
+        return Verdict(
+            subject=subject,
+            verdict=FAIL,
+            reason=f"{gate.count} approvals required, but only {len(able)} approvers allowed",
+        )
     waiting = [name for name in able if name not in counting]
     missing = gate.count - have
     whom = ", ".join(waiting) if missing == len(waiting) else f"{missing} of {', '.join(waiting)}"
     reason = f"{have} of {gate.count} approved; waiting for {whom}: devbox approve {context.stage.name}"
-    faults = "; ".join(f"that of {each.approver} does not count: {each.fault}" for each in said if each.fault)
+    faults = "; ".join(f"approval of {each.approver} does not count: {each.fault}" for each in said if each.fault)
     return Verdict(subject=subject, verdict=PENDING, reason=f"{reason}; {faults}" if faults else reason)
 
 
@@ -79,7 +83,7 @@ def _check_builder(key: str, built: Collection[str], ring: Keyring) -> str:
     if key in built:
         return "the same key signed the build"
     if not built and key in {each.fingerprint for each in ring.builders.values()}:
-        return "its key is a builder's, and no signed provenance says who made the build"
+        return "its key is a builder's, and no signed provenance identifies the builder"
     return ""
 
 
@@ -88,22 +92,22 @@ def _compute_end(approval: Approval, gate: ApprovalGate) -> dt.datetime:
     own = parse_time(approval.expires)
     by_gate = compute_expiry(approval.issued, gate.expires)
     if own.tzinfo is None or parse_time(approval.issued).tzinfo is None:
-        raise ValueError("a time without its zone")
+        raise ValueError("missing time zone")
     return min(own, parse_time(by_gate)) if by_gate else own
 
 
 def _find_fault(approval: Approval, ends: dt.datetime, context: GateContext) -> str:
     if approval.release != context.release.id:
-        return "it is for another release"
+        return "issued for another release"
     if not approval.parts or approval.deployment != approval_scope.compute_digest(approval.parts):
-        return "it does not say what was approved, as those of earlier versions of devbox"
+        return "issued by an earlier version of devbox, without stating what was approved"
     if change := approval_scope.explain_void(approval.parts, context.deployment):
         return change
     if approval.policy != context.policy:
-        return "it was given under another policy"
+        return "issued under another policy"
     if parse_time(approval.issued) > context.now + _SKEW:
-        return "it is from the future"
-    return f"it counted until {format_time(format_timestamp(ends))}" if ends <= context.now else ""
+        return "issued in the future"
+    return f"expired {format_time(format_timestamp(ends))}" if ends <= context.now else ""
 
 
 _SKEW = dt.timedelta(minutes=5)  # between the clocks of two hosts

@@ -105,7 +105,7 @@ def judge(gate: CommandGate, context: GateContext) -> Verdict:
     shown = gate.run[-1] if gate.run[: len(_SHELL)] == _SHELL else shlex.join(gate.run)
     subject = f"{gate.op} `{shown}`"
     if not context.trusted:
-        reason = "it runs on this machine, which you have not allowed: devbox trust"
+        reason = "not allowed to run on the host; allow it with: devbox trust"
         return Verdict(subject=subject, verdict=PENDING, reason=reason)
     done = _run(gate, context, shown)
     kept = _mask_run(done, context)
@@ -113,10 +113,10 @@ def judge(gate: CommandGate, context: GateContext) -> Verdict:
     last = to_one_line(kept.strip().rpartition("\n")[2][:_SHOWN])
     said = f": {last}" if last else ""
     if done.code is None:
-        reason = f"it was killed after {TIMEOUT:.0f} s without an end{said}"
+        reason = f"timed out: killed after {TIMEOUT:.0f} s{said}"
         return Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=evidence, output=kept)
     if done.code:
-        reason = f"it ended with {done.code}{said}"
+        reason = f"exited with code {done.code}{said}"
         return Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=evidence, output=kept)
     expires = compute_expiry(format_timestamp(context.now), gate.expires)
     return Verdict(
@@ -135,10 +135,10 @@ def _run(gate: CommandGate, context: GateContext, shown: str) -> BoundedRun:
     except FileNotFoundError:
         package = programs.PACKAGES.get(gate.run[0], gate.run[0])
         raise HostError(
-            f"could not run {shown}: {gate.run[0]} not found", remedy=f"sudo apt-get install {package}"
+            f"cannot run {shown}: {gate.run[0]} not found", remedy=f"sudo apt-get install {package}"
         ) from None
     except OSError as error:
-        raise CommandFailed(f"could not run {shown}: {error.strerror}", remedy=f"see: ls -l {gate.run[0]}") from None
+        raise CommandFailed(f"cannot run {shown}: {error.strerror}", remedy=f"see: ls -l {gate.run[0]}") from None
 
 
 def _mask_run(done: BoundedRun, context: GateContext) -> str:

@@ -16,7 +16,7 @@ def judge(gate: FreezeGate, context: GateContext) -> Verdict:
         return Verdict(subject=gate.op, verdict=FAIL, reason=str(error))
     window = windows.find_closed_window(known, context.now, place)
     if window is None:
-        return Verdict(subject=gate.op, verdict=PASS, reason=f"no freeze just now ({gate.zone})")
+        return Verdict(subject=gate.op, verdict=PASS, reason=f"no freeze now ({gate.zone})")
     opens = windows.find_opening(known, context.now, place)
     text = gate.windows[known.index(window)]
     return Verdict(

@@ -17,7 +17,7 @@ from devbox.model.stage import SbomGate
 from devbox.promotion.gates.context import GateContext
 
 _SHOWN = 3  # packages in a reason
-_FORM = "a line for each package, as in: CVE-2024-3094 xz-utils@5.6.0"
+_FORM = "write one line per package, such as: CVE-2024-3094 xz-utils@5.6.0"
 
 
 class DeniedPackage(NamedTuple):
@@ -82,7 +82,7 @@ def read(text: str) -> list[DeniedPackage]:
         if not words:
             continue
         if len(words) != len(("ID", "PACKAGE")):
-            raise ValueError(f"line {number} is not an id and a package")
+            raise ValueError(f"invalid line {number}: expected an ID and a package")
         found.append(parse(words[1], why=words[0]))
     return found
 
@@ -91,10 +91,10 @@ def _read_list(root: str, path: str, where: str) -> list[DeniedPackage]:
     try:
         text = safe_files.read_text(root, path)
         if text is None:
-            raise EnvFileError(f"there is no file {path}, the list of vulnerable packages", where=where, remedy=_FORM)
+            raise EnvFileError(f"vulnerability list {path} not found", where=where, remedy=_FORM)
         return read(text)
     except (HostError, ValueError) as error:
-        raise EnvFileError(f"{path} is not a list of vulnerable packages: {error}", where=where, remedy=_FORM) from None
+        raise EnvFileError(f"invalid vulnerability list {path}: {error}", where=where, remedy=_FORM) from None
 
 
 def _list_names(package: Package) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ def judge_signature(gate: SignatureGate, context: GateContext) -> Verdict:
     ring = evidence.read_keyring(context)
     keys = ring.select_keys(gate.keys or ring.builders)
     if not keys:
-        return _deny("signature", "the file has no [builders], so no signature counts")
+        return _deny("signature", "missing [builders] in the env file: no signature counts")
     found = [each for each in evidence.list_findings(context, keys) if each.what == statements.SIGNATURE]
     good = [each for each in found if each.verdict == "ok"]
     if good:
@@ -24,7 +24,7 @@ def judge_signature(gate: SignatureGate, context: GateContext) -> Verdict:
             subject="signature", verdict=PASS, reason=f"signed by {by}", evidence=evidence.digest_findings(good)
         )
     wanted = " or ".join(gate.keys or ring.builders)
-    others = f"; there are {len(found)} by others" if found else ""
+    others = f"; signatures by others: {len(found)}" if found else ""
     return _deny("signature", f"the image is not signed by {wanted}{others}", found)
 
 
@@ -33,7 +33,7 @@ def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
     ring = evidence.read_keyring(context)
     keys = ring.select_keys(gate.builders or ring.builders)
     if not keys:
-        return _deny("provenance", "the file has no [builders], so no provenance counts")
+        return _deny("provenance", "missing [builders] in the env file: no provenance counts")
     found = evidence.list_findings(context, keys)
     for each, told in evidence.list_provenances(found):
         if (told.release, told.source) == (context.release.id, context.release.source):
@@ -41,8 +41,8 @@ def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
             return Verdict(subject="provenance", verdict=PASS, reason=reason, evidence=each.evidence)
     said = [each for each in found if each.what == statements.PROVENANCE]
     wanted = " or ".join(gate.builders or ring.builders)
-    others = "; what is attached is by others, or about other sources" if said else ""
-    return _deny("provenance", f"{wanted} did not state that it built this release{others}", said)
+    others = "; attached provenance is by others, or about other sources" if said else ""
+    return _deny("provenance", f"no provenance of this release by {wanted}{others}", said)
 
 
 def _deny(subject: str, reason: str, found: list[AttachmentFinding] | None = None) -> Verdict:

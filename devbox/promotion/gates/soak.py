@@ -32,14 +32,14 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
         return Verdict(subject=subject, verdict=PASS, reason=reason, evidence=begun.hash, expires_at=expires)
     progress = f"{format_duration(lasted)} of {format_duration(gate.duration)}"
     if ended:
-        reason = f"it left {gate.stage}, where it was seen healthy for {progress}"
+        reason = f"left {gate.stage} after it was seen healthy for {progress}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     reason = f"seen healthy in {gate.stage} for {progress}"
     if seen.elsewhere:
-        reason = f"{reason}, by what another machine published; run there: devbox promote {gate.stage}"
+        reason = f"{reason}, by the records of another host; run there: devbox promote {gate.stage}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     if not seen.healthy:
-        reason = f"{reason}; it is not seen healthy just now, so no time passes: devbox ps --stage {gate.stage}"
+        reason = f"{reason}; not healthy now, so no time counts: devbox ps --stage {gate.stage}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     opens = format_timestamp(context.now + dt.timedelta(seconds=gate.duration - lasted))
     return Verdict(subject=subject, verdict=PENDING, reason=reason, opens_at=opens, evidence=begun.hash)

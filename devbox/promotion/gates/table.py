@@ -30,15 +30,13 @@ def judge(gate: Gate, context: GateContext) -> Verdict:
     """Return the verdict of one gate about a release to be promoted to a stage."""
     function = TABLE.get(gate.op)
     if function is None:
-        return Verdict(subject=gate.op, verdict=FAIL, reason="this version of devbox can't judge it")
+        return Verdict(subject=gate.op, verdict=FAIL, reason="not supported by this version of devbox")
     try:
         verdict = function(gate, context)
     except DevboxError as error:
         return Verdict(subject=gate.op, verdict=FAIL, reason=error.sentence)
     if verdict.verdict == PASS and verdict.expires_at and parse_time(verdict.expires_at) <= context.now:
-        return replace(
-            verdict, verdict=PENDING, reason=f"{verdict.reason}, which counted until {format_time(verdict.expires_at)}"
-        )
+        return replace(verdict, verdict=PENDING, reason=f"{verdict.reason}, expired {format_time(verdict.expires_at)}")
     return verdict
 
 

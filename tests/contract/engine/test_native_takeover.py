@@ -37,7 +37,7 @@ def rewrite(native: Backend, paths: Paths, **changes: object) -> state.InstanceS
     """Change what a killed supervisor wrote."""
     now = state.read_state_file(paths, native.instance.id)
     assert now is not None
-    state.write_state(paths, native.instance.id, now._replace(**changes))
+    state.StateFile(paths, native.instance.id).write(now._replace(**changes))
     return now
 
 

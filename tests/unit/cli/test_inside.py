@@ -77,5 +77,5 @@ def test_a_container_whose_profile_is_off_says_how_it_is_on(project: str, monkey
     Path(project, "devbox.toml").write_text('[service.web]\nrecipe = "redis"\nprofiles = ["extra"]\n')
     assert main.run(["-C", project, *words]) == 2
     said = capsys.readouterr().err
-    assert "web is in the profile extra, which is off" in said
+    assert "web is in the disabled profile extra" in said
     assert "DEVBOX_PROFILES=extra devbox up web" in said

@@ -77,7 +77,7 @@ def running(place: ProjectLocation) -> ProjectLocation:
     found = state.InstanceState(
         format=state.FORMAT, boot=state.read_boot_id(), supervisor=me, holder=me, containers=(dev, job)
     )
-    state.write_state(place.paths, place.id, found)
+    state.StateFile(place.paths, place.id).write(found)
     return place
 
 
@@ -114,7 +114,7 @@ def test_issue9_b12_ps_shows_which_container_port_a_moved_one_leads_to(running: 
     more = PublishedPort(host=8001, address="127.0.0.1", container=8001, protocol="tcp")
     waiting = job._replace(state="created", exit_code=127)
     changed = found._replace(containers=(dev._replace(ports=(*dev.ports, more)), waiting))
-    state.write_state(running.paths, running.id, changed)
+    state.StateFile(running.paths, running.id).write(changed)
     assert run(running, "ps") == 0
     _, row, scheduled, _ = capsys.readouterr().out.splitlines()
     assert row.endswith("8000 → http://127.0.0.1:18000, http://127.0.0.1:8001")

@@ -33,9 +33,7 @@ def test_it_is_looked_for_again_and_said(times: int):
     losing = Losing(times)
     assert losing.verb(said.append, answer="well") == "well"
     assert losing.calls == times + 1
-    assert said == [
-        Note(text=f"port {8001 + n} on 127.0.0.1 is already in use by now: looking once more") for n in range(times)
-    ]
+    assert said == [Note(text=f"port {8001 + n} on 127.0.0.1 is already in use: trying again") for n in range(times)]
 
 
 def test_it_ends_some_day():

@@ -68,7 +68,7 @@ class Ground:
         self.asked += 1
         if self.away(self.asked):
             self.lives, self.counted, self.threshold = self.lives + 1, 0, 0
-            raise RouterUnavailable("the router does not answer")
+            raise RouterUnavailable("the router does not respond")
 
 
 @dataclass

@@ -61,12 +61,12 @@ def test_what_was_deployed_is_no_drift(record):
 def test_what_runs_something_else_is(record):
     (found,) = drift.find(STAGE, Looked("sha256:else"), record)
     assert (found.container, found.found, found.wanted, found.doubt) == (NAME, "sha256:else", IMAGE, "")
-    assert found.sentence == f"{NAME} runs sha256:else, deployed was {IMAGE}"
+    assert found.sentence == f"{NAME} runs sha256:else, but {IMAGE} was deployed"
 
 
 def test_what_is_of_no_release_of_this_stage_is(record):
     (found,) = drift.find(STAGE, Looked(IMAGE, name=f"web-1-{stage_containers.compute_mark(OTHER)}"), record)
-    assert found.sentence.endswith("is of no release that was deployed here")
+    assert found.sentence.endswith("does not belong to a deployed release")
 
 
 def test_what_only_one_of_two_looks_saw_is_none(record):

@@ -89,7 +89,7 @@ def test_issue10_2_no_directory_below_the_home_counts_by_itself(paths: Paths, ea
     files = RouterFiles(paths, ID)
     assert files.active_directory == files.directory
     assert not files.is_attached
-    with pytest.raises(EngineError, match="the router does not answer"):
+    with pytest.raises(EngineError, match="the router does not respond"):
         Router(paths, ID).runtime.query("show info")
     files.prepare()
     assert not earlier.exists()

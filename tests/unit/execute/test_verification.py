@@ -106,7 +106,7 @@ def test_issue10_verify_a_crash_from_which_a_release_does_not_recover_is_a_fault
     assert said(*crash(seconds=1, condition=UNHEALTHY)) == "web-1 failed the health check"
     assert said(look(ENDED)) == "", "it is about to be started again"
     assert said(*(look(ENDED),) * 4) == "", "its supervisor may be busy"
-    assert said(*(look(ENDED),) * 5) == "web-1 has ended"
+    assert said(*(look(ENDED),) * 5) == "web-1 has exited"
     failing_later = (*crash(seconds=1), *(look(restarts=1),) * 10, *(look(UNREACHED, restarts=1),) * 2)
     assert said(*failing_later) == "web-1 failed the health check"
 
@@ -258,4 +258,4 @@ def test_issue10_verify_says_that_there_was_nothing_to_observe():
     actions = RolloutActions.__new__(RolloutActions)
     actions._verification, actions._seconds, actions._before = silent, 1.0, None
     actions._make_reporter = lambda _step: None
-    assert actions.verify(SimpleNamespace(id="verify")) == "well by its health checks; there were no requests"
+    assert actions.verify(SimpleNamespace(id="verify")) == "healthy by its health checks, without requests"

@@ -248,7 +248,7 @@ def test_issue10_7_a_person_is_asked_for_when_both_sides_stay_down():
     run.until(phases.STEP)
     for _ in range(int(run.policy.timeout) + 2):
         run.look(QUIET, canary_healthy=False, stable_healthy=False)
-    assert (run.rollout.phase, run.rollout.reason) == (phases.NEEDS_HUMAN, "it waited for the health of both sides")
+    assert (run.rollout.phase, run.rollout.reason) == (phases.NEEDS_HUMAN, "waited for the health of both sides")
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["the router did not answer", "the controller was killed"])
@@ -343,7 +343,7 @@ def test_both_sides_failing_is_no_reason_to_go_on():
     for _ in range(30):
         run.look(Batch(canary=side(400, 380), stable=side(3000, 2850)))
     assert (run.rollout.phase, run.rollout.step) == (phases.STEP, 0)
-    assert "stable, which fails itself" in run.rollout.reason
+    assert "stable, which is failing, too" in run.rollout.reason
 
 
 def test_a_release_that_gets_bad_at_100_percent_goes_back():

@@ -43,7 +43,7 @@ def test_a_played_release_ends_as_it_should(good: GrayRelease, bad: GrayRelease)
 def test_the_curves_are_a_picture_with_a_panel_for_each(good: GrayRelease):
     root = ET.fromstring(render_svg(good))
     shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"visitors on the new release", "failed requests", "evidence that the new release is worse: latency"} <= set(
+    assert {"clients on the new release", "failed requests", "evidence that the new release is worse: latency"} <= set(
         shown
     )
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 7
@@ -66,7 +66,7 @@ def test_nothing_to_draw_is_a_picture_too(good: GrayRelease):
 
 def test_the_page_says_what_came_of_it(good: GrayRelease, bad: GrayRelease):
     assert "The new release is stable" in render_html(good)
-    assert "The new release was taken back" in render_html(bad)
+    assert "The new release was rolled back" in render_html(bad)
     assert bad.rollout.reason.replace("'", "&#x27;") in render_html(bad)
 
 
@@ -96,7 +96,7 @@ def test_the_page_says_what_is_next(good: GrayRelease):
     assert "devbox promote production" in render_html(held)
     asks = replace(good, rollout=replace(good.rollout, phase="needs_human"))
     assert "devbox release resume" in render_html(asks)
-    assert "The new release is on trial" in render_html(replace(good, rollout=replace(good.rollout, phase="step")))
+    assert "The gray release is in progress" in render_html(replace(good, rollout=replace(good.rollout, phase="step")))
 
 
 def test_the_curves_do_not_grow_for_ever(good: GrayRelease):

@@ -67,7 +67,7 @@ def test_after_a_failure_none_begins_where_that_was_asked():
     made, _ = crew(Run("a"), Run("b", "failed"), Run("c"), Run("d"), fail_fast=True)
     found = work(made)
     assert [state for state, _ in found.values()] == ["passed", "failed", "skipped", "skipped"]
-    assert found["c"][1] == "fail_fast: b failed before it began"
+    assert found["c"][1] == "not started (fail_fast): b failed"
 
 
 def test_a_failure_that_is_allowed_stops_nobody():
@@ -84,7 +84,7 @@ def test_interrupted_what_runs_is_ended_and_the_rest_not_begun():
 
     made, _ = crew(Run("a", before=hang), Run("b"))
     threading.Thread(target=lambda: running.wait(SECONDS) and made.interrupt(), daemon=True).start()
-    assert work(made) == {"a": ("interrupted", ""), "b": ("skipped", "interrupted before it began")}
+    assert work(made) == {"a": ("interrupted", ""), "b": ("skipped", "interrupted before its start")}
     assert made.interrupted
 
 

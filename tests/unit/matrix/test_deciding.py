@@ -47,9 +47,9 @@ def told(
 def test_only_what_passed_at_once_and_is_unchanged_need_not_run(records: MatrixRecords):
     assert told(records, MatrixRequest()) == {
         "passed": (CACHED, "nothing changed since it passed at then (1.5 s)"),
-        "failed": (RUN, "it failed last time"),
-        "flaky": (RUN, "it passed only on a retry last time"),
-        "new": (RUN, "it never ran"),
+        "failed": (RUN, "failed last time"),
+        "flaky": (RUN, "passed only on a retry last time"),
+        "new": (RUN, "never ran"),
     }
 
 
@@ -65,8 +65,8 @@ def test_a_changed_file_is_named_where_it_is_known(records: MatrixRecords):
 
 def test_what_a_person_leaves_out_is_skipped(records: MatrixRecords):
     left = told(records, MatrixRequest(expression="not new", last_failed=True, shard="1/1"))
-    assert left["passed"] == left["flaky"] == (SKIPPED, "left out by --last-failed")
-    assert left["new"] == (SKIPPED, "left out by -k not new")
+    assert left["passed"] == left["flaky"] == (SKIPPED, "not selected by --last-failed")
+    assert left["new"] == (SKIPPED, "not selected by -k not new")
     assert left["failed"][0] == RUN
     halves = [told(records, MatrixRequest(shard=share)) for share in ("1/2", "2/2")]
     assert [[name for name, (verdict, _) in half.items() if verdict != SKIPPED] for half in halves] == [
@@ -83,7 +83,7 @@ def test_cells_that_are_not_begun_have_their_results_at_once(records: MatrixReco
     assert found == {
         "passed": ("cached", "nothing changed since it passed at then (1.5 s)"),
         "failed": ("error", "its image could not be made"),
-        "flaky": ("skipped", "left out by -k not flaky"),
+        "flaky": ("skipped", "not selected by -k not flaky"),
     }
     assert session.results[PASSED.cell.name].coverage == ("/cov",), "what it wrote when it passed is still there"
     started, *done = events

@@ -107,7 +107,7 @@ def test_where_nothing_is_kept_in_volumes_every_cell_makes_them():
 def test_what_failed_once_is_not_tried_for_every_cell():
     cells = Cells(Engine(), code=3)
     for name in "ab":
-        with pytest.raises(CommandFailed, match="`migrate` ended with 3"):
+        with pytest.raises(CommandFailed, match="`migrate` exited with code 3"):
             cells.provide(name)
     assert cells.brought_up == ["a"]
 

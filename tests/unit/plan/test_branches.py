@@ -64,7 +64,7 @@ def test_a_new_branch_begins_as_the_one_it_came_from_while_nobody_writes():
     ]
     copy = made.steps[2]
     assert set(copy.after) == {"stop db", "stop night"}
-    assert copy.reason == "the branch feature is new: it begins as db.data@main"
+    assert copy.reason == "the branch feature is new: created as a copy of db.data@main"
     assert all("copy db.data@feature" in step.after for step in made.steps[3:])
     assert made.steps[3].reason == "the data of the branch feature"
 

@@ -45,8 +45,8 @@ def test_what_was_removed_by_hand_is_put_again_or_forgotten():
 @pytest.mark.parametrize(
     ("own", "there", "owners", "why"),
     [
-        (None, present(OLD), {}, "did not put it there"),
-        (None, present(NEW), {}, "did not put it there"),
+        (None, present(OLD), {}, "not installed by devbox"),
+        (None, present(NEW), {}, "not installed by devbox"),
         (OWN, replace(present(OLD), digest="sha256:9"), {}, "was changed"),
         (OWN, replace(present(OLD), mode=0o700), {}, "was changed"),
         (OWN, replace(present(OLD), kind="link"), {}, "was changed"),

@@ -57,7 +57,7 @@ def test_a_longer_list_of_packages_prefers_the_versions_it_had():
 def test_what_is_missing_is_named():
     images = locking.lock_images(dev("less", "git"), LOCK)
     assert locking.list_missing(images, {"debian": "sha256:2"}, LOCK) == [
-        "the recipe debian is another one now",
+        "the recipe debian has changed",
         "dev: packages less, git has no entry",
     ]
     assert locking.list_missing(dev("less"), RECIPES, Lockfile()) == [
@@ -196,7 +196,7 @@ def test_a_tarball_is_locked_by_what_it_holds():
     assert lock == Lockfile(tarballs={"root.tar": "sha256:ab"})
     assert locking.list_missing({"dev": spec}, {}, lock) == []
     other = replace(spec, steps=(replace(step, content="sha256:cd"),))
-    assert locking.list_missing({"dev": other}, {}, lock) == ["the tarball root.tar is another one now"]
+    assert locking.list_missing({"dev": other}, {}, lock) == ["the tarball root.tar has changed"]
     assert locking.list_changes(lock, locking.collect_lock({"dev": other}, {}, lock)) == [
         "tarballs",
         "  ~ root.tar sha256:ab → sha256:cd",

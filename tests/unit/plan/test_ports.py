@@ -55,7 +55,7 @@ def test_a_fixed_number_is_kept_or_refused():
     with pytest.raises(EngineError) as error:
         choose(fixed, taken=(8080,))
     assert error.value.where == "devbox.toml:7"
-    assert error.value.sentence == "service.web wants port 8080 on 127.0.0.1, which is used by nginx (pid 7)"
+    assert error.value.sentence == "service.web requires port 8080 on 127.0.0.1, which is used by nginx (pid 7)"
     assert error.value.remedy.startswith("kill 7")
 
 

@@ -33,13 +33,13 @@ def test_words_are_combined(expression: str, count: int) -> None:
 
 def test_a_value_is_no_part_of_another() -> None:
     assert matrix.select_cells(CELLS, "3.1*") == {cell.name for cell in CELLS if cell.axes["python"] != "3.9"}
-    with pytest.raises(UsageError, match=r"no cell has 3\.1$"):
+    with pytest.raises(UsageError, match=r"no cell matches 3\.1$"):
         matrix.select_cells(CELLS, "3.1")
 
 
 @pytest.mark.parametrize("expression", ["", "and", "3.14 and", "(3.14", "3.14)", "3.14 15", "not", "()"])
 def test_what_is_no_expression_is_refused(expression: str) -> None:
-    with pytest.raises(UsageError, match="can't be understood"):
+    with pytest.raises(UsageError, match="invalid value for -k"):
         matrix.select_cells(CELLS, expression)
 
 

@@ -66,12 +66,12 @@ NOW = TaskDone(commands="k", image="i", files={"a": "1", "b": "1"})
     ("last", "lacking", "reason"),
     [
         (NOW, (), ""),
-        (None, (), "did not succeed before"),
+        (None, (), "no successful run yet"),
         (replace(NOW, commands="other"), (), "commands changed"),
-        (replace(NOW, image="other"), (), "another image"),
+        (replace(NOW, image="other"), (), "image of dev changed"),
         (replace(NOW, files={"a": "2", "b": "1"}), (), "inputs changed: a"),
         (replace(NOW, files={"a": "2", "c": "1"}), (), "inputs changed: a and 2 more"),
-        (NOW, ("dist/*",), "dist/* is not there"),
+        (NOW, ("dist/*",), "missing output: dist/*"),
     ],
 )
 def test_why_a_task_runs(last: TaskDone | None, lacking: tuple[str, ...], reason: str):

@@ -17,9 +17,13 @@ from devbox.plan.reasons import why_image
     [
         (Packages(names=("git",)), Packages(names=("git", "less")), "+ less"),
         (Packages(names=("a", "b")), Packages(names=("b", "a")), "their order"),
-        (Packages(names=("a",)), Packages(names=("a",), purge=("/x",)), "what is left out of them"),
+        (Packages(names=("a",)), Packages(names=("a",), purge=("/x",)), "their excluded files"),
         (Packages(names=("a",), pins={"a": "1"}), Packages(names=("a",), pins={"a": "2"}), "a 1 → 2"),
-        (Packages(names=("a",), pins={"a": "1"}), Packages(names=("a",)), "the lock has no versions of its packages"),
+        (
+            Packages(names=("a",), pins={"a": "1"}),
+            Packages(names=("a",)),
+            "the lockfile has no versions of its packages",
+        ),
         (
             Bootstrap(distribution="debian", suite="trixie"),
             Bootstrap(distribution="debian", suite="bookworm"),
@@ -49,7 +53,7 @@ def test_steps_above_a_changed_one_follow():
     after = replace(before, steps=(Packages(names=("b",)), before.steps[1]))
     assert verdicts(before, after) == [
         ("changed", "+ b, - a"),
-        ("follows", "the same step, on what changed below it"),
+        ("follows", "a step below it changed"),
     ]
 
 
@@ -68,5 +72,5 @@ def test_the_configuration_counts():
 def test_nothing_changed():
     plain = image("dev")
     assert verdicts(plain, plain, "sha256:1") == [("unchanged", "nothing changed since it was baked: sha256:1")]
-    assert verdicts(plain, plain) == [("missing", "nothing changed, but the store lost it")]
+    assert verdicts(plain, plain) == [("missing", "nothing changed, but the image is missing in the store")]
     assert verdicts(None, plain) == [("missing", "not baked yet")]

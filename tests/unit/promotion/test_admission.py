@@ -56,6 +56,6 @@ def test_a_revoked_release_goes_nowhere():
 def test_issue10_a_stage_before_that_publishes_nothing_is_named():
     shared = replace(STAGES["production"], repository="registry.example/shop")
     (told,) = admit(ONE, shared, {**STAGES, "production": shared}, History(()))
-    assert "as far as this machine knows: [stage.staging] has no repository" in told.reason
+    assert "as far as the host knows: [stage.staging] has no repository" in told.reason
     (told,) = admit(ONE, STAGES["production"], STAGES, History(()))
-    assert "as far as this machine knows" not in told.reason
+    assert "as far as the host knows" not in told.reason

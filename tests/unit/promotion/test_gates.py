@@ -87,14 +87,14 @@ def test_issue10_4_time_in_which_nobody_saw_it_healthy_is_no_soak(tmp_path, seco
     entries = chained(_applied(ONE, 0))
     verdict = _judge(tmp_path, SOAK, entries=entries, now=_later(3 * 24 * 3600), observed=_seen(seconds, healthy=False))
     assert (verdict.verdict, verdict.opens_at) == (PENDING, None)
-    assert "not seen healthy just now" in verdict.reason
+    assert "not healthy now" in verdict.reason
 
 
 def test_soak_ends_when_another_release_takes_the_place(tmp_path):
     entries = chained(_applied(ONE, 0), _applied(OTHER, 60))
     verdict = _judge(tmp_path, SOAK, entries=entries, now=_later(9000), observed=_seen(60))
     assert (verdict.verdict, verdict.opens_at) == (PENDING, None)
-    assert "it left staging, where it was seen healthy for 1 min of 10 min" in verdict.reason
+    assert "left staging after it was seen healthy for 1 min of 10 min" in verdict.reason
     enough = _judge(tmp_path, SOAK, entries=entries, now=_later(9000), observed=_seen(600))
     assert enough.verdict == PASS
 

@@ -152,7 +152,7 @@ def test_approvals_are_counted_by_person(case: Case):
     [
         ({"release": "sha256:another"}, "another release"),
         ({"policy": "sha256:older"}, "another policy"),
-        ({"expires": format_timestamp(NOON)}, "counted until"),
+        ({"expires": format_timestamp(NOON)}, "expired 2026"),
         (
             {
                 "issued": format_timestamp(NOON + dt.timedelta(days=1)),
@@ -205,7 +205,7 @@ def test_issue10_5_a_builder_can_t_approve_while_provenance_is_missing(case: Cas
     builders = {"ci": "ci.pub", "robot": "ann.pub"}
     case.approved(ANN)
     verdict = case.judge(ApprovalGate(), builders=builders)
-    assert (verdict.verdict, "no signed provenance says who made the build" in verdict.reason) == (PENDING, True)
+    assert (verdict.verdict, "no signed provenance identifies the builder" in verdict.reason) == (PENDING, True)
     case.built(CI)
     assert case.judge(ApprovalGate(), builders=builders).verdict == PASS, "another builder's build"
 

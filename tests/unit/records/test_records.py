@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support import builders
 from support.builders import container, resolved
 
 from devbox.errors import DevboxError
@@ -17,14 +18,13 @@ from devbox.host import files
 from devbox.host.paths import Paths, is_on_tmpfs
 from devbox.model.observed import LastApplied
 from devbox.model.spec import LockedSpec
-from devbox.plan import diff
 from devbox.records import spec_cache
 from devbox.records.host_key import HostKey
 from devbox.records.instance import InstanceRecords
 
 _FILE = resolved(container("db"), container("dev", role="dev", needs=("db",)))
 SHOP = LockedSpec(instance=_FILE.instance, images=_FILE.images, containers=_FILE.containers)
-LAST = LastApplied(images=diff.key_images(SHOP), specs=SHOP.containers, setup_files={"dev": {"a": "1"}})
+LAST = LastApplied(images=builders.key_images(SHOP), specs=SHOP.containers, setup_files={"dev": {"a": "1"}})
 
 
 @pytest.fixture

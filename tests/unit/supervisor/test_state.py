@@ -44,7 +44,7 @@ def written(
     made = InstanceState(
         format=state.FORMAT, boot=boot or state.read_boot_id(), supervisor=supervisor, holder=holder, containers=rows
     )
-    state.write_state(paths, ID, made)
+    state.StateFile(paths, ID).write(made)
     return made
 
 
