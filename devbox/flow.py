@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine
 from devbox.envfile import host_access
 from devbox.errors import NotReady, UsageError
@@ -255,6 +256,6 @@ def _confirm(opened: Project, resolved: Spec, names: tuple[str, ...] | None) -> 
 def _list_unenforced_limits(engine: Engine, resolved: Spec) -> tuple[str, ...]:
     """Return a note about limits that the host cannot enforce for this user, if any are set."""
     limited = [spec.label for spec in resolved.containers.values() if spec.limits != Limits()]
-    if not limited or engine.capabilities.limits:
+    if not limited or capabilities.has_limits(engine):
         return ()
     return (f"limits are not enforced on the host ({', '.join(limited)}); find the cause with: devbox doctor",)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine
 from devbox.engines.select import select_engine
 from devbox.envfile import host_access
@@ -290,7 +291,7 @@ def apply(plan: Plan, context: ApplyContext) -> ApplyResult:
 
     opened, options, sink = context.project, context.options, context.sink
     if any(step.op == Op.NETWORK for step in plan.steps):
-        opened.engine.check_network()  # before minutes of building
+        capabilities.check_network(opened.engine)  # before minutes of building
     if hooks := [step.resource for step in plan.steps if step.op == Op.HOOK]:
         opened.records.record_due_hooks(hooks)
     with lend_terminal(opened.asks if options.terminal is None else options.terminal, sink) as lender:

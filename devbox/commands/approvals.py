@@ -167,13 +167,13 @@ def approve(
     fingerprint = by.signer.public.fingerprint
     if fingerprint not in people:
         raise UsageError(
-            f"{by.name} is none of those who approve for {stage_name}: {', '.join(people.values()) or 'nobody does'}",
+            f"{by.name} cannot approve for {stage_name}: approvers are {', '.join(people.values()) or 'missing'}",
             remedy=f"devbox approve {stage_name} --key NAME",
         )
     found = verify.list_findings(release.image, attachments.open_store(opened.paths), ring.known_keys)
     if fingerprint in evidence.list_builders(found, release.id):
         raise SigningError(
-            f"{people[fingerprint]} built this release, and can't approve it", remedy=f"devbox why {stage_name}"
+            f"{people[fingerprint]} built this release and cannot approve it", remedy=f"devbox why {stage_name}"
         )
     now = dt.datetime.now(dt.UTC)
     said = Approval(
@@ -206,7 +206,7 @@ def _select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink
     found = select(opened, resolved, stage, name, sink)
     if found.is_guess:
         raise UsageError(
-            f"no release is known to have been in the stage before {stage.name}, so it is not clear which one is meant",
+            f"missing argument: RELEASE (no release is known in the stage before {stage.name})",
             remedy=f"devbox approve {stage.name} RELEASE",
         )
     return found
@@ -219,10 +219,10 @@ def _describe_differences(
     running, environment = _find_deployed(stage.name, history), _find_deployed(stage.environment, history)
     stands = history.find_latest(stage.name)
     if running is None and stands is not None:
-        yield f"{stage.name} runs {stands.release.removeprefix('sha256:')[:SHORT]}, on another machine: all may be new"
+        yield f"{stage.name} runs {stands.release.removeprefix('sha256:')[:SHORT]}, on another host: all may be new"
         return
     if running is None:
-        yield f"{stage.name} runs nothing on this machine: all of it is new"
+        yield f"{stage.name} runs nothing on this host: everything is new"
         return
     if environment is None:
         before = list_covered_parts(opened, resolved, running)
@@ -232,7 +232,7 @@ def _describe_differences(
         )
     found = approval_scope.list_differences(before, parts)
     if not found:
-        yield f"{stage.name} runs exactly this"
+        yield f"{stage.name} already runs exactly this"
     for each in found:
         yield approval_scope.format_difference(*each)
 

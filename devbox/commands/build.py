@@ -62,8 +62,8 @@ def build(opened: Project, sink: Sink, *, locked: bool = False, by: NamedSigner 
         config = resolved.release
         if config is None:
             raise UsageError(
-                f"{opened.env_file} has no [image], so there is nothing to release",
-                remedy='write [image] with from = "…" and copy = { … }: docs/how-to/releases.md',
+                f"missing [image] in {opened.env_file}: nothing to release",
+                remedy='add [image] with from = "…" and copy = { … }: docs/how-to/releases.md',
             )
         source = _compute_source(opened, resolved)
         made, resolved = make(opened, resolved, sink, images=(IMAGE,), always=True, locked=locked)
@@ -145,7 +145,7 @@ def find_baked(opened: Project, resolved: Spec, name: str) -> BakedImage:
     """Return an image of the file that was just built."""
     found = opened.store.find(key_image(name, resolved.images).key)
     if found is None:
-        raise BakeFailed(f"the image of [{name}] is gone from the store", remedy="devbox build makes it again")
+        raise BakeFailed(f"image of [{name}] not found in the store", remedy="devbox build")
     return found
 
 
@@ -153,7 +153,7 @@ def explain_build(opened: Project) -> tuple[Verdict, ...]:
     """Return the changes of `[build]` since its last run."""
     resolved = prepare(opened, lock=LockPolicy.PIN)
     if resolved.build is None:
-        raise UsageError(f"{opened.env_file} has no [build]", remedy="devbox why image NAME")
+        raise UsageError(f"missing [build] in {opened.env_file}", remedy="devbox why image NAME")
     now = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
     built = outputs.find_output(now, opened.store) is not None
     return building.list_verdicts(now, opened.records.read_last_build(), built=built)

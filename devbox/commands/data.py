@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from devbox.engines import capabilities
 from devbox.errors import UsageError
 from devbox.execute.events import Sink
 from devbox.host.repository import layout
@@ -47,7 +48,7 @@ def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
     with lock_instance(opened, sink):
         name = _resolve_name(opened, name)
         resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-        known = {each.name: each for each in opened.engine.open_snapshots(resolved.instance).list_all()}
+        known = {each.name: each for each in capabilities.open_snapshots(opened.engine, resolved.instance).list_all()}
         if name not in known:
             raise _make_unknown_error(name, known)
         return _run_quiesced(
@@ -57,13 +58,13 @@ def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
 
 def list_snapshots(opened: Project) -> tuple[Snapshot, ...]:
     """Return the snapshots, oldest first."""
-    return opened.engine.open_snapshots(build_instance(opened, "")).list_all()
+    return capabilities.open_snapshots(opened.engine, build_instance(opened, "")).list_all()
 
 
 def remove_snapshots(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
     """Remove snapshots."""
     with lock_instance(opened, sink):
-        kept = opened.engine.open_snapshots(build_instance(opened, ""))
+        kept = capabilities.open_snapshots(opened.engine, build_instance(opened, ""))
         known = {each.name: each for each in kept.list_all()}
         for name in names:
             if name not in known:
@@ -92,7 +93,9 @@ def _run_quiesced(
             again = observe_instance(opened, resolved)
             context = ApplyContext(project=opened, desired=resolved, observed=again, sink=sink)
             apply(differ.diff(resolved, again, names=stopped), context)
-    return next(each for each in opened.engine.open_snapshots(resolved.instance).list_all() if each.name == name)
+    return next(
+        each for each in capabilities.open_snapshots(opened.engine, resolved.instance).list_all() if each.name == name
+    )
 
 
 def _resolve_name(opened: Project, name: str) -> str:
@@ -100,13 +103,13 @@ def _resolve_name(opened: Project, name: str) -> str:
         found = layout.find_branch(opened.root)
         if found is None:
             raise UsageError(
-                "the snapshot has no name, and the project is on no branch of git to name it after",
+                "missing argument: NAME (the project is not on a git branch)",
                 remedy="devbox snapshot save NAME",
             )
         name = found
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} can't be the name of a snapshot",
+            f"invalid snapshot name {name!r}",
             remedy="use letters, digits and . _ / + @ -, at most 100, a letter or digit first",
         )
     return name
@@ -119,17 +122,17 @@ def _select_volumes(resolved: Spec, observed: Observed, only: tuple[str, ...]) -
     for name in only:
         if name not in owned and name not in there:
             known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(there)])
-            raise UsageError(f"there is no container or volume {name} to save", remedy=f"known: {known or 'none'}")
+            raise UsageError(f"container or volume {name} not found", remedy=f"known: {known or 'none'}")
     mine = sorted(volume for volume in there if not branches.is_elsewhere(resolved, volume))
     wanted = [volume for name in only for volume in owned.get(name, (name,))] if only else mine
     found = tuple(dict.fromkeys(volume for volume in wanted if volume in there))
     if not found:
-        raise UsageError("there is no data to save yet: no volume has been made", remedy="devbox up")
+        raise UsageError("cannot save a snapshot: the project has no volumes yet", remedy="devbox up")
     return found
 
 
 def _make_unknown_error(name: str, known: dict[str, Snapshot]) -> UsageError:
-    return UsageError(f"there is no snapshot {name}", remedy=f"known: {', '.join(known) or 'none'}")
+    return UsageError(f"snapshot {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +154,7 @@ def list_volumes(opened: Project) -> tuple[VolumeSummary, ...]:
     standing = opened.engine.observe(here).containers
     specs = opened.records.read_last_applied().specs
     found = []
-    for name, size in sorted(opened.engine.open_snapshots(here).measure_volumes().items()):
+    for name, size in sorted(capabilities.open_snapshots(opened.engine, here).measure_volumes().items()):
         users = takedown.find_users((name,), specs)
         in_use = any(user in standing for user in users)
         found.append(VolumeSummary(name=name, size=size, containers=users, in_use=in_use))
@@ -164,9 +167,9 @@ def remove_volumes(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
         known = {each.name: each for each in list_volumes(opened)}
         for name in names:
             if name not in known:
-                raise UsageError(f"there is no volume {name}", remedy=f"known: {', '.join(known) or 'none'}")
+                raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
             if known[name].in_use:
                 users = ", ".join(known[name].containers)
-                raise UsageError(f"the volume {name} is in use by {users}", remedy="devbox down, then again")
+                raise UsageError(f"volume {name} is in use by {users}", remedy="devbox down")
         for name in names:
-            opened.engine.open_snapshots(build_instance(opened, "")).remove_volume(name)
+            capabilities.open_snapshots(opened.engine, build_instance(opened, "")).remove_volume(name)

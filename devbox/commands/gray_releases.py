@@ -28,7 +28,6 @@ from devbox.records.ledger import Ledger
 
 HOLD, RESUME, ABORT = "hold", "resume", "abort"
 _PATIENCE = {HOLD: 20.0, RESUME: 20.0, ABORT: 180.0}  # seconds for the controller to comply
-_DONE = {HOLD: "held", RESUME: "resumed", ABORT: "taken back"}
 _REPLACED = 10.0  # seconds after which a missing request was replaced by another one rather than taken
 _PAUSE = 0.1
 
@@ -37,7 +36,7 @@ def find_last(opened: Project, stage: str = "") -> GrayRelease:
     """Return the gray release in progress, or the last one; optionally of a stage."""
     found = [trial for environment in _list_targets(opened, stage) if (trial := environment.trials.read())]
     if not found:
-        raise UsageError("there was no gray release yet", remedy="devbox promote gray")
+        raise UsageError("no gray release found", remedy="devbox promote gray")
     return max(found, key=lambda trial: (not trial.is_over, trial.began))
 
 
@@ -66,7 +65,7 @@ def request_action(opened: Project, sink: Sink, *, what: str, stage: str = "") -
                 return _abort(opened, environment, before, sink, by=wish.by)
             if seen := environment.steer(wish):
                 environment.trials.consume_request(before)  # not to be repeated by the next controller
-                sink(Note(text=f"nobody controls it just now; devbox promote {before.stage} goes on with it"))
+                sink(Note(text=f"no controller is running; resume with: devbox promote {before.stage}"))
                 return seen
         environment.trials.request(wish)
         if seen := _await_done(opened, environment, before, wish, deadline=deadline):
@@ -86,9 +85,7 @@ def abort_for_rollback(opened: Project, sink: Sink, *, stage: str) -> bool:
             continue
         over = request_action(opened, sink, what=ABORT, stage=stage)
         if not over.is_over:
-            raise Denied(
-                f"{trial.release} is not taken back: {over.rollout.reason}", remedy="devbox release report says more"
-            )
+            raise Denied(f"cannot roll back {trial.release}: {over.rollout.reason}", remedy="devbox release report")
         while _is_busy(opened, environment):
             time.sleep(_PAUSE)
         return True
@@ -102,7 +99,7 @@ def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
         if trial is not None and not (
             release and _strip_algorithm(trial.release).startswith(_strip_algorithm(release))
         ):
-            sink(Note(text=f"taking back the gray release {trial.deployment.release.short_id}"))
+            sink(Note(text=f"rolling back the gray release {trial.deployment.release.short_id}"))
             request_action(opened, sink, what=ABORT, stage=stage)
 
 
@@ -124,20 +121,22 @@ def describe_wait(trial: GrayRelease, *, stage: str, release: str = "") -> str:
     """Describe what a promotion to a stage waits for during a gray release, and what ends the wait."""
     name, rollout = trial.deployment.release.short_id, trial.rollout
     if rollout.phase == NEEDS_HUMAN:
-        waits = f"needs a decision ({rollout.reason}); continue it: devbox release resume"
+        waits = f"requires a decision ({rollout.reason}); resume with: devbox release resume"
     elif rollout.held:
-        waits = "is on hold; continue it: devbox release resume"
+        waits = "is on hold; resume with: devbox release resume"
     else:
-        waits = "is under way; follow it: devbox release report"
+        waits = "is in progress; follow it: devbox release report"
     again = " ".join(["devbox promote", stage, *([release] if release else ()), "--supersede"])
-    return f"waiting: the gray release {name} {waits}; or take it back: {again}"
+    return f"waiting: the gray release {name} {waits}; or roll it back: {again}"
 
 
 def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -> None:
     """Promote in a background process; return once traffic shifts, or the process has succeeded."""
     environment = next(iter(_list_targets(opened, stage)), None)
     if environment is None:
-        raise UsageError(f"{stage} shifts nobody, so nothing of it goes on behind", remedy=f"devbox promote {stage}")
+        raise UsageError(
+            f"--detach conflicts with {stage}: its strategy does not shift traffic", remedy=f"devbox promote {stage}"
+        )
     argv = [sys.executable, "-P", "-m", "devbox", "-C", opened.root, "-f", opened.env_file, "promote", stage]
     argv += [*([release] if release else ()), *(("--key", key) if key else ()), "--progress", "plain"]
     with environment.trials.begin_log() as out:
@@ -146,12 +145,16 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
         trial = environment.active_release
         if environment.trials.find_controller() == child.pid and trial is not None and trial.rollout.phase != WARM:
             name = trial.deployment.release.short_id
-            sink(Note(text=f"the gray release {name} is under way (pid {child.pid}); follow it: devbox release report"))
+            sink(Note(text=f"gray release {name} is in progress (pid {child.pid}); follow it: devbox release report"))
             return
         time.sleep(_PAUSE)
     if code:
         log = environment.trials.log
-        raise DevboxError(f"{stage} was not reached", details=files.read_text(log) or "", remedy=f"all of it: {log}")
+        raise DevboxError(
+            f"cannot promote to {stage}: the background process exited with code {code}",
+            details=files.read_text(log) or "",
+            remedy=f"see the full log: {log}",
+        )
 
 
 def _is_busy(opened: Project, environment: GrayTarget) -> bool:
@@ -179,7 +182,7 @@ def _find_running(opened: Project, stage: str, sink: Sink) -> tuple[GrayTarget, 
     for environment in _list_targets(opened, stage, sink):
         if (trial := environment.active_release) is not None:
             return environment, trial
-    raise UsageError("no gray release is under way", remedy="devbox release report says how the last one went")
+    raise UsageError("no gray release is in progress", remedy="devbox release report")
 
 
 def _await_done(
@@ -191,7 +194,7 @@ def _await_done(
         now = trials.read() or before
         if now.began != before.began:
             raise UsageError(
-                f"the gray release of {before.release} has ended, and another one has begun",
+                f"the gray release of {before.release} has ended, and another one has started",
                 remedy="devbox release report",
             )
         if _is_done(now, before, wish.what):
@@ -199,15 +202,15 @@ def _await_done(
         taken = math.inf if trials.read_pending() == wish else min(taken, time.monotonic())
         if time.monotonic() > taken + _REPLACED:
             raise DevboxError(
-                f"another request came at the same time, and it was not {_DONE[wish.what]}",
-                remedy=f"devbox release report; or again: devbox release {wish.what}",
+                f"cannot {wish.what} the gray release: another request replaced this one",
+                remedy=f"try again: devbox release {wish.what}",
             )
         if trials.find_controller() is None and not _is_busy(opened, environment):
             return None
         time.sleep(_PAUSE)
     raise DevboxError(
-        f"the process that controls it (pid {trials.find_controller()}) has not {_DONE[wish.what]} it yet",
-        remedy="it does so when it looks again; when it is gone, devbox release abort does it itself",
+        f"cannot {wish.what} the gray release yet: no response from its controller (pid {trials.find_controller()})",
+        remedy=f"wait for its next check, or end it and run: devbox release {wish.what}",
     )
 
 
@@ -260,4 +263,4 @@ def record_down(opened: Project, stage: str, sink: Sink, *, ask: PassphrasePromp
             by = choose_promoter(opened, resolved, "", ask)
             StageChains(opened, resolved, sink).publish([resolved.stages[stage]], by.signer if by else None)
     except DevboxError as error:
-        sink(Note(text=f"other machines do not know yet that {stage} is down: {error.sentence}"))
+        sink(Note(text=f"other hosts are not informed yet that {stage} is down: {error.sentence}"))

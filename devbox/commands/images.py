@@ -45,7 +45,7 @@ def explain_image(opened: Project, name: str) -> tuple[Verdict, ...]:
     full = next((image for image in resolved.images if name in (image, image.partition(".")[2])), None)
     if full is None:
         known = ", ".join(resolved.images) or "none"
-        raise UsageError(f"there is no image {name} in {opened.env_file}", remedy=f"known: {known}")
+        raise UsageError(f"image {name} not found in {opened.env_file}", remedy=f"known: {known}")
     image = key_image(full, resolved.images)
     baked = opened.store.find(image.key)
     return reasons.why_image(
@@ -62,7 +62,7 @@ def read_bake_logs(opened: Project, names: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names or resolved.images:
         if name not in known:
-            raise UsageError(f"there is no image {name} in {opened.env_file}", remedy=f"known: {', '.join(known)}")
+            raise UsageError(f"image {name} not found in {opened.env_file}", remedy=f"known: {', '.join(known)}")
         image = key_image(known[name], resolved.images)
         for at, link in enumerate(image.chain, start=1):
             path = opened.paths.bake_log(link.key)
@@ -113,5 +113,5 @@ def find_baked_image(opened: Project, name: str) -> BakedImage | None:
     found = opened.store.find(key_image(name, resolved.images).key)
     if found is None:
         remedy = "devbox build" if locking.is_built(name) else "devbox up"
-        raise BakeFailed(f"the image of [{name}] is not baked as the file has it", remedy=remedy)
+        raise BakeFailed(f"the image of [{name}] is not baked from the current file", remedy=remedy)
     return found

@@ -63,7 +63,7 @@ def install(
     Nothing is changed if any file conflicts. `set_id`: keep set-user-ID bits, for root only.
     """
     if set_id and os.geteuid() != 0:
-        raise UsageError("only root may keep set-uid bits", remedy="sudo devbox install --set-id, or without it")
+        raise UsageError("--set-id requires root", remedy="sudo devbox install --set-id, or omit --set-id")
     with lock_instance(opened, sink), contextlib.ExitStack() as stack:
         resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
         wanted = installs.select_installs(resolved, names)
@@ -144,7 +144,7 @@ def _require_trust(opened: Project, wanted: tuple[HostAccess, ...]) -> None:
     """Raise NotTrusted unless the user has allowed exactly this."""
     if not TrustRecord(opened.paths, opened.id).covers_install(wanted):
         raise NotTrusted(
-            f"{wanted[0].container} puts {wanted[0].variable} onto this machine, which you have not allowed yet",
+            f"{wanted[0].container} installs {wanted[0].variable} on the host, which you have not allowed yet",
             where=wanted[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
@@ -174,7 +174,7 @@ def _refuse(prepared: list[_PreparedInstall]) -> None:
     for each in prepared:
         for file in each.after.files:
             if file.path in taken:
-                why = f"is put there by [install.{taken[file.path]}] and [install.{each.after.name}]"
+                why = f"is installed by [install.{taken[file.path]}] and [install.{each.after.name}]"
                 found.append(FileConflict(path=file.path, why=why, final=True))
             taken[file.path] = each.after.name
     if not found:
@@ -183,9 +183,9 @@ def _refuse(prepared: list[_PreparedInstall]) -> None:
     more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     final = any(each.final for each in found)
     raise InstallConflict(
-        f"{len(found)} file{'s are' if len(found) > 1 else ' is'} in the way; nothing was changed",
+        f"cannot install: {len(found)} file{'s conflict' if len(found) > 1 else ' conflicts'}; nothing was changed",
         details="\n".join([*lines, *more]),
-        remedy="move it away, or name another place in files" if final else "look at it; --force replaces it",
+        remedy="move it, or choose another path in files" if final else "check it, then replace it with --force",
     )
 
 

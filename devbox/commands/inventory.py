@@ -108,7 +108,7 @@ def collect_garbage(paths: Paths, on_note: Callable[[str], None], *, dry_run: bo
 
     if dry_run:
         return gc.find_garbage(paths, roots())
-    return gc.collect(paths, roots, lambda: on_note("waiting until nobody bakes, pulls or starts anything"))
+    return gc.collect(paths, roots, lambda: on_note("waiting for running bakes, pulls and starts to end"))
 
 
 def measure_usage(paths: Paths) -> Usage:
@@ -151,7 +151,7 @@ def _find_wanted(one: KnownInstance, notes: list[str]) -> Roots:
         return _collect_keys(list_wanted_images(opened)) | Roots(keys=frozenset({output} if output else ()))
     except (DevboxError, OSError, ValueError) as error:  # one project's files must never stop the others
         sentence = error.sentence if isinstance(error, DevboxError) else str(error)
-        notes.append(f"{one.label}: only what it was last made from is kept, since {sentence}")
+        notes.append(f"{one.label}: keeping only its last applied images: {sentence}")
         return Roots()
 
 
@@ -174,8 +174,8 @@ def _find_deployed(paths: Paths, one: KnownInstance) -> Roots:
     record = DeployedRecord(paths, one.id)
     if one.stage and not record.exists and not HostFiles(paths).is_known:
         raise HostError(
-            f"cannot tell which images {one.label} needs: {paths.host_files} does not exist",
-            remedy="export DEVBOX_CONFIG=DIR, as for its promotion, or promote to it again",
+            f"cannot determine the images of {one.label}: {paths.host_files} not found",
+            remedy="export DEVBOX_CONFIG=DIR as for its promotion, or promote again",
         )
     return Roots(digests=frozenset(each.release.image for each in record.read().all_deployments))
 

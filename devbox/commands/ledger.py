@@ -47,7 +47,7 @@ def refresh(
     resolved = prepare(opened, fresh=True)
     stages = [stage for stage in resolved.stages.values() if stage.repository]
     if not stages:
-        raise UsageError("no stage of the file has a repository", remedy='[stage.NAME] repository = "HOST/NAME"')
+        raise UsageError("missing repository of any stage", remedy='[stage.NAME] repository = "HOST/NAME"')
     by = choose_promoter(opened, resolved, key, ask)
     chains = StageChains(opened, resolved, sink)
     lacking = chains.learn(accept=accept)
@@ -85,7 +85,7 @@ def rebuild(opened: Project, sink: Sink) -> RebuildResult:
     """
     resolved = prepare(opened, fresh=True)
     if not resolved.stages:
-        raise UsageError("the file has no stages, so there is no ledger", remedy="devbox release ls")
+        raise UsageError("cannot rebuild the ledger: the file has no stages", remedy="devbox release ls")
     ledger = Ledger(opened.paths, opened.id)
     ConfirmedRecord(opened.paths, opened.id).forget()  # first: after a kill here, the old ledger still exists
     aside = ledger.rebuild({"reason": "devbox release rebuild"})

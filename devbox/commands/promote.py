@@ -132,7 +132,7 @@ class PromotionContext:
         try:
             retry.run_with_timeout(lambda: chains.learn(only=only), most=within)
         except retry.TooSlow:
-            notes.append(Note(text=f"not all records of {self.stage.name} are known: no answer for {within:g} s"))
+            notes.append(Note(text=f"not all records of {self.stage.name} are known: no answer within {within:g} s"))
         except DevboxError as error:
             notes.append(Note(text=f"not all records of {self.stage.name} are known: {error.sentence}"))
         for note in tuple(notes):
@@ -219,16 +219,14 @@ def rollback(
         if planned is None and (begun := plan.find_interrupted(stage, history)) is not None:
             PromotionAttempt(begun, scene.ledger, lease, means, sink).fail("given up by a rollback")
             raise DevboxError(
-                f"{stage} ran nothing before: what was on its way is given up, and nothing runs there now",
+                f"cannot roll back {stage}: no previous release; its interrupted promotion was ended, and nothing runs",
                 remedy=f"devbox promote {stage}",
             )
         if planned is None:
-            before = "before what it runs now" if history.find_current(stage) else "yet"
-            raise UsageError(
-                f"{stage} has run nothing {before}, so there is nothing to go back to", remedy="devbox release log"
-            )
+            before = "before the current one" if history.find_current(stage) else "yet"
+            raise UsageError(f"cannot roll back {stage}: it has run no release {before}", remedy="devbox release log")
         _check_reversible(stage, history)
-        sink(Note(text=f"back to {planned.wanted.release.short_id}"))
+        sink(Note(text=f"rolling back to {planned.wanted.release.short_id}"))
         move = PromotionAttempt(planned, scene.ledger, lease, means, sink)
         entry = move.run(policy=scene.policy, verdicts=())
         kept = replace(planned.wanted.stage, repository=scene.stage.repository)  # a newer repository is possible
@@ -274,7 +272,7 @@ def _describe_standing(selected: ReleaseSelection, stage: str) -> str:
     """Describe the state of a release in a stage, as the end of a sentence."""
     moving, current = selected.history.find_pending(stage), selected.history.find_current(stage)
     if moving is not None and moving.release == selected.release.id:
-        return f", which is on its way into {stage}; devbox promote {stage} goes on with it"
+        return f", whose promotion to {stage} is in progress; resume with: devbox promote {stage}"
     if current is not None and current.release == selected.release.id:
         return f", which {stage} runs"
     return ""
@@ -291,7 +289,7 @@ def read_log(opened: Project, sink: Sink | None = None) -> tuple[LedgerEntry, ..
 def adopt(ledger: Ledger, sink: Sink) -> None:
     """Authenticate entries of an earlier version once, with a note."""
     if number := ledger.adopt():
-        sink(Note(text=f"{number} entries of the ledger come from an earlier version: authenticated now, once"))
+        sink(Note(text=f"authenticated {number} ledger entries of an earlier version"))
 
 
 def list_states(opened: Project) -> Mapping[str, Mapping[str, str]]:
@@ -351,13 +349,13 @@ def _open_context(opened: Project, name: str, *, acts: bool, sink: Sink | None =
 def _check_possible(stage: Stage) -> None:
     if stage.target != "local":
         raise NotSupported(
-            f"this version runs no stage on {stage.target}", where=stage.where, remedy='target = "local"'
+            f"unsupported target in this version: {stage.target}", where=stage.where, remedy='target = "local"'
         )
     if stage.into and stage.strategy.kind != "gray":
         raise EnvFileError(
-            f"[stage.{stage.name}] is into {stage.into}, so it has to shift traffic there",
+            f"[stage.{stage.name}] with into {stage.into} requires a strategy that shifts traffic",
             where=stage.where,
-            remedy=f'[stage.{stage.name}.strategy] with kind = "gray"',
+            remedy=f'add [stage.{stage.name}.strategy] with kind = "gray"',
         )
 
 
@@ -373,9 +371,9 @@ def _check_reversible(stage: str, history: History) -> None:
     running = plan.load_deployment(current, history) if current else None
     if running is not None and running.stage.strategy.irreversible:
         raise Denied(
-            f"{stage} runs a release that is irreversible: going back is for a person to decide",
+            f"cannot roll back {stage}: its release is irreversible",
             where=running.stage.where,
-            remedy=f"promote one that mends it: devbox promote {stage}",
+            remedy=f"promote a fixed release: devbox promote {stage}",
         )
 
 
@@ -383,7 +381,7 @@ def _make_denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
     against = [verdict for verdict in verdicts if verdict.verdict != PASS]
     when = [f", opens {format_time(verdict.opens_at)}" if verdict.opens_at else "" for verdict in against]
     return Denied(
-        f"{wanted.release.short_id} may not go to {wanted.stage.name}: {against[0].reason}",
+        f"cannot promote {wanted.release.short_id} to {wanted.stage.name}: {against[0].reason}",
         where=wanted.stage.where,
         details="\n".join(
             f"{each.verdict}  {each.subject} — {each.reason}{opens}" for each, opens in zip(against, when, strict=True)

@@ -25,7 +25,7 @@ from devbox.promotion.attempt import find_last_losses
 from devbox.records.ledger import Ledger
 
 _TAG, _DIGITS = "devbox-ledger-", 12
-_REMEDY = "compare it with a copy of it: nothing is promoted on its word"
+_REMEDY = "compare the ledger with a copy: promotions are refused until then"
 
 
 def choose_promoter(opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
@@ -55,7 +55,7 @@ class PromotionRecorder:
         """Fetch attachments of an image by other hosts from the repositories of stages."""
         for stage in self._resolved.stages.values():
             if attachments.open_store(self._opened.paths).has_blob(image):
-                with self._defer_errors("what others said", stage):
+                with self._defer_errors("attachments of other hosts", stage):
                     copying.fetch(image, [stage], paths=self._opened.paths)
 
     def record(self, intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> Mapping[str, str]:
@@ -106,7 +106,7 @@ class PromotionRecorder:
         have = {entry.hash for entry in entries}
         for what, named in (*self._read_published(keys), *self._list_named_entries(image, keys)):
             if named not in have:
-                raise LedgerDamaged(f"the ledger lacks an entry that {what} names: {named}", remedy=_REMEDY)
+                raise LedgerDamaged(f"missing ledger entry, named by {what}: {named}", remedy=_REMEDY)
 
     @contextlib.contextmanager
     def _defer_errors(self, what: str, stage: Stage) -> Iterator[None]:
@@ -114,7 +114,7 @@ class PromotionRecorder:
         try:
             yield
         except RegistryError as error:
-            self._sink(Note(text=f"without {what}, which {stage.repository} keeps: {error.sentence}"))
+            self._sink(Note(text=f"cannot exchange {what} with {stage.repository}: {error.sentence}"))
 
     def _read_published(self, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
         for stage in self._resolved.stages.values():

@@ -63,7 +63,7 @@ class RemoteHistory:
         try:
             return copying.find_digest(parse(self._before.repository)._replace(tag=tag, digest=""))
         except RegistryError as error:
-            self._sink(Note(text=f"what {self._before.name} has is not known: {error.sentence}"))
+            self._sink(Note(text=f"cannot find the release of {self._before.name}: {error.sentence}"))
             return ""
 
     def learn(self, image: str) -> None:

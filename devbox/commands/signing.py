@@ -53,7 +53,7 @@ def choose_key(paths: Paths, name: str, *, fitting: Collection[str] = ()) -> Key
     found = [key for key in found if key.name == preferred] or found
     if len(found) > 1:
         names = ", ".join(key.name for key in found)
-        raise UsageError(f"several keys could sign: {names}", remedy=f"--key {found[0].name}, or {KEY}")
+        raise UsageError(f"ambiguous signing key: {names}", remedy=f"select one: --key {found[0].name}, or {KEY}")
     return found[0] if found else None
 
 
@@ -74,8 +74,8 @@ def read_passphrase(name: str, ask: PassphrasePrompt | None) -> str:
         return given
     if ask is None:
         raise SigningError(
-            f"the key {name} wants a passphrase, and there is no terminal to ask for it on",
-            remedy=f"{PASSPHRASE}: the passphrase, file:PATH or cmd:COMMAND",
+            f"missing passphrase of the key {name}: no terminal to prompt on",
+            remedy=f"set {PASSPHRASE} to the passphrase, file:PATH or cmd:COMMAND",
         )
     return ask(name)
 
@@ -84,9 +84,9 @@ def _read_from_file(path: str) -> str:
     try:
         text = files.read_text(path, errors="strict", waits=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise SigningError(f"{path} can't be read: {error}", remedy=f"{PASSPHRASE}=file:PATH") from None
+        raise SigningError(f"cannot read {path}: {error}", remedy=f"{PASSPHRASE}=file:PATH") from None
     if not (value := (text or "").rstrip("\n")):
-        raise SigningError(f"{path} has no passphrase in it", remedy=f"{PASSPHRASE}=file:PATH")
+        raise SigningError(f"missing passphrase in {path}", remedy=f"{PASSPHRASE}=file:PATH")
     return value
 
 
@@ -95,9 +95,9 @@ def _read_from_command(command: str) -> str:
     value = done.stdout.decode(errors="replace").rstrip("\n")
     if done.returncode or not value:
         raise CommandFailed(
-            f"the command of {PASSPHRASE} ended with {done.returncode} and {'a' if value else 'no'} passphrase",
+            f"the command of {PASSPHRASE} exited with code {done.returncode} and {'a' if value else 'no'} passphrase",
             details=done.stderr.decode(errors="replace"),
-            remedy=f"try it by hand: {command}",
+            remedy=f"reproduce it with: {command}",
         )
     return value
 
@@ -161,7 +161,7 @@ def sign_built(
         top = attachments.find_subject(release.image, attachments.open_store(paths))
         bill = jsontext.loads(attach.attach_sbom(top, paths)["spdx"])
         verify.attach_statement(release.image, statements.SPDX, bill, by.signer, name=name, paths=paths)
-        what.append("bill of materials")
+        what.append("SBOM")
     return SigningResult(by=by.name, what=tuple(what))
 
 
@@ -185,7 +185,7 @@ def revoke(
     known = read_keyring(opened, resolved).known_keys
     if by.signer.public.fingerprint not in known:
         raise UsageError(
-            f"the key {by.name} is neither in [builders] nor in [approvers], so its word does not count",
+            f"cannot revoke with the key {by.name}: it is neither in [builders] nor in [approvers]",
             remedy="devbox release revoke RELEASE --key NAME",
         )
     said = Revocation(release=release.id, reason=reason, issued=format_timestamp(dt.datetime.now(dt.UTC)))
@@ -200,7 +200,7 @@ def revoke(
         try:
             copying.send(release.image, [stage], sink, paths=opened.paths)
         except RegistryError as error:  # the registries that respond must get it
-            sink(Note(text=f"{stage.repository} does not know of it yet: {error.sentence}"))
+            sink(Note(text=f"cannot publish the revocation to {stage.repository} yet: {error.sentence}"))
     StageChains(opened, resolved, sink).publish(resolved.stages.values(), by.signer)
     return release, evidence
 

@@ -76,12 +76,12 @@ class StageChains:
                 try:
                     self._publish(stage, signer)
                 except RegistryError as error:
-                    self._sink(Note(text=f"other machines do not know of it yet: {error.sentence}"))
+                    self._sink(Note(text=f"other hosts are not informed yet: {error.sentence}"))
 
     def _publish(self, stage: Stage, signer: Signer | None) -> None:
         if signer is None:
             if self._read_keyring().known_keys:
-                text = f"other machines do not learn of it: no key of this machine may sign for {stage.name}"
+                text = f"other hosts are not informed: no authorized key for {stage.name} on this host"
                 self._sink(Note(text=text))
             return
         for _ in range(_TRIES):
@@ -140,8 +140,8 @@ class StageChains:
             return "; ".join((*problems, doubt))
         for writer, (number, hashed) in known.items():
             if writer not in documents or not _has_record(documents[writer], number, hashed):
-                lost = f"{stage.repository} lacks records of {writer} that were there before"
-                problems.append(f"{lost} (if its machine is gone for good: devbox release rebuild)")
+                lost = f"missing records of {writer} in {stage.repository} that existed before"
+                problems.append(f"{lost} (if its host is lost: devbox release rebuild)")
         for each in documents.values():
             problems += self._find_unknown(each, documents, own, stage)
         if reading.joined == NEW:  # until all records are added, even after a kill
@@ -181,7 +181,7 @@ class StageChains:
         repository = RegistryRepository(RegistryConnection(credentials.get_origin(named.host)), named)
         tags = repository.list_tags(f"{_TAG}{stage.name}.")
         found: dict[str, StageDocument] = {}
-        problems = [f"{stage.repository} has {len(tags)} chains"] if len(tags) > _MOST else []
+        problems = [f"too many chains in {stage.repository}: {len(tags)}"] if len(tags) > _MOST else []
         for tag in tags[:_MOST]:
             raw = artifacts.fetch_artifact(
                 envelopes.BUNDLE_TYPE, self._make_reference(stage, tag), repository=repository
@@ -197,7 +197,7 @@ class StageChains:
             if tag == f"{_TAG}{stage.name}.{document.writer}":
                 found[document.writer] = document
             else:
-                problems.append(f"{stage.repository}:{tag} is the chain of {document.writer}")
+                problems.append(f"{stage.repository}:{tag} contains the chain of {document.writer}")
         return found, problems
 
     def _check_own(self, published: StageDocument, stage: Stage) -> None:
@@ -206,8 +206,8 @@ class StageChains:
         for record in published.records[-1:]:
             if have.get(record.number) != record.hash:
                 raise LedgerDamaged(
-                    f"the ledger lacks an entry that the head published at {stage.repository} names: {record.hash}",
-                    remedy="restore its last copy, or begin again from what known keys signed: devbox release rebuild",
+                    f"missing ledger entry, named by the head published at {stage.repository}: {record.hash}",
+                    remedy="restore a copy of the ledger, or rebuild it from signed records: devbox release rebuild",
                 )
 
     def _find_unknown(
@@ -218,7 +218,7 @@ class StageChains:
         counts[own] = _get_last_number(self._list_records(stage))
         for writer, number in document.knows.items():
             if counts.get(writer, 0) < number:
-                yield f"{document.writer} knew {number} records of {writer}, of which {counts.get(writer, 0)} are there"
+                yield f"{document.writer} knew {number} records of {writer}, but only {counts.get(writer, 0)} exist"
 
     def _enter(self, stage: Stage, documents: Mapping[str, StageDocument], known: Mapping[str, int]) -> None:
         """Add new records to the ledger, in order.

@@ -46,7 +46,7 @@ def run(
     now = session.read_inputs(task)
     reason = session.find_reason(task, now) or ("it has arguments" if arguments else "")
     if not reason:
-        sink(Note(text=f"task {name}: {_format_unchanged(now)}; --force runs it"))
+        sink(Note(text=f"task {name}: {_format_unchanged(now)}; run it with --force"))
         return 0
     if task.inputs:
         sink(Note(text=f"task {name}: {reason}"))
@@ -61,7 +61,9 @@ def run_captured(opened: Project, name: str, sink: Sink, *, line: LineSink) -> s
     session = _TaskSession(opened, prepare(opened), line, force=False)
     task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
     if session.run_needs(name, sink):
-        raise CommandFailed(f"a task that {name} needs failed", remedy=f"to see it again: devbox run {name}")
+        raise CommandFailed(
+            f"cannot run {name}: a task it needs failed", remedy=f"reproduce it with: devbox run {name}"
+        )
     return session.run(task)
 
 
@@ -109,9 +111,9 @@ class _TaskSession:
         if code != 0:
             self._code = self._code or code
             raise CommandFailed(
-                f"the task {task.name} ended with {code}",
+                f"the task {task.name} exited with code {code}",
                 details="\n".join(last),
-                remedy=f"to see it again: devbox run {task.name}",
+                remedy=f"reproduce it with: devbox run {task.name}",
             )
         self.record_success(task, now)
         return "done"
@@ -140,4 +142,4 @@ class _TaskSession:
 
 def _format_unchanged(now: TaskDone) -> str:
     count = len(now.files)
-    return f"unchanged since its last success, by {count} input{'' if count == 1 else 's'}"
+    return f"unchanged since its last success ({count} input{'' if count == 1 else 's'})"

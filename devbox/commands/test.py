@@ -58,7 +58,7 @@ def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *
     try:
         records.record_run(run)
     except OSError as error:  # the results are known nevertheless
-        sink(Note(text=f"the run could not be written down: {error.strerror}"))
+        sink(Note(text=f"cannot record the run: {error.strerror}"))
     if keeper:
         keeper.record(run, by, sink)
     return run
@@ -78,7 +78,7 @@ def explain_cells(opened: Project, names: tuple[str, ...]) -> tuple[Verdict, ...
     known = [cell.name for cell in seen.known.cells]
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no cell {name}", remedy="devbox test --list shows them")
+            raise UsageError(f"cell {name} not found", remedy="devbox test --list")
     return tuple(
         Verdict(subject=each.cell.name, verdict=each.verdict, reason=each.reason)
         for each in schedule.decide(seen, records, MatrixRequest())
@@ -120,7 +120,7 @@ def _drop_last_failed(
     """Drop `--last-failed` if no cell failed."""
     if not asked.last_failed or schedule.has_failed(seen, records):
         return asked
-    sink(Note(text="no cell failed last time: all that changed are run"))
+    sink(Note(text="no cell failed in the last run: running all changed cells"))
     return replace(asked, last_failed=False)
 
 

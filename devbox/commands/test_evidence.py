@@ -52,7 +52,7 @@ class EvidenceRecorder:
     def record(self, run: MatrixRun, by: NamedSigner | None, sink: Sink) -> None:
         """Record the result, signed if a key is available; nothing if the tests changed during the run."""
         if ReleaseTests(self._opened).compute_identity(self._but) != self._before:
-            sink(Note(text="files of the tests changed while they ran: this run is no evidence"))
+            sink(Note(text="test files changed during the run: the run is not evidence"))
             return
         states = {each.cell.name: each.state for each in run.cells}
         whole = "skipped" not in states.values() and states.keys() == {*self._before.cells}
@@ -78,7 +78,7 @@ class EvidenceRecorder:
         try:
             copying.send(said.digest, resolved.stages.values(), sink, paths=paths)
         except RegistryError as error:
-            sink(Note(text=f"other machines do not know yet what the tests said: {error.sentence}"))
+            sink(Note(text=f"other hosts are not informed yet of the test results: {error.sentence}"))
         return made
 
 

@@ -29,7 +29,7 @@ def bring_up_cell(opened: Project, name: str, display: DisplayFactory) -> Iterat
     records = MatrixRecords(opened.paths, opened.id)
     with files.lock_file(records.lock, wait=False) as mine:
         if not mine:
-            raise UsageError("tests of this project are running", remedy="wait until they end, then do this again")
+            raise UsageError("tests of this project are running", remedy="try again when they have ended")
         with lock.lock_shared(opened.paths):
             reaper.sweep(opened, records)
             env, every = cells.load_cells(opened)
@@ -54,8 +54,8 @@ def _find_cell(every: tuple[Cell, ...], wanted: str) -> str:
     found = sorted(matrix.select_cells(every, wanted))
     if len(found) != 1:
         raise UsageError(
-            f"{wanted} means {len(found)} cells, and a shell is in one: {', '.join(found[:4])}",
-            remedy="devbox test --list shows them",
+            f"invalid value for --shell: expected one cell, {wanted} matches {len(found)}: {', '.join(found[:4])}",
+            remedy="devbox test --list",
         )
     return found[0]
 
@@ -74,7 +74,7 @@ def _prepare_run(
         seen = schedule.record_cells(opened, records, wanted, sources)
         (one,) = cells.check_access(opened, (each for each in wanted if each.cell.name == name))
         if lacking := bake.bake(opened, [one], sink):
-            raise BakeFailed(f"the cell {name} has no image: {lacking[name]}", remedy=f"devbox test --shell {name}")
+            raise BakeFailed(f"cannot bake the cell {name}: {lacking[name]}", remedy=f"devbox test --shell {name}")
 
     def ignore(_event: MatrixEvent) -> None:
         """Only steps are shown."""
@@ -99,7 +99,7 @@ def _bring_up(
     if before:
         run.bring_up()
         return
-    sink(Note(text=f"{run.wanted.cell.name} left nothing when it ran last: this is a new one"))
+    sink(Note(text=f"{run.wanted.cell.name} has no kept state: starting a new cell"))
     take_down(opened.paths, instance)
     records.mark(instance, RUNNING)
     run.prepare()

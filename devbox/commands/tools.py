@@ -34,9 +34,9 @@ def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
     if not found[name].command and not found[name].default:
         spec = resolved.containers[tool.container]
         raise EngineError(
-            f"{spec.label} has no command, and neither has its image",
+            f"missing command of {spec.label}: its image has none either",
             where=spec.where,
-            remedy='give it one: command = ["program"]',
+            remedy='add command = ["program"]',
         )
     stamped = None if tasks.has_unseen_inputs(resolved, tool) else noop_stamps.stamp_env_file(opened)
     if stamped is not None:
@@ -88,7 +88,7 @@ def debug(
                 check_names(resolved, (target,))
             if seen is None or seen.pid is None:
                 known = ", ".join(name for name, each in observed.containers.items() if each.pid) or "nothing"
-                raise CannotRun(f"{target} is not running", remedy=f"up are: {known}; devbox up {target}")
+                raise CannotRun(f"{target} is not running", remedy=f"devbox up {target} (running: {known})")
             if image not in observed.baked:
                 opened.store.sweep()
                 context = ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink)

@@ -75,7 +75,7 @@ def format_finding(finding: AttachmentFinding) -> str:
     try:
         return _SAID[finding.what](finding.statement.predicate) if finding.what in _SAID else ""
     except ValueError:
-        return "it says nothing that can be understood"
+        return "cannot parse the statement"
 
 
 def _format_provenance(said: Predicate) -> str:

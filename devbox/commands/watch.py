@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from devbox import flow
 from devbox.commands import tasks
+from devbox.engines import capabilities
 from devbox.errors import DevboxError, UsageError
 from devbox.execute import runner, watcher
 from devbox.execute.events import Event, Note, Sink, StepLine
@@ -23,8 +24,8 @@ def list_watches(opened: Project, names: tuple[str, ...] | None = None) -> tuple
     found = tuple(watch for watch in resolved.watches if watch.container in chosen)
     if not found:
         raise UsageError(
-            f"{opened.env_file} watches nothing{' of ' + ', '.join(names) if names else ''}",
-            remedy='say what happens when: [[dev.watch]] paths = ["src/**"]',
+            f"missing watch rules in {opened.env_file}{' for ' + ', '.join(names) if names else ''}",
+            remedy='add [[dev.watch]] with paths = ["src/**"]',
         )
     return found
 
@@ -34,7 +35,7 @@ def watch(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) 
     watches = list_watches(opened, names)
     while True:
         places = watching.list_places(watches)
-        sink(Note(text=f"watching {', '.join(place or 'the whole project' for place in places)}; Ctrl-C ends it"))
+        sink(Note(text=f"watching {', '.join(place or 'the whole project' for place in places)}; stop with Ctrl-C"))
         for changed in _await_changes(opened, places):
             _react(opened, sink, watches, changed)
             if {opened.env_file, LOCAL_FILE} & changed:
@@ -52,9 +53,9 @@ def _reload_watches(opened: Project, sink: Sink, names: tuple[str, ...] | None) 
     try:
         found = list_watches(opened, names)
     except DevboxError as error:
-        sink(Note(text=f"{f'{error.where}: ' if error.where else ''}{error.sentence}; watching on as before"))
+        sink(Note(text=f"{f'{error.where}: ' if error.where else ''}{error.sentence}; keeping the previous rules"))
         return ()
-    sink(Note(text=f"{opened.env_file} changed: devbox up takes it over"))
+    sink(Note(text=f"{opened.env_file} changed: apply it with devbox up"))
     return found
 
 
@@ -76,18 +77,20 @@ def _build_actions(opened: Project, sink: Sink) -> dict[Op, Callable[[Step], str
 
     def restart(step: Step) -> str:
         with lock_instance(opened, _ignore_event):
-            opened.engine.rerun(build_instance(opened, ""), step.resource)  # regardless of the current file
+            capabilities.rerun(
+                opened.engine, build_instance(opened, ""), step.resource
+            )  # regardless of the current file
         return "restarted"
 
     def signal(step: Step) -> str:
         name, _, container = step.resource.partition(" ")
         with lock_instance(opened, _ignore_event):
-            opened.engine.signal(build_instance(opened, ""), container, name)
-        return "told"
+            capabilities.send_signal(opened.engine, build_instance(opened, ""), container, name)
+        return "signaled"
 
     def rebuild(step: Step) -> str:
         outcome = flow.up(opened, _filter_notes(sink), names=(step.resource,))
-        return "rebuilt" if outcome.plan else "its image is as it was"
+        return "rebuilt" if outcome.plan else "image unchanged"
 
     def task(step: Step) -> str:
         return tasks.run_captured(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from devbox.deploy.router import Router
 from devbox.deploy.stage_containers import Replicas
 from devbox.deploy.verification import Verification
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import EngineError, NotReady
 from devbox.execute.actions import Actions, build_image_request
@@ -157,7 +158,7 @@ class RolloutActions:
     def reload(self, step: Step) -> str:
         """Make the router reload its files."""
         instance = self._resolved.instance
-        self._router.reload(lambda: self._engine.signal(instance, step.resource, "USR2"))
+        self._router.reload(lambda: capabilities.send_signal(self._engine, instance, step.resource, "USR2"))
         return "files reloaded"
 
     def remove(self, step: Step) -> str:
@@ -179,7 +180,7 @@ class RolloutActions:
         """Return what is wrong with a container's image; "" if nothing."""
         wanted = self._digests[name]
         try:
-            found = self._engine.verify_image(self._resolved.instance, name)
+            found = capabilities.verify_image(self._engine, self._resolved.instance, name)
         except EngineError as error:
             return error.sentence
         other = found or "an image that does not match its digest"

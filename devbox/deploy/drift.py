@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from devbox.deploy import stage_containers
 from devbox.deploy.router import Router
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine, InstanceView
 from devbox.errors import EngineError
 from devbox.model.frozen import dataclass
@@ -65,7 +66,7 @@ def _detect_drift(instance: Instance, engine: Engine, known: StageDeployments) -
     for name, digits in _list_replicas(view):
         wanted, since = digests.get(digits, ""), view.containers[name].started_at or ""
         try:
-            found = engine.verify_image(instance, name)
+            found = capabilities.verify_image(engine, instance, name)
         except EngineError as error:
             yield Drift(container=name, since=since, wanted=wanted, doubt=error.sentence)
         else:
@@ -95,6 +96,6 @@ def is_healthy(instance: Instance, engine: Engine, wanted: Deployment) -> bool:
     if any(seen is None or seen.state != "running" or seen.health not in ("healthy", "none") for seen in needed):
         return False
     try:
-        return all(engine.verify_image(instance, seen.name) == wanted.release.image for seen in services)
+        return all(capabilities.verify_image(engine, instance, seen.name) == wanted.release.image for seen in services)
     except EngineError:
         return False

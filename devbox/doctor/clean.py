@@ -17,6 +17,7 @@ from devbox.doctor.leftovers import (
     list_instances,
     list_running_names,
 )
+from devbox.engines import capabilities
 from devbox.engines.select import select_engine
 from devbox.errors import DevboxError
 from devbox.execute import installing
@@ -100,7 +101,9 @@ def prune(paths: Paths) -> None:
         if volumes := find_unused_volumes(paths, instance):
             with _lock_instance(paths, instance):
                 for volume in volumes:
-                    select_engine(paths).open_snapshots(_make_instance_stub(instance)).remove_volume(volume)
+                    capabilities.open_snapshots(select_engine(paths), _make_instance_stub(instance)).remove_volume(
+                        volume
+                    )
     ImageStore(paths).sweep()
 
 
@@ -147,8 +150,8 @@ def _remove_instance(paths: Paths, instance: KnownInstance) -> None:
         shell = _make_instance_stub(instance)
         engine = select_engine(paths)
         engine.tear_down(shell, volumes=True)
-        for snapshot in engine.open_snapshots(shell).list_all():
-            engine.open_snapshots(shell).delete(snapshot.name)
+        for snapshot in capabilities.open_snapshots(engine, shell).list_all():
+            capabilities.open_snapshots(engine, shell).delete(snapshot.name)
         _remove(paths.project(instance.id))
         HostFiles(paths).forget(instance.id)
 

@@ -1,4 +1,4 @@
-"""The engine interface. An implementer needs no other module.
+"""The engine interface: ten methods. An implementer needs no other module; `capabilities` has optional protocols.
 
 An engine runs the containers of instances. Planning decides which containers to start, replace, stop and remove. Every
 method may raise `EngineError`; a method whose work is already done is a no-op. Methods of one instance are called by
@@ -14,17 +14,8 @@ from typing import Protocol
 from devbox.model.container import ContainerSpec
 from devbox.model.frozen import dataclass
 from devbox.model.image import BakedImage
-from devbox.model.observed import BoundPort, ObservedContainer, Snapshot
+from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.spec import Instance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capabilities:
-    """Optional features of an engine; plans and messages check these instead of the engine's name."""
-
-    rootless: bool
-    limits: bool
-    ipv6: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,42 +79,10 @@ class LogLine:
     text: str
 
 
-class VolumeSnapshots(Protocol):
-    """The snapshots of one instance's volumes. Containers that mount an affected volume must not run."""
-
-    def list_all(self) -> tuple[Snapshot, ...]:
-        """Return the snapshots, oldest first."""
-
-    def save(self, name: str, volumes: tuple[str, ...]) -> Snapshot:
-        """Copy these volumes; an existing snapshot of the name is replaced once the new copy is complete."""
-
-    def restore(self, name: str) -> Snapshot:
-        """Replace the saved volumes by their copies; leave others alone. EngineError if the snapshot does not exist."""
-
-    def measure_volumes(self) -> dict[str, int]:
-        """Return the disk usage of each volume in bytes, as far as this user may read it."""
-
-    def copy_volume(self, volume: str, name: str) -> int:
-        """Create the volume `name` as a copy of `volume`, atomically; return its size in bytes."""
-
-    def remove_volume(self, volume: str) -> None:
-        """Remove a volume that no container has mounted."""
-
-    def delete(self, name: str) -> None:
-        """Remove a snapshot; raise EngineError if it does not exist."""
-
-
 class Engine(Protocol):
-    """Runs the containers of one host."""
+    """Runs the containers of one host. What only some engines offer is in `capabilities`."""
 
     name: str
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """The engine's features on this host for this user."""
-
-    def check_network(self) -> None:
-        """Raise HostError if this user cannot have container networks; checked before images are built."""
 
     def observe(self, instance: Instance) -> InstanceView:
         """Observe the instance once, without starting, repairing or locking anything."""
@@ -150,35 +109,6 @@ class Engine(Protocol):
 
         Raises NotReady with the container's last log lines if it is dead, exited or past its start period.
         """
-
-    def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
-        """Record a completed setup with these inputs in the writable layer; (re)start the supervised command."""
-
-    def verify_image(self, instance: Instance, name: str) -> str:
-        """Return the digest of the image that a container really runs; "" if it is not running or runs anything else.
-
-        Independent of the requested image: the manifests of the digest are hashed again, and their layers are compared
-        with those given to the running container. EngineError if the store does not have the complete manifests, so
-        that verification is impossible.
-        """
-
-    def set_sidecar(self, instance: Instance, argv: tuple[str, ...]) -> None:
-        """Run a host process for the lifetime of the instance; `()` stops it.
-
-        It is restarted when it exits, even after the instance's supervisor has died. `tear_down` stops it.
-        """
-
-    def rerun(self, instance: Instance, name: str) -> None:
-        """Restart a container's workload: its supervised command while the container runs, else the container itself.
-
-        Its writable layer stays. Returns once the process runs, not once ready.
-        """
-
-    def relabel(self, instance: Instance, name: str, *, image_key: str) -> None:
-        """Record another image key for a running container and its kept writable layer; the digest is the same."""
-
-    def signal(self, instance: Instance, name: str, signal: str) -> None:
-        """Send a signal ("HUP") to a running container's supervised command, or to its main process."""
 
     def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
         """Send the container's stop signal, wait up to its timeout, then kill. `observe` still lists it, as exited."""
@@ -208,12 +138,6 @@ class Engine(Protocol):
         self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None
     ) -> Iterator[LogLine]:
         """Yield the containers' log lines in order of time. `tail`: only the last N of each container."""
-
-    def count_oom_kills(self, instance: Instance, name: str) -> int:
-        """Return the number of OOM-killed processes of a running container; 0 if not counted."""
-
-    def open_snapshots(self, instance: Instance, *, kept_by: str = "") -> VolumeSnapshots:
-        """Return the snapshots of an instance's volumes, stored for `kept_by` if given; they outlive `tear_down`."""
 
     def tear_down(self, instance: Instance, *, volumes: bool) -> None:
         """Stop and unmount everything of the instance, including orphans.

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, EngineError, NotReady, RegistryError
 from devbox.execute import locks
@@ -160,7 +161,9 @@ class Actions:
         if spec.setup is not None:
             if self._is_planned(f"setup {spec.name}"):
                 return "started"
-            self._engine.complete_setup(self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec))
+            capabilities.complete_setup(
+                self._engine, self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec)
+            )
         return self._await_ready(spec.name)
 
     def replace(self, step: Step) -> str:
@@ -168,7 +171,7 @@ class Actions:
         if self._has_same_image(step.resource):
             self._kept.add(step.resource)
             image = key_image(self._desired.containers[step.resource].image, self._images)
-            self._engine.relabel(self._desired.instance, step.resource, image_key=image.key)
+            capabilities.relabel(self._engine, self._desired.instance, step.resource, image_key=image.key)
             return f"kept: same image, {self._await_ready(step.resource)}"
         keep_top = self._desired.containers[step.resource].keep_top  # the engine discards the layer of another image
         self._engine.remove(self._desired.instance, step.resource, keep_top=keep_top)
@@ -183,7 +186,9 @@ class Actions:
             return "kept: already ran in this container"
         for command in spec.setup.commands:
             self._run_setup_command(step, spec, command)
-        self._engine.complete_setup(self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec))
+        capabilities.complete_setup(
+            self._engine, self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec)
+        )
         return _format_count(len(spec.setup.commands), "command")
 
     def ready(self, step: Step) -> str:
@@ -202,18 +207,20 @@ class Actions:
 
     def save(self, step: Step) -> str:
         """Copy the observed volumes into a snapshot."""
-        made = self._engine.open_snapshots(self._desired.instance).save(step.resource, self._observed.volumes)
+        made = capabilities.open_snapshots(self._engine, self._desired.instance).save(
+            step.resource, self._observed.volumes
+        )
         return f"saved, {format_size(made.size)}"
 
     def restore(self, step: Step) -> str:
         """Restore the volumes of a snapshot."""
-        made = self._engine.open_snapshots(self._desired.instance).restore(step.resource)
+        made = capabilities.open_snapshots(self._engine, self._desired.instance).restore(step.resource)
         return f"restored, {format_size(made.size)}"
 
     def copy(self, step: Step) -> str:
         """Create a volume of the branch as a copy of its source volume."""
         seed = branches.find_seeds(self._desired, self._observed)[step.resource]
-        size = self._engine.open_snapshots(self._desired.instance).copy_volume(seed, step.resource)
+        size = capabilities.open_snapshots(self._engine, self._desired.instance).copy_volume(seed, step.resource)
         return f"copied, {format_size(size)}"
 
     def teardown(self, _step: Step) -> str:

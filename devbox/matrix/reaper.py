@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 
+from devbox.engines import capabilities
 from devbox.engines.select import select_engine
 from devbox.execute.events import Note, Sink
 from devbox.host import disk, environ, files, process
@@ -115,7 +116,7 @@ def _remove_cell(opened: Project, records: MatrixRecords, cell: str) -> None:
 
 def _forget(opened: Project, records: MatrixRecords) -> None:
     shared = ids.compute_cell_id(opened.id, "")
-    kept = opened.engine.open_snapshots(build_instance(opened, ""), kept_by=shared)
+    kept = capabilities.open_snapshots(opened.engine, build_instance(opened, ""), kept_by=shared)
     for each in kept.list_all():
         kept.delete(each.name)
     take_down(opened.paths, shared)

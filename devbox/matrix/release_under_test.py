@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import EngineError, NotReady
 from devbox.execute.locks import complete_spec
@@ -102,7 +103,7 @@ def start(
         raise
     if spec.kind == "job":
         return
-    found = engine.verify_image(instance, name)
+    found = capabilities.verify_image(engine, instance, name)
     if found != against.release.image:
         raise EngineError(
             f"{name} runs {found or 'an image that does not match its digest'}, not {against.release.image}",

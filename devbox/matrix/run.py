@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine
 from devbox.errors import DevboxError
 from devbox.execute.events import Event, Note, Sink, StepLine, StepStarted
@@ -233,7 +234,7 @@ class CellRun:
                     self.bring_up()
                 code = self._execute(self._tests.command)
                 self._exit_code = code
-                kills = self._engine.count_oom_kills(self._instance, self._spec.name) if code else 0
+                kills = capabilities.count_oom_kills(self._engine, self._instance, self._spec.name) if code else 0
             if code == 0 and self._attempts > 1:
                 return "flaky", f"passed on attempt {self._attempts}"
             if code == 0:

@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine
 from devbox.errors import CommandFailed, DevboxError
 from devbox.images.build.inputs import translate_glob
@@ -46,7 +47,7 @@ class ReadyData:
         with self._find_lock(name):
             if name in self._failed:
                 raise self._failed[name]
-            kept = self._engine.open_snapshots(wanted.resolved.instance, kept_by=self._shared)
+            kept = capabilities.open_snapshots(self._engine, wanted.resolved.instance, kept_by=self._shared)
             if any(each.name == name for each in kept.list_all()):
                 kept.restore(name)
                 return

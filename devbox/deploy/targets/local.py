@@ -18,6 +18,7 @@ from devbox.deploy.observe import StageInputs, StageObserver
 from devbox.deploy.router import SHORT, Router
 from devbox.deploy.router_files import EARLIER
 from devbox.deploy.verification import find_duration
+from devbox.engines import capabilities
 from devbox.engines.engine import InstanceView
 from devbox.errors import DevboxError, EngineError, NotReady, VerifyFailed
 from devbox.execute import hooks
@@ -242,7 +243,7 @@ class LocalTarget:
             sink(Note(text=EARLIER.format(stage=self.stage)))
         argv = drift_monitor.build_argv(self.paths, instance=self.id, project=self._project.id, stage=self.stage)
         try:
-            self._place.engine.set_sidecar(self._build_instance(), argv)
+            capabilities.set_sidecar(self._place.engine, self._build_instance(), argv)
         except EngineError as error:  # supervisor of an older devbox
             sink(
                 Note(
@@ -252,7 +253,7 @@ class LocalTarget:
 
     def _verify_image(self, name: str) -> str:
         try:
-            return self._place.engine.verify_image(self._build_instance(), name)
+            return capabilities.verify_image(self._place.engine, self._build_instance(), name)
         except EngineError:
             return ""
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from devbox.engines.engine import Capabilities, InstanceView, LogLine, StartRequest
+from devbox.engines.engine import InstanceView, LogLine, StartRequest
 from devbox.engines.native import observe, volume_dirs
 from devbox.engines.native.writable_layers import WritableLayers
 from devbox.host.paths import Paths
@@ -36,12 +36,11 @@ class NativeEngine:
         self._lowers = lowers
 
     @property
-    def capabilities(self) -> Capabilities:
-        """This user's features on this host."""
+    def has_limits(self) -> bool:
+        """See `LimitCheck`."""
         from devbox.isolation import cgroups
-        from devbox.isolation.network import bridge
 
-        return Capabilities(rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=bridge.host_has_ipv6())
+        return cgroups.detect() != "none"
 
     def check_network(self) -> None:
         """See `Engine`."""

@@ -18,7 +18,7 @@ OUT_OF_MEMORY = "out of memory (limit 32 MiB)"
 
 @pytest.fixture
 def limited(backend: Backend) -> Backend:
-    if not backend.engine.capabilities.limits:
+    if not backend.engine.has_limits:
         whom = "root" if os.geteuid() == 0 else "an ordinary user"
         lacking(f"this host lets {whom} make no control groups")
     return backend

@@ -14,8 +14,8 @@ from devbox.model.plan import Step
 @pytest.mark.parametrize(
     ("number", "goes", "cut", "kept"),
     [
-        (1, "1 long connection goes on", "cut 1 long connection", "kept for 1 long connection"),
-        (2, "2 long connections go on", "cut 2 long connections", "kept for 2 long connections"),
+        (1, "1 long connection still open", "cut 1 long connection", "kept for 1 long connection"),
+        (2, "2 long connections still open", "cut 2 long connections", "kept for 2 long connections"),
     ],
 )
 def test_issue10_connections_are_counted_in_words(number: int, goes: str, cut: str, kept: str):

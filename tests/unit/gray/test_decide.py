@@ -87,7 +87,7 @@ def test_a_step_takes_its_time_however_much_traffic_there_is():
     run.until(phases.STEP)
     for _ in range(9):
         assert run.look().step == 0
-    assert "for its time" in run.rollout.reason
+    assert "for the minimum time" in run.rollout.reason
     run.look()
     assert run.look().step == 1
 
@@ -282,7 +282,7 @@ def test_it_is_over_when_the_router_says_that_nobody_is_there():
     assert run.look(threshold=0).phase == phases.ABORTING, "the last look still counted requests of the canary"
     assert run.look(QUIET, threshold=0, open=2).phase == phases.ABORTING
     over = run.look(QUIET, threshold=0, open=0)
-    assert (over.phase, over.reason) == (phases.ABORTED, "aborted by a person")
+    assert (over.phase, over.reason) == (phases.ABORTED, "aborted by an operator")
     assert run.look(asked="resume") is over
 
 
@@ -383,7 +383,7 @@ def test_issue10_gray_a_rehearsal_that_does_not_go_back_asks_for_a_person():
     for _ in range(62):
         run.look(GOOD, seconds=10)
     assert run.rollout.phase == phases.NEEDS_HUMAN
-    assert "going back does not work" in run.rollout.reason
+    assert "the rollback does not work" in run.rollout.reason
     assert run.threshold == 0
     assert run.look(QUIET, asked="resume").rehearsed, "by now, it does"
 

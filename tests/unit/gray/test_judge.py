@@ -234,7 +234,7 @@ def test_what_one_replica_did_in_20_seconds_is_not_enough_where_there_are_more()
     assert min(found.compute_error_evidence()[:2]) > math.log(100)
     assert judge.compute_strength(found, ERRORS) == 1.0
     rules = replace(policy(0.05, ERRORS), min_time=30.0, margin=1.0)
-    assert "nearly all of them are one replica's" in _judged(drawn, 0, rules, by_second=True, baking=False).reason
+    assert "nearly all of them come from one replica" in _judged(drawn, 0, rules, by_second=True, baking=False).reason
 
 
 def test_issue10_7_nor_is_it_where_the_others_are_down_by_now():

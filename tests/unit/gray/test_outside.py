@@ -39,7 +39,7 @@ def test_a_number_is_held_against_its_limits(limits: dict[str, float], value: fl
 
 def test_a_command_says_no_without_a_number():
     answers = Answers().add_reading(CHECKOUTS, said(no=True))
-    assert find_alarm(CHECKOUTS, answers) == "checkouts: it said no"
+    assert find_alarm(CHECKOUTS, answers) == "checkouts: answered no"
 
 
 def test_only_so_many_bad_answers_in_a_row_are_an_alarm():

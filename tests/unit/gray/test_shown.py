@@ -72,14 +72,14 @@ def test_the_page_says_what_came_of_it(good: GrayRelease, bad: GrayRelease):
 
 def test_the_page_says_what_metrics_from_outside_said(good: GrayRelease):
     metrics = tuple(ExternalMetric(name=name, command=("true",)) for name in ("orders", "<mail>", "silent"))
-    said = {"orders": Answers(good=1.0, last="7"), "<mail>": Answers(row=1, last="it said no")}
+    said = {"orders": Answers(good=1.0, last="7"), "<mail>": Answers(row=1, last="answered no")}
     trial = replace(
         good,
         policy=replace(good.policy, outside=metrics),
         rollout=replace(good.rollout, outside=said),
     )
     assert '<td>orders</td><td class="good">good</td><td>7</td>' in render_html(trial)
-    assert '<td>&lt;mail&gt;</td><td class="bad">bad</td><td>it said no</td>' in render_html(trial)
+    assert '<td>&lt;mail&gt;</td><td class="bad">bad</td><td>answered no</td>' in render_html(trial)
     assert "<td>silent</td>" not in render_html(trial)
     assert "Watched: errors, latency, orders, &lt;mail&gt;, silent" in render_html(trial)
 
@@ -119,8 +119,8 @@ def shown(trial: GrayRelease, **facts: object) -> str:
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"phase": "step", "step": 2, "reason": "waits for its time: 4 s more"}, "next 50 %: waits for its time"),
-        ({"phase": "step", "step": 3, "reason": "waits for its time: 4 s more"}, "then all steps are passed: waits"),
+        ({"phase": "step", "step": 2, "reason": "waits for the minimum time: 4 s more"}, "next 50 %: waits for the minimum time"),
+        ({"phase": "step", "step": 3, "reason": "waits for the minimum time: 4 s more"}, "then all steps are passed: waits"),
         ({"phase": "step", "held": True}, "goes on after devbox release resume"),
         ({"phase": "step"}, "from any terminal: devbox release hold · abort · report"),
         ({"phase": "hold", "reason": "645 requests"}, "next all visitors: devbox promote production"),

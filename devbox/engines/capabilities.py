@@ -1,0 +1,195 @@
+"""Optional capabilities of engines, each a protocol of its own, and functions that use them.
+
+An engine without a capability that a command needs is one clear error; without one that only improves the result, the
+function has a default.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from devbox.engines.engine import Engine
+from devbox.errors import EngineError
+from devbox.model.observed import Snapshot
+from devbox.model.spec import Instance
+
+
+class VolumeSnapshots(Protocol):
+    """The snapshots of one instance's volumes. Containers that mount an affected volume must not run."""
+
+    def list_all(self) -> tuple[Snapshot, ...]:
+        """Return the snapshots, oldest first."""
+
+    def save(self, name: str, volumes: tuple[str, ...]) -> Snapshot:
+        """Copy these volumes; an existing snapshot of the name is replaced once the new copy is complete."""
+
+    def restore(self, name: str) -> Snapshot:
+        """Replace the saved volumes by their copies; leave others alone. EngineError if the snapshot does not exist."""
+
+    def measure_volumes(self) -> dict[str, int]:
+        """Return the disk usage of each volume in bytes, as far as this user may read it."""
+
+    def copy_volume(self, volume: str, name: str) -> int:
+        """Create the volume `name` as a copy of `volume`, atomically; return its size in bytes."""
+
+    def remove_volume(self, volume: str) -> None:
+        """Remove a volume that no container has mounted."""
+
+    def delete(self, name: str) -> None:
+        """Remove a snapshot; raise EngineError if it does not exist."""
+
+
+@runtime_checkable
+class NetworkCheck(Protocol):
+    """An engine that knows in advance whether it can create container networks."""
+
+    def check_network(self) -> None:
+        """Raise HostError if this user cannot have container networks; checked before images are built."""
+
+
+@runtime_checkable
+class LimitCheck(Protocol):
+    """An engine that cannot enforce limits on every host."""
+
+    @property
+    def has_limits(self) -> bool:
+        """True if this user's containers have enforced limits on this host."""
+
+
+@runtime_checkable
+class SetupRecorder(Protocol):
+    """An engine whose containers wait for their setup before the supervised command starts."""
+
+    def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
+        """Record a completed setup with these inputs in the writable layer; (re)start the supervised command."""
+
+
+@runtime_checkable
+class WorkloadControl(Protocol):
+    """An engine that restarts and signals the workload of a running container."""
+
+    def rerun(self, instance: Instance, name: str) -> None:
+        """Restart a container's workload: its supervised command while the container runs, else the container itself.
+
+        Its writable layer stays. Returns once the process runs, not once ready.
+        """
+
+    def signal(self, instance: Instance, name: str, signal: str) -> None:
+        """Send a signal ("HUP") to a running container's supervised command, or to its main process."""
+
+
+@runtime_checkable
+class ImageVerifier(Protocol):
+    """An engine that verifies which image a container runs."""
+
+    def verify_image(self, instance: Instance, name: str) -> str:
+        """Return the digest of the image that a container really runs; "" if it is not running or runs anything else.
+
+        Independent of the requested image: the manifests of the digest are hashed again, and their layers are compared
+        with those given to the running container. EngineError if the store does not have the complete manifests, so
+        that verification is impossible.
+        """
+
+
+@runtime_checkable
+class SidecarRunner(Protocol):
+    """An engine that keeps a host process running next to an instance."""
+
+    def set_sidecar(self, instance: Instance, argv: tuple[str, ...]) -> None:
+        """Run a host process for the lifetime of the instance; `()` stops it.
+
+        It is restarted when it exits, even after the instance's supervisor has died. `tear_down` stops it.
+        """
+
+
+@runtime_checkable
+class ImageRelabeler(Protocol):
+    """An engine that records another key for an unchanged image without a restart."""
+
+    def relabel(self, instance: Instance, name: str, *, image_key: str) -> None:
+        """Record another image key for a running container and its kept writable layer; the digest is the same."""
+
+
+@runtime_checkable
+class OomCounter(Protocol):
+    """An engine that counts processes killed by the kernel for lack of memory."""
+
+    def count_oom_kills(self, instance: Instance, name: str) -> int:
+        """Return the number of OOM-killed processes of a running container; 0 if not counted."""
+
+
+@runtime_checkable
+class SnapshotOpener(Protocol):
+    """An engine with snapshots of volumes."""
+
+    def open_snapshots(self, instance: Instance, *, kept_by: str = "") -> VolumeSnapshots:
+        """Return the snapshots of an instance's volumes, stored for `kept_by` if given; they outlive `tear_down`."""
+
+
+def _build_error(engine: Engine, doing: str) -> EngineError:
+    return EngineError(f"cannot {doing}: not supported by the engine {engine.name}", remedy="use the native engine")
+
+
+def check_network(engine: Engine) -> None:
+    """Raise HostError if the engine knows that this user cannot have container networks."""
+    if isinstance(engine, NetworkCheck):
+        engine.check_network()
+
+
+def has_limits(engine: Engine) -> bool:
+    """True unless the engine knows that it cannot enforce limits."""
+    return not isinstance(engine, LimitCheck) or engine.has_limits
+
+
+def count_oom_kills(engine: Engine, instance: Instance, name: str) -> int:
+    """Return the number of OOM-killed processes of a running container; 0 if the engine does not count them."""
+    return engine.count_oom_kills(instance, name) if isinstance(engine, OomCounter) else 0
+
+
+def complete_setup(engine: Engine, instance: Instance, name: str, *, setup_key: str) -> None:
+    """Record a completed setup; see `SetupRecorder`."""
+    if not isinstance(engine, SetupRecorder):
+        raise _build_error(engine, f"run the setup of {name}")
+    engine.complete_setup(instance, name, setup_key=setup_key)
+
+
+def relabel(engine: Engine, instance: Instance, name: str, *, image_key: str) -> None:
+    """Record another key for the image of a container; see `ImageRelabeler`."""
+    if not isinstance(engine, ImageRelabeler):
+        raise _build_error(engine, f"keep {name} running")
+    engine.relabel(instance, name, image_key=image_key)
+
+
+def rerun(engine: Engine, instance: Instance, name: str) -> None:
+    """Restart a container's workload; see `WorkloadControl`."""
+    if not isinstance(engine, WorkloadControl):
+        raise _build_error(engine, f"restart {name}")
+    engine.rerun(instance, name)
+
+
+def send_signal(engine: Engine, instance: Instance, name: str, signal: str) -> None:
+    """Send a signal ("HUP") to a container's workload; see `WorkloadControl`."""
+    if not isinstance(engine, WorkloadControl):
+        raise _build_error(engine, f"send {signal} to {name}")
+    engine.signal(instance, name, signal)
+
+
+def set_sidecar(engine: Engine, instance: Instance, argv: tuple[str, ...]) -> None:
+    """Keep a host process running next to an instance; see `SidecarRunner`."""
+    if not isinstance(engine, SidecarRunner):
+        raise _build_error(engine, "run a sidecar")
+    engine.set_sidecar(instance, argv)
+
+
+def verify_image(engine: Engine, instance: Instance, name: str) -> str:
+    """Return the digest of the image that a container runs; see `ImageVerifier`."""
+    if not isinstance(engine, ImageVerifier):
+        raise _build_error(engine, f"verify the image of {name}")
+    return engine.verify_image(instance, name)
+
+
+def open_snapshots(engine: Engine, instance: Instance, *, kept_by: str = "") -> VolumeSnapshots:
+    """Return the snapshots of an instance's volumes; see `SnapshotOpener`."""
+    if not isinstance(engine, SnapshotOpener):
+        raise _build_error(engine, "use snapshots")
+    return engine.open_snapshots(instance, kept_by=kept_by)
