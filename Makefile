@@ -36,6 +36,11 @@ demo-down: ## stop the demo and remove its data
 setup: ## packages and .venv for working on devbox
 	@.ci/setup.sh test
 
+.PHONY: unit
+unit: ## linters and unit tests, in parallel and without root
+	@.ci/setup.sh unit
+	@.venv/bin/python -m pytest -q -p no:cacheprovider -n auto -m 'not long' tests/unit tests/golden
+
 .PHONY: test
 test: ## the quick suite
 	@.ci/setup.sh test
@@ -66,9 +71,14 @@ compare: ## images and Dockerfiles beside Docker, and the page of differences
 	@.ci/setup.sh bench
 	@cd tests && $(ROOT) ../.venv/bin/python -m comparison --write
 
+.PHONY: reference
+reference: ## docs/reference and the JSON Schema, from the code
+	@.ci/setup.sh unit
+	@cd tests && ../.venv/bin/python -m support.reference
+
 .PHONY: lint
 lint: ## ruff, mypy and the house rules alone
 	@.ci/setup.sh test
 	@.venv/bin/ruff check devbox tests
 	@.venv/bin/mypy
-	@$(PYTEST) -q tests/house_rules
+	@$(PYTEST) -q tests/unit/house_rules

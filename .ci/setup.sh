@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From a bare Debian or Ubuntu machine to a working .venv: .ci/setup.sh run|test|bench
+# From a bare Debian or Ubuntu machine to a working .venv: .ci/setup.sh run|unit|test|bench
 #
 # Installs missing packages (saying which), makes .venv with the best Python ≥ 3.11, installs devbox into it. A stamp
 # makes the next run immediate. No daemon is started or enabled, whatever a package would like to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:?what for: run, test or bench}
+what=${1:?what for: run, unit, test or bench}
 
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
@@ -128,6 +128,9 @@ case $what in
 run)
     install_packages "${run_packages[@]}"
     make_venv ""
+    ;;
+unit) # no root: only Python packages
+    make_venv "[dev]"
     ;;
 test)
     install_packages "${run_packages[@]}" "${test_packages[@]}"

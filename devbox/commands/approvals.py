@@ -162,18 +162,18 @@ def approve(
     for line in differences:
         sink(Note(text=line))
     ring = verbs.read_keyring(opened, resolved)
-    people = {ring.approvers[each].fingerprint: each for each in _list_approvers(resolved, stage)}
-    by = verbs.require_signer(opened, resolved, key, ask, among=people)
+    approvers = {ring.approvers[each].fingerprint: each for each in _list_approvers(resolved, stage)}
+    by = verbs.require_signer(opened, resolved, key, ask, among=approvers)
     fingerprint = by.signer.public.fingerprint
-    if fingerprint not in people:
+    if fingerprint not in approvers:
         raise UsageError(
-            f"{by.name} cannot approve for {stage_name}: approvers are {', '.join(people.values()) or 'missing'}",
+            f"{by.name} cannot approve for {stage_name}: its approvers are {', '.join(approvers.values()) or '(none)'}",
             remedy=f"devbox approve {stage_name} --key NAME",
         )
     found = verify.list_findings(release.image, attachments.open_store(opened.paths), ring.known_keys)
     if fingerprint in evidence.list_builders(found, release.id):
         raise SigningError(
-            f"{people[fingerprint]} built this release and cannot approve it", remedy=f"devbox why {stage_name}"
+            f"{approvers[fingerprint]} built this release and cannot approve it", remedy=f"devbox why {stage_name}"
         )
     now = dt.datetime.now(dt.UTC)
     said = Approval(
@@ -182,7 +182,7 @@ def approve(
         policy=keyring.compute_stage_policy(
             stage, opened.root, builders=resolved.builders, approvers=resolved.approvers
         ),
-        approver=people[fingerprint],
+        approver=approvers[fingerprint],
         issued=format_timestamp(now),
         expires=format_timestamp(now + dt.timedelta(seconds=seconds)),
         comment=comment,

@@ -40,7 +40,8 @@ class Drift:
             return self.doubt
         if not self.wanted:
             return f"{self.container} does not belong to a deployed release"
-        return f"{self.container} runs {self.found or 'an image that does not match its digest'}, but {self.wanted} was deployed"
+        found = self.found or "an image that does not match its digest"
+        return f"{self.container} runs {found}, but {self.wanted} was deployed"
 
 
 def find(instance: Instance, engine: Engine, record: DeployedRecord) -> tuple[Drift, ...]:

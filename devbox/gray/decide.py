@@ -341,7 +341,7 @@ def _find_missing(seen: GrayState, policy: Policy) -> str:
         return f"for {policy.control}, which is failing, too"
     for name, judged in seen.judged.items():
         if (harm := judged.harm) > policy.margin:
-            return f"for certainty: {name} may be {_format_points(harm)} worse, at most {_format_points(policy.margin)} allowed"
+            return f"for certainty: {name} may be {_format_points(harm)} worse, {_format_points(policy.margin)} allowed"
     return ""
 
 

@@ -72,7 +72,7 @@ class WorkerPool:
             try:
                 result = self._check_skipped(run) or run.run()
             except BaseException as error:  # noqa: BLE001 - a cell without a result would block the session
-                sentence = f"this is a fault of devbox: {type(error).__name__}: {error}"
+                sentence = f"internal error: {type(error).__name__}: {error}"
                 result = CellResult(cell=run.wanted.cell, state="error", reason=sentence)
             with self._guard:
                 self._active.discard(run)

@@ -110,7 +110,7 @@ class PromotionAttempt:
         seen = environment.observe()
         if not plan.runs(seen, wanted):
             raise EngineError(
-                f"{wanted.stage.name} does not run the requested deployment: {_describe_observed(seen.digests, wanted)}",
+                f"{wanted.stage.name} does not run the requested release: {_describe_observed(seen.digests, wanted)}",
                 remedy=f"devbox ps --stage {wanted.stage.name}",
             )
         self._append_entry(
@@ -125,7 +125,7 @@ class PromotionAttempt:
         if found := admission.check_not_revoked(self._wanted.release, self._read_history()):
             stage = self._wanted.stage.name
             raise Denied(
-                f"{self._wanted.release.short_id} may not go to {stage}: {found[0].reason}",
+                f"cannot promote {self._wanted.release.short_id} to {stage}: {found[0].reason}",
                 remedy=f"devbox why {stage}",
             )
 

@@ -30,12 +30,12 @@ def test_issue10_a_release_that_goes_on_is_followed():
 
 def test_issue10_a_release_on_hold_goes_on_after_resume():
     held = replace(STEPPING, rollout=replace(STEPPING.rollout, held=True))
-    assert "is on hold; continue it: devbox release resume" in describe_wait(held, stage="production")
+    assert "is on hold; resume with: devbox release resume" in describe_wait(held, stage="production")
 
 
 def test_issue10_a_release_that_needs_a_decision_says_why():
     asks = replace(STEPPING, rollout=STEPPING.rollout.enter(NEEDS_HUMAN, "no data"))
-    assert "needs a decision (no data); continue it: devbox release resume" in describe_wait(asks, stage="production")
+    assert "requires a decision (no data); resume with: devbox release resume" in describe_wait(asks, stage="production")
 
 
 def test_issue10_the_release_that_waits_is_part_of_the_command_that_supersedes():

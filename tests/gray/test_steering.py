@@ -96,7 +96,7 @@ def test_issue10_gray_a_request_is_not_answered_by_another_trial(tmp_path: Path)
     over = replace(trial(began=2.0), rollout=before.rollout.enter(ABORTED, "it was bad"))
     for now in (over, trial(began=2.0)):
         trials.write(now)
-        with pytest.raises(UsageError, match="another one has begun"):
+        with pytest.raises(UsageError, match="another one has started"):
             verbs._await_done(project, environment, before, wish, deadline=time.monotonic() + 5)
     trials.write(replace(over, began=1.0))
     done = verbs._await_done(project, environment, before, wish, deadline=time.monotonic() + 5)

@@ -126,7 +126,7 @@ def test_an_author_does_not_approve_his_own(signed: Signed):
 
 def test_a_stranger_does_not_approve(signed: Signed):
     made = signed.built()
-    with pytest.raises(UsageError, match="none of those who approve"):
+    with pytest.raises(UsageError, match="eve cannot approve for staging"):
         signed.approve(made, "eve")
 
 
@@ -230,7 +230,7 @@ def test_issue10_5_without_a_name_it_is_what_promote_would_take(signed: Signed):
     done = approvals.approve(opened, prepare(opened), "staging", "", notes.append, key="ann", ask=None)
     assert done.release == made
     assert signed.shop.promote("staging").deployment.release == made
-    assert done.differences == ("staging runs nothing on this machine: all of it is new",)
+    assert done.differences == ("staging runs nothing on this host: everything is new",)
     assert [note.text for note in notes] == [*done.differences]
 
 
@@ -271,7 +271,7 @@ def test_issue10_why_names_the_release_and_how_it_stands_to_the_stage(signed: Si
     assert said == [f"release {made.short_id}, which test runs", f"release {made.short_id}"]
     signed.shop.ledger.append(INTENT, release=made.id, stage="staging", attempt=1, body={})
     verbs.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
-    assert "devbox promote staging goes on with it" in notes[-1].text
+    assert "resume with: devbox promote staging" in notes[-1].text
 
 
 def test_issue10_release_ls_marks_what_was_revoked(signed: Signed, capsys: pytest.CaptureFixture[str]):
@@ -360,9 +360,9 @@ def test_a_ledger_that_lost_what_a_record_names_is_found_out(signed: Signed, tmp
     put_back = _backup(signed, tmp_path)
     signed.promote("staging", made)
     put_back()
-    with pytest.raises(LedgerDamaged, match="lacks an entry"):
+    with pytest.raises(LedgerDamaged, match="missing ledger entry"):
         signed.shop.why("staging", made)
-    with pytest.raises(LedgerDamaged, match="lacks an entry"):
+    with pytest.raises(LedgerDamaged, match="missing ledger entry"):
         signed.promote("staging", made)
 
 

@@ -86,7 +86,7 @@ def test_issue10_3_tests_that_change_while_they_run_leave_no_evidence(tested: Sh
     keeper, notes = EvidenceRecorder(tested.opened, made, ()), []
     Path(tested.root, "test_new.py").write_text("")
     keeper.record(_run(), None, notes.append)
-    assert "changed while they ran" in notes[0].text
+    assert "changed during the run" in notes[0].text
     assert not [entry for entry in tested.entries() if entry.kind == TESTED]
 
 

@@ -105,7 +105,7 @@ def test_issue10_1_a_rollback_does_not_wait_for_what_cannot_be_learned(machines,
     _staged(one, 2)
 
     def damaged(*_words, **_named):
-        raise LedgerDamaged("the ledger lacks an entry", remedy="devbox release rebuild")
+        raise LedgerDamaged("missing ledger entry", remedy="devbox release rebuild")
 
     monkeypatch.setattr(StageChains, "learn", damaged)
     roll_back(one, "staging")

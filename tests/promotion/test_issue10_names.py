@@ -133,7 +133,7 @@ def test_issue10_2_nothing_is_approved_that_was_only_put_below_the_home(tmp_path
     place = Path(signed.shop.opened.paths.releases(signed.shop.opened.id))
     (place / f"{forged.id[7:]}.json").write_text(json.dumps({"format": 1, "release": codec.dump(forged)}))
     opened = signed.shop.opened
-    with pytest.raises(UsageError, match="not clear which one is meant"):
+    with pytest.raises(UsageError, match="missing argument: RELEASE"):
         approvals.approve(opened, prepare(opened), "staging", "", lambda _: None, key="ann", ask=None)
     assert not signed.shop.entries()
 

@@ -43,7 +43,7 @@ def _lead(key: str, to: str) -> None:
 
 def test_issue10_2_a_project_that_is_led_to_another_one_promotes_nothing_there(shops: tuple[Shop, Shop]):
     gated, toy = shops
-    with pytest.raises(Denied, match="must approve"):
+    with pytest.raises(Denied, match="approvals required"):
         gated.promote("production")
     entries = gated.entries()
     _lead(compute_instance_id(toy.root, "devbox.toml"), gated.opened.id)

@@ -118,7 +118,7 @@ def test_issue10_1_a_revocation_reaches_the_repositories_that_answer(machines: t
     one.shop.rewrite(text.replace(f'[stage.test]\nrepository = "{host}', '[stage.test]\nrepository = "127.0.0.1:9'))
     opened, notes = one.shop.opened, []
     words.revoke(opened, prepare(opened), made.id, notes.append, reason="bad", key="ci", ask=None)
-    assert any("does not know of it yet" in note.text for note in notes)
+    assert any("cannot publish the revocation" in note.text for note in notes)
     with pytest.raises(Denied, match="revoked"):
         two.promote("production", made.id)
 

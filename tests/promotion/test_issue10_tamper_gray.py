@@ -190,7 +190,7 @@ def test_issue10_3_a_release_that_was_rolled_back_is_tried_when_it_is_promoted_a
         verbs.promote(opened, lambda _: None, stage=stage, release=world.two.id, environments=world.plain)
     verbs.rollback(opened, lambda _: None, stage="production", environments=world.plain)
     world.deployed.clear()
-    with pytest.raises((TrialBegan, UsageError), match=None if world.stage == "production" else "is not in gray"):
+    with pytest.raises((TrialBegan, UsageError), match=None if world.stage == "production" else "not found in gray"):
         world.promote("production", world.two)
     assert world.two.id not in world.deployed
 

@@ -93,7 +93,7 @@ def test_on_a_terminal_a_passphrase_is_asked_for_twice_and_not_shown(box: Box):
     program, *words = box.argv("key", "create", "ci")
     seen = pexpect.spawn(program, words, cwd=box.home.parent, env=box.environment(), timeout=60, encoding="utf-8")
     try:
-        for prompt in ("Passphrase of the key ci: ", "Again, for ci: "):
+        for prompt in ("Passphrase of the key ci: ", "Repeat the passphrase of the key ci: "):
             seen.expect_exact(prompt)
             seen.sendline("correct horse")
         seen.expect(pexpect.EOF)

@@ -175,7 +175,7 @@ def test_rollback_goes_back_step_by_step_and_never_forwards(shop):
         shop.promote("test", made)
     assert shop.rollback("test").deployment.release == two
     assert shop.rollback("test").deployment.release == one
-    with pytest.raises(UsageError, match="nothing to go back to"):
+    with pytest.raises(UsageError, match="cannot roll back test"):
         shop.rollback("test")
     assert shop.runs("test") == one.id
     shop.promote("test", three)
@@ -236,7 +236,7 @@ def test_a_first_release_that_does_not_become_ready_leaves_nothing(shop):
 def test_what_runs_something_else_than_asked_is_no_success(shop):
     made = shop.release(1)
     shop.swap_images()
-    with pytest.raises(EngineError, match="does not run the requested deployment"):
+    with pytest.raises(EngineError, match="does not run the requested release"):
         shop.promote("test", made)
     assert _kinds(shop, "test") == [INTENT, COPIED, FAILED]
 
@@ -406,11 +406,11 @@ def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_a_rollback(s
 def test_a_first_promotion_that_was_killed_is_given_up_for_nothing(shop, point, count):
     made = shop.release(1)
     _killed(shop, lambda: shop.promote("test", made), point, count)
-    with pytest.raises(DevboxError, match="nothing runs there now"):
+    with pytest.raises(DevboxError, match="was ended, and nothing runs"):
         shop.rollback("test")
     assert shop.environment("test").observe().release == ""
     assert shop.history().find_pending("test") is None
-    with pytest.raises(UsageError, match="nothing to go back to"):
+    with pytest.raises(UsageError, match="cannot roll back test"):
         shop.rollback("test")
     assert shop.promote("test", made).entry.attempt == 2
 

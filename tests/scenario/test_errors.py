@@ -28,7 +28,7 @@ BEFORE = {
     "no such directory": (DEBIAN, ["-C", "/nope", "up"], 2, ["/nope"]),
     "no such file": (DEBIAN, ["-f", "nope.toml", "up"], 2, ["nope.toml", "devbox init"]),
     "no such template": (DEBIAN, ["init", "x", "--template", "nope"], 2, ["nope", "bare"]),
-    "already a project": (DEBIAN, ["init"], 2, ["already has devbox.toml"]),
+    "already a project": (DEBIAN, ["init"], 2, ["devbox.toml already exists"]),
     "no such container": (DEBIAN, ["up", "nope"], 2, ["nope", "known: dev"]),
     "no shell there": (DEBIAN, ["shell", "nope"], 2, ["nope", "known: dev"]),
     "no logs there": (DEBIAN, ["logs", "nope"], 2, ["nope", "devbox up"]),
@@ -37,7 +37,7 @@ BEFORE = {
     "run what": (DEBIAN, ["run"], 2, ["devbox run TASK"]),
     "exec what": (DEBIAN, ["exec"], 2, ["devbox exec dev -- COMMAND"]),
     "nothing up to exec": (DEBIAN, ["exec", "--", "true"], 125, ["dev is not running", "devbox up"]),
-    "nothing up to open": (DEBIAN, ["open"], 1, ["dev is not up", "devbox up"]),
+    "nothing up to open": (DEBIAN, ["open"], 1, ["dev is not running", "devbox up"]),
     "nothing up to restart": (DEBIAN, ["restart"], 2, ["nothing is running", "devbox up"]),
     "clean without a yes": (DEBIAN, ["doctor", "--clean"], 2, ["devbox doctor --clean --yes"]),
     "empty file": (" \n", ["up"], 2, ["devbox.toml:1", "empty"]),
@@ -98,7 +98,7 @@ def says(done: subprocess.CompletedProcess[bytes], code: int, parts: Sequence[st
     error = lines[next(at for at, line in enumerate(lines) if line.startswith("devbox: ")) :]
     assert len(error) <= MOST_LINES, text
     assert "Traceback" not in text
-    assert "fault of devbox" not in text
+    assert "internal error" not in text
     told = "\n".join(error)
     assert not [part for part in parts if part not in told], told
     return told

@@ -28,7 +28,7 @@ def test_hooks_run_once_allowed_after_the_containers_are_ready(box: Box):
     refused = box.run("up", cwd=project, env=CALLER)
     assert (refused.returncode, told.exists(), box.ps(project)) == (1, False, {})
     assert b"devbox trust" in refused.stderr
-    assert "this machine runs: echo created" in box.ok("trust", cwd=project, env=CALLER)
+    assert "run on the host: echo created" in box.ok("trust", cwd=project, env=CALLER)
 
     (project / "broken").touch()
     failed = box.run("up", cwd=project, env=CALLER)

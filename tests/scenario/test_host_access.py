@@ -82,7 +82,7 @@ def test_issue9_must_show_2_every_access_of_the_project_is_on_the_page(box: Box,
                 timeout=_PATIENCE,
                 check=False,
             )
-            assert b"a fault of devbox" not in done.stderr, f"{name} {call}: {done.stderr.decode()}"
+            assert b"internal error" not in done.stderr, f"{name} {call}: {done.stderr.decode()}"
             if name not in STARTS:
                 others |= set(_by_other_programs(log, str(project)))
     found = {line.partition(" ")[0] for line in trace.read_text().splitlines()}

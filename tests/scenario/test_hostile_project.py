@@ -161,7 +161,7 @@ class Ground:
         done = self.box.run(*argv, cwd=self.project, timeout=_PATIENCE, env=ENV)
         seconds = time.monotonic() - began
         said = (done.stdout + done.stderr).decode(errors="replace")
-        assert "a fault of devbox" not in said, f"{argv}: {said}"
+        assert "internal error" not in said, f"{argv}: {said}"
         assert SECRET not in said, f"{argv} tells what lies outside: {said}"
         assert self._look() == before, f"{argv} left the project: {said}"
         assert seconds < self.took.get(argv, 1.0) + LONGEST, f"{argv} took {seconds:.1f} s: {said}"

@@ -93,4 +93,4 @@ def test_off_a_terminal_it_is_refused(box: Box):
     project = box.project(FILE)
     refused = box.run("up", "--shell-on-fail", cwd=project)
     assert refused.returncode == 2
-    assert b"--shell-on-fail wants a terminal" in refused.stderr
+    assert b"--shell-on-fail requires a terminal" in refused.stderr

@@ -24,7 +24,7 @@ def test_a_snapshot_is_what_was_there_when_it_was_saved(box: Box):
         return box.ok("exec", "cache", "--", "redis-cli", *words, cwd=project).strip()
 
     failed = box.run("snapshot", "save", "early", cwd=project)
-    assert (failed.returncode, b"no volume has been made" in failed.stderr) == (2, True)
+    assert (failed.returncode, b"has no volumes yet" in failed.stderr) == (2, True)
     box.ok("up", cwd=project)
     dev = box.ps(project)["dev"]["pid"]
     say("set", "key", "one")

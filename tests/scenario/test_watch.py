@@ -48,7 +48,7 @@ def watching(box: Box, project: Path) -> Iterator[Path]:
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=30) == 130
-    assert "no longer watching" in said.read_text()
+    assert "stopped watching" in said.read_text()
 
 
 def _wait_for_a_reaction(project: Path, said: Path) -> None:
@@ -74,16 +74,16 @@ def test_saved_files_have_their_consequences(box: Box):
         (project / "css/a").write_text("made\n")
         wait_until(lambda: "made" in told.read_text(), what="the task")
         (project / "css/broken").write_text("")
-        wait_until(lambda: "css ended with 1" in said.read_text(), what="the failed task to be told")
+        wait_until(lambda: "css exited with code 1" in said.read_text(), what="the failed task to be told")
         (project / "devbox.toml").write_text(f"{FILE}[broken")
-        wait_until(lambda: "watching on as before" in said.read_text(), what="the mistake to be told")
+        wait_until(lambda: "keeping the previous rules" in said.read_text(), what="the mistake to be told")
         started = told.read_text().count("started")
         for number in range(50):
             (project / f"app/f{number}").write_text("x")
         wait_until(lambda: told.read_text().count("started") > started, what="the restart in spite of it")
         assert box.ps(project)["dev"]["pid"] == before["dev"]["pid"], "dev itself stands"
         (project / "devbox.toml").write_text(FILE)
-        wait_until(lambda: "takes it over" in said.read_text(), what="the mended file")
+        wait_until(lambda: "apply it with devbox up" in said.read_text(), what="the mended file")
         (project / "web.conf").write_text("2")
         wait_until(lambda: box.ps(project)["web"]["pid"] not in (None, before["web"]["pid"]), what="web's restart")
     assert {row["state"] for row in box.ps(project).values()} == {"running"}, "what is up stays up"
@@ -93,5 +93,5 @@ def test_a_file_that_watches_nothing_says_so_before_anything_is_started(box: Box
     project = box.project('[dev]\nrecipe = "debian"\n')
     done = box.run("up", "--watch", cwd=project)
     assert done.returncode == 2
-    assert b"watches nothing" in done.stderr
+    assert b"missing watch rules" in done.stderr
     assert box.json("ps", cwd=project) == []

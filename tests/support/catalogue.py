@@ -33,46 +33,45 @@ _GROUPS = (
         ("envfile", "roles", "convert"),
         "The env file",
         """\
-All name the file and the line. Correct it there: `devbox config --origin` shows how the file is understood, and where
-each value comes from. Up to five mistakes are told at once.""",
+Each names file and line. `devbox config --origin` shows the interpreted file, and the origin of each value. Up to five
+mistakes are reported at once.""",
     ),
-    (("cli", "reports"), "The command line", "`devbox COMMAND --help` lists what a command takes."),
-    (("host",), "This machine", "`devbox doctor` looks at all of this at once."),
+    (("cli", "reports"), "The command line", "`devbox COMMAND --help` lists the options of a command."),
+    (("host",), "The host", "`devbox doctor` checks all of this at once."),
     (
         ("images",),
         "Images",
         """\
-A step of an image could not be made; what was made before it is kept, and the next `devbox up` goes on from there. The
-whole output of a step lies in the file that the error names.""",
+A step of an image failed; earlier steps are kept, and the next `devbox up` continues after them. The error names the file
+with the full output of the step.""",
     ),
     (
         ("attest",),
         "Keys and signatures",
-        "`devbox verify` lists all that is attached to a release, and who signed it; `devbox key ls` lists your keys.",
+        "`devbox verify` lists the attachments of a release and their signers; `devbox key ls` lists your keys.",
     ),
     (
         ("isolation", "engines"),
         "Containers",
-        "What still runs goes on. `devbox ps` says how each container is, `devbox logs NAME` what it wrote.",
+        "Running containers continue. `devbox ps` shows their states, `devbox logs NAME` their output.",
     ),
     (
         ("project", "flow", "commands", "deploy", "plan", "execute", "records", "doctor"),
         "Projects",
-        "About a project as a whole, its setup, and what is remembered of it.",
+        "About the project as a whole, its setup and its records.",
     ),
 )
 # What those say to do that have no remedy of their own.
-_SILENT = {"The env file": "correct the line that is named", "Images": "look into the output: LOG"}
+_SILENT = {"The env file": "correct the named line", "Images": "see the full log: LOG"}
 
 _HEAD = """\
 # Errors
 
-Written from the source by `python -m support.catalogue`, in `tests/`; a test compares the two.
+Generated from the source by `python -m support.catalogue`, in `tests/`; a test compares the two.
 
-An error is one sentence on stderr, with `file:line` in front when a file is to blame; behind `|` the last lines of a
-program that failed; behind `→` the next command. Words in capitals stand for what is filled in. Exit codes: 1 failed,
-2 command line or env file, 125 a command could not be run. Nothing but a fault of devbox itself asks to be reported;
-`DEVBOX_DEBUG=1` then shows where it happened.
+An error is one sentence on stderr, after `file:line` if it concerns a file; after `|` the last output lines of a failed
+program; after `→` the next command. Words in capitals are placeholders. Exit codes: 1 failed, 2 invalid command line or
+env file, 125 a command cannot be run. Please report internal errors of devbox, with the traceback of `DEVBOX_DEBUG=1`.
 """
 
 

@@ -75,9 +75,7 @@ def format_lines(
     if now is not None and (fallen := _format_fallback(glance, now)):
         found.append(ColoredLine(f"  {fallen}", "yellow"))
     if not controlled and glance.phase not in ENDS:
-        text = (
-            f"  no controller is running; resume with: devbox promote {glance.stage} · roll back: devbox release abort"
-        )
+        text = f"  no controller is running; resume: devbox promote {glance.stage}, or: devbox release abort"
         return [*found, ColoredLine(text, "yellow")]
     return [*found, ColoredLine(f"  {hint}", "dim")] if (hint := _format_hint(glance)) else found
 
@@ -119,7 +117,7 @@ def _format_judgement(each: MetricEvidence, glance: GraySummary, *, unicode: boo
     share = each.of_enough
     alarming = "red" if share >= 1 else "yellow" if share > 0.5 else ""  # noqa: PLR2004 - half
     harm = "not known yet" if each.harm >= 1 else f"{_format_points(each.harm)} points"
-    enough = ", good enough" if each.harm <= glance.margin else f", {_format_points(glance.margin)} or less to continue"
+    enough = ", good enough" if each.harm <= glance.margin else f", {_format_points(glance.margin)} allowed"
     bar = _draw_bar(share, unicode=unicode)
     return ColoredLine(f"    {each.metric:<10}{bar}  {_format_evidence(share)}           {harm}{enough}", alarming)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.commands.table.options import JSON, TEXT, Argument, Command, Option
 
-_IMAGE = "Image: a table of the file (`dev`, `service.db`), a digest or a reference"
+_IMAGE = "Table of the file (`dev`, `service.db`), digest or reference"
 _NO_TTY = Option("-T", "--no-tty", about="Disable pseudo-TTY allocation")
 
 

@@ -245,11 +245,7 @@ class LocalTarget:
         try:
             capabilities.set_sidecar(self._place.engine, self._build_instance(), argv)
         except EngineError as error:  # supervisor of an older devbox
-            sink(
-                Note(
-                    text=f"cannot start the drift monitor, so only `devbox ps --stage {self.stage}` detects drift: {error.sentence}"
-                )
-            )
+            sink(Note(text=f"no drift monitor, only `devbox ps --stage {self.stage}` detects drift: {error.sentence}"))
 
     def _verify_image(self, name: str) -> str:
         try:

@@ -21,7 +21,7 @@ times: 300 s), alpha 1 % (response times: 0.5 %). All judges see the same data:
 - **Mann-Whitney**: as in Kayenta: samples of 5 s, the canary's against stable's and 25 %, at the end of each step, 99 %
   one-sided, by the normal approximation;
 - **strikes**: a threshold: the third check of 10 s with more than 2 % failed (slow) requests aborts;
-- **same time**, **more often**: the two e-values, each by itself; **devbox** needs both, or a total failure.
+- **same time**, **more often**: the two e-values, each alone; **devbox** needs both, or a total failure.
 
 A number in bold misses its bound. The parameters were chosen on other seeds, with fewer trials; with this seed, nothing
 was chosen.

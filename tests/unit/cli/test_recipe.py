@@ -29,7 +29,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_the_list_marks_the_project_s_own_and_survives_a_broken_one(project: Path, capsys: pytest.CaptureFixture[str]):
     rows = {line.split()[0]: line for line in printed(capsys, "-C", str(project), "recipe", "ls").splitlines()}
     assert rows["mine"].endswith("Mine (yours)")
-    assert rows["redis"].endswith("Mine (yours, instead of devbox's)")
+    assert rows["redis"].endswith("Mine (yours, overrides that of devbox)")
     assert "✗" in rows["broken"]
     assert "nonsense" in rows["broken"]
     assert "3.8 … 3.14" in rows["python"]

@@ -22,7 +22,7 @@ def test_every_template_is_a_project(name: str, tmp_path: Path):
 
 def test_nothing_is_overwritten(tmp_path: Path):
     (tmp_path / "app.py").write_text("mine")
-    with pytest.raises(UsageError, match=r"already has app\.py"):
+    with pytest.raises(UsageError, match=r"app\.py already exists"):
         init.copy("python-web", str(tmp_path))
     assert (tmp_path / "app.py").read_text() == "mine"
     assert [entry.name for entry in tmp_path.iterdir()] == ["app.py"]

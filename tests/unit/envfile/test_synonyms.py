@@ -97,4 +97,4 @@ def test_issue9_b14_init_says_what_it_does_not_read(tmp_path: Path, capsys: pyte
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("{}")
     assert main.run(["init", str(tmp_path)]) == 0
-    assert f"· {name} is there, which devbox does not read: " in capsys.readouterr().err
+    assert f"· devbox does not read {name}: " in capsys.readouterr().err

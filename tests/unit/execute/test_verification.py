@@ -250,7 +250,7 @@ def test_issue10_verify_goes_on_after_a_kill_with_what_the_old_release_answered(
         drain=0.0,
         verify=0.01,
     )
-    assert re.fullmatch("well, [0-9]+ requests", actions.verify(SimpleNamespace(id="verify")))
+    assert re.fullmatch("healthy, [0-9]+ requests", actions.verify(SimpleNamespace(id="verify")))
 
 
 def test_issue10_verify_says_that_there_was_nothing_to_observe():

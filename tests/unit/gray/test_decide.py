@@ -165,7 +165,7 @@ def test_latency_is_judged_only_by_a_limit_that_stable_has_set():
         ({"batch": Batch(canary=side(10, 10), stable=side(100))}, "all 10 requests of the canary failed"),
         ({"asked": "abort", "by": "bob"}, "aborted by bob"),
     ],
-    ids=["crash loop", "health", "all errors", "a person"],
+    ids=["crash loop", "health", "all errors", "an operator"],
 )
 def test_it_goes_back_at_once(facts: dict[str, object], why: str):
     run = Run()

@@ -87,5 +87,5 @@ def test_issue10_gray_a_request_that_was_replaced_says_so(
         ask(self, OperatorRequest(what="resume", by="ben", began=wish.began))
 
     monkeypatch.setattr(GrayStore, "request", replaced)
-    with pytest.raises(DevboxError, match="another request came at the same time, and it was not held"):
+    with pytest.raises(DevboxError, match="cannot hold the gray release: another request replaced this one"):
         _asked(Controlled(trials, looks=1000), monkeypatch, "hold")

@@ -107,9 +107,9 @@ def test_a_glance_is_json_and_lines(bad: GrayRelease):
     seen = summarize(bad)
     assert json.loads(json.dumps(asdict(seen)))["phase"] == "aborted"
     shown = [line.text for line in text.format_lines(seen, unicode=False)]
-    assert any("taken back" in line for line in shown)
+    assert any("rolled back" in line for line in shown)
     assert all(line.isascii() or "·" in line or "–" in line for line in shown)
-    assert text.format_change(seen).text.startswith("✗ gray: taken back")
+    assert text.format_change(seen).text.startswith("✗ gray: rolled back")
 
 
 def shown(trial: GrayRelease, **facts: object) -> str:
@@ -119,13 +119,13 @@ def shown(trial: GrayRelease, **facts: object) -> str:
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"phase": "step", "step": 2, "reason": "waits for the minimum time: 4 s more"}, "next 50 %: waits for the minimum time"),
-        ({"phase": "step", "step": 3, "reason": "waits for the minimum time: 4 s more"}, "then all steps are passed: waits"),
-        ({"phase": "step", "held": True}, "goes on after devbox release resume"),
+        ({"phase": "step", "step": 2, "reason": "waits for the minimum time: 4 s"}, "next 50 %: waits for the"),
+        ({"phase": "step", "step": 3, "reason": "waits for the minimum time: 4 s"}, "then all steps are passed: waits"),
+        ({"phase": "step", "held": True}, "resume with: devbox release resume"),
         ({"phase": "step"}, "from any terminal: devbox release hold · abort · report"),
-        ({"phase": "hold", "reason": "645 requests"}, "next all visitors: devbox promote production"),
+        ({"phase": "hold", "reason": "645 requests"}, "next all clients: devbox promote production"),
         ({"phase": "hold", "reason": "waits for orders: no answer yet"}, "waits for orders: no answer yet"),
-        ({"phase": "needs_human"}, "devbox release resume lets it go on, devbox release abort takes it back"),
+        ({"phase": "needs_human"}, "resume: devbox release resume · roll back: devbox release abort"),
         ({"lost": 3}, "lost requests: 3"),
         ({"lost": 3, "lost_by_cause": {"cut": 2, "refused": 1}}, "lost requests: 3 (2 cut, 1 refused)"),
         ({"lost_unknown": 7}, "lost requests: none; at most 7 more when the router or a replica was killed"),
@@ -152,7 +152,7 @@ def test_a_person_is_told_what_is_next_and_what_he_can_do(good: GrayRelease, fac
 def test_without_a_controller_it_says_so(good: GrayRelease):
     seen = replace(summarize(good), phase="step")
     lines = [line.text for line in text.format_lines(seen, unicode=True, controlled=False)]
-    assert lines[-1].strip() == "nobody controls it: devbox promote gray goes on, devbox release abort takes it back"
+    assert lines[-1].strip() == "no controller is running; resume: devbox promote gray, or: devbox release abort"
 
 
 def test_issue10_a_share_that_the_router_has_ended_by_itself_is_not_said_to_be_there(good: GrayRelease):
@@ -161,10 +161,10 @@ def test_issue10_a_share_that_the_router_has_ended_by_itself_is_not_said_to_be_t
     found = {
         now: "\n".join(line.text for line in text.format_lines(seen, unicode=True, now=now)) for now in (1010.0, 1040.0)
     }
-    said = "no controller has looked for 40 s: the router returned to 0 % by itself"
+    said = "no controller for 40 s: the router fell back to 0 %"
     assert [said in each for each in found.values()] == [False, True]
     same = replace(seen, safe=20.0)
-    assert "by itself" not in "\n".join(line.text for line in text.format_lines(same, unicode=True, now=1040.0))
+    assert "fell back" not in "\n".join(line.text for line in text.format_lines(same, unicode=True, now=1040.0))
 
 
 def test_what_is_over_waits_for_no_answer(good: GrayRelease):
@@ -179,8 +179,8 @@ def test_how_sure_it_is_is_told_beside_what_is_wanted(good: GrayRelease):
     )
     lines = shown(good, against=watched, margin=0.05).splitlines()
     first, second, third = (next(line for line in lines if line.strip().startswith(each.metric)) for each in watched)
-    assert first.endswith("40%           12 points, 5 to go on")
-    assert second.endswith("0%           not known yet, 5 to go on")
+    assert first.endswith("40%           12 points, 5 allowed")
+    assert second.endswith("0%           not known yet, 5 allowed")
     assert third.endswith("100%           1 points, good enough")
 
 
@@ -236,5 +236,5 @@ def test_issue10_without_a_controller_a_release_on_hold_is_not_said_to_be_watche
         "\n".join(line.text for line in text.format_lines(seen, unicode=True, controlled=each))
         for each in (True, False)
     ]
-    assert ["is watched meanwhile" in each for each in shown] == [True, False]
-    assert all("it goes on after devbox release resume" in each for each in shown)
+    assert ["still monitored" in each for each in shown] == [True, False]
+    assert all("resume with: devbox release resume" in each for each in shown)

@@ -59,7 +59,7 @@ def test_every_cell_has_a_result_and_is_told_of():
 def test_a_fault_of_devbox_costs_its_cell():
     made, _ = crew(Run("a", "fault"), Run("b"))
     found = work(made)
-    assert found["a"] == ("error", "this is a fault of devbox: ValueError: no such thing")
+    assert found["a"] == ("error", "internal error: ValueError: no such thing")
     assert found["b"][0] == "passed"
 
 

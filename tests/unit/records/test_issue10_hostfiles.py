@@ -314,7 +314,7 @@ def test_issue10_2_nothing_is_collected_while_it_is_not_known_what_a_stage_runs(
     """As with another DEVBOX_CONFIG than the one of its promotion."""
     _stage(paths, tmp_path)
     elsewhere = Paths(paths.home, paths.runtime, str(tmp_path / "elsewhere"))
-    with pytest.raises(HostError, match="cannot tell which images"):
+    with pytest.raises(HostError, match="cannot determine the images"):
         inventory.collect_inventory(elsewhere)
     assert clean.list_orphans(elsewhere) == []
     assert inventory.collect_inventory(paths).merge_roots().digests == {ONE.release.image}

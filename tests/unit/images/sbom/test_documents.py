@@ -12,12 +12,13 @@ from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 from support import layouts
+from support import sbom as reader
 
 from devbox.errors import BakeFailed, UsageError
 from devbox.host.paths import Paths
 from devbox.images import gc
 from devbox.images.reachable import Roots
-from devbox.images.sbom import attach, documents, reader
+from devbox.images.sbom import attach, documents
 from devbox.images.sbom.documents import Package, Sbom
 from devbox.images.store import layout
 from devbox.images.store.layout import Descriptor, Layout

@@ -1,0 +1,43 @@
+"""Write docs/reference from the code: `make reference`. The house rules compare the files with what this would write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from devbox.cli import recipe_manual
+from devbox.cli.reference import render_manual as render_commands
+from devbox.envfile import reference as env_file
+from devbox.envfile import schema
+from support import catalogue
+
+DIRECTORY = Path(__file__).resolve().parents[2] / "docs/reference"
+
+
+def _render_schema() -> str:
+    return json.dumps(schema.build_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": render_commands,
+    "recipes.md": recipe_manual.render_manual,
+    "env-file.md": env_file.render_manual,
+    "devbox.schema.json": _render_schema,
+    "errors.md": catalogue.page,
+}
+
+
+def main() -> int:
+    """Write the pages that differ, and print their names."""
+    for name, render in PAGES.items():
+        path, text = DIRECTORY / name, render()
+        if path.read_text() != text:
+            path.write_text(text)
+            print(f"docs/reference/{name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
