@@ -136,9 +136,7 @@ class GrayTarget:
         """Roll back a release of any controller; return the result. `began`: of the intended release; 0: any."""
         trial = self.active_release
         if trial is None or began not in (0.0, trial.began):
-            raise UsageError(
-                f"no gray release is in progress in {self._home.name}", remedy="see the last one: devbox release log"
-            )
+            raise UsageError(f"no gray release is in progress in {self._home.name}", remedy="devbox release log")
         over = self._run_controller(trial, sink, wish=OperatorRequest(what="abort", by=by))
         self._settle(sink, about="")
         return over

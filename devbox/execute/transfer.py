@@ -18,7 +18,7 @@ from devbox.images.registry.transfers import Transfers
 from devbox.images.sbom import attach
 from devbox.images.store.layout import Descriptor
 from devbox.images.verify import LostImage
-from devbox.model.plan import Op, Plan, Step
+from devbox.model.plan import Op, Plan, Reason, Step
 
 _SHORT = 12  # digits of a short digest
 
@@ -102,5 +102,5 @@ def build_progress(step: str, transfer: Transfer) -> StepProgress:
 
 
 def _run_watched(op: Op, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
-    step = Step(op=op, resource=resource, reason="asked to")
+    step = Step(op=op, resource=resource, reason=Reason.routine("asked to"))
     run(Plan(steps=(step,)), {op: lambda _: work(lambda transfer: sink(build_progress(step.id, transfer)))}, sink)

@@ -61,6 +61,37 @@ class Backend(str):
         return made
 
 
+class ReasonKind(StrEnum):
+    """Kind of a step's reason. ROUTINE: a missing resource or a request, which adds nothing once the step is done."""
+
+    CHANGE = "change"
+    ROUTINE = "routine"
+
+
+class Reason(str):
+    """Reason of a step: its text, for users, with the kind that code tests. A plain string is a CHANGE."""
+
+    __slots__ = ("kind",)
+
+    kind: ReasonKind
+
+    def __new__(cls, kind: ReasonKind, text: str) -> Self:
+        """Return a reason of a kind."""
+        made = super().__new__(cls, text)
+        made.kind = kind
+        return made
+
+    @classmethod
+    def routine(cls, text: str) -> Self:
+        """Return a reason that adds nothing once the step is done."""
+        return cls(ReasonKind.ROUTINE, text)
+
+
+def is_routine(reason: str) -> bool:
+    """True if a reason adds no information once its step is done."""
+    return isinstance(reason, Reason) and reason.kind is ReasonKind.ROUTINE
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One action. `resource` is the object of `op`, `reason` an explanation for users.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from devbox.model.container import ContainerSpec
 from devbox.model.image import KeyedStep, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
-from devbox.model.plan import Op, Plan, Step
+from devbox.model.plan import Op, Plan, Reason, Step
 from devbox.model.spec import Spec
 from devbox.plan import branches, identity, order, ports, reasons, takedown
 from devbox.plan.takedown import list_mounted
 
-RESTART = "restart"
+RESTART = Reason.routine("restart")
 
 
 def diff(
@@ -40,7 +40,12 @@ def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
     parents = {name: resolved.images[name].parent for name in names}
     return Plan(
         steps=tuple(
-            Step(op=Op.BAKE, resource=name, reason="asked to", after=(f"bake {parent}",) if parent else ())
+            Step(
+                op=Op.BAKE,
+                resource=name,
+                reason=Reason.routine("asked to"),
+                after=(f"bake {parent}",) if parent else (),
+            )
             for name, parent in parents.items()
         )
     )
@@ -219,7 +224,7 @@ class _Differ:
         seen = self._observed.containers.get(spec.name)
         waits = "" if change.op or seen is None else _describe_wait(seen)
         if setup or waits:
-            reason = "its setup ran" if setup else f"it is {waits}"
+            reason = Reason.routine("its setup ran") if setup else f"it is {waits}"
             step_after = tuple(step.id for step in setup) or after
             steps.append(Step(op=Op.READY, resource=spec.name, reason=reason, after=step_after))
         return steps

@@ -19,7 +19,7 @@ from devbox.model.image import (
     Run,
 )
 from devbox.model.observed import ObservedContainer
-from devbox.model.plan import Verdict
+from devbox.model.plan import Reason, Verdict
 from devbox.plan import branches, identity
 
 _SHOWN = 6
@@ -112,35 +112,17 @@ def _diff_tables(what: str, before: Mapping[str, object], after: Mapping[str, ob
     return [f"{what} {name} {words[name in before, name in after]}" for name in names]
 
 
-# Prefixes of reasons for missing resources or explicit requests rather than changes.
-_EXPECTED = (
-    "not baked yet",
-    "not there yet",
-    "not running",
-    "new container",
-    "its setup ran",
-    "not run yet",
-    "containers started",
-    "restart",
-    "asked to",
-    "down",
-)
 _WORDS = {"supervised": "command", "mounts": "volumes"}
 
 
 TAKEN_OVER = "running without its supervisor: adopted"
 
 
-def is_routine(reason: str) -> bool:
-    """True if a reason adds no information once its step is done."""
-    return reason.startswith(_EXPECTED)
-
-
 def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, cached: frozenset[str]) -> str:
     """Explain why an image is built. `own`: its steps without those of its parent."""
     todo = [step.describe for step in own if step.key not in cached]
     if last is None:
-        return f"not baked yet: {'; '.join(todo)}" if todo else "not baked yet: every layer is in the store"
+        return Reason.routine(f"not baked yet: {'; '.join(todo) or 'every layer is in the store'}")
     if last.key == image.key:
         return "no longer in the store"
     return _describe_image_change(image, own, last)
@@ -184,7 +166,7 @@ def _describe_step_change(before: KeyedStep | None, after: KeyedStep | None) -> 
 def why_start(seen: ObservedContainer | None) -> str:
     """Explain why a container is started."""
     if seen is None:
-        return "not running"
+        return Reason.routine("not running")
     if seen.state in ("exited", "dead"):
         ended = f"exited with code {seen.exit_code}" if seen.exit_code is not None else "exited"
         return f"{ended} ({seen.reason})" if seen.reason else ended
@@ -223,7 +205,7 @@ def _describe_field_change(name: str, before: object, after: object) -> str:
 def why_setup(setup: Setup, now: Mapping[str, str], last: Mapping[str, str] | None, *, fresh: bool) -> str:
     """Explain why a setup runs. `fresh`: the container's writable layer is new."""
     if fresh or last is None:
-        return f"new container: {_find_first_line(setup)}"
+        return Reason.routine(f"new container: {_find_first_line(setup)}")
     changed = sorted(path for path in now.keys() | last.keys() if now.get(path) != last.get(path))
     return f"changed: {', '.join(changed[:4])}" if changed else f"not finished last time: {_find_first_line(setup)}"
 
@@ -236,15 +218,15 @@ def _find_first_line(setup: Setup) -> str:
 def why_hook(*, started: bool, name: str) -> str:
     """Explain why a hook runs."""
     if name == "created":
-        return "not run yet for this instance"
-    return "containers started" if started else "not finished last time"
+        return Reason.routine("not run yet for this instance")
+    return Reason.routine("containers started") if started else "not finished last time"
 
 
 def why_network(*, standing: bool, added: list[str], ports: tuple[int, ...], was: tuple[int, ...]) -> str:
     """Explain why the network is created or changed."""
     if not standing:
         listed = f"; publishes {', '.join(map(str, ports))}" if ports else ""
-        return f"not there yet{listed}"
+        return Reason.routine(f"not there yet{listed}")
     if ports != was:
         return f"published ports changed: {', '.join(map(str, was)) or 'none'} → {', '.join(map(str, ports)) or 'none'}"
     if added:

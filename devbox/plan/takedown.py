@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from devbox.model.container import ContainerSpec
 from devbox.model.observed import Observed
-from devbox.model.plan import Op, Plan, Step
+from devbox.model.plan import Op, Plan, Reason, Step
 from devbox.plan import order
 
 _STANDING = ("created", "starting", "running", "restarting", "stopping")
@@ -14,16 +14,16 @@ _STANDING = ("created", "starting", "running", "restarting", "stopping")
 
 def stop(specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers, dependants first according to `specs`; a container without a spec is stopped, too."""
-    return Plan(steps=tuple(plan_stops(specs, observed, names, reason="asked to")))
+    return Plan(steps=tuple(plan_stops(specs, observed, names, reason=Reason.routine("asked to"))))
 
 
 def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str, volumes: bool) -> Plan:
     """Stop everything, then remove the network and the supervisor; with `volumes` the data, too."""
-    stopping = plan_stops(specs, observed, (), reason="down")
+    stopping = plan_stops(specs, observed, (), reason=Reason.routine("down"))
     kept = [name for name in observed.volumes if volumes]
     if not (observed.supervised or observed.standing or observed.containers or kept or (volumes and observed.tops)):
         return Plan(steps=())
-    what = "down -v: its data goes, too" if volumes else "down: volumes stay"
+    what = Reason.routine("down -v: its data goes, too" if volumes else "down: volumes stay")
     after = tuple(step.id for step in stopping)
     return Plan(steps=(*stopping, Step(op=Op.TEARDOWN, resource=project, reason=what, after=after)))
 

@@ -35,7 +35,9 @@ def test_issue10_a_release_on_hold_goes_on_after_resume():
 
 def test_issue10_a_release_that_needs_a_decision_says_why():
     asks = replace(STEPPING, rollout=STEPPING.rollout.enter(NEEDS_HUMAN, "no data"))
-    assert "requires a decision (no data); resume with: devbox release resume" in describe_wait(asks, stage="production")
+    assert "requires a decision (no data); resume with: devbox release resume" in describe_wait(
+        asks, stage="production"
+    )
 
 
 def test_issue10_the_release_that_waits_is_part_of_the_command_that_supersedes():

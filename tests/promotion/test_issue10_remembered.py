@@ -18,7 +18,7 @@ from devbox.attest import attachments, statements, verify
 from devbox.commands import promote as verbs
 from devbox.commands import signing as words
 from devbox.commands.signing import NamedSigner
-from devbox.commands.test import EvidenceRecorder
+from devbox.commands.test_evidence import EvidenceRecorder
 from devbox.errors import Denied, LedgerDamaged
 from devbox.images.store import documents, layout
 from devbox.images.store.layout import Descriptor

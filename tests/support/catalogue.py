@@ -42,8 +42,8 @@ mistakes are reported at once.""",
         ("images",),
         "Images",
         """\
-A step of an image failed; earlier steps are kept, and the next `devbox up` continues after them. The error names the file
-with the full output of the step.""",
+A step of an image failed; earlier steps are kept, and the next `devbox up` continues after them. The error names the
+file with the full output of the step.""",
     ),
     (
         ("attest",),

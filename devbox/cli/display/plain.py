@@ -12,7 +12,7 @@ from devbox.cli.terminal import has_color, paint, print_line
 from devbox.errors import to_one_line
 from devbox.execute.events import Event, Lent, Looked, Note, PlanMade, StepEnded
 from devbox.model import duration
-from devbox.plan.reasons import is_routine
+from devbox.model.plan import is_routine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

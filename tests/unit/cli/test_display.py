@@ -18,6 +18,7 @@ from devbox.cli import terminal
 from devbox.cli.display import live, plain
 from devbox.cli.display.select import choose
 from devbox.execute.events import Event, Note, PlanMade, StepEnded, StepLine, StepProgress, StepStarted
+from devbox.model.plan import Reason
 
 STEPS = (("bake db", "bake", "db", "not in the store"), ("start db", "start", "db", "not running"))
 DONE = StepEnded(
@@ -162,7 +163,8 @@ def test_how_much_of_how_much(done: float, total: float | None, text: str):
 @pytest.mark.parametrize(
     ("reason", "room", "shown"),
     [
-        ("not running", 80, "start db  healthy  0.30 s"),
+        (Reason.routine("not running"), 80, "start db  healthy  0.30 s"),
+        ("not running", 80, "start db  healthy  0.30 s — not running"),
         ("env changed: A, B, C, D, E", 80, "start db  healthy  0.30 s — env changed: A, B, C, D, E"),
         ("env changed: A, B, C, D, E", 46, "start db  healthy  0.30 s — env changed: A, B…"),
         ("env changed: A, B, C, D, E", 30, "start db  healthy  0.30 s"),
