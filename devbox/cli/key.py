@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from devbox.attest import keys as crypto
 from devbox.cli import output, prompts
 from devbox.cli.terminal import print_line
-from devbox.commands import signing as verbs
 from devbox.errors import FAILED, UsageError
 from devbox.host import environ, files, project, safe_files
 from devbox.host.paths import get_default_paths
@@ -59,6 +58,8 @@ def export(args: Args) -> int:
 
 def import_(args: Args) -> int:
     """Import a key from a file."""
+    from devbox.commands import signing
+
     words = args.get_texts("words")
     if len(words) != len(("NAME", "FILE")):
         raise UsageError("invalid arguments: expected NAME and FILE", remedy="devbox key import ci ci.pem")
@@ -68,7 +69,7 @@ def import_(args: Args) -> int:
     store.check_free(name)
     if command := args.get_text("sign_with"):
         return _print_added(store.add_command(name, crypto.read_public(text, where=path), command.removeprefix("cmd:")))
-    old = verbs.read_passphrase(path, prompts.find_passphrase_prompt()) if crypto.is_encrypted(text) else ""
+    old = signing.read_passphrase(path, prompts.find_passphrase_prompt()) if crypto.is_encrypted(text) else ""
     signer = crypto.read_private(text, old, where=path)
     return _print_added(store.add(name, signer, old or _choose_passphrase(args, name)))
 
@@ -99,10 +100,12 @@ def rm(args: Args) -> int:
 
 def _choose_passphrase(args: Args, name: str) -> str:
     """Return the passphrase of a new key."""
+    from devbox.commands import signing
+
     if args.get_flag("no_passphrase"):
         return ""
-    if environ.get(verbs.PASSPHRASE) or prompts.find_passphrase_prompt() is None:
-        return verbs.read_passphrase(name, None)
+    if environ.get(signing.PASSPHRASE) or prompts.find_passphrase_prompt() is None:
+        return signing.read_passphrase(name, None)
     return prompts.prompt_new_passphrase(name)
 
 

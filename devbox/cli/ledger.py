@@ -16,6 +16,7 @@ from devbox.commands import promote as verbs
 from devbox.errors import FAILED
 from devbox.model import codec
 from devbox.model.ledger import REVOKED
+from devbox.model.ledger_payloads import read_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,7 +103,7 @@ def _skip_repeated(entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
     """Drop repeated revocations, which are in the chain of every stage and recorded for each."""
     known: set[tuple[str, str]] = set()
     for entry in entries:
-        revocation = (entry.release, str(entry.body.get("evidence", "")))
+        revocation = (entry.release, read_shared(entry).evidence)
         if entry.kind != REVOKED or revocation not in known:
             yield entry
         if entry.kind == REVOKED:
@@ -119,9 +120,5 @@ def _shorten_id(release: str) -> str:
 
 def _describe_entry(entry: LedgerEntry) -> str:
     """Describe an entry besides its kind."""
-    body = entry.body
-    if reason := body.get("reason"):
-        return str(reason)
-    if entry.kind in ("intent", "seen"):
-        return str(body.get("operation", ""))
-    return str(body.get("repository") or body.get("address") or "")
+    shared = read_shared(entry)
+    return shared.reason or (shared.operation if entry.kind in ("intent", "seen") else shared.place)

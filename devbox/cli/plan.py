@@ -6,20 +6,14 @@ import json
 import sys
 import textwrap
 
-from devbox.cli import output, terminal
+from devbox.cli import terminal
 from devbox.cli.locate import open_from_args
 from devbox.cli.terminal import print_line
-from devbox.commands import build, images, promote, test
-from devbox.commands.table.options import Args
 from devbox.errors import WOULD_CHANGE, UsageError, to_one_line
-from devbox.execute.grant_checks import list_new_grants
-from devbox.model.plan import FAIL, PASS
-from devbox.plan import grants
-from devbox.promotion.gates.context import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from devbox.commands.table.options import Args
     from devbox.model.plan import Plan, Verdict
@@ -31,6 +25,8 @@ _NARROWEST = 24  # minimum columns for wrapping
 def plan(args: Args) -> int:
     """Print the plan of `up`; exit 3 if it has steps."""
     from devbox import flow
+    from devbox.execute.grant_checks import list_new_grants
+    from devbox.plan import grants
 
     project = open_from_args(args)
     outcome = flow.plan(project, locked=args.get_flag("locked"))
@@ -113,23 +109,11 @@ def _find_origin(key: str, origins: Mapping[str, str]) -> str:
 
 def why(args: Args) -> int:
     """Print the verdicts about a subject: one line each, or a JSON document."""
+    from devbox.model.plan import PASS
+
     words = args.get_texts("subject")
     is_stage = words[:1] not in (("build",), ("image",), ("cells",))
-    if words == ("build",):
-        found = build.explain_build(open_from_args(args))
-    elif len(words) == len(("image", "NAME")) and words[0] == "image":
-        found = images.explain_image(open_from_args(args), words[1])
-    elif words[:1] == ("cells",):
-        found = test.explain_cells(open_from_args(args), words[1:])
-    elif is_stage and words and len(words) <= len(("STAGE", "RELEASE")):
-        found = promote.explain_stage(
-            open_from_args(args), stage=words[0], release="".join(words[1:]), sink=output.print_notes
-        )
-    else:
-        raise UsageError(
-            "invalid arguments: expected build, image NAME, cells [NAME…] or STAGE [RELEASE]",
-            remedy="devbox why image dev",
-        )
+    found = _explain(args, words)
     if args.get_flag("json"):
         sys.stdout.write(json.dumps([_to_plain(verdict) for verdict in found]) + "\n")
     else:
@@ -139,11 +123,40 @@ def why(args: Args) -> int:
     return 0
 
 
+def _explain(args: Args, words: tuple[str, ...]) -> Iterable[Verdict]:
+    if words == ("build",):
+        from devbox.commands import build
+
+        return build.explain_build(open_from_args(args))
+    if len(words) == len(("image", "NAME")) and words[0] == "image":
+        from devbox.commands import images
+
+        return images.explain_image(open_from_args(args), words[1])
+    if words[:1] == ("cells",):
+        from devbox.commands import test
+
+        return test.explain_cells(open_from_args(args), words[1:])
+    if words[:1] not in ((), ("image",), ("build",)) and len(words) <= len(("STAGE", "RELEASE")):
+        from devbox.cli import output
+        from devbox.commands import promote
+
+        return promote.explain_stage(
+            open_from_args(args), stage=words[0], release="".join(words[1:]), sink=output.print_notes
+        )
+    raise UsageError(
+        "invalid arguments: expected build, image NAME, cells [NAME…] or STAGE [RELEASE]",
+        remedy="devbox why image dev",
+    )
+
+
 def _to_plain(verdict: Verdict) -> dict[str, str | None]:
     return {name: getattr(verdict, name) for name in ("subject", "verdict", "reason", "opens_at")}
 
 
 def _format_line(verdict: Verdict) -> str:
+    from devbox.model.plan import FAIL
+    from devbox.promotion.gates.context import format_time
+
     opens = f" (opens {format_time(verdict.opens_at)})" if verdict.opens_at else ""
     shown = f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"
     lines = verdict.output.strip().splitlines() if verdict.verdict == FAIL else []

@@ -15,6 +15,7 @@ from devbox.commands import promote as verbs
 from devbox.commands.promotion_records import choose_promoter
 from devbox.deploy.stage_file import load_with_fallback
 from devbox.errors import UsageError
+from devbox.model.ledger_payloads import AppliedPayload
 from devbox.project import prepare
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _parse_words(args: Args) -> tuple[str, str]:
 def _print_result(args: Args, moved: PromotionResult) -> int:
     release, stage = moved.deployment.release, moved.deployment.stage
     if args.get_flag("json"):
+        applied = AppliedPayload.read(moved.entry)
         plain = {
             "stage": stage.name,
             "release": release.id,
@@ -81,10 +83,10 @@ def _print_result(args: Args, moved: PromotionResult) -> int:
             "address": moved.address,
             "changed": moved.changed,
             "entry": moved.entry.seq,
-            "record": moved.entry.body.get("record", ""),
-            "lost_requests": moved.entry.body.get("lost_requests"),
-            "lost_by_cause": moved.entry.body.get("lost_by_cause"),
-            "lost_unknown": moved.entry.body.get("lost_unknown"),
+            "record": applied.record,
+            "lost_requests": applied.lost_requests,
+            "lost_by_cause": applied.lost_by_cause,
+            "lost_unknown": applied.lost_unknown,
         }
         sys.stdout.write(f"{json.dumps(plain)}\n")
         return 0

@@ -213,7 +213,7 @@ def _parse_seconds(text: str) -> float:
     try:
         return parse_duration(text) if text else approvals.WEEK
     except ValueError as error:
-        raise UsageError(f"--expires {error}", remedy="devbox approve STAGE --expires 2d") from None
+        raise UsageError(f"invalid value for --expires: {error}", remedy="devbox approve STAGE --expires 2d") from None
 
 
 def _shorten_digest(digest: str) -> str:

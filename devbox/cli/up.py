@@ -10,7 +10,7 @@ from devbox.cli import addresses
 from devbox.cli.display.select import choose
 from devbox.cli.locate import locate, open_from_args
 from devbox.cli.terminal import find_shell_terminal, print_line
-from devbox.commands import images, noop_stamps
+from devbox.commands import noop_stamps
 from devbox.commands.table.options import Args
 from devbox.errors import INTERRUPTED, UsageError
 from devbox.records.noop import NoopRecord
@@ -122,6 +122,8 @@ def _print_if_noop(args: Args, made: Plan, sentence: str) -> None:
 
 def lock(args: Args) -> int:
     """Renew the lockfile, all or by name, and print the changes (data); or check its completeness."""
+    from devbox.commands import images
+
     names = args.get_texts("upgrade") or None
     if args.get_flag("check"):
         if names:

@@ -19,6 +19,7 @@ from devbox.errors import SigningError, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import APPROVED, LedgerEntry
+from devbox.model.ledger_payloads import ApprovedPayload, read_shared
 from devbox.model.release import SHORT, Release
 from devbox.model.spec import Spec
 from devbox.model.stage import ApprovalGate, Deployment, Stage
@@ -113,7 +114,7 @@ def _find_entry(name: str, history: History) -> LedgerEntry | None:
 
 def _get_image(entry: LedgerEntry) -> str:
     """Return the image of an entry's release; "" if the entry has none."""
-    return str(entry.body.get("image") or entry.body.get("digest") or "")
+    return read_shared(entry).image
 
 
 def _find_next(stage: Stage, resolved: Spec, history: History) -> LedgerEntry | None:
@@ -193,9 +194,9 @@ def approve(
         release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
     )
     ledger = Ledger(opened.paths, opened.id)
-    body = {**vars(said), "evidence": told, "image": release.image}
-    body |= {"clock": stage_records.compute_next_clock(ledger.read_entries())}
-    ledger.append(APPROVED, release=release.id, stage=stage_name, body=body)
+    clock = stage_records.compute_next_clock(ledger.read_entries())
+    payload = ApprovedPayload(**vars(said), evidence=told, image=release.image, clock=clock)
+    ledger.append(APPROVED, release=release.id, stage=stage_name, body=payload.to_body())
     copying.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
     StageChains(opened, resolved, sink).publish([stage], by.signer)
     return ApprovalResult(release=release, approval=said, evidence=told, differences=differences)

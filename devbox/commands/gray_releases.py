@@ -19,6 +19,7 @@ from devbox.gray.state import NEEDS_HUMAN, WARM
 from devbox.host import environ, files
 from devbox.host.process import spawn
 from devbox.model.ledger import DOWN, FAILED
+from devbox.model.ledger_payloads import AppliedPayload, DownPayload, FailedPayload
 from devbox.model.spec import Desired
 from devbox.model.stage import Stage
 from devbox.project import Project
@@ -230,9 +231,14 @@ def _abort(opened: Project, environment: GrayTarget, before: GrayRelease, sink: 
         over = environment.abort(sink, by=by, began=before.began)
         pending = History(ledger.read_entries()).find_pending(before.stage)
         if pending is not None and pending.release == before.release:
-            body = {"reason": over.rollout.reason, "runs": ""}
+            payload = FailedPayload(reason=over.rollout.reason, runs="")
             ledger.append(
-                FAILED, release=pending.release, stage=pending.stage, attempt=pending.attempt, body=body, lease=lease
+                FAILED,
+                release=pending.release,
+                stage=pending.stage,
+                attempt=pending.attempt,
+                body=payload.to_body(),
+                lease=lease,
             )
     return over
 
@@ -251,12 +257,12 @@ def record_down(opened: Project, stage: str, sink: Sink, *, ask: PassphrasePromp
     current = History(entries).find_running(stage)
     if current is None:
         return
-    body = {
-        "operation": "down",
-        "image": current.body.get("digest", ""),
-        "clock": stage_records.compute_next_clock(entries),
-    }
-    ledger.append(DOWN, release=current.release, stage=stage, body=body)
+    payload = DownPayload(
+        operation="down",
+        image=AppliedPayload.read(current).image,
+        clock=stage_records.compute_next_clock(entries),
+    )
+    ledger.append(DOWN, release=current.release, stage=stage, body=payload.to_body())
     try:
         resolved = load_with_fallback(opened, fresh=True)
         if stage in resolved.stages and resolved.stages[stage].repository:

@@ -8,8 +8,8 @@ from devbox.commands.stage_chains import StageChains
 from devbox.errors import UsageError
 from devbox.execute.events import Sink
 from devbox.model.frozen import dataclass
+from devbox.model.ledger_payloads import RebuiltPayload, read_shared
 from devbox.project import Project, prepare
-from devbox.promotion import stage_records
 from devbox.records.ledger import Ledger
 from devbox.records.observations import ConfirmedRecord
 
@@ -88,7 +88,7 @@ def rebuild(opened: Project, sink: Sink) -> RebuildResult:
         raise UsageError("cannot rebuild the ledger: the file has no stages", remedy="devbox release ls")
     ledger = Ledger(opened.paths, opened.id)
     ConfirmedRecord(opened.paths, opened.id).forget()  # first: after a kill here, the old ledger still exists
-    aside = ledger.rebuild({"reason": "devbox release rebuild"})
+    aside = ledger.rebuild(RebuiltPayload(reason="devbox release rebuild").to_body())
     StageChains(opened, resolved, sink).learn()
-    learned = [entry for entry in ledger.read_entries() if stage_records.read_origin(entry)]
+    learned = [entry for entry in ledger.read_entries() if read_shared(entry).origin]
     return RebuildResult(aside=aside, learned=len(learned))

@@ -23,6 +23,7 @@ from devbox.images.registry import retry
 from devbox.matrix.tests_identity import ReleaseTests
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import APPLIED, REVOKED, LedgerEntry
+from devbox.model.ledger_payloads import SignedRecord
 from devbox.model.plan import PASS, PENDING, Verdict
 from devbox.model.release import Release
 from devbox.model.spec import Desired
@@ -211,7 +212,7 @@ def rollback(
         planned = plan.plan_rollback(stage, history)
         recorder, copier = PromotionRecorder(opened, scene.resolved, scene.stage, by, sink), scene.make_copier(sink)
 
-        def attest(intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> Mapping[str, str]:
+        def attest(intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> SignedRecord:
             scene.catch_up(sink)
             return recorder.record(intent, steps)
 

@@ -14,13 +14,12 @@ from devbox.errors import LedgerDamaged, RegistryError, SigningError
 from devbox.execute.events import Note, Sink
 from devbox.images.registry import artifacts, reference
 from devbox.images.store import documents
-from devbox.model import codec
 from devbox.model.ledger import LedgerEntry
-from devbox.model.plan import Verdict
+from devbox.model.ledger_payloads import IntentPayload, SignedRecord
 from devbox.model.spec import Spec
-from devbox.model.stage import Deployment, Stage
+from devbox.model.stage import Stage
 from devbox.project import Project
-from devbox.promotion import copying
+from devbox.promotion import copying, plan
 from devbox.promotion.attempt import find_last_losses
 from devbox.records.ledger import Ledger
 
@@ -58,12 +57,11 @@ class PromotionRecorder:
                 with self._defer_errors("attachments of other hosts", stage):
                     copying.fetch(image, [stage], paths=self._opened.paths)
 
-    def record(self, intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> Mapping[str, str]:
-        """Attach the record of an attempt to its image, once. Return the fields for the ledger; without a key, none."""
+    def record(self, intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> SignedRecord:
+        """Attach the record of an attempt to its image, once. Return its digest; "" without a key."""
         if self._by is None:
-            return {}
-        wanted = codec.load(Deployment, intent.body["deployment"])
-        image, signer = wanted.release.image, self._by.signer
+            return SignedRecord()
+        image, signer = plan.read_deployment(intent).release.image, self._by.signer
         said = _make_promotion(intent, steps, ledger=self._read_ledger_id(), origin=self._find_origin())
         evidence = self._find_recorded(image, said, signer.public)
         if not evidence:
@@ -72,7 +70,7 @@ class PromotionRecorder:
             evidence = verify.attach_statement(
                 image, statements.PROMOTION, predicate, signer, name=name, paths=self._opened.paths
             )
-        return {"record": evidence, "signed_by": self._by.name}
+        return SignedRecord(record=evidence, signed_by=self._by.name)
 
     def publish(self, image: str) -> None:
         """Push the image's attachments and the signed head of the ledger to the stage's repository."""
@@ -164,20 +162,24 @@ class PromotionRecorder:
 
 
 def _make_promotion(intent: LedgerEntry, steps: Sequence[LedgerEntry], *, ledger: str, origin: str) -> Promotion:
-    body = intent.body
-    gates = tuple(codec.load(Verdict, plain) for plain in body["gates"])
-    wanted = codec.load(Deployment, body["deployment"])
+    payload = IntentPayload.read(intent)
+    gates = payload.load_gates()
+    if gates is None:
+        raise plan.build_version_error(intent)
+    lost = find_last_losses(steps)
     return Promotion(
         release=intent.release,
         origin=origin,
         stage=intent.stage,
-        operation=body["operation"],
+        operation=payload.operation,
         attempt=intent.attempt,
-        policy=body["policy"],
-        strategy=wanted.stage.strategy.kind,
+        policy=payload.policy,
+        strategy=plan.read_deployment(intent).stage.strategy.kind,
         gates=gates,
         approvals=tuple(gate.evidence for gate in gates if gate.subject == "approval" and gate.evidence),
-        **find_last_losses(steps),
+        lost_requests=lost.lost_requests,
+        lost_by_cause=lost.lost_by_cause,
+        lost_unknown=lost.lost_unknown,
         ledger=ledger,
         previous=(steps[-1] if steps else intent).hash,
         issued=intent.at,

@@ -19,6 +19,7 @@ from devbox.execute.events import Note, Sink
 from devbox.images.registry.reference import parse
 from devbox.images.registry.transfers import Transfers
 from devbox.model.ledger import REVOKED, TESTED
+from devbox.model.ledger_payloads import LearnedTestsPayload, RevokedPayload, read_shared
 from devbox.model.spec import Spec
 from devbox.model.stage import Stage
 from devbox.project import Project
@@ -112,19 +113,30 @@ class RemoteHistory:
                 self._releases.add(release, is_built=False)
         keys = read_keyring(self._opened, self._resolved)
         found = verify.list_findings(image, attachments.open_store(self._opened.paths), keys.known_keys)
-        entered = {str(entry.body.get("evidence", "")) for entry in self._ledger.read_entries()}
+        entered = {read_shared(entry).evidence for entry in self._ledger.read_entries()}
         for each, statement in verify.list_signed(found, statements.REVOCATION):
             if each.evidence not in entered and statement.predicate.get("release"):
                 self._enter_revocation(image, each, statement.predicate, by=keys.get_name(each.by))
         builders = {key.fingerprint for key in keys.builders.values()}
         for each, statement in verify.list_signed(found, statements.TESTS):
             if each.evidence not in entered and each.by in builders and statement.predicate.get("passed") is False:
-                body = {"run": statement.predicate, "evidence": each.evidence, "seen": {"image": image}}
+                payload = LearnedTestsPayload(
+                    run=statement.predicate,
+                    evidence=each.evidence,
+                    attached_to={"image": image},
+                    key=each.by,
+                    by=keys.get_name(each.by),
+                )
                 name = str(statement.predicate.get("release", ""))
-                self._ledger.append(TESTED, release=name, body={**body, "key": each.by, "by": keys.get_name(each.by)})
+                self._ledger.append(TESTED, release=name, body=payload.to_body())
 
     def _enter_revocation(self, image: str, found: AttachmentFinding, said: Mapping[str, Any], *, by: str) -> None:
         """Record a revocation missing from all chains, as its command was killed; this host publishes it."""
-        body = {"evidence": found.evidence, "image": image, "by": by, "reason": str(said.get("reason", ""))}
-        clock = stage_records.compute_next_clock(self._ledger.read_entries())
-        self._ledger.append(REVOKED, release=str(said.get("release", "")), body={**body, "clock": clock})
+        payload = RevokedPayload(
+            by=by,
+            reason=str(said.get("reason", "")),
+            evidence=found.evidence,
+            image=image,
+            clock=stage_records.compute_next_clock(self._ledger.read_entries()),
+        )
+        self._ledger.append(REVOKED, release=str(said.get("release", "")), body=payload.to_body())

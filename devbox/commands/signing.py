@@ -20,6 +20,7 @@ from devbox.host.paths import Paths
 from devbox.images.sbom import attach
 from devbox.model import ids, jsontext
 from devbox.model.ledger import REVOKED
+from devbox.model.ledger_payloads import RevokedPayload
 from devbox.model.release import Release
 from devbox.model.spec import Spec
 from devbox.project import Project
@@ -194,8 +195,8 @@ def revoke(
     )
     ledger = Ledger(opened.paths, opened.id)
     clock = stage_records.compute_next_clock(ledger.read_entries())
-    body = {"by": by.name, "reason": reason, "evidence": evidence, "image": release.image, "clock": clock}
-    ledger.append(REVOKED, release=release.id, body=body)
+    payload = RevokedPayload(by=by.name, reason=reason, evidence=evidence, image=release.image, clock=clock)
+    ledger.append(REVOKED, release=release.id, body=payload.to_body())
     for stage in resolved.stages.values():
         try:
             copying.send(release.image, [stage], sink, paths=opened.paths)

@@ -12,6 +12,7 @@ from devbox.execute.events import Note, Sink
 from devbox.matrix.tests_identity import ReleaseTests
 from devbox.model import codec
 from devbox.model.ledger import TESTED, TestEvidence
+from devbox.model.ledger_payloads import TestedPayload, read_shared
 from devbox.model.matrix import MatrixRun
 from devbox.model.release import Release
 from devbox.project import Project, prepare
@@ -43,8 +44,8 @@ class EvidenceRecorder:
         """Return the cells that passed in this image with these tests, by the ledger."""
         found: dict[str, bool] = {}
         for entry in self._ledger.read_entries():
-            is_own = entry.kind == TESTED and "seen" not in entry.body
-            run = _load_evidence(entry.body.get("run")) if is_own else None
+            is_own = entry.kind == TESTED and not read_shared(entry).is_learned
+            run = _load_evidence(TestedPayload.read(entry).run) if is_own else None
             if run and run.digest == self._release.image and not run.describe_difference(self._before):
                 found |= {name: state in _PASSED for name, state in run.cells.items() if state != "skipped"}
         return frozenset(name for name, passed in found.items() if passed)
@@ -66,8 +67,8 @@ class EvidenceRecorder:
             run=run.id,
             but=self._but,
         )
-        body = {"run": codec.dump(said), "evidence": self._sign(said, by, sink) if by else ""}
-        self._ledger.append(TESTED, release=self._release.id, body=body)
+        payload = TestedPayload(run=codec.dump(said), evidence=self._sign(said, by, sink) if by else "")
+        self._ledger.append(TESTED, release=self._release.id, body=payload.to_body())
 
     def _sign(self, said: TestEvidence, by: NamedSigner, sink: Sink) -> str:
         """Attach the builder's statement to the image; return the digest of its manifest."""

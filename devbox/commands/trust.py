@@ -35,9 +35,11 @@ def _resolve_by_vars(opened: Project) -> Iterator[Spec]:
     from devbox.envfile.load import load as read
     from devbox.envfile.load import load_each_cell
     from devbox.plan import matrix
+    from devbox.roles import test
 
     env = read(opened.root, file=opened.env_file)
-    table = env.document.test.matrix if env.document.test else None
+    tests = env.document.find(test.ROLE)
+    table = tests.matrix if tests else None
     ways = {cell.name: cell.variables for cell in matrix.expand_cells(table.to_matrix())} if table else {}
     for one in (*(one for _, one in load_each_cell(env, ways)), *env.staged.values()):
         nobody = dict.fromkeys(list_credentials(one), "")

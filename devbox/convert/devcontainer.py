@@ -13,6 +13,7 @@ from typing import Any
 from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError
 from devbox.model.container import Isolation, Limits, Secret
+from devbox.roles import dev
 from devbox.roles.dev import DevTable
 from devbox.roles.fields import CommandItem
 
@@ -21,7 +22,7 @@ _HERE = "${localWorkspaceFolder}"  # project directory on the editor's host
 
 def build_document(env: EnvFile) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the document, and one sentence per omitted feature. EnvFileError without `[dev]`."""
-    table = env.document.dev
+    table = env.document.find(dev.ROLE)
     if table is None:
         raise EnvFileError(
             "missing [dev], from which the dev container is built",

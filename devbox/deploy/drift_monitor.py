@@ -20,6 +20,7 @@ from devbox.errors import DevboxError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model.ledger import APPLIED, DRIFTED
+from devbox.model.ledger_payloads import DriftedPayload
 from devbox.model.spec import Instance
 from devbox.model.stage import Deployment
 from devbox.promotion import plan
@@ -101,14 +102,16 @@ class DriftMonitor:
         """Add each drift to the ledger once."""
         if not found:
             return
+        mine = (DRIFTED, self._stage)
         known = [
-            entry.body for entry in self._ledger.read_entries() if (entry.kind, entry.stage) == (DRIFTED, self._stage)
+            DriftedPayload.read(entry) for entry in self._ledger.read_entries() if (entry.kind, entry.stage) == mine
         ]
         releases = {each.release.image: each.release.id for each in self._record.read().all_deployments}
         for each in found:
-            body = {"container": each.container, "since": each.since, "reason": each.sentence}
-            if body not in known:
-                self._ledger.append(DRIFTED, release=releases.get(each.wanted, ""), stage=self._stage, body=body)
+            payload = DriftedPayload(container=each.container, since=each.since, reason=each.sentence)
+            if payload not in known:
+                release = releases.get(each.wanted, "")
+                self._ledger.append(DRIFTED, release=release, stage=self._stage, body=payload.to_body())
 
 
 def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from devbox.gray.release import GrayRelease
 from devbox.gray.state import ABORTED, HOLD, STABLE, WARM, GrayState
 from devbox.gray.summary import summarize
 from devbox.model.ledger import APPLIED
+from devbox.model.ledger_payloads import GrayPayload, read_shared
 from devbox.model.router import BASELINE, RouterState, get_full_share, get_other_side
 from devbox.model.spec import Desired
 from devbox.model.stage import Deployment, Stage, StageObserved
@@ -195,7 +196,7 @@ class GrayTarget:
         """True if the environment runs or ran the goal, by its record or the ledger."""
         history = History(self._ledger.read_entries())
         applied = history.list_entries(APPLIED, release=goal.release.id, stage=self._home.name)
-        return known.has_run(goal) or any(entry.body.get("config") == goal.config_digest for entry in applied)
+        return known.has_run(goal) or any(read_shared(entry).config == goal.config_digest for entry in applied)
 
     def _was_rolled_back(self, goal: Deployment) -> bool:
         """True if the environment rolled back from the release, on any host, and did not get it again since."""
@@ -315,17 +316,17 @@ class GrayTarget:
 
     def _append_entry(self, trial: GrayRelease) -> None:
         """Add the phase or step to the ledger, with its counts."""
-        self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=trial.build_entry())
+        self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=trial.build_payload().to_body())
 
     def _append_missed_entry(self, trial: GrayRelease) -> None:
         """Add the entry of a controller that was killed before it could."""
         mine = (
             each for each in reversed(self._ledger.read_entries()) if each.kind == GRAY and each.stage == trial.stage
         )
-        last = next((each for each in mine if each.release == trial.release), None)
+        last = next((GrayPayload.read(each) for each in mine if each.release == trial.release), None)
         rollout = trial.rollout
-        place = {"phase": rollout.phase, "step": rollout.step, "held": rollout.held}
-        if trial.changes and (last is None or any(last.body[name] != value for name, value in place.items())):
+        place = (rollout.phase, rollout.step, rollout.held)
+        if trial.changes and (last is None or (last.phase, last.step, last.held) != place):
             self._append_entry(trial)
 
     def _settle(self, sink: Sink, *, about: str) -> None:

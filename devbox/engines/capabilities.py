@@ -112,7 +112,7 @@ class ImageRelabeler(Protocol):
 
 @runtime_checkable
 class OomCounter(Protocol):
-    """An engine that counts processes killed by the kernel for lack of memory."""
+    """An engine that counts processes killed by the kernel for shortage of memory."""
 
     def count_oom_kills(self, instance: Instance, name: str) -> int:
         """Return the number of OOM-killed processes of a running container; 0 if not counted."""

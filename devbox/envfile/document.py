@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from devbox.envfile.stage_tables import DEFAULT_ORDER, StageTable
-from devbox.roles.base import BaseTable
-from devbox.roles.build import BuildTable
-from devbox.roles.catalog import ROLES
-from devbox.roles.dev import DevTable
+from devbox.roles.catalog import ROLES, TABLE_KINDS
 from devbox.roles.fields import Command, Model, Text, Texts, TextTable, build_annotations, parse_text
-from devbox.roles.glue import GlueTable
-from devbox.roles.install import InstallTable
-from devbox.roles.release import ImageTable
-from devbox.roles.service import ServiceTable
-from devbox.roles.tasks import TaskTable
-from devbox.roles.test import TestTable
-from devbox.roles.tool import ToolTable
+from devbox.roles.role import TableKind, TableT
 
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?")
 _REQUIRES = re.compile(r"\s*(>=|==|<|)\s*(\d+(?:\.\d+)*)\s*")
@@ -30,8 +21,8 @@ def parse_project_name(value: Any) -> str:
     name = parse_text(value)
     if not _PROJECT.fullmatch(name) or ".." in name:
         raise ValueError(
-            f"{name!r} can't be a project's name: lower-case letters, digits, '-', '_' and '.', "
-            "a letter or digit at both ends, at most 63"
+            "expected lower-case letters, digits, '-', '_' and '.', a letter or digit at both ends, "
+            f"at most 63 characters, got {name!r}"
         )
     return name
 
@@ -40,7 +31,7 @@ def parse_requires(value: Any) -> str:
     """Comma-separated bounds on devbox's version, such as ">=0.1, <2"."""
     text = parse_text(value)
     if not all(_REQUIRES.fullmatch(part) for part in text.split(",")):
-        raise ValueError(f'must be versions such as ">=0.1" or ">=0.1, <2", not {text!r}')
+        raise ValueError(f'expected versions such as ">=0.1" or ">=0.1, <2", got {text!r}')
     return text
 
 
@@ -67,8 +58,8 @@ class HooksTable(Model):
     """Run after each `up` or `restart` that started a container, once everything is ready and after `created`."""
 
 
-class Document(Model):
-    """The env file with its local override merged and its variables substituted."""
+class HeadTables(Model):
+    """Tables before those of the catalog."""
 
     stages: Texts = DEFAULT_ORDER
     """Stages of a release, in order."""
@@ -76,26 +67,20 @@ class Document(Model):
     """Project metadata."""
     vars: TextTable = {}
     """The only source of `${name}` in strings; `$${name}` is literal; a shell's `$NAME` is left unchanged."""
-    base: dict[str, BaseTable] = {}
-    """Shared base images."""
-    dev: DevTable | None = None
-    """Development container."""
-    tasks: dict[str, TaskTable] = {}
-    """Named commands, run by `devbox run NAME`."""
-    tool: dict[str, ToolTable] = {}
-    """Programs with their own image."""
-    test: TestTable | None = None
-    """Tests and their environments."""
-    build: BuildTable | None = None
-    """Pinned build toolchain."""
-    image: ImageTable | None = None
-    """Release image."""
-    install: dict[str, InstallTable] = {}
-    """Files to install from an image on the host."""
-    service: dict[str, ServiceTable] = {}
-    """Services for dev and tests: databases, queues, jobs."""
-    glue: dict[str, GlueTable] = {}
-    """Infrastructure around the project."""
+
+
+if TYPE_CHECKING:
+    RoleTables = HeadTables
+else:
+    _FIELDS = {
+        kind.name: (dict[str, kind.table], {}) if kind.named else (kind.table | None, None) for kind in TABLE_KINDS
+    }
+    RoleTables = create_model("RoleTables", __base__=HeadTables, __module__=__name__, **_FIELDS)
+
+
+class Document(RoleTables):
+    """The env file with its local override merged and its variables substituted."""
+
     stage: dict[str, StageTable] = {}
     """Stages of a release."""
     approvers: TextTable = {}
@@ -111,15 +96,22 @@ class Document(Model):
         return self.stages if written else tuple(name for name in self.stages if name in self.stage)
 
     def list_tables(self) -> dict[str, Model]:
-        """Return every container's table by label ("dev", "service.db"), in catalog order."""
+        """Return every container's table by label ("dev", "service.db"), in order of precedence."""
         found: dict[str, Model] = {}
         for role in ROLES:
-            value = getattr(self, role.name)
-            if role.named:
-                found.update({f"{role.name}.{name}": table for name, table in value.items()})
-            elif value is not None:
-                found[role.name] = value
+            found.update(self.select(role))
         return found
+
+    def select(self, kind: TableKind[TableT]) -> dict[str, TableT]:
+        """Return the tables of a kind by label."""
+        value: Any = getattr(self, kind.name)
+        if kind.named:
+            return {f"{kind.name}.{name}": table for name, table in value.items()}
+        return {} if value is None else {kind.name: value}
+
+    def find(self, kind: TableKind[TableT]) -> TableT | None:
+        """Return the only table of a kind that has no names; None without one."""
+        return self.select(kind).get(kind.name)
 
 
 def satisfies(requires: str, version: str) -> bool:

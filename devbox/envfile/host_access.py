@@ -90,12 +90,10 @@ def describe_refusal(access: HostAccess) -> str:
     """Return the user message for refused access."""
     if access.container == HOOKS:
         command = access.reference.partition(":")[2]
-        return (
-            f"the hook {access.variable} runs a command on this machine (`{command}`), which you have not allowed yet"
-        )
+        return f"the hook {access.variable} runs a command on the host (`{command}`), which you have not allowed yet"
     if access.variable in (GATE, METRIC):
         return (
-            f"a {access.variable} of [{access.container}] runs `{format_command(access)}` on this machine, "
+            f"a {access.variable} of [{access.container}] runs `{format_command(access)}` on the host, "
             "which you have not allowed yet"
         )
     return (

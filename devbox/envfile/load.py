@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from devbox.envfile import check, paths, problems, recipes, variables
 from devbox.envfile.document import Document, parse_requires, satisfies
-from devbox.envfile.problems import Problem
 from devbox.envfile.read import TomlFile, read, read_text
 from devbox.errors import EnvFileError
 from devbox.host import environ, project, safe_files
@@ -20,8 +19,9 @@ from devbox.host.version import VERSION
 from devbox.model.frozen import dataclass
 from devbox.roles.context import Key, split_label
 from devbox.roles.fields import did_you_mean
-from devbox.roles.parts import RunParts, SourceTable
+from devbox.roles.parts import RunParts, get_recipe
 from devbox.roles.recipes import Recipe
+from devbox.roles.role import Problem
 
 Origins = dict[Key, str]
 
@@ -62,11 +62,11 @@ def _is_append(value: Any) -> bool:
 def _append(old: Any, added: Any, key: Key, local: TomlFile, origins: Origins) -> list[Any]:
     where = f"{local.name}:{local.lines.get(key, 1)}"
     if not isinstance(added, list):
-        raise EnvFileError(f"{'.'.join(map(str, key))}: append must be a list", where=where)
+        raise EnvFileError(f"invalid value for {'.'.join(map(str, key))}.append: expected a list", where=where)
     if old is None:
         old = []
     if not isinstance(old, list):
-        raise EnvFileError(f"{'.'.join(map(str, key))} is no list to append to", where=where)
+        raise EnvFileError(f"cannot append to {'.'.join(map(str, key))}: not a list", where=where)
     for number in range(len(added)):
         _replace_origins((*key, "append", number), (*key, len(old) + number), local, origins)
     origins.setdefault(key, where)
@@ -99,7 +99,7 @@ def load_dotenv(path: str, *, name: str, within: str = "") -> dict[str, str]:
         match = _LINE.fullmatch(text)
         if match is None:
             raise EnvFileError(
-                "this line is not NAME=value", where=f"{name}:{number}", remedy="a comment begins with #"
+                "invalid line: expected NAME=value", where=f"{name}:{number}", remedy="start a comment with #"
             )
         variables[match["name"]] = _parse_value(match["value"])
     return variables
@@ -241,10 +241,12 @@ def _check_requires(data: Mapping[str, Any], where: Callable[[Key], str]) -> Non
     try:
         wanted = parse_requires(requires)
     except ValueError as error:
-        raise EnvFileError(f"{problems.format_key(key)} {error}", where=where(key)) from None
+        raise EnvFileError(f"invalid value for {problems.format_key(key)}: {error}", where=where(key)) from None
     if not satisfies(wanted, VERSION):
         raise EnvFileError(
-            f"the file asks for devbox {wanted}, this is {VERSION}", where=where(key), remedy="install another devbox"
+            f"the file requires devbox {wanted}, this is {VERSION}",
+            where=where(key),
+            remedy="install a matching version of devbox",
         )
 
 
@@ -272,7 +274,7 @@ def _load_recipes(
     looked: list[str] = []
     missing: list[Problem] = []
     for label, table in document.list_tables().items():
-        name = table.recipe if isinstance(table, SourceTable) else None
+        name = get_recipe(table)
         if name is None or name in found:
             continue
         path = recipes.find(name, root)
@@ -287,8 +289,8 @@ def _load_recipes(
 
 def _report_missing_recipe(label: str, name: str, root: str) -> Problem:
     known = recipes.list_names(root)
-    hint = did_you_mean(name, known) or f" (there are {', '.join(known)})"
-    return Problem(key=(*split_label(label), "recipe"), sentence=f"there is no recipe {name}{hint}")
+    hint = did_you_mean(name, known) or f" (known: {', '.join(known)})"
+    return Problem(key=(*split_label(label), "recipe"), sentence=f"recipe {name} not found{hint}")
 
 
 def _load_env_files(document: Document, root: str) -> dict[str, dict[str, str]]:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from devbox.envfile.document import Document
-from devbox.envfile.problems import Problem
-from devbox.roles import recipes
+from devbox.roles import recipes, service
 from devbox.roles.context import Key, split_label
 from devbox.roles.parts import RunParts
 from devbox.roles.recipes import Recipe
+from devbox.roles.role import Problem
 
 
 def check_paths(document: Document, root: str) -> Iterator[Problem]:
@@ -28,17 +28,17 @@ def check_recipe_paths(
     document: Document, known: Mapping[str, Recipe], root: str, where: Callable[[Key], str]
 ) -> Iterator[Problem]:
     """Check the mounts of service recipes, unless the table mounts its own path there."""
-    for name, table in document.service.items():
+    for label, table in document.select(service.ROLE).items():
         recipe = known.get(table.recipe or "")
         if table.recipe is None or recipe is None:
             continue
-        key = ("service", name, "with" if table.with_ else "recipe")
-        own = {*table.volumes.values(), *(item.target for item in table.mounts), *table.tmpfs}
+        key = (*split_label(label), "with" if table.with_ else "recipe")
+        own = service.ROLE.list_mount_points(table)
         for item in recipes.use(table.recipe, recipe, table.with_, where=where(key)).render_mounts():
             why = "" if item.target in own else _find_fault(item.source, root)
             if why:
-                sentence = f"[service.{name}] {why}, which the recipe {table.recipe} mounts at {item.target}"
-                remedy = f"make it, or name another (see devbox recipe show {table.recipe})"
+                sentence = f"[{label}] recipe {table.recipe} cannot mount {item.target}: {why}"
+                remedy = f"create it, or set another path (see devbox recipe show {table.recipe})"
                 yield Problem(key=key, sentence=sentence, remedy=remedy)
 
 
@@ -46,7 +46,7 @@ def _find_fault(path: str, root: str) -> str:
     """Return why a path cannot be mounted; "" if it can."""
     real = os.path.realpath(os.path.join(root, path))
     if not os.path.exists(real):
-        return f"there is no {path} in the project"
+        return f"{path} not found in the project"
     if real != root and not real.startswith(f"{root}/"):
         return f"{path} is a link out of the project, to {real}"
     return ""

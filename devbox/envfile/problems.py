@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from devbox.errors import EnvFileError, to_one_line
-from devbox.model.frozen import dataclass
 from devbox.roles.context import Key
 from devbox.roles.fields import describe_type, did_you_mean
+from devbox.roles.role import Problem
 
 SHOWN = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A problem: key, sentence and remedy (may be empty)."""
-
-    key: Key
-    sentence: str
-    remedy: str = ""
 
 
 def format_key(key: Key) -> str:
     """Format a key for the user: `[service.db] ports`."""
     names = [part for part in key if isinstance(part, str)]
-    depth = 2 if names and names[0] in ("base", "tool", "service", "glue", "install", "stage") else 1
+    depth = 2 if names and names[0] in _list_named() else 1
     if names[:2] == ["image", "process"]:
         depth = 3
     if names[:1] in (["stages"], []):
@@ -36,6 +28,14 @@ def format_key(key: Key) -> str:
     head = f"[{'.'.join(names[:depth])}]"
     rest = ".".join(names[depth:])
     return f"{head} {rest}" if rest else head
+
+
+@cache
+def _list_named() -> tuple[str, ...]:
+    """Return the kinds of tables with a name each, except tasks, which may be single commands."""
+    from devbox.roles.catalog import ROLES
+
+    return (*(role.name for role in ROLES if role.named), "stage")
 
 
 def raise_first(problems: Sequence[Problem], where: Callable[[Key], str]) -> None:
@@ -47,6 +47,11 @@ def raise_first(problems: Sequence[Problem], where: Callable[[Key], str]) -> Non
     if len(others) >= SHOWN:
         lines.append(f"and {len(others) - SHOWN + 1} more")
     raise EnvFileError(first.sentence, where=where(first.key), details="\n".join(lines), remedy=first.remedy)
+
+
+def report_missing(key: Key, sentence: str, word: str, known: Iterable[str]) -> Problem:
+    """Return the problem of an unknown `word`, with the similar `known` one."""
+    return Problem(key=key, sentence=f"{sentence}{did_you_mean(word, known)}")
 
 
 def _deduplicate(problems: Iterable[Problem]) -> list[Problem]:
@@ -105,7 +110,7 @@ _KEYS = {
 }
 # Key of another tool → hint, if devbox has no such key in the same table.
 _ELSEWHERE = {
-    "version": '[project] requires = ">=0.1" is the least devbox; the file has no version',
+    "version": '[project] requires = ">=0.1" is the minimum version of devbox; the file has no version',
     "services": "write one [service.NAME] for each service",
     "volumes": 'a container lists its own: volumes = { data = "/var/lib/data" }',
     "networks": "the containers of a project share one network; isolation = { network = … } changes that",
@@ -135,7 +140,7 @@ _ELSEWHERE = {
     "init": "an init process always is pid 1",
     "tty": "devbox shell and devbox exec decide whether there is a terminal",
     "stdin_open": "devbox shell and devbox exec decide whether there is a terminal",
-    "runArgs": "there are no engine options; ports, mounts, limits and isolation have keys of their own",
+    "runArgs": "engine options are not supported; ports, mounts, limits and isolation have their own keys",
     "postStartCommand": '[hooks] started = "COMMAND" runs on the host, `command` in the container',
     "customizations": "editors are not configured in this file: docs/how-to/editors.md",
     "configs": 'mounts = [{ source = "FILE", target = "/path" }]',
@@ -171,8 +176,8 @@ def suggest_term(name: str, known: Container[str]) -> str:
 
 _WANTED = {
     "string_type": "a string",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
     "float_type": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
@@ -184,15 +189,15 @@ _WANTED = {
 }
 _FIXED = {
     "too_short": "must not be empty",
-    "union_tag_invalid": "has a kind that is none of {expected_tags}",
-    "union_tag_not_found": "lacks `kind`",
-    "greater_than": "must be more than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
+    "union_tag_invalid": "has an invalid kind: expected one of {expected_tags}",
+    "union_tag_not_found": "has no `kind`",
+    "greater_than": "expected more than {gt:g}",
+    "greater_than_equal": "expected at least {ge:g}",
+    "less_than": "expected less than {lt:g}",
+    "less_than_equal": "expected at most {le:g}",
 }
 # Validator errors that continue a sentence about the key.
-_VERBS = ("has ", "says ", "needs ", "can't ", "names ", "must ", "is ", "contains ")
+_VERBS = ("has ", "requires ", "must ", "is ", "contains ")
 _LISTED = 12
 
 
@@ -208,7 +213,7 @@ def _build_problem(key: Key, details: ErrorDetails, model: type[BaseModel]) -> P
         return _report_unknown(key, model)
     if kind == "missing":
         name = details["loc"][-1]
-        return Problem(key=key, sentence=f"{_name_key(key)} lacks `{name}`")
+        return Problem(key=key, sentence=f"missing `{name}` in {_name_key(key)}")
     return Problem(key=key, sentence=_describe_error(key, details))
 
 
@@ -216,16 +221,19 @@ def _describe_error(key: Key, details: ErrorDetails) -> str:
     kind, value, name = details["type"], details["input"], _name_key(key)
     if kind == "value_error":
         text = str(details["ctx"]["error"])
-        if text.startswith("must be a table"):
+        if text.startswith("expected a table"):
             text += suggest_form(str(key[-1]))
+        if text.startswith("expected "):
+            return f"invalid value for {name}: {text}"
         return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
     if kind == "literal_error":
-        return f"{name} {_describe_choice(value, details['ctx']['expected'])}"
+        return f"invalid value for {name}: {_describe_choice(value, details['ctx']['expected'])}"
     if kind in _WANTED:
         form = suggest_form(str(key[-1])) if key and _WANTED[kind] == "a table" else ""
-        return f"{name} must be {_WANTED[kind]}, not {describe_type(value)}{form}"
+        return f"invalid value for {name}: expected {_WANTED[kind]}, got {describe_type(value)}{form}"
     if kind in _FIXED:
-        return f"{name} {_FIXED[kind].format(**details.get('ctx', {})).replace(chr(39), '')}"
+        text = _FIXED[kind].format(**details.get("ctx", {})).replace("'", "")
+        return f"invalid value for {name}: {text}, got {value!r}" if text.startswith("expected ") else f"{name} {text}"
     text = details["msg"]
     return f"{name}: {text[:1].lower()}{text[1:]}"
 
@@ -239,7 +247,7 @@ def _name_key(key: Key) -> str:
 def _describe_choice(value: object, expected: str) -> str:
     choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
     shown = repr(value) if isinstance(value, str) else describe_type(value)
-    return f"must be one of {', '.join(choices)}, not {shown}{did_you_mean(str(value), choices)}"
+    return f"expected one of {', '.join(choices)}, got {shown}{did_you_mean(str(value), choices)}"
 
 
 def _report_unknown(key: Key, model: type[BaseModel]) -> Problem:

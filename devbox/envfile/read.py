@@ -185,9 +185,7 @@ def read(path: str, *, name: str, within: str = "", may_be_empty: bool = False) 
     _refuse_foreign_format(name)
     text = read_text(path, name=name, within=within)
     if not text.strip() and not may_be_empty:
-        raise EnvFileError(
-            "the file is empty", where=f"{name}:1", remedy='the least it needs: [dev] and recipe = "debian"'
-        )
+        raise EnvFileError("the file is empty", where=f"{name}:1", remedy='write at least [dev] and recipe = "debian"')
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -206,9 +204,9 @@ def read_text(path: str, *, name: str, within: str = "") -> str:
         raw = safe_files.read(root, os.path.relpath(path, root), limit=LIMIT)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            sentence = f"the file is larger than {LIMIT >> 20} MiB, which no env file needs"
+            sentence = f"the file is larger than {LIMIT >> 20} MiB"
             raise EnvFileError(sentence, where=f"{name}:1") from None
-        raise EnvFileError(f"the file can't be read: {error.strerror}", where=name) from None
+        raise EnvFileError(f"cannot read the file: {error.strerror}", where=name) from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -239,7 +237,7 @@ def _refuse_foreign_format(name: str) -> None:
     if name.endswith(".toml"):
         return
     if tool := next((tool for pattern, tool in _FOREIGN if fnmatch.fnmatch(name.lower(), pattern)), ""):
-        remedy = "devbox init writes a devbox.toml"
+        remedy = "create a devbox.toml with: devbox init"
         raise EnvFileError(f"this is {tool}, not an env file of devbox", where=name, remedy=remedy)
 
 
@@ -249,4 +247,4 @@ def _build_syntax_error(message: str, text: str, name: str) -> EnvFileError:
     why = _POSITION.sub("", message)
     column = f", column {match['column']}" if match and match["column"] else ""
     shown = text.split("\n")[line - 1].strip()[:80]
-    return EnvFileError(f"this is not TOML: {why[:1].lower()}{why[1:]}{column}", where=f"{name}:{line}", details=shown)
+    return EnvFileError(f"invalid TOML: {why[:1].lower()}{why[1:]}{column}", where=f"{name}:{line}", details=shown)

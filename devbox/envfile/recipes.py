@@ -15,12 +15,12 @@ from devbox.host.environ import find_data_dir
 from devbox.model import ids
 from devbox.model.frozen import dataclass
 from devbox.model.image import ImageSpec, describe
+from devbox.roles import tool
 from devbox.roles.context import ExpansionContext, Key
 from devbox.roles.fields import did_you_mean
 from devbox.roles.images import build_image
 from devbox.roles.network import HealthTable
 from devbox.roles.recipes import Parameter, Recipe, RecipeUse, ServicePart, sample
-from devbox.roles.tool import ToolTable
 
 
 def list_candidates(name: str, root: str) -> tuple[str, str]:
@@ -52,7 +52,9 @@ def load(path: str) -> Recipe:
         problems.raise_first(problems.list_problems(error, source.data, Recipe), where)
         raise
     if recipe.variants is not None and recipe.variants.by not in recipe.parameters:
-        raise EnvFileError(f"variants go by {recipe.variants.by}, which is no parameter", where=where(("variants",)))
+        raise EnvFileError(
+            f"invalid value for variants.by: parameter {recipe.variants.by} not found", where=where(("variants",))
+        )
     return recipe
 
 
@@ -137,7 +139,7 @@ def describe_recipe(name: str, root: str) -> RecipeFacts:
     path = find(name, root)
     if path is None:
         known = list_names(root)
-        raise UsageError(f"there is no recipe {name}{did_you_mean(name, known)}", remedy=f"known: {', '.join(known)}")
+        raise UsageError(f"recipe {name} not found{did_you_mean(name, known)}", remedy=f"known: {', '.join(known)}")
     own = not path.startswith(f"{find_data_dir('recipes')}/")
     recipe = load(path)
     use = sample(name, recipe, where=f"recipes/{name}.toml:1")
@@ -203,7 +205,7 @@ def _describe_health(table: HealthTable) -> str:
 
 def build_tool_image(name: str, table: Mapping[str, object], *, root: str) -> ImageSpec:
     """Return the image of `table`, in the form of `[tool.NAME]` without `from`."""
-    checked = ToolTable.model_validate(dict(table))
+    checked = tool.ToolTable.model_validate(dict(table))
     path = find(checked.recipe, root) if checked.recipe else None
     context = ExpansionContext(
         root=root,
@@ -215,7 +217,11 @@ def build_tool_image(name: str, table: Mapping[str, object], *, root: str) -> Im
         exports={},
         env_files={},
         credentials={},
+        profiles=(),
+        staged={},
         image=lambda label: build_tool_image(label, table, root=root),
+        container=lambda label: tool.ROLE.container(checked, label, context),
+        setup=lambda _: None,
         where=lambda _: "",
     )
     return build_image(checked, name, context)

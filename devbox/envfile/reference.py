@@ -11,10 +11,11 @@ import re
 import sys
 from collections.abc import Iterator
 
-from devbox.envfile import read, schema, stage_tables
+from devbox.envfile import gate_tables, read, schema, stage_tables
 from devbox.envfile.document import Document, HooksTable, ProjectTable
 from devbox.host.environ import find_data_dir
 from devbox.roles import base, build, dev, glue, install, network, parts, release, service, tasks, test, tool
+from devbox.roles.catalog import TABLE_KINDS
 from devbox.roles.context import Key
 from devbox.roles.fields import Model
 
@@ -25,14 +26,14 @@ Written from the program's own tables by `python -m devbox.envfile.reference`; a
 from [devbox.toml.example](../../devbox.toml.example), which shows every key in its place.
 
 Unknown keys are errors. `${name}` in a string is a variable of `[vars]`, `$${name}` is literal. `devbox.local.toml`
-beside the file (not committed) overrides by key; a list there replaces, `{ append = […] }` adds.
+next to the file (not committed) overrides by key; a list there replaces, `{ append = […] }` adds.
 `devbox config --origin` shows where each value comes from.
 
 For completion and checks in an editor: [editors](../how-to/editors.md).
 """
 
-# All sections in order, with titles. Shared tables precede the roles that include them.
-SECTIONS: dict[type[Model], str] = {
+# Sections in order, with titles; roles that are not listed follow. Shared tables precede the roles that include them.
+_LISTED: dict[type[Model], str] = {
     Document: "The file",
     ProjectTable: "[project]",
     parts.SourceTable: "Image: where it comes from",
@@ -60,19 +61,24 @@ SECTIONS: dict[type[Model], str] = {
     install.InstallTable: "[install.NAME]",
     glue.GlueTable: "[glue.NAME]",
     stage_tables.StageTable: "[stage.NAME]",
-    stage_tables.GateTable: "gates",
-    stage_tables.TestsGateTable: 'gate "tests"',
-    stage_tables.SignatureGateTable: 'gate "signature"',
-    stage_tables.ProvenanceGateTable: 'gate "provenance"',
-    stage_tables.SbomGateTable: 'gate "sbom"',
-    stage_tables.SoakGateTable: 'gate "soak"',
-    stage_tables.ApprovalGateTable: 'gate "approval"',
-    stage_tables.FreezeGateTable: 'gate "freeze"',
-    stage_tables.CommandGateTable: 'gate "command"',
+    gate_tables.GateTable: "gates",
+    gate_tables.TestsGateTable: 'gate "tests"',
+    gate_tables.SignatureGateTable: 'gate "signature"',
+    gate_tables.ProvenanceGateTable: 'gate "provenance"',
+    gate_tables.SbomGateTable: 'gate "sbom"',
+    gate_tables.SoakGateTable: 'gate "soak"',
+    gate_tables.ApprovalGateTable: 'gate "approval"',
+    gate_tables.FreezeGateTable: 'gate "freeze"',
+    gate_tables.CommandGateTable: 'gate "command"',
     stage_tables.StrategyTable: "[stage.NAME.strategy]",
     stage_tables.WarmupTable: "strategy warmup",
     stage_tables.MetricTable: "strategy metrics",
     HooksTable: "[hooks]",
+}
+SECTIONS = _LISTED | {
+    kind.table: f"[{kind.name}.NAME]" if kind.named else f"[{kind.name}]"
+    for kind in TABLE_KINDS
+    if kind.table not in _LISTED
 }
 _SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")
 # A TOML value on one line: string, list, inline table or bare word.
@@ -94,7 +100,7 @@ def _render_section(table: type[Model], title: str, examples: _Examples) -> Iter
     if shared:
         yield f"Takes also the keys of {', '.join(_render_link(each) for each in shared)}.\n"
     texts = schema.describe_keys(table)
-    for name in schema.list_own_keys(table):
+    for name in schema.list_own_keys(table, shared):
         yield _render_key(table, name, texts, examples)
     yield ""
 

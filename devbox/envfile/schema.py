@@ -6,7 +6,7 @@ import ast
 import inspect
 import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from itertools import pairwise
 from types import NoneType
@@ -19,6 +19,7 @@ from devbox.envfile import document, stage_tables
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
 from devbox.roles import fields, glue, install, network, parts, release, test
+from devbox.roles.catalog import TABLE_KINDS
 from devbox.roles.context import Key
 from devbox.roles.fields import Model
 
@@ -124,14 +125,18 @@ def describe_keys(table: type[Model]) -> dict[str, str]:
     return {info.alias or name: texts[name] for name, info in table.model_fields.items()}
 
 
-def list_own_keys(table: type[Model]) -> list[str]:
-    """Return the attributes defined by a table itself."""
-    return [name for name in inspect.get_annotations(table) if name in table.model_fields]
+def list_own_keys(table: type[Model], shared: Collection[type[Model]] = ()) -> list[str]:
+    """Return the attributes defined by a table itself, or by its parts except for those `shared`."""
+    parts = [part for part in list_table_parts(table) if part not in shared]
+    own = {name for part in parts for name in _read_texts(part)}
+    return [name for name in table.model_fields if name in own]
 
 
 @cache
 def _read_texts(table: type[Model]) -> dict[str, str]:
-    """Return the docstring below each attribute of the class."""
+    """Return the docstring below each attribute of the class, or the text of each table kind."""
+    if table is document.RoleTables:
+        return {kind.name: kind.about for kind in TABLE_KINDS}
     body = ast.parse(textwrap.dedent(inspect.getsource(table))).body[0]
     statements = body.body if isinstance(body, ast.ClassDef) else []
     found = {}

@@ -73,17 +73,17 @@ def _read_file(variable: str, reference: str, root: str, where: str, allowed: fr
     try:
         with files.open_regular(path) as (source, real):
             if not real:
-                raise _build_missing(variable, f"{path} can't be read: it is not a file", where, f"see: ls -l {path}")
+                raise _build_missing(variable, f"cannot read {path}: not a file", where, f"check it with: ls -l {path}")
             if not (_is_within(real, root) or (reference, real) in allowed):
                 raise _build_not_allowed(variable, f"{reference}, now {real}", where)
             value = safe_files.read_all(source, path).decode().rstrip("\n")
     except FileNotFoundError:
-        raise _build_missing(variable, f"there is no file {path}", where, f"write the secret into {path}") from None
+        raise _build_missing(variable, f"{path} not found", where, f"write the secret into {path}") from None
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise _build_missing(variable, f"{path} can't be read: {why}", where, f"see: ls -l {path}") from None
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise _build_missing(variable, f"cannot read {path}: {why}", where, f"check it with: ls -l {path}") from None
     if not value:
-        raise _build_missing(variable, f"the file {path} is empty", where, f"write the secret into {path}")
+        raise _build_missing(variable, f"{path} is empty", where, f"write the secret into {path}")
     return value
 
 
@@ -102,16 +102,16 @@ def _run_command(variable: str, command: str, root: str, where: str, terminal: i
         return value
     said = "printed nothing"
     if done.is_too_long:
-        said = f"printed more than {process.LIMIT >> 20} MiB, and was stopped"
+        said = f"printed more than {process.LIMIT >> 20} MiB and was killed"
     elif done.code is None:
-        said = f"gave no answer in {_PATIENCE:.0f} s"
+        said = f"timed out after {_PATIENCE:.0f} s"
     elif done.code:
-        said = f"ended with {done.code}"
-    remedy = f"try it by hand, in {root}: {command}"
+        said = f"exited with code {done.code}"
+    remedy = f"reproduce it in {root} with: {command}"
     if terminal is None:
-        remedy += "; what asks a person can do so only where devbox runs on a terminal"
+        remedy += "; a prompt requires that devbox runs on a terminal"
     raise CommandFailed(
-        f"the secret {variable} is missing: its command `{command}` {said}",
+        f"missing secret {variable}: its command `{command}` {said}",
         where=where,
         details="" if done.is_too_long else done.err.decode(errors="replace"),
         remedy=remedy,
@@ -123,12 +123,12 @@ def _build_not_allowed(variable: str, reference: str, where: str) -> NotTrusted:
     return NotTrusted(
         f"the secret {variable} comes from outside the project ({reference}), which you have not allowed",
         where=where,
-        remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
+        remedy="review it with `devbox trust --show`, then allow it with `devbox trust`",
     )
 
 
 def _build_missing(variable: str, why: str, where: str, remedy: str) -> EngineError:
-    return EngineError(f"the secret {variable} is missing: {why}", where=where, remedy=remedy)
+    return EngineError(f"missing secret {variable}: {why}", where=where, remedy=remedy)
 
 
 def _find_outside(reference: str, root: str) -> str | None:

@@ -14,14 +14,15 @@ from devbox.model.frozen import dataclass
 from devbox.model.image import ImageSpec
 from devbox.model.router import StickyKey
 from devbox.model.spec import Desired, Instance
-from devbox.roles.parts import SourceTable
+from devbox.roles import build, release
+from devbox.roles.catalog import find_role
+from devbox.roles.parts import get_recipe
 from devbox.roles.recipes import use
 
 ROUTER = "router"
 _ROUTER_RECIPE = "haproxy"
 _FRESH = "fresh"
 _GRAY = "gray"  # kind of the strategy
-_BACKING = ("service", "glue")  # roles that can back a release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +44,14 @@ def resolve_backing(
     for name in wanted:
         if name not in known:
             raise EnvFileError(
-                f"the release needs {name}, which the file does not have (any more)",
+                f"{name} not found in the file, needed by the release",
                 where=where,
-                remedy=f"bring it back, or say what stands for it: external = {{ {name} = {{ … }} }}",
+                remedy=f"restore it, or replace it: external = {{ {name} = {{ … }} }}",
             )
     labels = expand.add_needs(document, [known[name] for name in wanted])
     for label in labels:
-        if names.parse_role(label) not in _BACKING:
-            raise EnvFileError(f"what the release needs needs {label} in turn, which no stage has", where=where)
+        if not find_role(label).backing:
+            raise EnvFileError(f"the release needs {label} indirectly, which no stage can run", where=where)
     specs = (replace(expansion.expand_container(label), ports=()) for label in labels)
     return Backing(
         resolved=Desired(
@@ -74,7 +75,7 @@ def digest_services(env: EnvFile, needs: Iterable[str]) -> dict[str, str]:
     for label in expand.add_needs(document, [known[name] for name in needs if name in known]):
         table = tables[label]
         plain = table.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        name = table.recipe if isinstance(table, SourceTable) else None
+        name = get_recipe(table)
         is_own = name is not None and recipes.find(name, env.root) == recipes.list_candidates(name, env.root)[0]
         found[label] = ids.compute_key({"table": plain, "recipe": env.recipe_digests[name] if name and is_own else ""})
     return found
@@ -82,8 +83,8 @@ def digest_services(env: EnvFile, needs: Iterable[str]) -> dict[str, str]:
 
 def list_release_images(env: EnvFile, credentials: Mapping[str, str]) -> dict[str, ImageSpec]:
     """Return all images of the file's release: its own, its bases and the build toolchain."""
-    expansion, document = expand.Expansion(env, credentials), env.document
-    labels = [label for label in ("image", "build") if getattr(document, label) is not None]
+    expansion, tables = expand.Expansion(env, credentials), env.document.list_tables()
+    labels = [label for label in (release.LABEL, build.LABEL) if label in tables]
     return expansion.list_images(labels)
 
 

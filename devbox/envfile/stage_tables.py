@@ -9,6 +9,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from devbox.envfile.gate_tables import AnyGate
 from devbox.roles.fields import (
     Command,
     Duration,
@@ -17,7 +18,6 @@ from devbox.roles.fields import (
     Number,
     Secrets,
     Text,
-    Texts,
     TextTable,
     Whole,
     build_annotations,
@@ -33,7 +33,7 @@ _OF_PROMQL = ("url", "authorization")
 
 
 def parse_reference(value: Any) -> str:
-    """Reference to a value fetched on use: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
+    """Reference to a value fetched when needed: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
     return parse_references({"authorization": value})["authorization"]
 
 
@@ -97,28 +97,31 @@ class MetricTable(Model):
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         if self.command and self.promql:
-            raise ValueError("is a command or a query, not both")
+            raise ValueError("has both command and promql")
         if self.is_external:
             self._check_external()
         elif self.name not in JUDGED:
-            raise ValueError(f'{self.name or "without a name"} is neither "errors" nor "latency": it needs a command')
+            name = self.name or "a metric without a name"
+            raise ValueError(f'{name} requires command or promql, unless it is "errors" or "latency"')
         elif key := self._find_given(_OF_OUTSIDE, _OF_PROMQL):
-            raise ValueError(f"{self.name} takes no {key}: that is for a command or a query")
+            raise ValueError(f"{self.name} conflicts with {key}, which is for command and promql")
         return self
 
     def _check_external(self) -> None:
         if self.name in JUDGED:
-            raise ValueError(f"{self.name} is what the router counts; a command or a query needs another name")
+            raise ValueError(f"{self.name} is counted by the router: give command or promql another name")
         if self.alpha is not None or "quantile" in self.model_fields_set:
             raise ValueError(
-                f"{self.display_name} is held against max and min; alpha and quantile are for what is counted"
+                f"{self.display_name} is compared with max and min: alpha and quantile are for errors and latency"
             )
         if self.promql and (self.most is None and self.least is None):
-            raise ValueError(f"{self.display_name} needs max or min")
+            raise ValueError(f"{self.display_name} requires max or min")
         if self.promql and not (self.url or "").startswith(("http://", "https://")):
-            raise ValueError(f'{self.display_name} needs the url of a Prometheus, such as "http://127.0.0.1:9090"')
+            raise ValueError(
+                f'{self.display_name} requires the URL of a Prometheus server, such as "http://127.0.0.1:9090"'
+            )
         if self.command and (key := self._find_given(_OF_PROMQL)):
-            raise ValueError(f"{self.display_name} takes no {key}: that is for a query")
+            raise ValueError(f"{self.display_name} conflicts with {key}, which is for promql")
 
     def _find_given(self, *keys: tuple[str, ...]) -> str:
         """Return the first of these keys that is set, by its name in the file."""
@@ -130,108 +133,6 @@ class MetricTable(Model):
 
 DEFAULT_ORDER = ("test", "staging", "gray", "production")
 PERCENT = Field(gt=0, le=100)
-
-
-class GateTable(Model):
-    """Common keys of all gates."""
-
-    expires: Duration | None = None
-    """Lifetime of the evidence."""
-
-
-class TestsGateTable(GateTable):
-    """Requires that the current tests passed against this digest, in every cell of the current matrix."""
-
-    kind: Literal["tests"]
-    """Kind of the gate."""
-
-
-class SignatureGateTable(GateTable):
-    """Requires a signature of the image by one of `keys`."""
-
-    kind: Literal["signature"]
-    """Kind of the gate."""
-    keys: Texts = ()
-    """Accepted keys, by name in `[builders]` or `[approvers]` (default: all builders)."""
-
-
-class ProvenanceGateTable(GateTable):
-    """Requires a signed provenance of the image: its builder and source."""
-
-    kind: Literal["provenance"]
-    """Kind of the gate."""
-    builders: Texts = ()
-    """Accepted builders, by name in `[builders]` (default: all)."""
-
-
-class SbomGateTable(GateTable):
-    """Requires an SBOM without denied packages or licenses."""
-
-    kind: Literal["sbom"]
-    """Kind of the gate."""
-    deny: Texts = ()
-    """Denied packages: NAME, NAME@VERSION or a package URL, with or without a version."""
-    deny_licenses: Texts = ()
-    """Denied licenses, by SPDX name."""
-    vulnerabilities: Text | None = None
-    """File of denied packages, one per line: an ID such as CVE-2024-3094, then a package as in `deny`."""
-
-
-class SoakGateTable(GateTable):
-    """Requires that the release ran in `stage` for a time, observed healthy and without drift."""
-
-    kind: Literal["soak"]
-    """Kind of the gate."""
-    stage: Text
-    """Stage in which the release must have run."""
-    duration: Duration
-    """Time for which the release must have been observed healthy."""
-
-
-class ApprovalGateTable(GateTable):
-    """Requires approvals of this deployment by `count` of the approvers in `from` (default: all)."""
-
-    kind: Literal["approval"]
-    """Kind of the gate."""
-    count: Annotated[Whole, Field(ge=1)] = 1
-    """Number of required approvals."""
-    from_: Texts = Field(default=(), alias="from")
-    """Accepted approvers, by name in `[approvers]` (default: all)."""
-
-
-class FreezeGateTable(GateTable):
-    """Blocks promotions during windows ("Fri 16:00 - Mon 08:00") of an IANA time zone."""
-
-    kind: Literal["freeze"]
-    """Kind of the gate."""
-    windows: Texts
-    """Windows in which the gate is closed."""
-    zone: Text = "UTC"
-    """IANA time zone of the windows."""
-
-
-class CommandGateTable(GateTable):
-    """Requires exit code 0 of a command on the host."""
-
-    kind: Literal["command"]
-    """Kind of the gate."""
-    run: Command
-    """Command on the host."""
-
-
-AnyGate = Annotated[
-    TestsGateTable
-    | SignatureGateTable
-    | ProvenanceGateTable
-    | SbomGateTable
-    | SoakGateTable
-    | ApprovalGateTable
-    | FreezeGateTable
-    | CommandGateTable,
-    Field(discriminator="kind"),
-]
-
-
 _COHORT = "cookie(:[A-Za-z0-9_-]+)?|header:[A-Za-z0-9_-]+"
 
 
@@ -239,7 +140,7 @@ def parse_cohort(value: Any) -> str:
     """Key by which clients are recognized: `cookie`, `cookie:NAME` or `header:NAME`."""
     text = parse_text(value)
     if not re.fullmatch(_COHORT, text):
-        raise ValueError(f'must be "cookie", "cookie:NAME" or "header:NAME", not {text!r}')
+        raise ValueError(f'expected "cookie", "cookie:NAME" or "header:NAME", got {text!r}')
     return text
 
 
@@ -289,23 +190,23 @@ class StrategyTable(Model):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if not self.steps:
-            raise ValueError("needs steps, such as [1, 5, 25, 50]")
+            raise ValueError("requires steps, such as [1, 5, 25, 50]")
         if list(self.steps) != sorted(set(self.steps)):
-            raise ValueError("has steps that do not rise")
+            raise ValueError("has steps that do not increase")
         names = [metric.display_name for metric in self.metrics]
         if len(names) != len(set(names)):
-            raise ValueError("has two metrics of one name")
+            raise ValueError("has two metrics of the same name")
         given = sum(metric.alpha or 0.0 for metric in self.metrics)
         counted = [metric for metric in self.metrics if not metric.is_external]
         if given > self.alpha or (given == self.alpha and any(metric.alpha is None for metric in counted)):
-            raise ValueError(f"has metrics whose alpha is more than its own, {self.alpha:g}")
+            raise ValueError(f"has metrics whose alpha exceeds its own, {self.alpha:g}")
         return self
 
 
 def parse_external(value: Any) -> dict[str, dict[str, str]]:
     """External needs: name → variables, each a reference "env:…", "file:…" or "cmd:…"."""
     if not isinstance(value, dict):
-        raise ValueError(f"must be a table, not {describe_type(value)}")
+        raise ValueError(f"expected a table, got {describe_type(value)}")
     return {name: parse_references(variables) for name, variables in value.items()}
 
 
@@ -351,5 +252,7 @@ class StageTable(Model):
 def describe_unsupported(name: str, table: StageTable) -> str | None:
     """Describe what this version does not support."""
     return (
-        f"[stage.{name}] is not used yet: this version runs none on {table.target}" if table.target != "local" else None
+        f"[stage.{name}] is not used yet: this version does not support the target {table.target}"
+        if table.target != "local"
+        else None
     )

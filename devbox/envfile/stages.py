@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from devbox.envfile import gate_tables
 from devbox.envfile import stage_tables as tables
 from devbox.envfile.document import Document
 from devbox.envfile.stage_tables import MetricTable
@@ -50,10 +51,8 @@ def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.
     )
 
 
-def _expand_gate(gate: tables.AnyGate) -> model.Gate:
-    plain = {name: value for name, value in gate if name != "kind"}
-    if isinstance(gate, tables.ApprovalGateTable):
-        plain["people"] = plain.pop("from_")
+def _expand_gate(gate: gate_tables.AnyGate) -> model.Gate:
+    plain = {gate_tables.FIELDS.get(name, name): value for name, value in gate if name != "kind"}
     return _GATES[gate.kind](**plain)
 
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from devbox.envfile.problems import Problem, format_key
+from devbox.envfile.problems import format_key
 from devbox.roles.context import Key
 from devbox.roles.fields import did_you_mean, parse_text
+from devbox.roles.role import Problem
 
 _REFERENCE = re.compile(r"(?P<literal>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_-]*)\}")
 
@@ -96,6 +97,6 @@ def _fill(text: str, key: Key, variables: Mapping[str, str], problems: list[Prob
 def _report_unset(name: str, key: Key, variables: Iterable[str]) -> Problem:
     return Problem(
         key=key,
-        sentence=f"{format_key(key)}: no variable is called {name}{did_you_mean(name, variables)}",
+        sentence=f"{format_key(key)}: variable {name} not found{did_you_mean(name, variables)}",
         remedy=f"set {name} in [vars], or write $${{{name}}} for a literal ${{{name}}}",
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from devbox.envfile import secrets
 from devbox.errors import DevboxError, HookFailed
 from devbox.execute.events import Sink, StepLine, StepProgress
-from devbox.host import disk, environ, files, process
+from devbox.host import disk, environ, files
 from devbox.isolation.logs import Mask
 from devbox.model.container import ContainerSpec
 from devbox.model.plan import Step
@@ -49,6 +49,8 @@ class Hooks:
             self._sink(StepLine(id=step.id, text=masked))
 
         env = environ.copy_environment() | {INSIDE: instance.id}
+        from devbox.host import process
+
         code = process.stream(
             hook.command, purpose=f"run the hook {hook.name}", on_line=line, env=env, cwd=instance.root
         )

@@ -9,6 +9,7 @@ from devbox.gray import judge
 from devbox.gray.policy import Policy, WatchedMetric
 from devbox.gray.state import OVER, GrayState
 from devbox.model.frozen import dataclass
+from devbox.model.ledger_payloads import GrayPayload, SideRequests
 from devbox.model.stage import Counts, Deployment
 from devbox.model.traffic import Batch, Side
 
@@ -139,21 +140,22 @@ class GrayRelease:
             seen if 0 <= now - last < self.thinned else _append_point(seen, now, threshold)
         )  # < 0: the clock was set back
 
-    def build_entry(self) -> dict[str, object]:
-        """Return the body of the ledger entry: the state and the counts so far."""
-        sides = {"canary": self.canary, "stable": self.stable, **({"baseline": self.baseline} if self.baseline else {})}
-        return {
-            "phase": self.rollout.phase,
-            "step": self.rollout.step,
-            "held": self.rollout.held,
-            "reason": self.rollout.reason,
-            "threshold": self.changes[-1].threshold if self.changes else 0,
-            **{name: {"requests": side.requests, "errors": side.errors} for name, side in sides.items()},
-            "evidence": {name: round(nats, 3) for name, nats in self.compute_evidence().items()},
-            "lost": self.lost_requests,
-            "lost_by_cause": self.losses.lost if self.losses else None,
-            "lost_unknown": self.losses.unknown if self.losses else None,
-        }
+    def build_payload(self) -> GrayPayload:
+        """Return the payload of the ledger entry: the state and the counts so far."""
+        return GrayPayload(
+            phase=self.rollout.phase,
+            step=self.rollout.step,
+            held=self.rollout.held,
+            reason=self.rollout.reason,
+            threshold=self.changes[-1].threshold if self.changes else 0,
+            canary=_summarize_side(self.canary),
+            stable=_summarize_side(self.stable),
+            baseline=_summarize_side(self.baseline) if self.baseline else None,
+            evidence={name: round(nats, 3) for name, nats in self.compute_evidence().items()},
+            lost=self.lost_requests,
+            lost_by_cause=self.losses.lost if self.losses else None,
+            lost_unknown=self.losses.unknown if self.losses else None,
+        )
 
     def build_change(self, now: float, threshold: int) -> Change:
         """Return the current state as a change."""
@@ -172,6 +174,10 @@ class GrayRelease:
 
 def _add_sides(one: Side | None, other: Side | None) -> Side | None:
     return one + other if one and other else one or other
+
+
+def _summarize_side(side: Side) -> SideRequests:
+    return SideRequests(requests=side.requests, errors=side.errors)
 
 
 def _count_side(side: Side | None) -> tuple[int, int] | None:

@@ -312,7 +312,7 @@ def _is_met(paths: Paths, instance: str, need: str) -> bool:
 
 def _is_job(paths: Paths, instance: str, need: str) -> bool:
     """Return whether the dependency was started as a job; it succeeded, because its dependant started after it."""
-    from devbox.isolation import launch
+    from devbox.isolation import state
 
-    item = launch.read_launch_file(paths, instance, need)
+    item = state.read_launch_file(paths, instance, need)
     return item is not None and item.get("kind", "service") != "service"

@@ -31,13 +31,6 @@ from devbox.isolation import (
 from devbox.isolation.network import bridge, listening
 from devbox.isolation.types import Bind, InstanceContext, Launch, ProcessRef
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from devbox.host.paths import Paths
-    from devbox.isolation.types import SupervisedContainer
-
 
 class StartingContainer(NamedTuple):
     """A container that is being started. `pid` is a child of this process; once it has exited, call `finish`."""
@@ -292,38 +285,3 @@ def _remove_directory(place: str) -> None:
     for leaf in (f"{place}/stage/rootfs", f"{place}/stage", place):
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(leaf)
-
-
-def read_launch_file(paths: Paths, instance: str, name: str) -> dict[str, Any] | None:
-    """Return the launch file as plain values; None if the container is unsupervised. EngineError if damaged."""
-    from devbox.host import files
-    from devbox.model import jsontext
-
-    path = paths.launch_file(instance, name)
-    text = files.read_text(path)
-    if not text:
-        return None
-    try:
-        plain: dict[str, Any] = jsontext.loads(text)
-    except ValueError:
-        raise _build_damaged_error(path) from None
-    if not isinstance(plain, dict) or not isinstance(plain.get("launch"), dict):
-        raise _build_damaged_error(path)
-    return plain
-
-
-def load_launch_file(paths: Paths, instance: str, name: str) -> SupervisedContainer | None:
-    """Return the launch file as a SupervisedContainer; None and errors as in `read_launch_file`."""
-    from devbox.isolation.types import SupervisedContainer, unpack
-
-    plain = read_launch_file(paths, instance, name)
-    try:
-        return unpack(SupervisedContainer, plain) if plain else None
-    except (TypeError, AttributeError):
-        raise _build_damaged_error(paths.launch_file(instance, name)) from None
-
-
-def _build_damaged_error(path: str) -> Exception:
-    from devbox.errors import EngineError
-
-    return EngineError(f"{path} is damaged", remedy="devbox down, then devbox up")

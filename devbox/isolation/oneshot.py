@@ -20,6 +20,7 @@ from devbox.isolation import (
     oci,
     runtime_spec,
     start_supervisor,
+    state,
     syscalls,
 )
 from devbox.isolation.types import InstanceContext, Launch, NetNode, NetworkAccess, ProcessRef, pack, unpack
@@ -146,7 +147,7 @@ def run_clone(
     running or unsupervised.
     """
     entry = exec.read_entry(paths.entry_file(instance, source), source)
-    item = launch.load_launch_file(paths, instance, source)
+    item = state.load_launch_file(paths, instance, source)
     if item is None:
         raise CannotRun(f"{source} is not supervised", remedy="devbox up")
     like = item.launch

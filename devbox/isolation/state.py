@@ -22,7 +22,9 @@ from devbox.model import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.isolation.types import ProcessRef
+    from typing import Any
+
+    from devbox.isolation.types import SupervisedContainer
 
 _STATE, _FLAGS, _START_TIME = 0, 6, 19  # fields of /proc/PID/stat after the name
 _EXITING = 0x4  # PF_EXITING of the kernel's flags
@@ -331,3 +333,33 @@ def require_process(pid: int) -> ProcessRef:
     if process is None:
         raise ProcessLookupError(pid)
     return process
+
+
+def read_launch_file(paths: Paths, instance: str, name: str) -> dict[str, Any] | None:
+    """Return the launch file as plain values; None if the container is unsupervised. EngineError if damaged."""
+    path = paths.launch_file(instance, name)
+    text = files.read_text(path)
+    if not text:
+        return None
+    try:
+        plain: dict[str, Any] = jsontext.loads(text)
+    except ValueError:
+        raise _build_damaged_error(path) from None
+    if not isinstance(plain, dict) or not isinstance(plain.get("launch"), dict):
+        raise _build_damaged_error(path)
+    return plain
+
+
+def load_launch_file(paths: Paths, instance: str, name: str) -> SupervisedContainer | None:
+    """Return the launch file as a SupervisedContainer; None and errors as in `read_launch_file`."""
+    from devbox.isolation.types import SupervisedContainer
+
+    plain = read_launch_file(paths, instance, name)
+    try:
+        return unpack(SupervisedContainer, plain) if plain else None
+    except (TypeError, AttributeError):
+        raise _build_damaged_error(paths.launch_file(instance, name)) from None
+
+
+def _build_damaged_error(path: str) -> EngineError:
+    return EngineError(f"{path} is damaged", remedy="devbox down, then devbox up")

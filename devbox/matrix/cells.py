@@ -76,7 +76,10 @@ def load_cells(opened: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple
 
 def read_matrix(env: EnvFile) -> Matrix:
     """Return the matrix of a file; empty without one."""
-    table = env.document.test.matrix if env.document.test else None
+    from devbox.roles import test
+
+    tests = env.document.find(test.ROLE)
+    table = tests.matrix if tests else None
     return table.to_matrix() if table else Matrix()
 
 

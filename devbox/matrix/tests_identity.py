@@ -19,6 +19,7 @@ from devbox.model.ledger import TestsIdentity
 from devbox.model.matrix import Cell, Tests
 from devbox.project import Project, build_instance
 from devbox.records import lockfile
+from devbox.roles.catalog import ROLES
 
 
 class ReleaseTests:
@@ -60,7 +61,8 @@ def _list_names(found: Iterable[Cell]) -> Iterable[str]:
 def _select_table(env: EnvFile) -> object:
     """Return the tables that tests depend on, without images."""
     document = env.document
-    plain = document.model_dump(mode="json", include={"vars", "test", "service"})
+    tested = {role.name for role in ROLES if role.tested}
+    plain = document.model_dump(mode="json", include={"vars", "test", *tested})
     tests = plain["test"]
     tests.pop("matrix", None)
     return plain if tests.get("needs") else {"vars": plain["vars"], "test": tests}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from devbox.model.ledger_payloads import read_shared
 from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.release import Release
 from devbox.model.stage import SoakGate, Stage
@@ -27,7 +28,7 @@ def check_not_revoked(release: Release, history: History) -> tuple[Verdict, ...]
     entry = history.find_revocation(release.id)
     if entry is None:
         return ()
-    why = str(entry.body.get("reason", ""))
+    why = read_shared(entry).reason
     reason = f"the release was revoked, {format_time(entry.at)}{f': {why}' if why else ''}"
     return (Verdict(subject="revocation", verdict=FAIL, reason=reason, evidence=entry.hash),)
 

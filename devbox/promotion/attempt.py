@@ -7,13 +7,23 @@ idempotent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, TargetLocked
 from devbox.execute.events import Note, Sink
 from devbox.model import codec
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import APPLIED, COPIED, FAILED, INTENT, RUNNING, LedgerEntry
+from devbox.model.ledger_payloads import (
+    AppliedPayload,
+    CopiedPayload,
+    FailedPayload,
+    IntentPayload,
+    LedgerPayload,
+    LostRequests,
+    ReplacedRelease,
+    RunningPayload,
+    SignedRecord,
+)
 from devbox.model.plan import Verdict
 from devbox.model.stage import Counts, Deployment, StageObserved
 from devbox.promotion import admission, plan, stage_records
@@ -23,10 +33,8 @@ from devbox.promotion.target import StageTarget
 from devbox.records.leases import Lease
 from devbox.records.ledger import Ledger
 
-Copy = Callable[[Deployment], Mapping[str, Any]]  # to the stage's repository; returns facts about the copy
-Attest = Callable[
-    [LedgerEntry, Sequence[LedgerEntry]], Mapping[str, Any]
-]  # record of an attempt, from its intent and steps
+Copy = Callable[[Deployment], CopiedPayload]  # to the stage's repository
+Attest = Callable[[LedgerEntry, Sequence[LedgerEntry]], SignedRecord]  # of an attempt, from its intent and steps
 
 _AHEAD = 1 << 20  # maximum clock distance of hosts that have not learned of each other
 
@@ -88,8 +96,8 @@ class PromotionAttempt:
             self._restore(wanted)
         except DevboxError as error:  # report the first failure; the next command repairs the stage
             self._sink(Note(text=f"cannot restore {self._wanted.stage.name}: {error.sentence}"))
-            return self._append_entry(FAILED, {"reason": reason, "runs": "", "restored": False})
-        return self._append_entry(FAILED, {"reason": reason, "runs": back})
+            return self._append_entry(FAILED, FailedPayload(reason=reason, runs="", restored=False))
+        return self._append_entry(FAILED, FailedPayload(reason=reason, runs=back))
 
     def _restore(self, before: Deployment | None) -> None:
         self._lease.renew()
@@ -113,9 +121,8 @@ class PromotionAttempt:
                 f"{wanted.stage.name} does not run the requested release: {_describe_observed(seen.digests, wanted)}",
                 remedy=f"devbox ps --stage {wanted.stage.name}",
             )
-        self._append_entry(
-            RUNNING, {"digests": seen.digests, "address": seen.address, **format_losses(self._count_lost(seen))}
-        )
+        lost = LostRequests.from_counts(self._count_lost(seen))
+        self._append_entry(RUNNING, RunningPayload(digests=seen.digests, address=seen.address, **vars(lost)))
 
     def _check_not_revoked(self) -> None:
         """Raise Denied if the release was revoked meanwhile, on any host: a gray release takes hours."""
@@ -131,40 +138,43 @@ class PromotionAttempt:
 
     def _count_lost(self, seen: StageObserved) -> Counts | None:
         """Return the requests lost since the start of the attempt; None if unknown."""
-        intent = next(entry for entry in reversed(self._list_own_entries()) if entry.kind == INTENT)
-        before = intent.body.get("counts")
-        earlier = codec.load(Counts, before) if before else None
-        return seen.counts.subtract(earlier) if seen.counts and "counts" in intent.body else None
+        intent = IntentPayload.read(next(entry for entry in reversed(self._list_own_entries()) if entry.kind == INTENT))
+        return seen.counts.subtract(intent.counts) if seen.counts and intent.knows_counts else None
 
-    def _build_intent(self, policy: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    def _build_intent(self, policy: str, verdicts: Sequence[Verdict]) -> IntentPayload:
         before = self._read_history().find_current(self._wanted.stage.name)
-        return {
-            "operation": self._planned.operation,
-            "deployment": codec.dump(self._wanted),
-            "config": self._wanted.config_digest,
-            "policy": policy,
-            "gates": codec.dump(list(verdicts)),
-            "from": {"release": before.release, "seq": before.seq} if before else None,
-            "back_to": self._planned.back_to,
-            "repairs": self._planned.repairs,
-            "counts": codec.dump(self._means.environment.observe().counts),
-        }
+        return IntentPayload(
+            operation=self._planned.operation,
+            deployment=codec.dump(self._wanted),
+            config=self._wanted.config_digest,
+            policy=policy,
+            gates=codec.dump(list(verdicts)),
+            replaces=ReplacedRelease(release=before.release, seq=before.seq) if before else None,
+            back_to=self._planned.back_to,
+            repairs=self._planned.repairs,
+            counts=self._means.environment.observe().counts,
+        )
 
-    def _build_applied(self) -> dict[str, Any]:
+    def _build_applied(self) -> AppliedPayload:
         mine = self._list_own_entries()
         intent = next(entry for entry in reversed(mine) if entry.kind == INTENT)
         steps = [entry for entry in mine if entry.seq > intent.seq]
         said = self._means.attest(intent, steps)
-        facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
-        facts |= {"operation": REPAIR} if intent.body.get("repairs") else {}
-        facts |= find_last_losses(steps)
-        origin = intent.body.get("from")
-        facts["left"] = origin["release"] if origin else ""
+        begun = IntentPayload.read(intent)
         # A promotion's clock is that of its intent; a rollback's is later than unknown decisions of others.
         is_promotion = self._planned.operation == plan.PROMOTE
         now = stage_records.compute_next_clock(self._ledger.read_entries()) + _AHEAD
-        facts["clock"] = self._clock if is_promotion else now
-        return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
+        return AppliedPayload(
+            operation=REPAIR if begun.repairs else begun.operation,
+            config=begun.config,
+            back_to=begun.back_to,
+            left=begun.replaces.release if begun.replaces else "",
+            clock=self._clock if is_promotion else now,
+            intent=intent.seq,
+            image=self._wanted.release.image,
+            **vars(find_last_losses(steps)),
+            **vars(said),
+        )
 
     def _list_own_entries(self) -> list[LedgerEntry]:
         """Return the entries of this attempt, oldest first."""
@@ -176,18 +186,23 @@ class PromotionAttempt:
         other = self._planned.gives_up
         if other is not None:
             wanted = f"{self._planned.operation} {self._wanted.release.short_id}"
-            body = {"reason": f"interrupted, then superseded by: {wanted}", "runs": "", "restored": False}
+            payload = FailedPayload(reason=f"interrupted, then superseded by: {wanted}", runs="", restored=False)
             self._ledger.append(
-                FAILED, release=other.release, stage=other.stage, attempt=other.attempt, body=body, lease=self._lease
+                FAILED,
+                release=other.release,
+                stage=other.stage,
+                attempt=other.attempt,
+                body=payload.to_body(),
+                lease=self._lease,
             )
 
-    def _append_entry(self, kind: str, body: Mapping[str, Any]) -> LedgerEntry:
+    def _append_entry(self, kind: str, payload: LedgerPayload) -> LedgerEntry:
         return self._ledger.append(
             kind,
             release=self._wanted.release.id,
             stage=self._wanted.stage.name,
             attempt=self._planned.attempt,
-            body=body,
+            body=payload.to_body(),
             lease=self._lease,
         )
 
@@ -195,20 +210,10 @@ class PromotionAttempt:
         return History(self._ledger.read_entries())
 
 
-def format_losses(counts: Counts | None) -> dict[str, Any]:
-    """Return lost requests in the form of ledger entries."""
-    return {
-        "lost_requests": counts.total if counts else None,
-        "lost_by_cause": {cause: count for cause, count in counts.lost.items() if count} if counts else None,
-        "lost_unknown": counts.unknown if counts else None,
-    }
-
-
-def find_last_losses(steps: Sequence[LedgerEntry]) -> dict[str, Any]:
+def find_last_losses(steps: Sequence[LedgerEntry]) -> LostRequests:
     """Return the lost requests of an attempt from its steps."""
-    found = [entry.body for entry in steps if "lost_requests" in entry.body]
-    none, last = format_losses(None), found[-1] if found else {}
-    return {name: last.get(name) for name in none}
+    found = [LostRequests.read(entry) for entry in steps if entry.kind == RUNNING]
+    return found[-1] if found else LostRequests()
 
 
 def _describe_observed(digests: Mapping[str, str], wanted: Deployment) -> str:

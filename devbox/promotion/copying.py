@@ -6,8 +6,7 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from devbox.attest import attachments
 from devbox.errors import RegistryError
@@ -22,6 +21,7 @@ from devbox.images.registry.transfers import Transfers
 from devbox.images.store import documents, layout
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
+from devbox.model.ledger_payloads import CopiedPayload
 from devbox.model.stage import Deployment, Stage
 from devbox.promotion import target
 
@@ -39,20 +39,20 @@ class Copier:
         self._sources = tuple(dict.fromkeys(source for source in sources if source))
         self._sink = sink
 
-    def copy(self, wanted: Deployment) -> Mapping[str, Any]:
+    def copy(self, wanted: Deployment) -> CopiedPayload:
         """Copy an image and its attachments to the stage's repository; verify its digest again."""
         digest, repository = wanted.release.image, wanted.stage.repository
         self._gather(digest, but=repository)
         top = self._verify_manifests(digest)
         if not repository:
-            return {"digest": digest, "repository": "", "sent": 0}
+            return CopiedPayload(image=digest, repository="", sent=0)
         target.attach_release(wanted.release, top, self._oci)
         reference = parse(repository)._replace(tag=format_tag(wanted.release.id), digest="")
         pushed = transfer.push(self._transfers, top, reference, self._sink, paths=self._paths)
         RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference).fetch_manifest(
             digest
         )  # the response is hashed
-        return {"digest": digest, "repository": str(reference), "sent": pushed.sent}
+        return CopiedPayload(image=digest, repository=str(reference), sent=pushed.sent)
 
     def mark(self, wanted: Deployment) -> None:
         """Move the tag `current` of the stage's repository to its current image, for users and other hosts.
@@ -74,13 +74,13 @@ class Copier:
         except RegistryError as error:
             self._sink(Note(text=f"cannot update {wanted.stage.repository} yet: {error.sentence}"))
 
-    def ensure_image(self, wanted: Deployment) -> Mapping[str, Any]:
+    def ensure_image(self, wanted: Deployment) -> CopiedPayload:
         """Ensure that the image is in the store, without a registry if possible. A rollback needs no approval."""
         digest = wanted.release.image
         if not self._oci.has_blob(digest):
             self._gather(digest, but="")
         self._verify_manifests(digest)
-        return {"digest": digest, "repository": "", "sent": 0}
+        return CopiedPayload(image=digest, repository="", sent=0)
 
     def _gather(self, digest: str, *, but: str) -> None:
         """Pull the image into the store, and its attachments from all sources."""

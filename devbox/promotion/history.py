@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 
 from devbox.model.ledger import APPLIED, APPROVED, COPIED, DOWN, FAILED, INTENT, REVOKED, RUNNING, SEEN, LedgerEntry
+from devbox.model.ledger_payloads import AppliedPayload, FailedPayload, IntentPayload, read_shared
 
 OWN = (APPLIED, APPROVED, DOWN, REVOKED)  # entries that other hosts must know
 ROLLBACK, REPAIR = "rollback", "repair"  # operations; a repair restarts the stage's release without gates
@@ -43,9 +44,9 @@ class History:
         """
         line: list[LedgerEntry] = []
         for entry in self.list_entries(APPLIED, stage=stage):
-            back = entry.body.get("back_to")
+            back = AppliedPayload.read(entry).back_to
             if back is not None:
-                line = [each for each in line if each.seq <= int(back)]
+                line = [each for each in line if each.seq <= back]
             elif line and _read_deployment(line[-1]) == _read_deployment(entry):
                 line[-1] = entry
             else:
@@ -124,11 +125,12 @@ class History:
 
     def find_replaced(self, entry: LedgerEntry) -> str:
         """Return the release that an entry replaced in its stage; "" if unknown."""
-        if "left" in entry.body:
-            return str(entry.body["left"])
+        left = read_shared(entry).left
+        if left is not None:
+            return left
         intent = self.find_intent(entry) if entry.kind == APPLIED else None
-        origin = intent.body.get("from") if intent else None
-        return str(origin["release"]) if origin else ""
+        replaces = IntentPayload.read(intent).replaces if intent else None
+        return replaces.release if replaces else ""
 
     def find_pending(self, stage: str) -> LedgerEntry | None:
         """Return the newest step of an open attempt, which is running or was killed."""
@@ -138,7 +140,7 @@ class History:
     def is_unsettled(self, stage: str) -> bool:
         """True if the last attempt failed without a rollback, so that the stage may still run parts of it."""
         last = next((entry for entry in self._list_newest(stage) if entry.kind in _STEPS), None)
-        return last is not None and last.kind == FAILED and last.body.get("restored") is False
+        return last is not None and last.kind == FAILED and not FailedPayload.read(last).restored
 
     def find_intent(self, entry: LedgerEntry) -> LedgerEntry | None:
         """Return the intent of a step's attempt."""
@@ -168,13 +170,13 @@ class History:
 
 def find_time(entry: LedgerEntry) -> str:
     """Return the time of an entry's event; for a record of another host, the time there."""
-    return str(entry.body["at"]) if entry.kind == SEEN else entry.at
+    return read_shared(entry).at or entry.at if entry.kind == SEEN else entry.at
 
 
 def read_clock(entry: LedgerEntry) -> int:
     """Return the clock of an entry: positive, or negative by time for an earlier version."""
-    found = entry.body.get("clock")
-    if isinstance(found, int):
+    found = read_shared(entry).clock
+    if found is not None:
         return found
     try:
         return int(dt.datetime.fromisoformat(find_time(entry)).timestamp()) - _EARLIER
@@ -190,19 +192,19 @@ def assign_clocks(entries: Iterable[LedgerEntry], stage: str) -> dict[int, int]:
     found: dict[int, int] = {}
     last = -2 * _EARLIER
     for entry in entries:
-        if entry.kind in OWN and "seen" not in entry.body and entry.stage in (stage, ""):
+        if entry.kind in OWN and entry.stage in (stage, "") and not read_shared(entry).is_learned:
             found[entry.seq] = last = max(last + 1, read_clock(entry))
     return found
 
 
 def _read_operation(entry: LedgerEntry) -> str:
-    return str(entry.body.get("operation", ""))
+    return read_shared(entry).operation
 
 
 def _read_writer(entry: LedgerEntry) -> str:
     """Return the host that an entry was learned from; "" for this host."""
-    origin = entry.body.get("seen")
-    return str(origin.get("writer", "")) if isinstance(origin, Mapping) else ""
+    origin = read_shared(entry).origin
+    return origin.writer if origin else ""
 
 
 def _build_sort_key(entry: LedgerEntry, published: Mapping[int, int]) -> tuple[int, str, str, int]:
@@ -210,7 +212,7 @@ def _build_sort_key(entry: LedgerEntry, published: Mapping[int, int]) -> tuple[i
 
 
 def _read_deployment(entry: LedgerEntry) -> tuple[str, str]:
-    return entry.release, str(entry.body.get("config", ""))
+    return entry.release, read_shared(entry).config
 
 
 def _matches(entry: LedgerEntry, kind: str, stage: str, release: str) -> bool:
@@ -232,14 +234,14 @@ def compute_states(history: History) -> dict[str, dict[str, str]]:
         if entry.kind == APPLIED:
             before = running.get(entry.stage)
             if before not in (None, entry.release):
-                left = ROLLED_BACK if entry.body.get("operation") == "rollback" else PASSED
+                left = ROLLED_BACK if _read_operation(entry) == ROLLBACK else PASSED
                 found[before or ""][entry.stage] = left
             running[entry.stage] = entry.release
             own[entry.stage] = RUNS
         elif entry.kind == SEEN:  # on another host, regardless of what runs here
             own.setdefault(entry.stage, PASSED)
-            left = str(entry.body.get("left", ""))
-            if entry.body.get("operation") == "rollback" and left and running.get(entry.stage) != left:
+            left = read_shared(entry).left or ""
+            if _read_operation(entry) == ROLLBACK and left and running.get(entry.stage) != left:
                 found.setdefault(left, {})[entry.stage] = ROLLED_BACK
         elif entry.kind in (INTENT, COPIED, RUNNING):
             own[entry.stage] = MOVING

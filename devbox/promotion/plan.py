@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from devbox.errors import DevboxError
-from devbox.model import codec
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import COPIED, INTENT, RUNNING, LedgerEntry
+from devbox.model.ledger_payloads import AppliedPayload, IntentPayload
 from devbox.model.stage import Deployment, Stage, StageObserved
 from devbox.promotion.history import ROLLBACK, History
 
@@ -44,15 +44,23 @@ class PromotionPlan:
 def load_deployment(entry: LedgerEntry, history: History) -> Deployment | None:
     """Return the deployment of an attempt: image and config of its intent."""
     intent = history.find_intent(entry)
-    if intent is None:
-        return None
-    try:
-        return codec.load(Deployment, intent.body["deployment"])
-    except (codec.CodecError, KeyError, TypeError):
-        raise DevboxError(
-            f"entry {intent.seq} of the ledger was written by another version of devbox",
-            remedy="upgrade devbox: pip install -U devbox-pipeline",
-        ) from None
+    return read_deployment(intent) if intent is not None else None
+
+
+def read_deployment(intent: LedgerEntry) -> Deployment:
+    """Return the deployment of an intent; raise DevboxError if another version of devbox wrote it."""
+    found = IntentPayload.read(intent).load_deployment()
+    if found is None:
+        raise build_version_error(intent)
+    return found
+
+
+def build_version_error(entry: LedgerEntry) -> DevboxError:
+    """Return the error for an entry that this version of devbox cannot read."""
+    return DevboxError(
+        f"entry {entry.seq} of the ledger was written by another version of devbox",
+        remedy="upgrade devbox: pip install -U devbox-pipeline",
+    )
 
 
 def plan_promotion(wanted: Deployment, history: History, observed: StageObserved) -> PromotionPlan | None:
@@ -63,7 +71,7 @@ def plan_promotion(wanted: Deployment, history: History, observed: StageObserved
     if pending is not None:
         if _is_continued(pending, wanted, history):
             intent = history.find_intent(pending)
-            repairs = intent is not None and bool(intent.body.get("repairs"))
+            repairs = intent is not None and IntentPayload.read(intent).repairs
             return PromotionPlan(
                 operation=PROMOTE,
                 wanted=wanted,
@@ -94,7 +102,7 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
             attempt=pending.attempt,
             done=pending.kind,
             asks=False,
-            back_to=intent.body["back_to"],
+            back_to=IntentPayload.read(intent).back_to,
         )
     is_half_way = pending is not None or history.is_unsettled(stage)
     goal = history.find_current(stage) if is_half_way else history.find_previous(stage)
@@ -107,7 +115,7 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
         attempt=history.count_attempts(stage, wanted.release.id) + 1,
         gives_up=pending,
         asks=False,
-        back_to=goal.body.get("back_to") or goal.seq,
+        back_to=AppliedPayload.read(goal).back_to or goal.seq,
     )
 
 
@@ -130,7 +138,8 @@ def runs(observed: StageObserved, wanted: Deployment) -> bool:
 
 def _is_same(entry: LedgerEntry, wanted: Deployment, history: History) -> bool:
     intent = history.find_intent(entry)
-    return intent is not None and (entry.release, intent.body["config"]) == (wanted.release.id, wanted.config_digest)
+    config = IntentPayload.read(intent).config if intent is not None else None
+    return (entry.release, config) == (wanted.release.id, wanted.config_digest)
 
 
 def _is_continued(pending: LedgerEntry, wanted: Deployment, history: History) -> bool:
@@ -154,4 +163,4 @@ def _strip_location(deployment: Deployment) -> Stage:
 
 def _read_operation(entry: LedgerEntry, history: History) -> str:
     intent = history.find_intent(entry)
-    return str(intent.body["operation"]) if intent else ""
+    return IntentPayload.read(intent).operation if intent else ""

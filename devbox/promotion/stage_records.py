@@ -1,18 +1,19 @@
 """Conversion between the ledger and the signed records of stages. Pure.
 
 A ledger's own entries become the records published by this host; records of other hosts become entries with
-`body["seen"]`.
+their origin.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from devbox.attest.stage_chain import MOST, StageDocument, StageRecord
 from devbox.model.ledger import APPLIED, GENESIS, REVOKED, SEEN, LedgerEntry
+from devbox.model.ledger_payloads import LearnedPayload, RecordOrigin, read_shared
 from devbox.promotion.history import OWN, assign_clocks, read_clock
 from devbox.records.observations import NEW, StageConfirmation
 
@@ -27,12 +28,6 @@ def name_writer(entries: Sequence[LedgerEntry]) -> str:
 def compute_next_clock(entries: Iterable[LedgerEntry]) -> int:
     """Return the clock for a new event, later than all known ones."""
     return 1 + max((0, *(read_clock(entry) for entry in entries)))
-
-
-def read_origin(entry: LedgerEntry) -> Mapping[str, Any] | None:
-    """Return the origin of an entry learned from another host; None for an own entry."""
-    found = entry.body.get("seen")
-    return found if isinstance(found, Mapping) else None
 
 
 def list_own_records(entries: Iterable[LedgerEntry], stage: str) -> tuple[StageRecord, ...]:
@@ -53,9 +48,9 @@ def list_known_records(entries: Iterable[LedgerEntry], stage: str) -> dict[str, 
     """Return number and hash of the newest known record about a stage, by other host."""
     found: dict[str, tuple[int, str]] = {}
     for entry in entries:
-        origin = read_origin(entry)
-        if origin and origin.get("stage") == stage and int(origin["number"]) > found.get(origin["writer"], (0, ""))[0]:
-            found[str(origin["writer"])] = (int(origin["number"]), str(origin["record"]))
+        origin = read_shared(entry).origin
+        if origin and origin.stage == stage and origin.number > found.get(origin.writer, (0, ""))[0]:
+            found[origin.writer] = (origin.number, origin.record)
     return found
 
 
@@ -64,26 +59,34 @@ def build_entry(record: StageRecord, *, stage: str, writer: str, by: str) -> dic
     if record.kind not in OWN:
         return None
     kind = SEEN if record.kind == APPLIED else record.kind
-    origin = {"stage": stage, "writer": writer, "number": record.number, "record": record.hash}
-    evidence = record.hash if kind == SEEN else record.evidence
-    body: dict[str, Any] = {"at": record.at, "by": by, "clock": record.clock, "seen": origin, "evidence": evidence}
-    body |= {"image": record.image, "left": record.left, "operation": record.operation, "reason": record.reason}
-    return {"kind": kind, "release": record.release, "stage": "" if kind == REVOKED else stage, "body": body}
+    payload = LearnedPayload(
+        at=record.at,
+        by=by,
+        clock=record.clock,
+        origin=RecordOrigin(stage=stage, writer=writer, number=record.number, record=record.hash),
+        evidence=record.hash if kind == SEEN else record.evidence,
+        image=record.image,
+        left=record.left,
+        operation=record.operation,
+        reason=record.reason,
+    )
+    about = "" if kind == REVOKED else stage
+    return {"kind": kind, "release": record.release, "stage": about, "body": payload.to_body()}
 
 
 def _build_record(entry: LedgerEntry, *, number: int, clock: int, previous: str) -> StageRecord:
-    body = entry.body
+    shared = read_shared(entry)
     return StageRecord(
         number=number,
         clock=clock,
         kind=entry.kind,
         at=entry.at,
         release=entry.release,
-        image=str(body.get("digest") or body.get("image") or ""),
-        left=str(body.get("left") or ""),
-        operation=str(body.get("operation") or ""),
-        evidence=str(body.get("evidence") or body.get("record") or ""),
-        reason=str(body.get("reason") or "")[:200],
+        image=shared.image,
+        left=shared.left or "",
+        operation=shared.operation,
+        evidence=shared.evidence or shared.record,
+        reason=shared.reason[:200],
         previous=previous,
     )
 

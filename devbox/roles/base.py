@@ -7,6 +7,7 @@ from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Environment, Path, User
 from devbox.roles.images import build_image
 from devbox.roles.parts import ImageParts
+from devbox.roles.role import Role
 
 
 class BaseTable(ImageParts):
@@ -20,6 +21,18 @@ class BaseTable(ImageParts):
     """Default working directory of its containers (default: the recipe's)."""
 
 
-def expand(table: BaseTable, label: str, context: ExpansionContext) -> ImageSpec:
-    """Return the image of the base."""
-    return build_image(table, label, context, env=table.env, user=table.user, workdir=table.workdir)
+class BaseRole(Role[BaseTable]):
+    """`[base.NAME]`, without containers."""
+
+    name = "base"
+    table = BaseTable
+    about = "Shared base images."
+    named = True
+    shared = True
+
+    def image(self, table: BaseTable, label: str, context: ExpansionContext) -> ImageSpec:
+        """Return the image of the base."""
+        return build_image(table, label, context, env=table.env, user=table.user, workdir=table.workdir)
+
+
+ROLE = BaseRole()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,11 +11,13 @@ from pydantic import Field, model_validator
 from devbox.model.container import ContainerSpec, Isolation, Mount
 from devbox.model.image import ImageSpec
 from devbox.model.release import WORKSPACE, Build
+from devbox.model.spec import Spec
 from devbox.roles import containers, images
 from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Commands, Egress, Environment, InnerPaths, Packages
 from devbox.roles.network import Needs
 from devbox.roles.parts import LimitsTable, SourceTable
+from devbox.roles.role import Role
 
 LABEL = "build"
 # Idle process: build commands run one by one in the container, which can be inspected meanwhile.
@@ -46,16 +50,30 @@ class BuildTable(SourceTable):
     def _check_network(self) -> Self:
         for name in ("needs", "egress"):
             if self.network == "none" and getattr(self, name) not in (None, {}):
-                raise ValueError(f'has `{name}`, but no network to reach anything; add network = "project"')
+                raise ValueError(f'has `{name}`, which requires network = "project"')
         return self
 
 
-def image(table: BuildTable, context: ExpansionContext) -> ImageSpec:
-    """Return the image of the toolchain."""
-    return images.build_source_image(table, LABEL, context, packages=table.packages)
+class BuildRole(Role[BuildTable]):
+    """`[build]`, started by `devbox build`."""
+
+    name = LABEL
+    table = BuildTable
+    about = "Pinned build toolchain."
+
+    def image(self, table: BuildTable, label: str, context: ExpansionContext) -> ImageSpec:
+        """Return the image of the toolchain."""
+        return images.build_source_image(table, label, context, packages=table.packages)
+
+    def extend(self, spec: Spec, tables: Mapping[str, BuildTable], context: ExpansionContext) -> Spec:
+        """Add the build."""
+        return replace(spec, build=_expand(tables[LABEL], context)) if LABEL in tables else spec
 
 
-def expand(table: BuildTable, context: ExpansionContext) -> Build:
+ROLE = BuildRole()
+
+
+def _expand(table: BuildTable, context: ExpansionContext) -> Build:
     """Return the build: container, inputs and outputs."""
     container = ContainerSpec(
         name=context.names[LABEL],

@@ -1,39 +1,47 @@
-"""Catalog of roles and of the release image. A new role requires one file and one line here."""
+"""Catalog of roles. A new role requires one file, and one line here (ADR 93)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from devbox.model.frozen import dataclass
-from devbox.roles import base, build, dev, glue, install, release, service, test, tool
-from devbox.roles.fields import Model
+from devbox.roles.role import Role, TableKind
+
+# Modules of this package with their kind of table, in the order of the schema; tasks are not a role: no containers.
+_KINDS = (
+    "base:ROLE",
+    "dev:ROLE",
+    "tasks:KIND",
+    "tool:ROLE",
+    "test:ROLE",
+    "build:ROLE",
+    "release:ROLE",
+    "install:ROLE",
+    "service:ROLE",
+    "glue:ROLE",
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Role:
-    """A kind of table. `named`: `[service.NAME]` rather than `[dev]`.
+def _load_kind(place: str) -> TableKind[Any]:
+    module, _, name = place.partition(":")
+    found = getattr(import_module(f"devbox.roles.{module}"), name)
+    if not isinstance(found, TableKind):
+        raise TypeError(f"{place} is not a kind of table")
+    return found
 
-    `source`: valid in `from`; `needed`: valid in `needs`; `later`: describes a table whose containers this version does
-    not run.
-    """
 
-    name: str
-    table: type[Model]
-    named: bool = False
-    source: bool = True
-    needed: bool = False
-    later: Callable[[str, Model], str] | None = None
-
+TABLE_KINDS = tuple(map(_load_kind, _KINDS))
 
 # In order of precedence for short names: `db` is [service.db] even if there is a [tool.db].
-ROLES = (
-    Role(name="dev", table=dev.DevTable, needed=True),
-    Role(name="service", table=service.ServiceTable, named=True, needed=True),
-    Role(name="glue", table=glue.GlueTable, named=True, needed=True),
-    Role(name="tool", table=tool.ToolTable, named=True),
-    Role(name="test", table=test.TestTable),
-    Role(name="build", table=build.BuildTable),
-    Role(name="image", table=release.ImageTable),
-    Role(name="install", table=install.InstallTable, named=True, source=False),
-    Role(name="base", table=base.BaseTable, named=True),
+ROLES: tuple[Role[Any], ...] = tuple(
+    sorted(
+        (kind for kind in TABLE_KINDS if isinstance(kind, Role)),
+        key=lambda role: (role.start, role.shared),
+    )
 )
+_BY_NAME = {role.name: role for role in ROLES}
+
+
+def find_role(label: str) -> Role[Any]:
+    """Return the role of a label, such as "dev" or "service.db"."""
+    return _BY_NAME[label.partition(".")[0]]

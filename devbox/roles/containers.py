@@ -41,7 +41,7 @@ def list_needed(table: RunParts, label: str, context: ExpansionContext) -> tuple
     """Return the names of needed containers; EnvFileError if a preset leaves the table without a network."""
     if table.needs and table.isolation.network is None and table.isolation.to_isolation().network == "none":
         raise EnvFileError(
-            f"[{label}] needs {', '.join(table.needs)}, but isolated it has no network to reach anything",
+            f"[{label}] needs {', '.join(table.needs)}, but an isolated container has no network",
             where=context.where((*split_label(label), "needs")),
             remedy='isolation = { preset = "isolated", network = "project" }',
         )
@@ -161,9 +161,9 @@ def _choose_command(
     if command or has_own_command(context.image(label), context):
         return command
     raise EnvFileError(
-        f"[{label}] does not say what it runs, and neither does what its image is made from",
+        f"missing command in [{label}], whose image has none",
         where=context.where(split_label(label)),
-        remedy='give it a command = "…"',
+        remedy='set command = "…"',
     )
 
 

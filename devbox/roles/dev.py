@@ -7,10 +7,13 @@ from typing import Self
 from pydantic import model_validator
 
 from devbox.model.container import ContainerSpec, Health, Mount, Setup
+from devbox.model.image import ImageSpec
 from devbox.roles import containers
 from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Path
+from devbox.roles.images import build_image
 from devbox.roles.parts import ImageParts, LongRunningParts, SetupTable
+from devbox.roles.role import Role, Start
 
 LABEL = "dev"
 WORKSPACE = "/workspace"
@@ -29,12 +32,40 @@ class DevTable(ImageParts, LongRunningParts):
     @model_validator(mode="after")
     def _check_workspace(self) -> Self:
         if self.workspace == "/":
-            raise ValueError("can't mount the workspace over /")
+            raise ValueError("cannot mount the workspace over /")
         return self
 
 
-def expand(table: DevTable, context: ExpansionContext) -> ContainerSpec:
-    """Return dev's container."""
+class DevRole(Role[DevTable]):
+    """`[dev]`, with the project at its workspace."""
+
+    name = LABEL
+    table = DevTable
+    about = "Development container."
+    start = Start.UP
+    needed = True
+
+    def image(self, table: DevTable, label: str, context: ExpansionContext) -> ImageSpec:
+        """Return dev's image."""
+        return build_image(table, label, context)
+
+    def container(self, table: DevTable, label: str, context: ExpansionContext) -> ContainerSpec:
+        """Return dev's container."""
+        return _expand(table, context)
+
+    def list_mount_points(self, table: DevTable) -> tuple[str, ...]:
+        """Return the workspace and the mount points of the table."""
+        return (table.workspace, *super().list_mount_points(table))
+
+    def build_setup(self, table: DevTable, context: ExpansionContext) -> Setup | None:
+        """Return the setup of dev's container."""
+        return table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else None
+
+
+ROLE = DevRole()
+
+
+def _expand(table: DevTable, context: ExpansionContext) -> ContainerSpec:
     return ContainerSpec(
         name=context.names[LABEL],
         label=LABEL,
@@ -58,15 +89,10 @@ def expand(table: DevTable, context: ExpansionContext) -> ContainerSpec:
         stop_timeout=10.0 if table.stop_timeout is None else table.stop_timeout,
         limits=table.limits.to_limits(),
         isolation=table.isolation.to_isolation(),
-        setup=build_setup(table, context),
+        setup=ROLE.build_setup(table, context),
         keep_top=True,
         where=context.where((LABEL,)),
     )
-
-
-def build_setup(table: DevTable, context: ExpansionContext) -> Setup | None:
-    """Return the setup of dev's container."""
-    return table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else None
 
 
 def _choose_health(table: DevTable) -> Health | None:

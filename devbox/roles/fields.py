@@ -40,9 +40,9 @@ def parse_capability(text: str) -> str:
     match = _WRITTEN.fullmatch(text.strip().upper())
     sign, name = match.groups() if match else ("", text)
     if name == ALL and not sign:
-        raise ValueError('"ALL" can only be taken away ("-ALL"); name the capabilities that are needed ("NET_ADMIN")')
+        raise ValueError('"ALL" can only be dropped ("-ALL"); list the required capabilities ("NET_ADMIN")')
     if name not in NAMES and name != ALL:
-        raise ValueError(f'{text!r} is no capability of Linux, such as "NET_ADMIN"{did_you_mean(name, NAMES)}')
+        raise ValueError(f'expected a Linux capability such as "NET_ADMIN", got {text!r}{did_you_mean(name, NAMES)}')
     return f"{sign}{name}"
 
 
@@ -54,9 +54,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # programs use names that shells cannot set, such as discovery.type
 
-NAME_RULE = (
-    "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
-)
+NAME_RULE = "expected lower-case letters, digits, '-' and '_', a letter or digit first, at most 63 characters"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _PORTS = 65536
@@ -88,9 +86,9 @@ def parse_text(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
-        raise ValueError(f"must be a string, not {describe_type(value)}")
+        raise ValueError(f"expected a string, got {describe_type(value)}")
     if "\0" in value:
-        raise ValueError("contains a zero byte")
+        raise ValueError("contains a null byte")
     return value
 
 
@@ -108,7 +106,7 @@ def parse_command_item(value: Any) -> CommandItem:
         return parse_text(value)
     if isinstance(value, list) and value:
         return tuple(parse_text(word) for word in value)
-    raise ValueError(f'must be a command: "text for the shell" or ["program", "argument"], not {_format_value(value)}')
+    raise ValueError(f'expected a command: "text for the shell" or ["program", "argument"], got {_format_value(value)}')
 
 
 def parse_commands(value: Any) -> tuple[CommandItem, ...]:
@@ -116,7 +114,7 @@ def parse_commands(value: Any) -> tuple[CommandItem, ...]:
     if isinstance(value, str):
         return (parse_command_item(value),)
     if not isinstance(value, list):
-        raise ValueError(f"must be a list of commands, not {describe_type(value)}")
+        raise ValueError(f"expected a list of commands, got {describe_type(value)}")
     return tuple(parse_command_item(item) for item in value)
 
 
@@ -126,7 +124,7 @@ def parse_duration(value: Any) -> float:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'must be a duration such as "30s", "2m" or "1h", not {_format_value(value)}')
+        raise ValueError(f'expected a duration such as "30s", "2m" or "1h", got {_format_value(value)}')
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -136,21 +134,21 @@ def parse_size(value: Any) -> int:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'must be a size such as "512MiB" or "2GiB", not {_format_value(value)}')
+        raise ValueError(f'expected a size such as "512MiB" or "2GiB", got {_format_value(value)}')
     return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
 
 
 def parse_strings(value: Any) -> tuple[str, ...]:
     """List of strings."""
     if not isinstance(value, list):
-        raise ValueError(f"must be a list of strings, not {describe_type(value)}")
+        raise ValueError(f"expected a list of strings, got {describe_type(value)}")
     return tuple(parse_text(item) for item in value)
 
 
 def parse_text_table(value: Any) -> dict[str, str]:
     """Table of strings."""
     if not isinstance(value, dict):
-        raise ValueError(f"must be a table, not {describe_type(value)}")
+        raise ValueError(f"expected a table, got {describe_type(value)}")
     return {key: _parse_named(key, item) for key, item in value.items()}
 
 
@@ -159,7 +157,7 @@ def parse_environment(value: Any) -> dict[str, str]:
     table = parse_text_table(value)
     for key in table:
         if not _VARIABLE.fullmatch(key):
-            raise ValueError(f"{key!r} is not the name of an environment variable")
+            raise ValueError(f"expected the name of an environment variable, got {key!r}")
     return table
 
 
@@ -169,7 +167,7 @@ def parse_references(value: Any) -> dict[str, str]:
     for key, reference in table.items():
         kind, _, rest = reference.partition(":")
         if kind not in ("env", "file", "cmd") or not rest.strip():
-            raise ValueError(f'{key} must say where the secret is: "env:NAME", "file:PATH" or "cmd:COMMAND"')
+            raise ValueError(f'{key}: expected "env:NAME", "file:PATH" or "cmd:COMMAND"')
     return table
 
 
@@ -179,14 +177,14 @@ def parse_secrets(value: Any) -> dict[str, Secret]:
     References "env:NAME", "file:PATH" and "cmd:COMMAND" are fetched at container start.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"must be a table, not {describe_type(value)}")
+        raise ValueError(f"expected a table, got {describe_type(value)}")
     references: dict[str, Any] = {}
     files: dict[str, str] = {}
     for name, item in value.items():
         references[name] = item
         if isinstance(item, dict):
             if set(item) != {"from", "file"}:
-                raise ValueError(f'{name} as a file is {{ from = "cmd:…", file = "/run/secrets/{name.lower()}" }}')
+                raise ValueError(f'{name}: expected {{ from = "cmd:…", file = "/run/secrets/{name.lower()}" }}')
             references[name], files[name] = item["from"], parse_path(item["file"])
     known = parse_references(references)
     return {name: Secret(reference=reference, file=files.get(name, "")) for name, reference in known.items()}
@@ -201,7 +199,7 @@ def parse_user(value: Any) -> str:
     """User of the image: `NAME`, `UID`, `NAME:GROUP` or `UID:GID`."""
     text = parse_text(value)
     if not _USER.fullmatch(text):
-        raise ValueError(f'must be a user of the image such as "app", 1000 or "app:staff", not {text!r}')
+        raise ValueError(f'expected a user of the image such as "app", 1000 or "app:staff", got {text!r}')
     return text
 
 
@@ -210,7 +208,7 @@ def parse_packages(value: Any) -> tuple[str, ...]:
     names = parse_strings(value)
     for name in names:
         if not _PACKAGE.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of a package")
+            raise ValueError(f"expected the name of a package, got {name!r}")
     return names
 
 
@@ -218,7 +216,7 @@ def _parse_line(value: Any) -> str:
     """Parse a single-line text, for line-based formats."""
     text = parse_text(value)
     if _CONTROL.search(text):
-        raise ValueError(f"{text!r} has a line end or another control character")
+        raise ValueError(f"{text!r} contains a line break or another control character")
     return text
 
 
@@ -226,7 +224,7 @@ def parse_path(value: Any) -> str:
     """Absolute path in a container, without `..`."""
     text = _parse_line(value)
     if not text.startswith("/") or ".." in text.split("/"):
-        raise ValueError(f'must be an absolute path without "..", not {text!r}')
+        raise ValueError(f'expected an absolute path without "..", got {text!r}')
     return text.rstrip("/") or "/"
 
 
@@ -234,7 +232,7 @@ def parse_inner_path(value: Any) -> str:
     """Path below the project directory."""
     text = _parse_line(value)
     if not text or text.startswith(("/", "~")) or ".." in text.split("/"):
-        raise ValueError(f'must be a path below the project directory, without "..", not {text!r}')
+        raise ValueError(f'expected a path below the project directory, without "..", got {text!r}')
     return text
 
 
@@ -249,7 +247,7 @@ def parse_whole(value: Any) -> int:
         return value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
         return int(value)
-    raise ValueError(f"must be a whole number, not {_format_value(value)}")
+    raise ValueError(f"expected an integer, got {_format_value(value)}")
 
 
 def parse_number(value: Any) -> float:
@@ -258,21 +256,21 @@ def parse_number(value: Any) -> float:
         return float(value)
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d+)?", value.strip()):
         return float(value)
-    raise ValueError(f"must be a number, not {_format_value(value)}")
+    raise ValueError(f"expected a number, got {_format_value(value)}")
 
 
 def parse_signal(value: Any) -> str:
     """Name of a signal without SIG: "TERM"."""
     number = signals.find_number(parse_text(value))
     if number is None:
-        raise ValueError(f'must be the name of a signal such as "TERM", "INT" or "RTMIN+3", not {value!r}')
+        raise ValueError(f'expected the name of a signal such as "TERM", "INT" or "RTMIN+3", got {value!r}')
     return signals.find_name(number)
 
 
 def check_name(name: str) -> None:
     """Raise ValueError for an invalid host or directory name."""
     if not _NAME.fullmatch(name) or name == "localhost":
-        raise ValueError(f"{name!r} can't be a name: {NAME_RULE}")
+        raise ValueError(f"invalid name {name!r}: {NAME_RULE}")
 
 
 def parse_named_paths(value: Any) -> dict[str, str]:
@@ -281,7 +279,7 @@ def parse_named_paths(value: Any) -> dict[str, str]:
     for name, target in table.items():
         check_name(name)
         if parse_path(target) == "/":
-            raise ValueError(f"{name} can't be mounted over /")
+            raise ValueError(f"cannot mount {name} over /")
     return {name: parse_path(target) for name, target in table.items()}
 
 
@@ -299,15 +297,15 @@ def _format_value(value: object) -> str:
 def parse_egress(value: Any) -> tuple[str, ...]:
     """Host names: `pypi.org`; `*.debian.org` for all subdomains; `pypi.org:443` for a single port."""
     if not isinstance(value, list | tuple):
-        raise ValueError(f"must be a list of host names, not {describe_type(value)}")
+        raise ValueError(f"expected a list of host names, got {describe_type(value)}")
     entries = []
     for item in map(parse_text, value):
         name, colon, port = item.lower().partition(":")
         labels = name.removeprefix("*.").split(".")
         if not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
-            raise ValueError(f"{item} is no host name; write it as pypi.org, *.debian.org or pypi.org:443")
+            raise ValueError(f"expected a host name such as pypi.org, *.debian.org or pypi.org:443, got {item}")
         if colon and not (port.isdecimal() and port.isascii() and 0 < int(port) < _PORTS):
-            raise ValueError(f"{item}: after the colon comes a port, 1 to 65535")
+            raise ValueError(f"{item}: expected a port from 1 to 65535 after the colon")
         entries.append(item.lower())
     return tuple(dict.fromkeys(entries))
 

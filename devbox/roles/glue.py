@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -11,10 +10,13 @@ from pydantic import model_validator
 
 from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Mount
+from devbox.model.image import ImageSpec
 from devbox.roles import containers
 from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Kind, Texts, build_annotations, describe_type, parse_text_table
+from devbox.roles.images import build_image
 from devbox.roles.recipes import ServicePart
+from devbox.roles.role import Role, Start
 
 BACKUP_SOURCE = "/volumes"  # mount point of volumes in a backup, one directory each
 _PLACE = re.compile(r"(?P<host>(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*)?(?P<path>/[A-Za-z0-9._~%@+=:,/-]*)?")
@@ -37,17 +39,17 @@ def parse_routes(value: Any) -> tuple[GlueRoute, ...]:
     found = [_parse_route(place, target) for place, target in parse_text_table(value).items()]
     special = sorted(found, key=lambda route: (not route.host, route.host.startswith("*"), -len(route.path)))
     if len({(route.host, route.path) for route in special}) != len(special):
-        raise ValueError('has two routes of one meaning; "x.localhost" is "x.localhost/"')
+        raise ValueError('has two equivalent routes; "x.localhost" is "x.localhost/"')
     return tuple(special)
 
 
 def _parse_route(place: str, target: str) -> GlueRoute:
     known = _PLACE.fullmatch(place)
     if not place or known is None:
-        raise ValueError(f'{place!r} must be a path that begins with "/", a host name, or a host name and a path')
+        raise ValueError(f'expected a path that begins with "/", a host name, or both, got {place!r}')
     goal = _TARGET.fullmatch(target)
     if goal is None or not 0 < int(goal["port"]) <= _LAST_PORT:
-        raise ValueError(f'{target!r} must be "CONTAINER:PORT"')
+        raise ValueError(f'expected "CONTAINER:PORT", got {target!r}')
     path = (known["path"] or "/").rstrip("/") or "/"
     return GlueRoute(place, known["host"] or "", path, goal["container"], int(goal["port"]))
 
@@ -59,12 +61,12 @@ def parse_schedule(value: Any) -> str:
     from cronsim import CronSim, CronSimError
 
     if not isinstance(value, str):
-        raise ValueError(f'must be five cron fields such as "0 3 * * *", not {describe_type(value)}')
+        raise ValueError(f'expected five cron fields such as "0 3 * * *", got {describe_type(value)}')
     try:
         next(CronSim(value, datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
-        why = str(error).lower() or "there is no such time"
-        raise ValueError(f'{value!r} is no schedule: {why}; "0 3 * * *" is every day at 03:00 UTC') from None
+        why = str(error).lower() or "no such time"
+        raise ValueError(f'expected a schedule such as "0 3 * * *" (03:00 UTC), got {value!r}: {why}') from None
     return value
 
 
@@ -93,21 +95,45 @@ class GlueTable(containers.StandingTable):
     def _check_schedule(self) -> Self:
         if self.schedule and (self.routes or "kind" in self.model_fields_set):
             superfluous = "routes" if self.routes else "kind"
-            raise ValueError(f"has a schedule, so it ends by itself each time; remove {superfluous}")
+            raise ValueError(f"has a schedule, which conflicts with {superfluous}")
         return self
 
 
-def expand(
-    table: GlueTable, label: str, context: ExpansionContext, *, saved: Mapping[str, str] | None = None
-) -> ContainerSpec:
-    """Return the container. `saved`: volumes of `backup`, by name in the instance → container that mounts it."""
+class GlueRole(Role[GlueTable]):
+    """`[glue.NAME]`, with the containers of its routes and backups."""
+
+    name = "glue"
+    table = GlueTable
+    about = "Infrastructure around the project."
+    named = True
+    start = Start.UP
+    needed = True
+    backing = True
+
+    def image(self, table: GlueTable, label: str, context: ExpansionContext) -> ImageSpec:
+        """Return the image of the table."""
+        return build_image(table, label, context)
+
+    def container(self, table: GlueTable, label: str, context: ExpansionContext) -> ContainerSpec:
+        """Return the container, with the volumes of `backup`."""
+        return _expand(table, label, context)
+
+    def explain_not_needed(self, table: GlueTable) -> str:
+        """Report a container that only runs on a schedule."""
+        return f"runs only on a schedule: {table.schedule}" if table.schedule else ""
+
+
+ROLE = GlueRole()
+
+
+def _expand(table: GlueTable, label: str, context: ExpansionContext) -> ContainerSpec:
+    saved = _find_saved(table, label, context)
     part = containers.expand_part(table, label, context, more=_build_template_values(table))
     _check_routes(table, label, context, part)
     kind = "scheduled" if table.schedule else table.kind
     spec = containers.expand(table, label, context, by=part, kind=kind)
     names = (context.names[context.containers[name]] for name in table.reaches if name in context.containers)
     hosts = dict.fromkeys(route.host for route in table.routes if route.host and not route.host.startswith("*"))
-    saved = saved or {}
     volumes = (Mount(kind="volume", source=name, target=f"{BACKUP_SOURCE}/{name}", read_only=True) for name in saved)
     return replace(
         spec,
@@ -118,6 +144,26 @@ def expand(
     )
 
 
+def _find_saved(table: GlueTable, label: str, context: ExpansionContext) -> dict[str, str]:
+    """Return the volumes named in `backup`, by container or volume name, each with a container that mounts it."""
+    if not table.backup:
+        return {}
+    labels = [name for name in dict.fromkeys(context.containers.values()) if split_label(name)[0] != ROLE.name]
+    known = [context.container(name) for name in labels]
+    owned = {mount.source: spec for spec in reversed(known) for mount in spec.mounts if mount.kind == "volume"}
+    found: dict[str, str] = {}
+    for name in table.backup:
+        meant = [volume for volume, spec in owned.items() if name in (volume, spec.name, spec.label)]
+        if not meant:
+            raise EnvFileError(
+                f"[{label}] backup: volume or service with volumes {name} not found",
+                where=context.where((*split_label(label), "backup")),
+                remedy=f"known: {', '.join(sorted({*owned, *(spec.name for spec in owned.values())})) or 'none'}",
+            )
+        found |= {volume: owned[volume].name for volume in meant}
+    return found
+
+
 def _build_template_values(table: GlueTable) -> dict[str, object]:
     """Return the values for the templates of a proxy's recipe besides its parameters."""
     ports = dict.fromkeys(port.container for port in table.ports if port.protocol == "tcp")
@@ -126,9 +172,9 @@ def _build_template_values(table: GlueTable) -> dict[str, object]:
 
 def _check_routes(table: GlueTable, label: str, context: ExpansionContext, part: ServicePart | None) -> None:
     if table.routes and not (part and part.routes):
-        made = f"the recipe {table.recipe}" if table.recipe else "what its image is made from"
+        made = f"the recipe {table.recipe}" if table.recipe else "its image"
         raise EnvFileError(
-            f"[{label}] has routes, but {made} takes none",
+            f"[{label}] has routes, which {made} does not support",
             where=context.where((*split_label(label), "routes")),
-            remedy='recipe = "haproxy" does',
+            remedy='use recipe = "haproxy"',
         )

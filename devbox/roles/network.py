@@ -33,14 +33,14 @@ _PORT_HELP = 'write 8000, "8080:80" or "127.0.0.1:8080:80/udp"'
 def parse_port(value: Any) -> Port:
     """Parse a port: `8000` is a container port; "[ADDR:]HOST:CONTAINER[/udp]" fixes the host side."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{describe_type(value)} is not a port; {_PORT_HELP}")
+        raise ValueError(f"expected a port, got {describe_type(value)}; {_PORT_HELP}")
     match = _PORT.fullmatch(str(value).strip())
     if match is None:
-        raise ValueError(f"{value!r} is not a port; {_PORT_HELP}")
+        raise ValueError(f"expected a port, got {value!r}; {_PORT_HELP}")
     host = int(match["host"]) if match["host"] else None
     container = int(match["container"])
     if not all(number in _NUMBERS for number in (container, host) if number is not None):
-        raise ValueError(f"{value!r}: port numbers go from 1 to 65535")
+        raise ValueError(f"expected port numbers from 1 to 65535, got {value!r}")
     address = _parse_address(match["address"]) if match["address"] else "127.0.0.1"
     return Port(container=container, host=host, address=address, protocol=match["protocol"] or "tcp")
 
@@ -48,10 +48,10 @@ def parse_port(value: Any) -> Port:
 def parse_ports(value: Any) -> tuple[Port, ...]:
     """List of ports, without duplicates."""
     if not isinstance(value, list):
-        raise ValueError(f"must be a list of ports such as [8000], not {describe_type(value)}")
+        raise ValueError(f"expected a list of ports such as [8000], got {describe_type(value)}")
     ports = tuple(parse_port(item) for item in value)
     if len(set(ports)) != len(ports):
-        raise ValueError("names a port twice")
+        raise ValueError("has a duplicate port")
     return ports
 
 
@@ -59,7 +59,7 @@ def _parse_address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:
-        raise ValueError(f"{text!r} is not an IP address; {_PORT_HELP}") from None
+        raise ValueError(f"expected an IP address, got {text!r}; {_PORT_HELP}") from None
 
 
 class HealthTable(Model):
@@ -87,13 +87,13 @@ class HealthTable(Model):
         given = [name for name in ("http", "tcp", "command") if getattr(self, name) is not None]
         if len(given) != 1:
             found = f"it has {' and '.join(given)}" if given else "it has none"
-            raise ValueError(f"needs exactly one of http, tcp, command; {found}")
+            raise ValueError(f"requires exactly one of http, tcp and command; {found}")
         if self.http is not None and not self.http.startswith("/"):
-            raise ValueError(f'http must be a path such as "/healthz", not {self.http!r}')
+            raise ValueError(f'http: expected a path such as "/healthz", got {self.http!r}')
         if self.port is not None and self.http is None:
-            raise ValueError("port goes with http; write tcp = PORT for a plain connection")
+            raise ValueError("port requires http; write tcp = PORT for a plain connection")
         if self.retries < 1:
-            raise ValueError("retries must be at least 1")
+            raise ValueError("retries: expected at least 1")
         return self
 
     def to_health(self, *, default_port: int) -> Health:
@@ -116,7 +116,7 @@ def parse_needs(value: Any) -> dict[str, dict[str, str]]:
         return {_parse_need(name): {} for name in value}
     if isinstance(value, dict) and all(isinstance(renames, dict) for renames in value.values()):
         return {_parse_need(name): _parse_renames(renames) for name, renames in value.items()}
-    raise ValueError('must be a list of names, or a table such as { db = { DATABASE_URL = "MAIN_URL" } }')
+    raise ValueError('expected a list of names, or a table such as { db = { DATABASE_URL = "MAIN_URL" } }')
 
 
 def _parse_need(name: str) -> str:

@@ -53,7 +53,7 @@ def parse_action(value: Any) -> str:
         if kind == "signal" and name:
             return f"signal:{parse_signal(name)}"
     raise ValueError(
-        f"must be one of {', '.join(_ACTIONS)}, not {value if isinstance(value, str) else describe_type(value)}"
+        f"expected one of {', '.join(_ACTIONS)}, got {value if isinstance(value, str) else describe_type(value)}"
     )
 
 
@@ -137,15 +137,25 @@ class SourceTable(Model):
     def _check_one_source(self) -> Self:
         given = [name for name in SOURCES if self._get_source(name) is not None]
         if len(given) > 1 and given != ["from", "dockerfile"]:
-            raise ValueError(f"has {' and '.join(given)}; its image comes from exactly one of {', '.join(SOURCES)}")
+            raise ValueError(f"has {' and '.join(given)}; give exactly one of {', '.join(SOURCES)}")
         if not given:
-            raise ValueError(f"says nowhere what its image is made from; give it one of {', '.join(SOURCES)}")
+            raise ValueError(f"has no image source; give one of {', '.join(SOURCES)}")
         if self.with_ and self.recipe is None:
-            raise ValueError(f"has `with`, which are parameters of a recipe, but its image comes from `{given[0]}`")
+            raise ValueError(f"has `with`, the parameters of a recipe, but its image source is `{given[0]}`")
         return self
 
     def _get_source(self, name: str) -> object:
         return getattr(self, "from_" if name == "from" else name)
+
+
+def get_parent(table: Model) -> str | None:
+    """Return the table named in `from`; None without one."""
+    return table.from_ if isinstance(table, SourceTable) else None
+
+
+def get_recipe(table: Model) -> str | None:
+    """Return the recipe of a table; None without one."""
+    return table.recipe if isinstance(table, SourceTable) else None
 
 
 class ImageParts(SourceTable):
@@ -172,7 +182,7 @@ class LimitsTable(Model):
         for name in ("cpus", "pids"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"{name} must be more than 0")
+                raise ValueError(f"{name}: expected more than 0")
         return self
 
     def to_limits(self) -> Limits:
@@ -206,7 +216,7 @@ class IsolationTable(Model):
     @model_validator(mode="after")
     def _check_egress(self) -> Self:
         if self.egress is not None and self.network == "none":
-            raise ValueError('has `egress`, but without a network it reaches nothing; remove network = "none"')
+            raise ValueError('has `egress`, which conflicts with network = "none"')
         return self
 
     def to_isolation(self) -> Isolation:
@@ -266,6 +276,17 @@ class RunParts(Model):
     def reaches(self) -> tuple[str, ...]:
         """Names of the containers that must run first."""
         return tuple(self.needs)
+
+
+def list_reached(table: Model) -> tuple[str, ...]:
+    """Return the names of the containers that must run before a table's own."""
+    return table.reaches if isinstance(table, RunParts) else ()
+
+
+def is_enabled(table: Model, profiles: tuple[str, ...]) -> bool:
+    """True if a table has no profiles, or one of these."""
+    own = getattr(table, "profiles", ())
+    return not own or bool(set(own) & set(profiles))
 
 
 def _convert_false(value: Any) -> Any:

@@ -237,7 +237,7 @@ class RecipeUse:
             raise self._build_error(str(error)) from None
 
     def _build_error(self, why: str) -> EnvFileError:
-        return EnvFileError(f"the recipe {self.name} is broken: {why}", where=self.where)
+        return EnvFileError(f"invalid recipe {self.name}: {why}", where=self.where)
 
 
 def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> RecipeUse:
@@ -248,7 +248,9 @@ def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> R
     values.update(given)
     if missing := [key for key in recipe.parameters if key not in values]:
         example = f'with = {{ {missing[0]} = "…" }}'
-        raise EnvFileError(f"the recipe {name} needs {' and '.join(missing)}", where=where, remedy=f"write {example}")
+        raise EnvFileError(
+            f"missing parameters of recipe {name}: {', '.join(missing)}", where=where, remedy=f"set {example}"
+        )
     return RecipeUse(name=name, recipe=recipe, values=_add_variant(recipe, values), where=where)
 
 
@@ -273,13 +275,15 @@ def _check_parameter(name: str, recipe: Recipe, key: str, value: str, where: str
     if parameter is None:
         known = ", ".join(recipe.parameters) or "none"
         raise EnvFileError(
-            f"the recipe {name} has no parameter {key}{did_you_mean(key, recipe.parameters)} (it has {known})",
+            f"parameter {key} not found in recipe {name}{did_you_mean(key, recipe.parameters)} (known: {known})",
             where=where,
         )
     if parameter.choices and value not in parameter.choices:
         raise EnvFileError(
-            f"{key} = {value!r} is not something the recipe {name} can make; it has {', '.join(parameter.choices)}",
+            f"invalid value for {key} of recipe {name}: expected one of {', '.join(parameter.choices)}, got {value!r}",
             where=where,
         )
     if parameter.pattern is not None and not re.fullmatch(parameter.pattern, value):
-        raise EnvFileError(f"{key} = {value!r} does not fit the recipe {name}: {parameter.description}", where=where)
+        raise EnvFileError(
+            f"invalid value for {key} of recipe {name}, got {value!r}: {parameter.description}", where=where
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from devbox.model.image import Copy, ImageConfig, ImageSpec
 from devbox.model.release import Process, ReleaseConfig
+from devbox.model.spec import Spec
 from devbox.roles import images
 from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import (
@@ -33,6 +35,7 @@ from devbox.roles.fields import (
 )
 from devbox.roles.network import HealthTable, Needs, Ports
 from devbox.roles.parts import LimitsTable, SourceTable
+from devbox.roles.role import Role
 
 LABEL = "image"
 _MAIN = "web"  # default process of an image with several services
@@ -101,8 +104,32 @@ class ImageTable(SourceTable):
     """Processes of the release."""
 
 
-def image(table: ImageTable, context: ExpansionContext) -> ImageSpec:
-    """Return the release image: source and packages, copied build output, final commands."""
+class ReleaseRole(Role[ImageTable]):
+    """`[image]`, built by `devbox build` and run in stages."""
+
+    name = LABEL
+    table = ImageTable
+    about = "Release image."
+
+    def image(self, table: ImageTable, label: str, context: ExpansionContext) -> ImageSpec:
+        """Return the release image: source and packages, copied build output, final commands."""
+        return _expand(table, context)
+
+    def extend(self, spec: Spec, tables: Mapping[str, ImageTable], context: ExpansionContext) -> Spec:
+        """Add the configuration of the release, with the processes of stages whose vars change them."""
+        if LABEL not in tables:
+            return spec
+        made = _build_config(tables[LABEL])
+        others = {name: own.get(LABEL) for name, own in context.staged.items()}
+        staged = {name: _build_config(own).processes for name, own in others.items() if isinstance(own, ImageTable)}
+        changed = {name: own for name, own in staged.items() if own != made.processes}
+        return dataclasses.replace(spec, release=dataclasses.replace(made, stages=changed))
+
+
+ROLE = ReleaseRole()
+
+
+def _expand(table: ImageTable, context: ExpansionContext) -> ImageSpec:
     spec = images.build_source_image(table, LABEL, context, packages=table.packages)
     if table.copy_:
         spec = dataclasses.replace(spec, steps=(*spec.steps, Copy(paths=table.copy_)))
@@ -110,7 +137,7 @@ def image(table: ImageTable, context: ExpansionContext) -> ImageSpec:
     return dataclasses.replace(spec, config=_build_image_config(spec.config, table))
 
 
-def build_config(table: ImageTable) -> ReleaseConfig:
+def _build_config(table: ImageTable) -> ReleaseConfig:
     """Return the configuration for running the image in stages."""
     return ReleaseConfig(
         processes={name: _build_process(process) for name, process in table.process.items()},

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from devbox.model.spec import Task
+from devbox.model.spec import Spec, Task
+from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import COMMAND_SCHEMA, Commands, InnerPaths, Model, Texts
+from devbox.roles.role import TableKind
 
 
 class TaskTable(Model):
@@ -36,6 +40,22 @@ class TaskTable(Model):
         return {"anyOf": [COMMAND_SCHEMA, handler(core_schema)]}
 
 
-def expand(table: TaskTable, name: str) -> Task:
-    """Return the task."""
+class TaskKind(TableKind[TaskTable]):
+    """`[tasks]`, without containers of their own."""
+
+    name = "tasks"
+    table = TaskTable
+    about = "Named commands, run by `devbox run NAME`."
+    named = True
+
+    def extend(self, spec: Spec, tables: Mapping[str, TaskTable], context: ExpansionContext) -> Spec:
+        """Add the tasks by name."""
+        names = {label: label.partition(".")[2] for label in tables}
+        return replace(spec, tasks={names[label]: _expand(table, names[label]) for label, table in tables.items()})
+
+
+KIND = TaskKind()
+
+
+def _expand(table: TaskTable, name: str) -> Task:
     return Task(name=name, commands=table.run, needs=table.needs, inputs=table.inputs, outputs=table.outputs)

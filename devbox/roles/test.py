@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
@@ -10,8 +11,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from devbox.errors import EnvFileError
-from devbox.model.container import ContainerSpec, Mount, Setup
+from devbox.model.container import ContainerSpec, Mount
+from devbox.model.image import ImageSpec
 from devbox.model.matrix import Matrix, ReadyCommands, Tests
+from devbox.model.spec import Spec
 from devbox.roles import containers, images
 from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import (
@@ -28,6 +31,7 @@ from devbox.roles.fields import (
     parse_text,
 )
 from devbox.roles.parts import ImageParts, RunParts, SetupTable
+from devbox.roles.role import Role
 
 LABEL = "test"
 # Idle process: the command can be retried, and a failure inspected.
@@ -37,14 +41,14 @@ _STANDING = ("sleep", "infinity")
 def parse_axis(value: Any) -> tuple[str, ...]:
     """Values of an axis."""
     if not isinstance(value, list) or not value:
-        raise ValueError(f"must be a list of values, not {describe_type(value) if value != [] else 'an empty one'}")
+        raise ValueError(f"expected a list of values, got {describe_type(value) if value != [] else 'an empty one'}")
     return tuple(parse_text(item) for item in value)
 
 
 def parse_cells(value: Any) -> tuple[dict[str, str], ...]:
     """Combinations of axis values."""
     if not isinstance(value, list) or not all(isinstance(cell, dict) for cell in value):
-        raise ValueError('must be a list of combinations such as [{ python = "3.14" }]')
+        raise ValueError('expected a list of combinations such as [{ python = "3.14" }]')
     return tuple({key: parse_text(item) for key, item in cell.items()} for cell in value)
 
 
@@ -80,9 +84,9 @@ class MatrixTable(Model):
         for cell in self.exclude:
             for key, value in cell.items():
                 if key not in self.axes:
-                    raise ValueError(f"exclude names {key}, which is no axis{did_you_mean(key, self.axes)}")
+                    raise ValueError(f"axis {key} of exclude not found{did_you_mean(key, self.axes)}")
                 if value not in self.axes[key]:
-                    raise ValueError(f"exclude names {key} = {value!r}, which the axis does not have")
+                    raise ValueError(f"value {value!r} of exclude not found in axis {key}")
         return self
 
     @model_validator(mode="after")
@@ -91,7 +95,7 @@ class MatrixTable(Model):
         for cell in self.allow_failure:
             for key in cell:
                 if key not in known:
-                    raise ValueError(f"allow_failure names {key}, which is no axis{did_you_mean(key, known)}")
+                    raise ValueError(f"axis {key} of allow_failure not found{did_you_mean(key, known)}")
         return self
 
     def to_matrix(self) -> Matrix:
@@ -149,14 +153,38 @@ class TestTable(ImageParts, RunParts):
     """Test matrix."""
 
 
-def expand(table: TestTable, context: ExpansionContext, *, setup: Setup | None) -> Tests:
-    """Return the tests: container, command and cells. `setup`: of the image's table, if any."""
+class TestRole(Role[TestTable]):
+    """`[test]`, run by `devbox test`."""
+
+    __test__ = False  # not a pytest test class
+
+    name = LABEL
+    table = TestTable
+    about = "Tests and their environments."
+
+    def image(self, table: TestTable, label: str, context: ExpansionContext) -> ImageSpec:
+        """Return the image of the tests."""
+        return images.build_image(table, label, context)
+
+    def extend(self, spec: Spec, tables: Mapping[str, TestTable], context: ExpansionContext) -> Spec:
+        """Add the tests, if the table has a command."""
+        table = tables.get(LABEL)
+        return dataclasses.replace(spec, tests=expand(table, context)) if table and table.command else spec
+
+
+ROLE = TestRole()
+
+
+def expand(table: TestTable, context: ExpansionContext) -> Tests:
+    """Return the tests: container, command and cells."""
     if not table.command:
         raise EnvFileError(
-            "[test] has no command, so there is nothing to run",
+            "missing command in [test]",
             where=context.where((LABEL,)),
-            remedy='give it one: command = "pytest"',
+            remedy='set command = "pytest"',
         )
+    own = table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else None
+    inherited = context.setup(context.images[table.from_]) if table.from_ and not table.setup else None
     container = ContainerSpec(
         name=context.names[LABEL],
         label=LABEL,
@@ -173,7 +201,7 @@ def expand(table: TestTable, context: ExpansionContext, *, setup: Setup | None) 
         stop_signal="KILL",
         limits=table.limits.to_limits(),
         isolation=table.isolation.to_isolation(),
-        setup=table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else setup,
+        setup=own or inherited,
         keep_top=True,
         where=context.where((LABEL,)),
     )

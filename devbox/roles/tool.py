@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import field_validator
 
 from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Mount
-from devbox.model.spec import Tool
+from devbox.model.image import ImageSpec
+from devbox.model.spec import Spec, Tool
 from devbox.roles import containers
 from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Texts
-from devbox.roles.images import find_recipe_use, has_own_command
+from devbox.roles.images import build_image, find_recipe_use, has_own_command
 from devbox.roles.parts import ImageParts, RunParts
+from devbox.roles.role import Role, Start
 
 _SHELL = ("/bin/sh", "-c")
 _SHIM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -30,11 +34,46 @@ class ToolTable(ImageParts, RunParts):
     def _check_shims(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if not _SHIM.fullmatch(name):
-                raise ValueError(f"{name!r} can't be the name of a command")
+                raise ValueError(f"invalid command name {name!r}")
         return value
 
 
-def expand(table: ToolTable, label: str, context: ExpansionContext) -> ContainerSpec:
+class ToolRole(Role[ToolTable]):
+    """`[tool.NAME]`, started by the first call of its program."""
+
+    name = "tool"
+    table = ToolTable
+    about = "Programs with their own image."
+    named = True
+    start = Start.ON_DEMAND
+
+    def image(self, table: ToolTable, label: str, context: ExpansionContext) -> ImageSpec:
+        """Return the image of the tool."""
+        return build_image(table, label, context)
+
+    def container(self, table: ToolTable, label: str, context: ExpansionContext) -> ContainerSpec:
+        """Return the container of the tool."""
+        return _expand(table, label, context)
+
+    def extend(self, spec: Spec, tables: Mapping[str, ToolTable], context: ExpansionContext) -> Spec:
+        """Add the programs by name; EnvFileError for two of one name on PATH."""
+        programs = {label: _build_program(table, label, context) for label, table in tables.items()}
+        taken: dict[str, str] = {}
+        for label, program in programs.items():
+            for shim in program.shims:
+                if taken.setdefault(shim, label) != label:
+                    raise EnvFileError(
+                        f"shim {shim} of [{label}] conflicts with [{taken[shim]}]",
+                        where=context.where((*split_label(label), "shims")),
+                        remedy='rename the shims of one of them: shims = ["…"], or [] for none',
+                    )
+        return replace(spec, tools={program.name: program for program in programs.values()})
+
+
+ROLE = ToolRole()
+
+
+def _expand(table: ToolTable, label: str, context: ExpansionContext) -> ContainerSpec:
     """Return the tool's idle container, with dev's workspace."""
     config = context.image(label).config
     return ContainerSpec(
@@ -59,7 +98,7 @@ def expand(table: ToolTable, label: str, context: ExpansionContext) -> Container
     )
 
 
-def build_program(table: ToolTable, label: str, context: ExpansionContext) -> Tool:
+def _build_program(table: ToolTable, label: str, context: ExpansionContext) -> Tool:
     """Return the program of the tool."""
     name = label.partition(".")[2]
     argv = _choose_command(table, label, context)
@@ -81,9 +120,9 @@ def _choose_command(table: ToolTable, label: str, context: ExpansionContext) -> 
         return ()
     if part is None:
         raise EnvFileError(
-            f"[{label}] does not say what it runs, and neither does what its image is made from",
+            f"missing command in [{label}], whose image has none",
             where=context.where(split_label(label)),
-            remedy='give it a command = ["program"]',
+            remedy='set command = ["program"]',
         )
     return part.command
 

@@ -109,7 +109,7 @@ _SIMPLE = {
     "WORKDIR of a user, deep": "USER ann\nWORKDIR /made/by/ann",
     "WORKDIR of several users": 'USER ann:users\nWORKDIR /m/by\nWORKDIR rel\nUSER 4242\nWORKDIR /num/x\nUSER :1700\nWORKDIR /gr/x\nARG WHO=ann\nUSER ${WHO}\nWORKDIR "/var x/y"\nWORKDIR /tmp',
     "WORKDIR of a user of a stage": "FROM {base} AS one\nUSER bob\nWORKDIR /pp/one\nFROM one\nWORKDIR two\nRUN touch f",
-    "WORKDIR of nobody": "ARG WHO\nUSER $WHO\nWORKDIR /y\nWORKDIR /z",
+    "WORKDIR without a user": "ARG WHO\nUSER $WHO\nWORKDIR /y\nWORKDIR /z",
     "WORKDIR of a user that is not there": "USER nobody-there\nWORKDIR /y\nUSER root",
     "USER": "USER ann",
     "USER and group": "USER ann:users",

@@ -175,6 +175,6 @@ FORMS = {
     ),
     "for another processor": _layers((file("a"),), platform=("linux", "mips64le")),
     "for Windows": _layers((file("a"),), platform=("windows", "amd64")),
-    "an index without this machine": _layers((file("a"),), form="index", platform=("linux", "mips64le")),
+    "an index without the platform of the host": _layers((file("a"),), form="index", platform=("linux", "mips64le")),
 }
 ALL: dict[str, Image] = {**USERS, **PROCESSES, **SIGNALS, **FILES, **OVER, **FORMS}

@@ -124,10 +124,10 @@ def test_what_was_not_allowed_is_not_run(tmp_path: Path):
 
 def test_a_secret_that_is_missing_is_no_answer(tmp_path: Path):
     def fetch(wanted: object) -> dict[str, str]:
-        raise EngineError("the secret TOKEN is missing")
+        raise EngineError("missing secret TOKEN")
 
     found = first(command("true"), place(tmp_path, "true", fetch=fetch))
-    assert found.trouble == "the secret TOKEN is missing"
+    assert found.trouble == "missing secret TOKEN"
 
 
 def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path):

@@ -18,7 +18,7 @@ HOMES = {
     "os.system": (set(), "start programs through host.process or host.programs"),
     "os.popen": (set(), "start programs through host.process or host.programs"),
     # mountpoints.py stands for the OCI runtime, and can't import devbox.
-    "json.loads": ({"devbox/model/jsontext.py", "devbox/images/dockerfile/mountpoints.py"}, _JSON),
+    "json.loads": ({"devbox/model/jsontext.py", "devbox/images/dockerfile/runtime.py"}, _JSON),
     "json.load": (set(), _JSON),
     "json.JSONDecoder": (set(), _JSON),
     "json.decoder": (set(), _JSON),
@@ -27,7 +27,7 @@ HOMES = {
         {
             "devbox/cli/main.py",
             "devbox/isolation/supervisor/supervisor.py",
-            "devbox/images/dockerfile/mountpoints.py",
+            "devbox/images/dockerfile/runtime.py",
             "devbox/matrix/reaper.py",
             "devbox/deploy/drift_monitor.py",
         },
@@ -52,3 +52,15 @@ def test_a_module_that_is_run_is_never_looked_for_in_the_current_directory(path:
         if isinstance(node, ast.List | ast.Tuple):
             words = {each.value for each in node.elts if isinstance(each, ast.Constant)}
             assert "-m" not in words or "-P" in words, f"line {node.lineno}"
+
+
+_PAYLOADS = {"devbox/model/ledger_payloads.py", "devbox/envfile/schema.py"}  # the second: another `body`
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+def test_the_body_of_a_ledger_entry_is_read_and_made_by_its_payload(path: Path):
+    for node in ast.walk(tree(path)):
+        is_read = isinstance(node, ast.Attribute) and node.attr == "body"
+        assert not is_read or str(path.relative_to(ROOT)) in _PAYLOADS, f"line {node.lineno}: use model.ledger_payloads"
+        is_made = isinstance(node, ast.keyword) and node.arg == "body" and isinstance(node.value, ast.Dict)
+        assert not is_made, f"line {node.lineno}: use to_body() of a payload"

@@ -64,3 +64,18 @@ def test_a_hot_command_loads_nothing_heavy(words: tuple[str, ...], project: Path
 def test_version_loads_next_to_nothing(project: Path):
     ours = {name for name in loaded(("--version",), project) if name.startswith("devbox")}
     assert ours == {"devbox", "devbox.cli", "devbox.cli.main", "devbox.errors", "devbox.host", "devbox.host.version"}
+
+
+# What each of these modules brings in when it is imported: nothing that only bakes, transfers or runs programs.
+WARM = (
+    "devbox.flow", "devbox.cli.plan", "devbox.cli.up", "devbox.cli.data", "devbox.cli.test", "devbox.commands.test",
+)  # fmt: skip
+NOT_WARM = {"asyncio", "jinja2", "pydantic", "rich", "subprocess", "tomllib", "typer", "urllib3"}
+
+
+@pytest.mark.parametrize("module", WARM)
+def test_what_a_command_imports_first_is_light(module: str):
+    probe = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    found = NOT_WARM & set(done.stdout.split())
+    assert not found, "import it in the function that uses it"

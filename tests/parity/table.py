@@ -24,8 +24,8 @@ _FLEETING = ("| limit of ", "| readable below ", "| writable below ")  # depend 
 
 _HEAD = """# Parity with Docker's default container
 
-What a container's root may do, tried from inside on one machine: Docker's default container beside ours, under crun and
-runc as root, as an ordinary user (crun), and with `isolation = "isolated"`. `make test` measures it anew and fails on
+What a container's root may do, tried from inside on one machine: Docker's default container next to ours, under crun
+and runc as root, as an ordinary user (crun), and with `isolation = "isolated"`. `make test` measures it again and fails on
 a row of ours that is looser than Docker's. An attempt that got through says `ok`, or the error that came from its
 arguments only (`EINVAL`, `EFAULT`, …); one that was refused says `EPERM`, `EACCES` or `ENOSYS`. Of long lists the
 number is shown, and all their items are compared. Written by `(cd tests && python -m parity)`.
@@ -50,7 +50,7 @@ def measure() -> dict[str, Rows]:
 def machine() -> str:
     """What the values of a page depend on."""
     version = _run(["docker", "--version"]).strip().partition(",")[0]
-    return f"Measured on Linux {os.uname().release}, {os.uname().machine}, beside {version}."
+    return f"Measured on Linux {os.uname().release}, {os.uname().machine}, next to {version}."
 
 
 def page(rows: dict[str, Rows]) -> str:

@@ -46,7 +46,7 @@ def test_up_passes_the_question_on_once_and_fails_at_once_without_a_terminal(box
     began = time.monotonic()
     alone = box.run("up", cwd=project)
     assert alone.returncode == 1
-    assert b"`./ask` ended with" in alone.stderr
+    assert b"`./ask` exited with code" in alone.stderr
     assert b"only where devbox runs on a terminal" in alone.stderr
     assert time.monotonic() - began < 60
 

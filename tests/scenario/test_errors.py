@@ -41,7 +41,7 @@ BEFORE = {
     "nothing up to restart": (DEBIAN, ["restart"], 2, ["nothing is running", "devbox up"]),
     "clean without a yes": (DEBIAN, ["doctor", "--clean"], 2, ["devbox doctor --clean --yes"]),
     "empty file": (" \n", ["up"], 2, ["devbox.toml:1", "empty"]),
-    "not TOML": ("[dev\n", ["up"], 2, ["devbox.toml:1", "not TOML"]),
+    "not TOML": ("[dev\n", ["up"], 2, ["devbox.toml:1", "invalid TOML"]),
     "unknown key": (DEBIAN + 'workspce = "/w"\n', ["up"], 2, ["devbox.toml:3", "workspace"]),
     "unknown table": ('[devv]\nrecipe = "debian"\n', ["up"], 2, ["devbox.toml:1", "did you mean dev?"]),
     "unknown recipe": ('[dev]\nrecipe = "pyhton"\n', ["up"], 2, ["devbox.toml:2", "did you mean python?"]),
@@ -62,7 +62,7 @@ BEFORE = {
 # env file, exit code, what the error of `up` must say. A container is made, or nearly.
 WHILE = {
     "variable of a secret": (DEBIAN + 'secrets = { T = "env:NOPE_X" }\n', 1, ["devbox.toml:1", "export NOPE_X="]),
-    "file of a secret": (DEBIAN + 'secrets = { T = "file:nope" }\n', 1, ["there is no file", "nope"]),
+    "file of a secret": (DEBIAN + 'secrets = { T = "file:nope" }\n', 1, ["nope", "not found"]),
     "user": (DEBIAN + 'user = "nobodyhere"\n', 1, ["devbox.toml:1", "user nobodyhere not found", "getent passwd"]),
     "setup that fails": (
         DEBIAN + '[dev.setup]\nrun = "echo why; exit 3"\n',
@@ -266,7 +266,7 @@ class TestAnOrdinaryUser:
     def test_a_file_that_can_not_be_read(self, user: Box):
         project = user.project(DEBIAN)
         (project / "devbox.toml").chmod(0)
-        says(user.run("up", cwd=project), 2, ["devbox.toml", "can't be read", "Permission denied"])
+        says(user.run("up", cwd=project), 2, ["devbox.toml", "cannot read the file", "Permission denied"])
 
     def test_a_file_of_somebody_else(self, user: Box):
         project = user.project(DEBIAN)

@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: `make reference`. The house rules compare the files with what this would write."""
+"""Write docs/reference from the code: `make reference`. The house rules compare the two."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from support import catalogue
+
 from devbox.cli import recipe_manual
 from devbox.cli.reference import render_manual as render_commands
 from devbox.envfile import reference as env_file
 from devbox.envfile import schema
-from support import catalogue
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs/reference"
 

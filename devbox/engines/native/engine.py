@@ -13,7 +13,7 @@ from devbox.engines.engine import InstanceView, LogLine, StartRequest
 from devbox.engines.native import observe, volume_dirs
 from devbox.engines.native.writable_layers import WritableLayers
 from devbox.host.paths import Paths
-from devbox.isolation import launch, logs, state
+from devbox.isolation import logs, state
 from devbox.isolation.exec import read_entry
 from devbox.isolation.logs import Mask
 from devbox.isolation.types import Launch, ProcessRef, PublishedPort, pack
@@ -242,7 +242,7 @@ class NativeEngine:
 
     def _load_mask(self, instance: Instance, name: str) -> Mask:
         """Return the mask for a running container's output."""
-        item = launch.read_launch_file(self._paths, instance.id, name)
+        item = state.read_launch_file(self._paths, instance.id, name)
         return Mask(tuple(item.get("hidden") or ()) if item else ())
 
     def _is_running(self, instance: Instance, request: StartRequest) -> bool:

@@ -8,14 +8,7 @@ import stat
 from collections.abc import Iterator
 
 from devbox.errors import CannotRun, EngineError, RegistryError
-from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.images import reachable
-from devbox.images.store import documents, snapshots
-from devbox.images.store.layout import Layout
-from devbox.isolation import launch, processes, runtime_spec
-from devbox.isolation.exec import read_entry
-from devbox.model import jsontext
 
 _MOST = 1 << 22  # characters read per file
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
@@ -75,8 +68,14 @@ def _is_opaque(directory: str) -> bool:
 
 
 def verify_image(paths: Paths, instance: str, name: str) -> str:
-    """See `Engine.verify_image`. The launch file is on tmpfs, in a directory accessible only to devbox."""
-    kept = launch.read_launch_file(paths, instance, name)
+    """See `ImageVerifier`. The launch file is on tmpfs, in a directory accessible only to devbox."""
+    from devbox.images import reachable
+    from devbox.images.store import documents, snapshots
+    from devbox.images.store.layout import Layout
+    from devbox.isolation import state
+    from devbox.isolation.exec import read_entry
+
+    kept = state.read_launch_file(paths, instance, name)
     if kept is None:
         return ""
     digest = str(kept.get("digest") or "")
@@ -95,6 +94,10 @@ def verify_image(paths: Paths, instance: str, name: str) -> str:
 
 def _matches_runtime(entry: dict[str, str], wanted: str) -> bool:
     """Return whether the OCI runtime reports the same digest; True for runc, which keeps no document."""
+    from devbox.host import files
+    from devbox.isolation import processes, runtime_spec
+    from devbox.model import jsontext
+
     path = processes.get_config_path(entry["oci_root"], entry["oci_id"])
     if not os.path.exists(path):
         return True

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from devbox.errors import DevboxError, EngineError
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, launch, namespaces, state, syscalls
+from devbox.isolation import cgroups, namespaces, state, syscalls
 from devbox.isolation.client import Message
 from devbox.isolation.state import ContainerState, InstanceState, NamedPublishedPort
 from devbox.isolation.supervisor import loop, orphans, respawn
@@ -89,9 +89,7 @@ class Supervisor:
 
     def _adopt(self, before: InstanceState) -> None:
         """Adopt the network, with all access rules at once, then the containers in it."""
-        found = (
-            (row.name, launch.load_launch_file(self._paths, self._instance, row.name)) for row in before.containers
-        )
+        found = ((row.name, state.load_launch_file(self._paths, self._instance, row.name)) for row in before.containers)
         items = {name: item for name, item in found if item}
         reach = {guest.name: guest.reach for guest in before.guests}
         reach |= {name: _get_access(item.launch) for name, item in items.items() if item.launch.network}

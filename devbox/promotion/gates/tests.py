@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from devbox.attest import statements, verify
 from devbox.model import codec
 from devbox.model.ledger import TESTED, TestEvidence
+from devbox.model.ledger_payloads import LearnedTestsPayload, TestedPayload, read_shared
 from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.stage import TestsGate
 from devbox.promotion.gates import evidence
@@ -61,7 +62,7 @@ def _list_own_runs(context: GateContext) -> list[tuple[dt.datetime, TestEvidence
     found: list[tuple[dt.datetime, TestEvidence]] = []
     latest = context.now + _SKEW
     for entry in reversed(context.history.list_entries(TESTED)):
-        run = _parse_run(entry.body.get("run"), context) if "seen" not in entry.body else None
+        run = None if read_shared(entry).is_learned else _parse_run(TestedPayload.read(entry).run, context)
         if run is None or (run.passed and parse_time(run.at) > context.now + _SKEW):
             continue
         latest = min(latest, parse_time(run.at))
@@ -78,7 +79,8 @@ def _list_signed_runs(context: GateContext) -> Iterator[tuple[dt.datetime, TestE
         statement.predicate
         for _, statement in verify.list_signed(evidence.list_findings(context, keys), statements.TESTS)
     ]
-    plain += [entry.body["run"] for entry in context.history.list_entries(TESTED) if entry.body.get("key") in keys]
+    learned = (LearnedTestsPayload.read(entry) for entry in context.history.list_entries(TESTED))
+    plain += [each.run for each in learned if each.key in keys]
     mine = {run.evidence for _, run in _list_own_runs(context)}
     for each in plain:
         run = _parse_run(each, context)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from devbox.doctor import kernel, network, ports, programs, storage
+from devbox.doctor import kernel, network, storage
 from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult
-from devbox.doctor.examine import examine
+from devbox.doctor.examine import check_oci_runtime, check_programs, check_project, examine
 from devbox.host.paths import Paths
 from devbox.model.ids import compute_instance_id
 from devbox.records.host_key import HostKey
@@ -39,14 +39,14 @@ def test_everything_that_is_not_well_comes_with_a_remedy_and_nothing_is_left_beh
 def test_a_missing_program_names_its_package(paths, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("devbox.host.programs._SYSTEM_PATH", str(tmp_path))
-    found = list(programs.check_programs(CheckContext(paths)))
+    found = list(check_programs(CheckContext(paths)))
     assert {finding.state for finding in found} == {PROBLEM}
     assert only(found, "pasta").remedy == "sudo apt-get install passt"
 
 
 def test_a_runtime_that_is_not_there_is_told_by_its_variable(paths, monkeypatch):
     monkeypatch.setenv("DEVBOX_RUNTIME", "no-such-runtime")
-    (found,) = programs.check_oci_runtime(CheckContext(paths))
+    (found,) = check_oci_runtime(CheckContext(paths))
     assert found.state == PROBLEM
     assert "DEVBOX_RUNTIME" in found.sentence
 
@@ -55,12 +55,10 @@ def test_runc_alone_is_runtime_enough(paths, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("devbox.host.programs._SYSTEM_PATH", "")
     monkeypatch.delenv("DEVBOX_RUNTIME", raising=False)
-    assert (
-        only(list(programs.check_oci_runtime(CheckContext(paths))), "OCI runtime").remedy == "sudo apt-get install crun"
-    )
+    assert only(list(check_oci_runtime(CheckContext(paths))), "OCI runtime").remedy == "sudo apt-get install crun"
     (tmp_path / "runc").write_text("")
     (tmp_path / "runc").chmod(0o755)
-    found = [*programs.check_programs(CheckContext(paths)), *programs.check_oci_runtime(CheckContext(paths))]
+    found = [*check_programs(CheckContext(paths)), *check_oci_runtime(CheckContext(paths))]
     assert only(found, "OCI runtime").state == OK
     assert not [finding for finding in found if finding.check == "crun"]
 
@@ -69,21 +67,21 @@ def test_a_fixed_port_that_another_program_has_names_it(paths, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         ground = CheckContext(paths, project(tmp_path / "app", f'[dev]\nrecipe = "debian"\nports = ["{port}:80"]\n'))
-        found = only(list(ports.check_project(ground)), "ports")
+        found = only(list(check_project(ground)), "ports")
     assert found.state == PROBLEM
     assert f"(pid {os.getpid()})" in found.sentence
     assert "ports = [80]" in found.remedy
 
 
 def test_a_broken_file_is_a_finding(paths, tmp_path):
-    (found,) = ports.check_project(CheckContext(paths, project(tmp_path / "app", "[dev]\nrecipe = 5\n")))
+    (found,) = check_project(CheckContext(paths, project(tmp_path / "app", "[dev]\nrecipe = 5\n")))
     assert found.state == PROBLEM
     assert found.sentence.startswith("devbox.toml:2: ")
 
 
 def test_the_file_is_looked_at_without_writing_anything(paths, tmp_path):
     root, file = project(tmp_path / "app", '[dev]\nrecipe = "debian"\n[service.db]\nrecipe = "postgres"\n')
-    (found,) = ports.check_project(CheckContext(paths, (root, file)))
+    (found,) = check_project(CheckContext(paths, (root, file)))
     assert found.state == OK
     assert not os.path.exists(paths.project(compute_instance_id(root, file)))
 

@@ -13,7 +13,7 @@ from devbox.engines.native.snapshots import NativeSnapshots
 from devbox.errors import BakeFailed, DevboxError, EngineError
 from devbox.host.paths import Paths
 from devbox.images.dockerfile import cache
-from devbox.isolation import idmap, launch, oci, state
+from devbox.isolation import idmap, oci, state
 from devbox.isolation.types import IdMap, Range
 
 DAMAGED = ("[" * 200_000 + "]" * 200_000, "{", "[]", "17", "\x00", '{"format": 1}')
@@ -44,7 +44,7 @@ def test_issue10_json_that_is_damaged_is_named_with_what_to_do(paths: Paths, tex
     home = paths.volumes("i")
     check(f"{home}/{volume_dirs._MAP}", lambda: volume_dirs._check_map(home, own))
     check(f"{paths.volume_snapshots('i')}/a/snapshot.json", lambda: NativeSnapshots(paths, "i").list_all())
-    check(paths.launch_file("i", "web"), lambda: launch.read_launch_file(paths, "i", "web"))
+    check(paths.launch_file("i", "web"), lambda: state.read_launch_file(paths, "i", "web"))
     check(paths.state("i"), lambda: state.read_state_file(paths, "i"))
     if os.geteuid() == 0:
         check(paths.idmap, lambda: idmap.load_store_map(paths))
@@ -65,8 +65,8 @@ def test_issue10_json_of_a_snapshot_names_no_place_outside(paths: Paths):
 def test_issue10_json_of_what_a_container_was_started_with_is_checked(paths: Paths, text: str):
     put(paths.launch_file("i", "web"), f'{{"launch": {{}}, "hidden": {text}}}')
     with pytest.raises(EngineError, match="damaged"):
-        launch.load_launch_file(paths, "i", "web")
-    assert launch.load_launch_file(paths, "i", "other") is None
+        state.load_launch_file(paths, "i", "web")
+    assert state.load_launch_file(paths, "i", "other") is None
 
 
 def test_issue10_json_of_buildah_s_storage_is_checked(tmp_path: Path):

@@ -112,13 +112,13 @@ def test_a_project_recipe_comes_before_a_shipped_one(resolved):
     [
         ("[[steps]]\n", "recipes/own.toml:1", "description"),
         ('description = "x"\nsteeps = []\n', "recipes/own.toml:2", "did you mean steps?"),
-        ('description = "x"\n[variants]\nby = "v"\nvalues = {}\n', "recipes/own.toml:2", "no parameter"),
+        ('description = "x"\n[variants]\nby = "v"\nvalues = {}\n', "recipes/own.toml:2", "parameter v not found"),
         (
             'description = "x"\n[[steps]]\nop = "run"\ncommands = ["{{ nope }}"]\n',
             "devbox.toml:2",
             "'nope' is undefined",
         ),
-        ('description = "x"\n[[steps]]\nop = "fly"\n', "devbox.toml:2", "broken"),
+        ('description = "x"\n[[steps]]\nop = "fly"\n', "devbox.toml:2", "invalid recipe own"),
     ],
 )
 def test_a_broken_recipe_is_a_sentence(error, recipe, where, part):

@@ -93,7 +93,7 @@ def test_a_broken_recipe_is_told_by_its_place(write):
 def test_what_a_recipe_mounts_must_be_in_the_project(error, write):
     found = error('[service.web]\nrecipe = "nginx"\n')
     assert found.where == "devbox.toml:2"
-    assert "there is no public in the project, which the recipe nginx mounts at /srv/www" in found.sentence
+    assert "recipe nginx cannot mount /srv/www: public not found in the project" in found.sentence
     assert error('[service.web]\nrecipe = "nginx"\nwith = { root = "../x" }\n').where == "devbox.toml:3"
 
 

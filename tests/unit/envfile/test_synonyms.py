@@ -45,9 +45,16 @@ def test_issue9_b14_an_unknown_key_is_answered_with_the_own_term(tmp_path: Path,
 @pytest.mark.parametrize(
     ("key", "answer"),
     [
-        ('volumes = ["data:/data"]', '[dev] volumes must be a table, not a list; write volumes = { data = "/data" };'),
-        ('env = ["A=b"]', '[dev] env must be a table, not a list; write env = { NAME = "value" }'),
-        ('limits = "1g"', '[dev] limits must be a table, not a string; write limits = { memory = "1GiB", cpus = 2 }'),
+        (
+            'volumes = ["data:/data"]',
+            'invalid value for [dev] volumes: expected a table, got a list; write volumes = { data = "/data" };',
+        ),
+        ('env = ["A=b"]', 'invalid value for [dev] env: expected a table, got a list; write env = { NAME = "value" }'),
+        (
+            'limits = "1g"',
+            "invalid value for [dev] limits: expected a table, got a string; "
+            'write limits = { memory = "1GiB", cpus = 2 }',
+        ),
     ],
 )
 def test_issue9_b14_a_value_in_another_tool_s_form_is_answered_with_the_own_form(tmp_path: Path, key: str, answer: str):

@@ -62,7 +62,7 @@ def test_an_axis_is_a_variable_with_its_first_value(write):
 
 def test_an_axis_that_nothing_refers_to_is_a_mistake(error):
     caught = error(MATRIX.replace("python = [", "pyton = ["))
-    assert "no variable is called python" in caught.sentence
+    assert "variable python not found" in caught.sentence
     caught = error(MATRIX.replace("[test.matrix]", '[test.matrix]\nlevl = ["a"]'))
     assert (caught.where, caught.remedy.split(" where")[0]) == ("devbox.toml:12", "write ${levl}")
     assert "did you mean level?" in caught.sentence

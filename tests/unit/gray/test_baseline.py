@@ -189,7 +189,10 @@ def test_issue10_8_the_report_has_the_baseline_by_itself(trial):
     kinds = [path.get("class") for path in root.iter("{http://www.w3.org/2000/svg}path")]
     assert kinds.count("s-baseline") == 2
     assert f'devbox_rollout_requests_total{{stage="gray",side="baseline"}} {seen.baseline.requests}' in exposed(trial)
-    assert trial.build_entry()["baseline"] == {"requests": seen.baseline.requests, "errors": seen.baseline.errors}
+    assert trial.build_payload().to_body()["baseline"] == {
+        "requests": seen.baseline.requests,
+        "errors": seen.baseline.errors,
+    }
     assert codec.load(type(trial), codec.dump(trial)) == trial
 
 
@@ -198,7 +201,7 @@ def test_issue10_8_without_a_baseline_nothing_is_said_of_one():
     assert summarize(plain).baseline is None
     assert "baseline" not in exposed(plain)
     assert "old, fresh" not in render_html(plain)
-    assert "baseline" not in plain.build_entry()
+    assert "baseline" not in plain.build_payload().to_body()
 
 
 def test_issue10_8_a_reason_names_the_baseline():

@@ -220,7 +220,7 @@ def test_issue10_gray_the_page_says_how_often_all_metrics_together_are_wrong(goo
 def test_issue10_gray_the_ledger_has_the_evidence_that_decides():
     """It had the evidence of the counts by side, which decides nothing if the router counts by second."""
     trial = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
-    assert trial.build_entry()["evidence"] == {name: round(nats, 3) for name, nats in trial.points[-1].evidence.items()}
+    assert trial.build_payload().evidence == {name: round(nats, 3) for name, nats in trial.points[-1].evidence.items()}
 
 
 def test_issue10_9_the_curves_go_on_when_the_clock_was_set_back(good: GrayRelease):

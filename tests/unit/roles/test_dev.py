@@ -114,6 +114,6 @@ def test_what_an_isolated_container_needs_it_must_be_able_to_reach(resolved):
     text = '[service.db]\nrecipe = "redis"\n[dev]\nrecipe = "debian"\nneeds = ["db"]\nisolation = '
     with pytest.raises(EnvFileError) as caught:
         resolved(f'{text}"isolated"\n')
-    assert caught.value.sentence == "[dev] needs db, but isolated it has no network to reach anything"
+    assert caught.value.sentence == "[dev] needs db, but an isolated container has no network"
     assert caught.value.where.endswith(":5")
     assert resolved(f"{text}{caught.value.remedy.removeprefix('isolation = ')}\n").containers["dev"].needs == ("db",)

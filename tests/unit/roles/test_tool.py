@@ -48,13 +48,13 @@ def test_what_goes_on_path(resolved, keys: str, shims: tuple[str, ...]):
 
 def test_two_tools_can_t_put_one_command_on_path(resolved):
     text = '[tool.a]\nrecipe = "debian"\ncommand = ["x"]\n[tool.b]\nrecipe = "debian"\ncommand = ["x"]\n'
-    with pytest.raises(EnvFileError, match=r"\[tool.b\] puts x on PATH, and so does \[tool.a\]"):
+    with pytest.raises(EnvFileError, match=r"shim x of \[tool.b\] conflicts with \[tool.a\]"):
         resolved(text)
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "", "-x"])
 def test_a_shim_is_the_name_of_a_command(resolved, name: str):
-    with pytest.raises(EnvFileError, match="can't be the name of a command"):
+    with pytest.raises(EnvFileError, match="invalid command name"):
         resolved(f'[tool.t]\nrecipe = "debian"\ncommand = ["x"]\nshims = ["{name}"]\n')
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from devbox.isolation import readiness
 from devbox.isolation.state import ContainerState
-from devbox.isolation.supervisor import restart_policy
+from devbox.isolation.supervisor import restart_policy, server
 
 
 @pytest.mark.parametrize(
@@ -65,28 +64,28 @@ def row(**facts: Any) -> ContainerState:
 
 def verdict(of: ContainerState, **how: Any) -> str | None:
     known = {"kind": "service", "probed": False, "settled": True, "complaint": ""}
-    return readiness.judge_readiness(of, **known | how)
+    return server.judge_readiness(of, **known | how)
 
 
 @pytest.mark.parametrize(
     ("of", "how", "wanted"),
     [
-        (row(), {}, readiness.READY),
-        (row(), {"settled": False}, readiness.UNKNOWN),
-        (row(state="starting"), {}, readiness.UNKNOWN),
-        (row(health="starting"), {"probed": True}, readiness.UNKNOWN),
-        (row(health="healthy"), {"probed": True, "settled": False}, readiness.READY),
-        (row(released=False), {"probed": True, "settled": False}, readiness.READY),
-        (row(state="restarting", restarts=1, crashes=1, reason="x"), {}, readiness.UNKNOWN),
-        (row(state="restarting", restarts=9, crashes=1, reason="x"), {}, readiness.UNKNOWN),
-        (row(restarts=1, crashes=1), {}, readiness.UNKNOWN),
-        (row(restarts=9, crashes=9), {}, readiness.UNKNOWN),
-        (row(restarts=9), {}, readiness.READY),
-        (row(state="stopping"), {}, readiness.UNKNOWN),
-        (row(health="healthy", restarts=1, crashes=1), {"probed": True}, readiness.READY),
-        (row(health="healthy", restarts=9, crashes=3), {"probed": True}, readiness.UNKNOWN),
-        (row(state="exited", exit_code=0), {"kind": "job"}, readiness.READY),
-        (row(), {"kind": "job"}, readiness.UNKNOWN),
+        (row(), {}, server.READY),
+        (row(), {"settled": False}, server.UNKNOWN),
+        (row(state="starting"), {}, server.UNKNOWN),
+        (row(health="starting"), {"probed": True}, server.UNKNOWN),
+        (row(health="healthy"), {"probed": True, "settled": False}, server.READY),
+        (row(released=False), {"probed": True, "settled": False}, server.READY),
+        (row(state="restarting", restarts=1, crashes=1, reason="x"), {}, server.UNKNOWN),
+        (row(state="restarting", restarts=9, crashes=1, reason="x"), {}, server.UNKNOWN),
+        (row(restarts=1, crashes=1), {}, server.UNKNOWN),
+        (row(restarts=9, crashes=9), {}, server.UNKNOWN),
+        (row(restarts=9), {}, server.READY),
+        (row(state="stopping"), {}, server.UNKNOWN),
+        (row(health="healthy", restarts=1, crashes=1), {"probed": True}, server.READY),
+        (row(health="healthy", restarts=9, crashes=3), {"probed": True}, server.UNKNOWN),
+        (row(state="exited", exit_code=0), {"kind": "job"}, server.READY),
+        (row(), {"kind": "job"}, server.UNKNOWN),
     ],
 )
 def test_ready_or_to_be_waited_for(of: ContainerState, how: dict[str, Any], wanted: str | None) -> None:
