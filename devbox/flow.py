@@ -22,9 +22,10 @@ from devbox.images import image_store
 from devbox.images.store import lock
 from devbox.isolation import exec
 from devbox.model.container import Limits
+from devbox.model.host_access import HostAccess
 from devbox.model.observed import Observed
 from devbox.model.plan import Op, Plan
-from devbox.model.spec import Desired, HostAccess, Spec
+from devbox.model.spec import Desired, Spec
 from devbox.plan import activation as activating
 from devbox.plan import diff as differ
 from devbox.plan import installs, locking, order, takedown, tasks
@@ -217,7 +218,7 @@ def run_once(opened: Project, command: OneShotCommand, sink: Sink, *, source: st
                 secrets = SecretResolver(resolved, terminal=lender)
                 wanted = build_request(spec, resolved.images, observed, opened.store, secrets)
             lease.enter_context(lock.lease_image(opened.paths, wanted.image.key))
-        return opened.engine.run_once(resolved.instance, wanted, tty=tty)
+        return capabilities.run_once(opened.engine, resolved.instance, wanted, tty=tty)
 
 
 def _make_recorder(

@@ -26,10 +26,11 @@ from devbox.host.version import compute_reader_id
 from devbox.images.image_store import ImageStore
 from devbox.images.store import lock
 from devbox.model.container import ContainerSpec
+from devbox.model.host_access import HostAccess
 from devbox.model.image import ImageSpec
 from devbox.model.observed import Observed
 from devbox.model.plan import Op, Plan
-from devbox.model.spec import Desired, HostAccess, Instance, LockedSpec, Spec
+from devbox.model.spec import Desired, Instance, LockedSpec, Spec
 from devbox.plan import branches
 from devbox.records import spec_cache
 from devbox.records.installed import InstalledRecords

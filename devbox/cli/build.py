@@ -123,7 +123,7 @@ def show(args: Args) -> int:
         from devbox.cli.display import gray
         from devbox.gray.summary import summarize
 
-        print_line(f"gray     {gray.format_position(summarize(trial))} (devbox release report)", stream=sys.stdout)
+        print_line(f"gray     {gray.format_position(summarize(trial))} (devbox release status)", stream=sys.stdout)
     if release.config.needs:
         print_line(f"needs    {', '.join(release.config.needs)}", stream=sys.stdout)
     if release.config.processes:

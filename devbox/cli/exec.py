@@ -66,7 +66,7 @@ def _shell(args: Args) -> int:
         return _enter(args, place, _find_stage_container(args, place), SHELL)
     container = args.get_text("container") or DEV
     try:
-        if are_needs_met(place.paths, place.id, container):
+        if place.is_native and are_needs_met(place.paths, place.id, container):
             return _enter(args, place, container, SHELL)
     except CannotRun:
         if _is_running(place, container):
@@ -97,7 +97,7 @@ def _run_once(args: Args, argv: tuple[str, ...]) -> int:
     place, options = locate(args), {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
     source = _choose_source(args)
     try:
-        if are_needs_met(place.paths, place.id, source):
+        if place.is_native and are_needs_met(place.paths, place.id, source):
             return run_clone(
                 place.paths, place.id, source, argv, tty=is_tty(args), env=build_environment(args), **options
             )
@@ -139,23 +139,33 @@ def _run_task(args: Args, name: str) -> int:
 
     def start() -> None:
         place = locate(args)
-        if not (_is_running(place, DEV) and are_needs_met(place.paths, place.id, DEV)):
+        if not (place.is_native and _is_running(place, DEV) and are_needs_met(place.paths, place.id, DEV)):
             _start(args, DEV)
 
     return task.run(args, name, start=start, execute=lambda argv: _enter(args, locate(args), DEV, argv))
 
 
 def _enter(args: Args, place: ProjectLocation, container: str, argv: tuple[str, ...]) -> int:
-    return run_in_container(
-        place.paths,
-        place.id,
-        container,
-        argv,
-        tty=is_tty(args),
-        env=build_environment(args),
-        cwd=args.get_text("workdir") or None,
-        user=args.get_text("user") or None,
-    )
+    options = {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
+    return enter(args, place, container, argv, **options)
+
+
+def enter(
+    args: Args,
+    place: ProjectLocation,
+    container: str,
+    argv: tuple[str, ...],
+    *,
+    cwd: str | None = None,
+    user: str | None = None,
+) -> int:
+    """Run a command in a running container, through the fast path of the native engine or the engine protocol."""
+    tty, env = is_tty(args), build_environment(args)
+    if place.is_native:
+        return run_in_container(place.paths, place.id, container, argv, tty=tty, env=env, cwd=cwd, user=user)
+    from devbox.cli import engine_calls
+
+    return engine_calls.execute(place, container, argv, tty=tty, env=env, cwd=cwd, user=user)
 
 
 def _start(args: Args, container: str) -> None:
@@ -169,7 +179,7 @@ def _start(args: Args, container: str) -> None:
 
 def _check_exists(place: ProjectLocation, container: str) -> None:
     """Raise CannotRun if other containers run, but none of this name: `up` starts one of the file."""
-    if not os.path.exists(place.paths.state(place.id)):
+    if place.is_native and not os.path.exists(place.paths.state(place.id)):
         return
     from devbox.cli import ps_rows
 

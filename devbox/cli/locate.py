@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from devbox.host import project
+from devbox.host import environ, project
 from devbox.host.paths import Paths, get_default_paths
 from devbox.model.ids import compute_stage_id
 
@@ -31,6 +31,11 @@ class ProjectLocation:
             self.id = find_id(paths, root, env_file)
         if stage:
             self.id = compute_stage_id(self.id, stage)
+
+    @property
+    def is_native(self) -> bool:
+        """True if the native engine runs the containers, so that its files and fast paths may be used."""
+        return environ.get_engine_name() == environ.NATIVE_ENGINE
 
 
 def locate(args: Args) -> ProjectLocation:

@@ -29,6 +29,8 @@ def report_if_noop(args: Args) -> bool:
     if environ.get("DEVBOX_HOOK") or any(map(args.get_flag, _MORE)) or args.get_texts("names"):
         return False
     place = locate(args)
+    if not place.is_native:
+        return False
     with files.lock_file(place.paths.lock(place.id), shared=True, wait=False) as free:
         found = NoopRecord.read(place.paths.noop_record(place.id)) if free else None
         if found is None:

@@ -13,7 +13,7 @@ from devbox.errors import FAILED, DevboxError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from devbox.commands.table.options import Args
@@ -71,10 +71,8 @@ def logs(args: Args) -> int:
     """Print log lines, prefixed by name for several containers."""
     if args.get_flag("build"):
         return show_bake_logs(args)
-    from devbox.isolation import logs as files
-
     place = locate(args)
-    logged = _list_logged(place)
+    logged = _list_logged(place) if place.is_native else _list_running(place)
     if place.stage and not logged:
         _check_stage_known(args)
     names = _select_containers(args, place, logged) or logged
@@ -85,14 +83,26 @@ def logs(args: Args) -> int:
     width = max(map(len, names), default=0)
     color = terminal.has_color(sys.stdout)
     fronts = {name: f"{_tint(name, at, width, color=color)} | " for at, name in enumerate(names)}
-    paths = {name: place.paths.log(place.id, name) for name in names}
     follow = args.get_flag("follow")
-    for name, at, text in files.read(paths, tail=args.get_number("tail"), follow=follow):
+    for name, at, text in _read_logs(place, names, follow=follow, tail=args.get_number("tail")):
         when = f"{at} " if args.get_flag("timestamps") else ""
         sys.stdout.write(f"{fronts[name] if len(names) > 1 else ''}{when}{text}\n")
         if follow:
             sys.stdout.flush()
     return 0
+
+
+def _read_logs(
+    place: ProjectLocation, names: tuple[str, ...], *, follow: bool, tail: int | None
+) -> Iterator[tuple[str, str, str]]:
+    """Yield log lines: container, time, text."""
+    if not place.is_native:
+        from devbox.cli import engine_calls
+
+        return engine_calls.read_logs(place, names, follow=follow, tail=tail)
+    from devbox.isolation import logs as files
+
+    return files.read({name: place.paths.log(place.id, name) for name in names}, tail=tail, follow=follow)
 
 
 def open_url(args: Args) -> int:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def read(place: ProjectLocation) -> list[dict[str, object]]:
     """Return the containers of an instance; none after `down`."""
+    if not place.is_native:
+        from devbox.cli import engine_calls
+
+        return engine_calls.list_rows(place)
     _, found = state.read_state(place.paths, place.id)
     return [_to_row(container) for container in found.containers] if found else []
 

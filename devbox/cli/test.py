@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from devbox.cli import exec, output, terminal
 from devbox.cli.display import matrix_plain
 from devbox.cli.display.select import choose, choose_matrix
-from devbox.cli.locate import open_from_args
+from devbox.cli.locate import locate, open_from_args
 from devbox.commands import test as verbs
 from devbox.errors import UsageError
 from devbox.matrix.schedule import MatrixRequest
@@ -195,14 +195,10 @@ def shell(args: Args) -> int:
 
 def _shell(args: Args) -> int:
     from devbox.commands import test_shell
-    from devbox.isolation.exec import run_in_container
 
-    project = open_from_args(args)
+    project, place = open_from_args(args), locate(args)
     with test_shell.bring_up_cell(project, args.get_text("shell"), lambda: choose(args.get_text("progress"))) as (
-        instance,
+        place.id,
         container,
     ):
-        command = args.after or exec.SHELL
-        return run_in_container(
-            project.paths, instance, container, command, tty=exec.is_tty(args), env=exec.build_environment(args)
-        )
+        return exec.enter(args, place, container, args.after or exec.SHELL)

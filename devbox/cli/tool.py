@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from devbox.cli.exec import build_environment, is_tty, separate_exit_codes
+from devbox.cli.exec import build_environment, enter, is_tty, separate_exit_codes
 from devbox.cli.locate import locate
 from devbox.errors import CannotRun, UsageError
-from devbox.isolation.exec import are_needs_met, run_in_container
+from devbox.isolation.exec import are_needs_met
 from devbox.records import noop
 
 TYPE_CHECKING = False
@@ -30,20 +30,18 @@ def _run_tool(args: Args) -> int:
         raise UsageError("missing argument: NAME", remedy=f"devbox tool NAME; known: {_list_known(args)}")
     place = locate(args)
     call = _find_warm_call(place, name) or _make_ready(args, name)
-    return run_in_container(
-        place.paths,
-        place.id,
+    return enter(
+        args,
+        place,
         call.container,
         (*call.command, *(args.after or call.default)),
-        tty=is_tty(args),
-        env=build_environment(args),
         cwd=call.workdir or _translate_directory(place, call.workspace, args.get_text("directory") or "."),
     )
 
 
 def _find_warm_call(place: ProjectLocation, name: str) -> noop.ToolCall | None:
     """Return the tool's call if the tool and its needs are up as in the file."""
-    call = noop.read_tool_call(place.paths.tool_call(place.id, name))
+    call = noop.read_tool_call(place.paths.tool_call(place.id, name)) if place.is_native else None
     if call is None:
         return None
     try:

@@ -13,7 +13,16 @@ from devbox.commands.trust import accept_grants
 from devbox.envfile import host_access
 from devbox.errors import UsageError
 from devbox.execute.grant_checks import list_new_grants, list_new_release_grants
-from devbox.model.spec import GATE, HOOKS, METRIC, SHELL
+from devbox.model.host_access import (
+    AccessRecord,
+    GateAccess,
+    HookAccess,
+    InstallAccess,
+    MetricAccess,
+    SecretAccess,
+    ShellToolsAccess,
+    ShellVariableAccess,
+)
 from devbox.plan.grants import describe
 from devbox.project import prepare
 from devbox.records.trust import TrustRecord
@@ -23,7 +32,8 @@ if TYPE_CHECKING:
 
     from devbox.commands.table.options import Args
     from devbox.model.container import Grant
-    from devbox.model.spec import HostAccess, Spec
+    from devbox.model.host_access import HostAccess
+    from devbox.model.spec import Spec
     from devbox.project import Project
 
 
@@ -60,8 +70,8 @@ def _list_new_grants(project: Project, resolved: Spec) -> tuple[Grant, ...]:
 
 def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:
     if as_json:
-        listed = [{**_to_plain(access), "allowed": allowed} for access in wanted]
-        listed += [{**_to_plain(_to_access(grant)), "allowed": allowed} for grant in more]
+        listed = [{**_to_plain(access.record(), access.where), "allowed": allowed} for access in wanted]
+        listed += [{**_to_plain(_to_record(grant), grant.where), "allowed": allowed} for grant in more]
         sys.stdout.write(json.dumps(listed) + "\n")
         return
     for access in wanted:
@@ -77,37 +87,36 @@ def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool
 
 
 def _describe_access(access: HostAccess) -> str:
-    if access.container == HOOKS:
-        return f"hook {access.variable}, run on the host: {access.reference.partition(':')[2]}"
-    if access.container == SHELL:
-        kind, _, value = access.reference.partition(":")
-        what = f"the commands {value} on PATH" if kind == "tools" else f"{access.variable} of {value}"
-        return f"your shell gets {what} in this project, by `devbox hook`"
-    if access.variable in (GATE, METRIC):
-        return f"{access.variable} of {access.container}, run on the host: {host_access.format_command(access)}"
-    kind, _, path = access.reference.partition(":")
-    if kind == "image":
-        return f"{access.container} installs {path} of its image on the host, at {access.variable}"
-    return f"{access.container} gets {access.variable} from {access.reference}{_format_target(access)}"
+    match access:
+        case SecretAccess():
+            return f"{access.container} gets {access.variable} from {access.reference}{_format_target(access)}"
+        case HookAccess():
+            return f"hook {access.name}, run on the host: {access.command}"
+        case ShellToolsAccess():
+            return f"your shell gets the commands {access.commands} on PATH in this project, by `devbox hook`"
+        case ShellVariableAccess():
+            return f"your shell gets {access.variable} of {access.service} in this project, by `devbox hook`"
+        case InstallAccess():
+            return f"{access.install} installs {access.path} of its image on the host, at {access.place}"
+        case GateAccess() | MetricAccess():
+            return f"{access.kind} of {access.stage}, run on the host: {host_access.format_command(access)}"
 
 
-def _format_target(access: HostAccess) -> str:
+def _format_target(access: SecretAccess) -> str:
     """Format a file's target, if it differs from the reference."""
     return f" ({access.path})" if access.path not in ("", access.reference.partition(":")[2]) else ""
 
 
-def _to_access(grant: Grant) -> HostAccess:
+def _to_record(grant: Grant) -> AccessRecord:
     """Convert a grant to the form of `trust --json`."""
-    from devbox.model.spec import HostAccess
-
-    return HostAccess(container=grant.subject, variable=grant.kind, reference=grant.value, where=grant.where)
+    return AccessRecord(grant.subject, grant.kind, grant.value)
 
 
-def _to_plain(access: HostAccess) -> dict[str, str]:
+def _to_plain(record: AccessRecord, where: str) -> dict[str, str]:
     return {
-        "container": access.container,
-        "variable": access.variable,
-        "reference": access.reference,
-        "where": access.where,
-        "path": access.path,
+        "container": record.container,
+        "variable": record.variable,
+        "reference": record.reference,
+        "where": where,
+        "path": record.path,
     }

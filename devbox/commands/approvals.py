@@ -193,10 +193,9 @@ def approve(
     told = verify.attach_statement(
         release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
     )
-    ledger = Ledger(opened.paths, opened.id)
-    clock = stage_records.compute_next_clock(ledger.read_entries())
-    payload = ApprovedPayload(**vars(said), evidence=told, image=release.image, clock=clock)
-    ledger.append(APPROVED, release=release.id, stage=stage_name, body=payload.to_body())
+    clock = stage_records.compute_next_clock((ledger := Ledger(opened.paths, opened.id)).read_entries())
+    body = ApprovedPayload(**vars(said), evidence=told, image=release.image, clock=clock).to_body()
+    ledger.append(APPROVED, release=release.id, stage=stage_name, body=body)
     copying.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
     StageChains(opened, resolved, sink).publish([stage], by.signer)
     return ApprovalResult(release=release, approval=said, evidence=told, differences=differences)

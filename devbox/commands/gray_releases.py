@@ -86,7 +86,7 @@ def abort_for_rollback(opened: Project, sink: Sink, *, stage: str) -> bool:
             continue
         over = request_action(opened, sink, what=ABORT, stage=stage)
         if not over.is_over:
-            raise Denied(f"cannot roll back {trial.release}: {over.rollout.reason}", remedy="devbox release report")
+            raise Denied(f"cannot roll back {trial.release}: {over.rollout.reason}", remedy="devbox release status")
         while _is_busy(opened, environment):
             time.sleep(_PAUSE)
         return True
@@ -126,7 +126,7 @@ def describe_wait(trial: GrayRelease, *, stage: str, release: str = "") -> str:
     elif rollout.held:
         waits = "is on hold; resume with: devbox release resume"
     else:
-        waits = "is in progress; follow it: devbox release report"
+        waits = "is in progress; follow it: devbox release status"
     again = " ".join(["devbox promote", stage, *([release] if release else ()), "--supersede"])
     return f"waiting: the gray release {name} {waits}; or roll it back: {again}"
 
@@ -146,7 +146,7 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
         trial = environment.active_release
         if environment.trials.find_controller() == child.pid and trial is not None and trial.rollout.phase != WARM:
             name = trial.deployment.release.short_id
-            sink(Note(text=f"gray release {name} is in progress (pid {child.pid}); follow it: devbox release report"))
+            sink(Note(text=f"gray release {name} is in progress (pid {child.pid}); follow it: devbox release status"))
             return
         time.sleep(_PAUSE)
     if code:
@@ -183,7 +183,7 @@ def _find_running(opened: Project, stage: str, sink: Sink) -> tuple[GrayTarget, 
     for environment in _list_targets(opened, stage, sink):
         if (trial := environment.active_release) is not None:
             return environment, trial
-    raise UsageError("no gray release is in progress", remedy="devbox release report")
+    raise UsageError("no gray release is in progress", remedy="devbox release status")
 
 
 def _await_done(
@@ -196,7 +196,7 @@ def _await_done(
         if now.began != before.began:
             raise UsageError(
                 f"the gray release of {before.release} has ended, and another one has started",
-                remedy="devbox release report",
+                remedy="devbox release status",
             )
         if _is_done(now, before, wish.what):
             return now

@@ -13,9 +13,9 @@ from devbox.errors import BakeFailed, DevboxError, InstallConflict, NotTrusted, 
 from devbox.execute import installing
 from devbox.execute.events import Note, Sink
 from devbox.host import files
+from devbox.model.host_access import InstallAccess
 from devbox.model.image import BakedImage
 from devbox.model.install import FileConflict, Install, InstalledFile, Manifest
-from devbox.model.spec import HostAccess
 from devbox.plan import installs
 from devbox.plan import installs as planning
 from devbox.plan.installs import Placement
@@ -140,11 +140,11 @@ def _extract(opened: Project, each: Install, image: BakedImage) -> Iterator[str]
         yield copies
 
 
-def _require_trust(opened: Project, wanted: tuple[HostAccess, ...]) -> None:
+def _require_trust(opened: Project, wanted: tuple[InstallAccess, ...]) -> None:
     """Raise NotTrusted unless the user has allowed exactly this."""
     if not TrustRecord(opened.paths, opened.id).covers_install(wanted):
         raise NotTrusted(
-            f"{wanted[0].container} installs {wanted[0].variable} on the host, which you have not allowed yet",
+            f"{wanted[0].install} installs {wanted[0].place} on the host, which you have not allowed yet",
             where=wanted[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from devbox import flow
 from devbox.commands import noop_stamps
+from devbox.engines import capabilities
 from devbox.errors import CannotRun, EngineError
 from devbox.execute import hooks
 from devbox.execute.events import Sink
@@ -97,7 +98,7 @@ def debug(
             asked = build_request(spec, resolved.images, observed, opened.store, SecretResolver(resolved))
             started = dataclasses.replace(asked, joins=target)
             lease.enter_context(lock.lease_image(opened.paths, started.image.key))
-        return opened.engine.run_once(resolved.instance, started, tty=tty)
+        return capabilities.run_once(opened.engine, resolved.instance, started, tty=tty)
 
 
 def _add_image(opened: Project, resolved: Desired, wanted: DebugRequest) -> tuple[Desired, str]:

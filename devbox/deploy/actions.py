@@ -78,7 +78,7 @@ class RolloutActions:
         seen = self._engine.observe(instance).containers.get(spec.name)
         if seen is not None and not self._matches(seen, wanted):
             self._engine.remove(instance, spec.name)
-        self._engine.start(instance, wanted)
+        capabilities.start(self._engine, instance, wanted)
         try:
             ready = self._engine.wait_ready(instance, spec.name)
         except NotReady as error:

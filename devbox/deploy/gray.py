@@ -324,8 +324,7 @@ class GrayTarget:
             each for each in reversed(self._ledger.read_entries()) if each.kind == GRAY and each.stage == trial.stage
         )
         last = next((GrayPayload.read(each) for each in mine if each.release == trial.release), None)
-        rollout = trial.rollout
-        place = (rollout.phase, rollout.step, rollout.held)
+        place = (trial.rollout.phase, trial.rollout.step, trial.rollout.held)
         if trial.changes and (last is None or (last.phase, last.step, last.held) != place):
             self._append_entry(trial)
 
@@ -352,7 +351,7 @@ class GrayTarget:
             self._went_back = True
             raise RolledBack(
                 f"{trial.release} was rolled back: {trial.rollout.reason}",
-                remedy="see its course: devbox release report",
+                remedy="see its course: devbox release status",
             )
 
     # The view of a stage on its home.

@@ -25,7 +25,7 @@ from devbox.isolation.logs import Mask
 from devbox.model import jsontext
 from devbox.model.container import Secret
 from devbox.model.frozen import dataclass
-from devbox.model.spec import HostAccess
+from devbox.model.host_access import HostAccess, MetricAccess
 from devbox.model.stage import Deployment, ExternalMetric, Stage
 
 _MOST = 1_000_000  # bytes of an answer: more than any number needs
@@ -119,7 +119,7 @@ class MetricContext:
     env: Mapping[str, str]
     names: Mapping[str, str]
     secrets: Mapping[str, Secret]
-    allowed: frozenset[str]  # references
+    allowed: frozenset[str]  # commands of metrics
     fetch: Callable[[Mapping[str, Secret]], dict[str, str]]
 
 
@@ -176,7 +176,7 @@ class MetricPoller:
             return MetricReading(name=metric.name, began=began, trouble=error.sentence)
 
     def _run_command(self, metric: ExternalMetric, began: float) -> MetricReading:
-        if f"cmd:{shlex.join(metric.command)}" not in self._place.allowed:
+        if shlex.join(metric.command) not in self._place.allowed:
             return MetricReading(
                 name=metric.name, began=began, trouble="its command is not allowed; allow it with: devbox trust"
             )
@@ -266,6 +266,6 @@ class MetricScope:
                 "DEVBOX_ADDRESS": address,
             },
             secrets={**{name: Secret(reference=at) for name, at in outside.items()}, **home.secrets, **stage.secrets},
-            allowed=frozenset(each.reference for each in self.allowed),
+            allowed=frozenset(each.command for each in self.allowed if isinstance(each, MetricAccess)),
             fetch=fetch,
         )

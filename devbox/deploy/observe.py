@@ -1,4 +1,4 @@
-"""Observation of a stage: everything that the plan of a deployment is made from."""
+"""Observation of a stage: everything that the plan of a deployment is made from. The router is not changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from devbox.deploy import drift, stage_containers
 from devbox.deploy.router import Router
+from devbox.deploy.router_update import RouterUpdate
 from devbox.deploy.stage_file import StageFileReader, load_with_fallback
 from devbox.deploy.strategies import RolloutInputs
 from devbox.envfile import host_access
@@ -14,11 +15,12 @@ from devbox.execute import locks
 from devbox.execute.observe import add_contexts
 from devbox.model.container import ContainerSpec
 from devbox.model.frozen import dataclass
+from devbox.model.host_access import HostAccess
 from devbox.model.image import ImageSpec
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.router import ROUTER
-from devbox.model.spec import Desired, HostAccess, Instance
+from devbox.model.spec import Desired, Instance
 from devbox.model.stage import Deployment
 from devbox.plan import diff as differ
 from devbox.plan import identity
@@ -32,11 +34,12 @@ from devbox.records.trust import TrustRecord
 
 @dataclass(frozen=True, kw_only=True)
 class StageInputs:
-    """Inputs of the plan of a deployment."""
+    """Inputs of the plan of a deployment. `router`: to be written before the first step."""
 
     resolved: Desired
     observed: Observed
     rollout: RolloutInputs
+    router: RouterUpdate
     replicas: stage_containers.Replicas
     ground: Plan  # services, network, router
     names: tuple[str, ...]  # containers of `ground`
@@ -66,7 +69,7 @@ class StageObserver:
         self._files = StageFileReader(project, place, stage=stage)
 
     def gather_inputs(self, wanted: Deployment, *, stable: Deployment | None = None) -> StageInputs:
-        """Read the file, observe host and router, and prepare the router's files.
+        """Read the file, observe host and router, and plan the router's files.
 
         `stable`: deployment of the baseline; None without one.
         """
@@ -74,13 +77,12 @@ class StageObserver:
         file = self._files.read(wanted, place)
         backing = file.backing
         view = self._place.engine.observe(place)
-        self._router.forget(view.containers.keys())
         fresh = self._build_baseline(stable, wanted, place) if stable else stage_containers.Replicas()
         replicas = stage_containers.build_replicas(wanted, needs=backing.containers, exports=backing.exports).merge(
             fresh
         )
         served = stage_containers.list_served(wanted.processes)
-        again = self._router.prepare(served, file.known_by)
+        update = self._router.plan_update(served, file.known_by, existing=view.containers.keys())
         router = self._router.files.build_container(wanted, view.containers.get(ROUTER))
         services = backing.resolved.containers
         found = drift.find(place, self._place.engine, self._record)
@@ -106,13 +108,14 @@ class StageObserver:
                 served=frozenset(each.process for each in (*served, *fresh.served.values())),
                 baseline=frozenset(fresh.specs),
                 standing={name: seen for name, seen in observed.containers.items() if name not in drifted},
-                router=self._router.state,
+                router=update.state,
                 kept=frozenset((*services, ROUTER)),
-                draining=frozenset(self._record.read().draining),
+                draining=update.draining,
             ),
+            router=update,
             replicas=replicas,
             ground=stage_containers.add_reload(
-                differ.diff(resolved, observed, names=names), again=again and left_alone
+                differ.diff(resolved, observed, names=names), again=update.reload and left_alone
             ),
             names=(*services, ROUTER),
         )

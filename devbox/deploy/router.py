@@ -5,14 +5,13 @@ The files are safe to start from: new servers are listed before they get traffic
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
+from devbox.deploy import router_update
 from devbox.deploy.haproxy import config, converge, counters, metrics
 from devbox.deploy.haproxy.cohort import SIDES
 from devbox.deploy.haproxy.converge import RouterRuntime
@@ -20,12 +19,13 @@ from devbox.deploy.haproxy.runtime import Runtime
 from devbox.deploy.haproxy.tally import CUT, CounterReading
 from devbox.deploy.records import TallyRecord
 from devbox.deploy.router_files import RouterFiles
+from devbox.deploy.router_update import RouterUpdate
 from devbox.deploy.stage_containers import ServedProcess
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
 from devbox.isolation import state
 from devbox.model.duration import format_duration
-from devbox.model.router import GROUPS, PANIC, RESCUE, ROUTER, Cohort, Frontend, RouterState, Server, StickyKey
+from devbox.model.router import GROUPS, PANIC, RESCUE, ROUTER, RouterState, StickyKey
 from devbox.model.stage import Counts
 from devbox.records.deployed import DeployedRecord
 
@@ -34,7 +34,6 @@ _TO_ANSWER = 30.0  # for a starting router
 SHORT = 10.0  # connections older than this are long ones: downloads, WebSockets, event streams
 _TO_DELETE = 10.0
 _TO_RELOAD = 3.0
-_KEY_BYTES = 32
 _READ_EVERY = 0.25
 
 OnText = Callable[[str], None]
@@ -57,13 +56,19 @@ class Router:
         """Desired state, as stored on disk."""
         return self._record.read().router
 
-    def prepare(self, served: Iterable[ServedProcess], known: StickyKey | None) -> bool:
-        """Write the files for these processes and sticky key; return whether a running router has to reload."""
+    def plan_update(
+        self, served: Iterable[ServedProcess], known: StickyKey | None, *, existing: Collection[str]
+    ) -> RouterUpdate:
+        """Plan the update for these processes and sticky key; nothing is written. `existing`: containers."""
+        deployed = self._record.read()
+        made = router_update.plan(deployed.router, deployed.draining, served, known, existing=existing)
+        return replace(made, reload=made.reload or self._needs_reload(made.state))
+
+    def prepare(self, update: RouterUpdate) -> None:
+        """Write the files and the record as planned, before a router is started or reloaded."""
         self.files.prepare()
-        before = self.state
-        after = replace(before, fronts=_build_frontends(before, served), cohort=_build_cohort(before, known))
-        self._write(after)
-        return _compute_shape(before) != _compute_shape(after) or self._needs_reload(after)
+        self.files.write(update.state)
+        self._write_record(update.state, lost=update.lost)
 
     def _needs_reload(self, state: RouterState) -> bool:
         """True if the running router is missing a backend, for example after a kill before its reload."""
@@ -92,17 +97,6 @@ class Router:
         """Change the stored state without a running router."""
         with self._changing:
             self._write(how(self.state))
-
-    def forget(self, standing: Collection[str]) -> None:
-        """Drop servers that no longer exist, for example after a reboot: their addresses may be reused."""
-        state = self.state
-        gone = state.list_container_names().difference(standing)
-        if gone:
-            self._write_record(state.remove_servers(gone))
-        deployed = self._record.read()
-        if lost := deployed.draining.keys() - set(standing):
-            kept = {name: since for name, since in deployed.draining.items() if name not in lost}
-            self._record.write(replace(deployed, draining=kept))
 
     def reload(self, signal: Callable[[], None]) -> None:
         """Reload the files, only for new frontends: a few requests may be lost."""
@@ -324,11 +318,11 @@ class Router:
         self.files.write(state)
         self._write_record(state)
 
-    def _write_record(self, state: RouterState) -> None:
+    def _write_record(self, state: RouterState, *, lost: Collection[str] = ()) -> None:
         deployed = self._record.read()
         before, now = deployed.router.list_container_names(), state.list_container_names()
         began = {**dict.fromkeys(before - now, _read_boot_clock()), **deployed.draining}
-        draining = {name: since for name, since in began.items() if name not in now}
+        draining = {name: since for name, since in began.items() if name not in now and name not in lost}
         if (deployed.router, deployed.draining) != (state, draining):
             self._record.write(replace(deployed, router=state, draining=draining))
 
@@ -348,52 +342,6 @@ def _merge_servers(before: RouterState, after: RouterState) -> RouterState:
                 front.process, side, tuple(each for each in front.get_servers(side) if each.name not in known)
             )
     return both
-
-
-def _build_frontends(before: RouterState, served: Iterable[ServedProcess]) -> tuple[Frontend, ...]:
-    """Return the frontends of served processes; former ones stay while they have servers.
-
-    A renamed process on a served port keeps that port's servers until its own replicas start.
-    """
-    served = tuple(served)
-    named = {front.process: front for front in before.fronts}
-    free = {front.port: front for front in before.fronts if front.process not in {each.process for each in served}}
-    found = {each.process: named.get(each.process) or free.get(each.port) for each in served}
-    fronts = [
-        replace(
-            found[each.process] or Frontend(process=each.process, port=each.port), process=each.process, port=each.port
-        )
-        for each in served
-    ]
-    paths = {each.process: each.check for each in served}
-    # A frontend without a path is not checked; its backend is shared by both releases.
-    fronts = [
-        replace(front, asks=bool(paths[front.process]) and all(each.check for each in _list_servers(front)))
-        for front in fronts
-    ]
-    taken, kept = {front.port for front in fronts}, {front.process for front in fronts}
-    left = (front for front in before.fronts if front.process not in kept and front.port not in taken)
-    return (*fronts, *(front for front in left if _list_servers(front)))
-
-
-def _list_servers(front: Frontend) -> list[Server]:
-    return [server for group in GROUPS for server in front.get_servers(group)]
-
-
-def _compute_shape(state: RouterState) -> tuple[object, ...]:
-    return (state.cohort, *((front.process, front.port, front.asks) for front in state.fronts))
-
-
-def _build_cohort(before: RouterState, known: StickyKey | None) -> Cohort | None:
-    """Return the cohort. The key is permanent: a new one would turn every client into a new client.
-
-    So are the baseline's backends: empty ones get no requests, and removing them requires a reload.
-    """
-    if known is None:
-        return None
-    key = before.cohort.key if before.cohort else base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
-    baseline = known.baseline or (before.cohort is not None and before.cohort.baseline)
-    return Cohort(key=key, cookie=known.cookie, header=known.header, baseline=baseline)
 
 
 def _list_places(seen: converge.RouterRuntime) -> set[str]:

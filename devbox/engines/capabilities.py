@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from devbox.engines.engine import Engine
+from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import EngineError
 from devbox.model.observed import Snapshot
 from devbox.model.spec import Instance
@@ -49,11 +49,29 @@ class NetworkCheck(Protocol):
 
 @runtime_checkable
 class LimitCheck(Protocol):
-    """An engine that cannot enforce limits on every host."""
+    """An engine that enforces limits, and reports OOM-killed processes in a container's `reason`."""
 
     @property
     def has_limits(self) -> bool:
         """True if this user's containers have enforced limits on this host."""
+
+
+@runtime_checkable
+class EgressFilter(Protocol):
+    """An engine that enforces egress lists (`Isolation.egress`), and logs refused connections."""
+
+    @property
+    def has_egress_lists(self) -> bool:
+        """True if this engine enforces egress lists."""
+
+
+@runtime_checkable
+class SocketHolder(Protocol):
+    """An engine that holds the listening sockets of containers during restarts (`StartRequest.listens`)."""
+
+    @property
+    def holds_sockets(self) -> bool:
+        """True if this engine holds listening sockets."""
 
 
 @runtime_checkable
@@ -136,9 +154,31 @@ def check_network(engine: Engine) -> None:
         engine.check_network()
 
 
+def start(engine: Engine, instance: Instance, request: StartRequest) -> None:
+    """Start a container; raise EngineError if it requires a capability that the engine does not have."""
+    _check_request(engine, request)
+    if request.spec.setup is not None and not isinstance(engine, SetupRecorder):
+        raise _build_error(engine, f"run the setup of {request.spec.name}")
+    engine.start(instance, request)
+
+
+def run_once(engine: Engine, instance: Instance, request: StartRequest, *, tty: bool) -> int:
+    """Run a one-shot; raise EngineError if it requires a capability that the engine does not have."""
+    _check_request(engine, request)
+    return engine.run_once(instance, request, tty=tty)
+
+
+def _check_request(engine: Engine, request: StartRequest) -> None:
+    spec, name = request.spec, request.spec.name
+    if spec.isolation.egress is not None and not (isinstance(engine, EgressFilter) and engine.has_egress_lists):
+        raise _build_error(engine, f"enforce the egress list of {name}")
+    if request.listens and not (isinstance(engine, SocketHolder) and engine.holds_sockets):
+        raise _build_error(engine, f"hold the listening sockets of {name}")
+
+
 def has_limits(engine: Engine) -> bool:
-    """True unless the engine knows that it cannot enforce limits."""
-    return not isinstance(engine, LimitCheck) or engine.has_limits
+    """True if the engine enforces limits on this host."""
+    return isinstance(engine, LimitCheck) and engine.has_limits
 
 
 def count_oom_kills(engine: Engine, instance: Instance, name: str) -> int:

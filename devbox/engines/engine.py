@@ -55,7 +55,8 @@ class StartRequest:
     `files`: texts by container path, kept in memory only; values in `hidden` are masked in logs. A one-shot may join
     the container `joins`: it shares its processes, sockets and IPC, and may trace it. Images that the spec mounts
     are given by the mounts' sources. `listens`: TCP ports at which connections wait during a restart; the container
-    inherits the listening sockets.
+    inherits the listening sockets. `listens`, an egress list and a setup are only given to engines with the capability
+    for them (`capabilities.start`); limits are best effort without `capabilities.LimitCheck`.
     """
 
     spec: ContainerSpec

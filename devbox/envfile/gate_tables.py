@@ -1,4 +1,4 @@
-"""Schema of the gates of `[stage.NAME]`, and their checks against the rest of the file."""
+"""Schema of the gates of `[stage.NAME]`, and their checks against the rest of the file. See `model.gate_kinds`."""
 
 from __future__ import annotations
 
@@ -154,16 +154,3 @@ class CommandGateTable(GateTable):
     """Kind of the gate."""
     run: Command
     """Command on the host."""
-
-
-AnyGate = Annotated[
-    TestsGateTable
-    | SignatureGateTable
-    | ProvenanceGateTable
-    | SbomGateTable
-    | SoakGateTable
-    | ApprovalGateTable
-    | FreezeGateTable
-    | CommandGateTable,
-    Field(discriminator="kind"),
-]

@@ -6,19 +6,22 @@ import shlex
 
 from devbox.envfile import secrets
 from devbox.model.container import Secret
-from devbox.model.spec import GATE, HOOKS, METRIC, HostAccess, Spec
+from devbox.model.host_access import GateAccess, HookAccess, MetricAccess, SecretAccess
+from devbox.model.spec import Spec
 from devbox.model.stage import CommandGate, Stage
 
 _SHELL = ("/bin/sh", "-c")
 
+FileAccess = SecretAccess | HookAccess
+StageAccess = SecretAccess | GateAccess | MetricAccess
 
-def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
+
+def list_access(resolved: Spec) -> tuple[FileAccess, ...]:
     """Return all access subject to `devbox trust`, in file order. Pure except for links of secrets."""
     own = tuple(
-        HostAccess(
-            container=HOOKS,
-            variable=hook.name,
-            reference=f"cmd:{shlex.join(hook.command) if hook.argv else hook.command[-1]}",
+        HookAccess(
+            name=hook.name,
+            command=shlex.join(hook.command) if hook.argv else hook.command[-1],
             where=hook.where,
         )
         for hook in resolved.hooks.values()
@@ -29,9 +32,9 @@ def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
     return (*secrets.list_host_access(containers.values(), root=resolved.instance.root), *own)
 
 
-def list_stage_access(resolved: Spec) -> tuple[HostAccess, ...]:
+def list_stage_access(resolved: Spec) -> tuple[StageAccess, ...]:
     """Return the host access of stages: external secrets, and commands of gates and metrics."""
-    found: list[HostAccess] = []
+    found: list[StageAccess] = []
     for stage in resolved.stages.values():
         label = f"stage.{stage.name}"
         for wanted in (
@@ -42,14 +45,12 @@ def list_stage_access(resolved: Spec) -> tuple[HostAccess, ...]:
         ):
             found += secrets.list_outside(wanted, label=label, where=stage.where, root=resolved.instance.root)
         found += [
-            HostAccess(container=label, variable=GATE, reference=f"cmd:{shlex.join(gate.run)}", where=stage.where)
+            GateAccess(stage=label, command=shlex.join(gate.run), where=stage.where)
             for gate in stage.gates
             if isinstance(gate, CommandGate)
         ]
         found += [
-            HostAccess(
-                container=label, variable=METRIC, reference=f"cmd:{shlex.join(metric.command)}", where=stage.where
-            )
+            MetricAccess(stage=label, command=shlex.join(metric.command), where=stage.where)
             for metric in stage.strategy.outside
             if metric.command
         ]
@@ -79,24 +80,23 @@ def _list_process_secrets(resolved: Spec, stage: Stage) -> list[dict[str, Secret
     ]
 
 
-def format_command(access: HostAccess) -> str:
+def format_command(access: GateAccess | MetricAccess) -> str:
     """Return the command of a gate or metric as written."""
-    text = access.reference.partition(":")[2]
-    words = shlex.split(text)
-    return words[-1] if tuple(words[:-1]) == _SHELL else text
+    words = shlex.split(access.command)
+    return words[-1] if tuple(words[:-1]) == _SHELL else access.command
 
 
-def describe_refusal(access: HostAccess) -> str:
+def describe_refusal(access: FileAccess | StageAccess) -> str:
     """Return the user message for refused access."""
-    if access.container == HOOKS:
-        command = access.reference.partition(":")[2]
-        return f"the hook {access.variable} runs a command on the host (`{command}`), which you have not allowed yet"
-    if access.variable in (GATE, METRIC):
-        return (
-            f"a {access.variable} of [{access.container}] runs `{format_command(access)}` on the host, "
-            "which you have not allowed yet"
-        )
-    return (
-        f"the secret {access.variable} of {access.container} comes from outside the project "
-        f"({access.reference}), which you have not allowed yet"
-    )
+    match access:
+        case SecretAccess():
+            return (
+                f"the secret {access.variable} of {access.container} comes from outside the project "
+                f"({access.reference}), which you have not allowed yet"
+            )
+        case HookAccess():
+            what = f"the hook {access.name} runs a command on the host (`{access.command}`)"
+            return f"{what}, which you have not allowed yet"
+        case GateAccess() | MetricAccess():
+            what = f"a {access.kind} of [{access.stage}] runs `{format_command(access)}` on the host"
+            return f"{what}, which you have not allowed yet"

@@ -8,22 +8,22 @@ from collections.abc import Iterable, Mapping
 from devbox.errors import CommandFailed, EngineError, NotTrusted
 from devbox.host import environ, files, safe_files
 from devbox.model.container import ContainerSpec, Secret
-from devbox.model.spec import HostAccess
+from devbox.model.host_access import HostAccess, SecretAccess
 
 _PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint even without a terminal
 _TERMINALS = ("GPG_TTY", "SSH_TTY")  # variables that would reveal a terminal to a program without one
 
 
-def list_host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[HostAccess, ...]:
+def list_host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[SecretAccess, ...]:
     """Return the secrets that reach beyond the project: host commands and outside files. Pure except for links."""
     found = (list_outside(spec.secrets, label=spec.label, where=spec.where, root=root) for spec in containers)
     return tuple(access for each in found for access in each)
 
 
-def list_outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[HostAccess, ...]:
+def list_outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[SecretAccess, ...]:
     """Return the secrets of one table that reach beyond the project."""
     return tuple(
-        HostAccess(container=label, variable=variable, reference=reference, where=where, path=path)
+        SecretAccess(container=label, variable=variable, reference=reference, where=where, path=path)
         for variable, secret in wanted.items()
         if (path := _find_outside(reference := secret.reference, root)) is not None
     )
@@ -47,7 +47,7 @@ def fetch(
     `allowed`: host access allowed by the user, see `list_host_access`; all else raises NotTrusted. A missing value is
     an error. Commands may prompt on `terminal` (a descriptor); otherwise they get no terminal.
     """
-    known = frozenset((access.reference, access.path) for access in allowed)
+    known = frozenset((each.reference, each.path) for each in (access.record() for access in allowed))
     found = {}
     for name, secret in wanted.items():
         if may_prompt(secret):

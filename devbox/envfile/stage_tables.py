@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from devbox.envfile.gate_tables import AnyGate
+from devbox.envfile.gate_tables import GateTable
+from devbox.model import gate_kinds
 from devbox.roles.fields import (
     Command,
     Duration,
@@ -156,8 +157,11 @@ class WarmupTable(Model):
 class StrategyTable(Model):
     """Schema of `[stage.NAME.strategy]`. All keys except `kind` and `irreversible` apply to gray releases."""
 
-    kind: Literal["recreate", "rolling", "blue-green", "gray"] = "recreate"
-    """Rollout strategy."""
+    kind: Annotated[
+        Literal["recreate", "rolling", "blue-green", "gray", "canary"],
+        AfterValidator(lambda kind: "gray" if kind == "canary" else kind),
+    ] = "recreate"
+    """Rollout strategy; `canary` is another name of `gray`."""
     process: Text | None = None
     """Process whose traffic is judged (default: all)."""
     steps: tuple[Annotated[Number, PERCENT], ...] = (5.0, 20.0, 50.0)
@@ -214,6 +218,13 @@ _EXTERNAL = {
     "type": "object",
     "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}},
 }
+
+
+GATE_TABLES: dict[str, type[GateTable]] = {name: gate_kinds.load(kind.table) for name, kind in gate_kinds.GATES.items()}
+if TYPE_CHECKING:
+    AnyGate = GateTable
+else:
+    AnyGate = Annotated[Union[tuple(GATE_TABLES.values())], Field(discriminator="kind")]  # noqa: UP007 - of a table
 
 
 class StageTable(Model):

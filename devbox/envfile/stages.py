@@ -8,22 +8,9 @@ from devbox.envfile import gate_tables
 from devbox.envfile import stage_tables as tables
 from devbox.envfile.document import Document
 from devbox.envfile.stage_tables import MetricTable
+from devbox.model import gate_kinds
 from devbox.model import stage as model
 from devbox.roles.context import Key
-
-_GATES: dict[str, Callable[..., model.Gate]] = {
-    gate.op: gate
-    for gate in (
-        model.TestsGate,
-        model.SignatureGate,
-        model.ProvenanceGate,
-        model.SbomGate,
-        model.SoakGate,
-        model.ApprovalGate,
-        model.FreezeGate,
-        model.CommandGate,
-    )
-}
 
 
 def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.Stage:
@@ -51,9 +38,10 @@ def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.
     )
 
 
-def _expand_gate(gate: gate_tables.AnyGate) -> model.Gate:
-    plain = {gate_tables.FIELDS.get(name, name): value for name, value in gate if name != "kind"}
-    return _GATES[gate.kind](**plain)
+def _expand_gate(gate: gate_tables.GateTable) -> model.Gate:
+    plain = {gate_tables.FIELDS.get(name, name): value for name, value in gate}
+    settings: type[model.Gate] = gate_kinds.load(gate_kinds.GATES[plain.pop("kind")].settings)
+    return settings(**plain)
 
 
 def _expand_strategy(table: tables.StrategyTable) -> model.Strategy:

@@ -157,7 +157,7 @@ class Actions:
         spec = self._desired.containers[step.resource]
         wanted = build_request(spec, self._images, self._observed, self._store, self._secrets)
         self.hidden.update(wanted.hidden)
-        self._engine.start(self._desired.instance, wanted)
+        capabilities.start(self._engine, self._desired.instance, wanted)
         if spec.setup is not None:
             if self._is_planned(f"setup {spec.name}"):
                 return "started"
@@ -168,7 +168,7 @@ class Actions:
 
     def replace(self, step: Step) -> str:
         """Stop a container and start it from the new spec, whose image has been built."""
-        if self._has_same_image(step.resource):
+        if self._has_same_image(step.resource) and isinstance(self._engine, capabilities.ImageRelabeler):
             self._kept.add(step.resource)
             image = key_image(self._desired.containers[step.resource].image, self._images)
             capabilities.relabel(self._engine, self._desired.instance, step.resource, image_key=image.key)

@@ -15,8 +15,9 @@ from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.host import disk, environ, files
 from devbox.isolation.logs import Mask
 from devbox.model.container import ContainerSpec
+from devbox.model.host_access import HostAccess
 from devbox.model.plan import Step
-from devbox.model.spec import Desired, HostAccess, Instance
+from devbox.model.spec import Desired, Instance
 from devbox.records.instance import InstanceRecords
 
 INSIDE = "DEVBOX_HOOK"  # set in hook processes to the instance that waits for the hook
@@ -71,7 +72,7 @@ def _find_secrets(containers: Iterable[ContainerSpec], root: str, allowed: tuple
     """Yield the secret values that can be resolved without running a command."""
     for spec in containers:
         for name, secret in spec.secrets.items():
-            if not secret.reference.startswith("cmd:"):
+            if not secrets.may_prompt(secret):
                 with contextlib.suppress(DevboxError):
                     yield from secrets.fetch({name: secret}, root=root, where="", allowed=allowed).values()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import IO
 
+from devbox.engines import capabilities
 from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed
 from devbox.images.build import inputs as files
@@ -167,7 +168,7 @@ class BuildRun:
             self._engine.ensure_network(instance, published=self._observed.ports, names=names)
         env = {"HOME": "/root", "LANG": "C.UTF-8", **REPEATABLE_ENV, **spec.env}
         request = StartRequest(spec=spec, image=image, spec_key=identity.compute_spec_key(spec), ports=(), env=env)
-        self._engine.start(instance, request)
+        capabilities.start(self._engine, instance, request)
 
 
 def _build_failure(build: Build, command: str, code: int, last: str, log: str) -> CommandFailed:

@@ -11,6 +11,14 @@ def get(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
+NATIVE_ENGINE = "native"
+
+
+def get_engine_name() -> str:
+    """Return the name of the container engine; commands with a fast path of the native engine check it first."""
+    return get("DEVBOX_ENGINE", NATIVE_ENGINE)
+
+
 def copy_environment() -> dict[str, str]:
     """Return a copy of the whole environment, for a program."""
     return dict(os.environ)

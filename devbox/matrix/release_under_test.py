@@ -95,7 +95,7 @@ def start(
     seen = observed.containers.get(name)
     if seen is not None and seen.exit_code == 0 and spec.kind == "job":
         return  # a completed job
-    engine.start(instance, _build_request(spec, resolved, against, store))
+    capabilities.start(engine, instance, _build_request(spec, resolved, against, store))
     try:
         engine.wait_ready(instance, name)
     except NotReady as error:

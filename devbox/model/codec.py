@@ -38,6 +38,8 @@ def load(cls: type[T], plain: Any) -> T:
 def conforms(value: Any, hint: Any) -> bool:
     """True if a loaded value has the types that its model declares; `load` checks names only, not scalars."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hasattr(hint, "find_variant") and isinstance(value, hint):
+        hint = type(value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         fields = _read_hints(hint).items()
         return isinstance(value, hint) and all(conforms(getattr(value, name), own) for name, own in fields)
@@ -56,6 +58,8 @@ def conforms(value: Any, hint: Any) -> bool:
 
 def _load(hint: Any, plain: Any) -> Any:
     origin = typing.get_origin(hint)
+    if hasattr(hint, "find_variant"):
+        return _load_dataclass(_find_variant(hint, plain), plain)
     if dataclasses.is_dataclass(hint):
         return _load_dataclass(hint, plain)
     if origin is tuple:
@@ -65,6 +69,15 @@ def _load(hint: Any, plain: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _load_union(typing.get_args(hint), plain)
     return plain
+
+
+def _find_variant(hint: Any, plain: Any) -> Any:
+    """Return the class of a stored value: its `op` names one of an open set of variants."""
+    op = plain.get("op") if isinstance(plain, dict) else None
+    try:
+        return hint.find_variant(op)
+    except KeyError:
+        raise CodecError(f"unknown variant {op!r}") from None
 
 
 def _load_union(options: tuple[Any, ...], plain: Any) -> Any:

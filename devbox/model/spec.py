@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
 from typing import Any
 
 from devbox.model.container import ContainerSpec
 from devbox.model.frozen import dataclass
+from devbox.model.host_access import HostAccess
 from devbox.model.image import ImageSpec
 from devbox.model.install import Install
 from devbox.model.matrix import Tests
@@ -89,28 +90,6 @@ class Hook:
     where: str = ""
 
 
-# Values in place of a container, for other kinds of host access.
-HOOKS = "hooks"
-SHELL = "shell"  # of a user who enters the project, see `devbox hook`
-GATE, METRIC = "gate", "metric"  # in place of a variable: a command run by a stage, once or repeatedly
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostAccess:
-    """Access to the host outside of containers that a file requests: permitted by `devbox trust`.
-
-    `reference` is `cmd:COMMAND`, `file:PATH` of a file outside the project, or `image:PATH` of a file to install on the
-    host at the place `variable`. For a hook, `container` and `variable` are HOOKS and its name; for a shell, SHELL and
-    its variable, which comes from `tools:NAMES` or `export:SERVICE`.
-    """
-
-    container: str
-    variable: str
-    reference: str
-    where: str
-    path: str = ""  # the file with links resolved; "" for a command
-
-
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """The desired state of one instance: images and containers by name, start order by `needs`."""
@@ -146,8 +125,9 @@ class LockedSpec(Spec):
 
     @classmethod
     def from_spec(cls, spec: Spec, *, images: dict[str, ImageSpec], unlocked: tuple[str, ...]) -> LockedSpec:
-        """Pin the images of a spec."""
-        return cls(**{**vars(spec), "images": images, "unlocked": unlocked})
+        """Pin the images of a spec, also of a derived one."""
+        known = {each.name: getattr(spec, each.name) for each in fields(Spec)}
+        return cls(**{**known, "images": images, "unlocked": unlocked})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,28 @@ from __future__ import annotations
 from dataclasses import field
 from typing import ClassVar
 
-from devbox.model import codec, ids
+from devbox.model import codec, gate_kinds, ids
 from devbox.model.container import Port, Secret
 from devbox.model.frozen import dataclass
 from devbox.model.release import Process, Release
 
 
+class Gate:
+    """Settings of a gate. Each kind, named by its `op`, is a frozen dataclass; see `gate_kinds`."""
+
+    op: ClassVar[str]
+    expires: float | None  # validity of evidence in seconds
+
+    @classmethod
+    def find_variant(cls, op: str) -> type[Gate]:
+        """Return the class of a kind; KeyError if it is unknown. For `codec`."""
+        variant: type[Gate] = gate_kinds.load(gate_kinds.GATES[op].settings)
+        return variant
+
+
 @dataclass(frozen=True, kw_only=True)
-class TestsGate:
-    """The tests of exactly this digest passed. `expires`, here and below: validity of evidence in seconds."""
+class TestsGate(Gate):
+    """The tests of exactly this digest passed."""
 
     __test__: ClassVar[bool] = False  # not a test class for pytest
     op: ClassVar[str] = "tests"
@@ -21,7 +34,7 @@ class TestsGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignatureGate:
+class SignatureGate(Gate):
     """The image is signed by one of `keys`, names of builders or approvers; by any builder if empty."""
 
     op: ClassVar[str] = "signature"
@@ -30,7 +43,7 @@ class SignatureGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProvenanceGate:
+class ProvenanceGate(Gate):
     """One of `builders`, or any builder if empty, attests that they built the image, and its sources."""
 
     op: ClassVar[str] = "provenance"
@@ -39,7 +52,7 @@ class ProvenanceGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SbomGate:
+class SbomGate(Gate):
     """The image's SBOM contains none of these packages and licences, and no package listed as vulnerable in a file."""
 
     op: ClassVar[str] = "sbom"
@@ -50,7 +63,7 @@ class SbomGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoakGate:
+class SoakGate(Gate):
     """The release ran in `stage` and was observed healthy there for `duration` seconds."""
 
     op: ClassVar[str] = "soak"
@@ -60,7 +73,7 @@ class SoakGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApprovalGate:
+class ApprovalGate(Gate):
     """`count` of the listed approvers, or of all approvers if the list is empty, have approved."""
 
     op: ClassVar[str] = "approval"
@@ -70,7 +83,7 @@ class ApprovalGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreezeGate:
+class FreezeGate(Gate):
     """Closed in these windows ("Fri 16:00 - Mon 08:00") of an IANA time zone."""
 
     op: ClassVar[str] = "freeze"
@@ -80,17 +93,12 @@ class FreezeGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommandGate:
+class CommandGate(Gate):
     """A command on the host, in the project directory, exits with 0."""
 
     op: ClassVar[str] = "command"
     run: tuple[str, ...]
     expires: float | None = None
-
-
-Gate = (
-    TestsGate | SignatureGate | ProvenanceGate | SbomGate | SoakGate | ApprovalGate | FreezeGate | CommandGate
-)  # each named by its `op`
 
 
 @dataclass(frozen=True, kw_only=True)

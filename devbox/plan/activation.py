@@ -9,8 +9,9 @@ from dataclasses import field
 
 from devbox.model import jsontext
 from devbox.model.frozen import dataclass
+from devbox.model.host_access import ShellToolsAccess, ShellVariableAccess
 from devbox.model.observed import BoundPort
-from devbox.model.spec import SHELL, HostAccess, Spec
+from devbox.model.spec import Spec
 from devbox.plan import tasks
 
 ACTIVE = "DEVBOX_ACTIVE"  # root directory of the active project
@@ -30,17 +31,17 @@ class Activation:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
+def list_access(resolved: Spec) -> tuple[ShellToolsAccess | ShellVariableAccess, ...]:
     """Return the shell access that `devbox trust` allows: commands on PATH and exported variables."""
     where = resolved.instance.env_file
     commands = " ".join(list_shims(resolved))
     exports = [
-        HostAccess(container=SHELL, variable=name, reference=f"export:{service}", where=where)
+        ShellVariableAccess(variable=name, service=service, where=where)
         for service, variables in resolved.exports.items()
         for name in variables
         if _list_published(resolved, service) and _MEANT.fullmatch(name)
     ]
-    own = [HostAccess(container=SHELL, variable=_PATH, reference=f"tools:{commands}", where=where)] if commands else []
+    own = [ShellToolsAccess(commands=commands, where=where)] if commands else []
     return (*own, *exports)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from devbox.errors import UsageError
 from devbox.model.frozen import dataclass
+from devbox.model.host_access import InstallAccess
 from devbox.model.install import FileConflict, HostEntry, Install, InstalledFile, Manifest
-from devbox.model.spec import HostAccess, Spec
+from devbox.model.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +95,10 @@ def _adopt_found(own: InstalledFile, found: Mapping[str, HostEntry | None]) -> I
     return InstalledFile(path=own.path, digest=present.digest, mode=present.mode, kind=present.kind)
 
 
-def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
+def list_access(resolved: Spec) -> tuple[InstallAccess, ...]:
     """Return the host access of installs; `devbox trust` allows it."""
     return tuple(
-        HostAccess(container=f"install.{each.name}", variable=place, reference=f"image:{path}", where=each.where)
+        InstallAccess(install=f"install.{each.name}", place=place, path=path, where=each.where)
         for each in resolved.installs.values()
         for place, path in each.files.items()
     )

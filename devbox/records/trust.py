@@ -17,8 +17,8 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec, jsontext
 from devbox.model.container import Grant
+from devbox.model.host_access import HostAccess
 from devbox.model.ids import compute_key
-from devbox.model.spec import HostAccess
 from devbox.records.host_files import HostFiles
 from devbox.records.host_key import HostKey
 from devbox.records.instance import InstanceRecords
@@ -98,7 +98,7 @@ class TrustRecord:
 
 def _compute_key(wanted: Sequence[HostAccess]) -> str:
     """Return the identity of a request, independent of its location in the file."""
-    return compute_key(sorted([access.container, access.variable, access.reference, access.path] for access in wanted))
+    return compute_key(sorted(list(access.record()) for access in wanted))
 
 
 GRANTS_FORMAT = 1

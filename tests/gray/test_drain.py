@@ -267,19 +267,25 @@ def test_issue10_8_a_router_is_reloaded_only_for_what_it_does_not_have(stage: St
     """It keeps the backends of a baseline, and needs none that were not there when a promotion was killed."""
     front = stage.state.fronts[0]
     web = ServedProcess(process="web", port=front.port, target=8000)
-    assert not stage.router.prepare([web], None)
-    assert stage.router.prepare([web], StickyKey(baseline=True))
-    assert stage.router.prepare([web], StickyKey(baseline=True)), "it was killed before it could reload"
+
+    def prepare(known: StickyKey | None) -> bool:
+        update = stage.router.plan_update([web], known, existing=stage.state.list_container_names())
+        stage.router.prepare(update)
+        return update.reload
+
+    assert not prepare(None)
+    assert prepare(StickyKey(baseline=True))
+    assert prepare(StickyKey(baseline=True)), "it was killed before it could reload"
     stage.replace_router()
     wait_for(stage.router.runtime.is_reachable, stage_directory(stage))
-    assert not stage.router.prepare([web], StickyKey(baseline=True))
-    assert not stage.router.prepare([web], StickyKey()), "without servers, nobody comes there"
-    assert not stage.router.prepare([web], StickyKey(baseline=True))
+    assert not prepare(StickyKey(baseline=True))
+    assert not prepare(StickyKey()), "without servers, nobody comes there"
+    assert not prepare(StickyKey(baseline=True))
     assert visit(stage.port) == b"x" * _PIECES
-    assert stage.router.prepare([web], StickyKey(cookie="other"))
+    assert prepare(StickyKey(cookie="other"))
     stage.process.kill()
     stage.process.wait()
-    assert not stage.router.prepare([web], StickyKey(cookie="other")), "the next one reads it when it starts"
+    assert not prepare(StickyKey(cookie="other")), "the next one reads it when it starts"
 
 
 def visit(port: int) -> bytes:

@@ -23,7 +23,7 @@ STEPPING = GrayRelease(
 
 def test_issue10_a_release_that_goes_on_is_followed():
     said = describe_wait(STEPPING, stage="production")
-    assert "devbox release report" in said
+    assert "devbox release status" in said
     assert "devbox release resume" not in said
     assert said.endswith("devbox promote production --supersede")
 

@@ -41,7 +41,7 @@ def place(root: Path, *commands: str, **more: object) -> MetricContext:
         "env": {"LEVEL": "info"},
         "names": {"DEVBOX_RELEASE": "sha256:abc"},
         "secrets": {"TOKEN": Secret(reference="env:TOKEN")},
-        "allowed": frozenset(f"cmd:{shlex.join(('/bin/sh', '-c', each))}" for each in commands),
+        "allowed": frozenset(shlex.join(("/bin/sh", "-c", each)) for each in commands),
         "fetch": fetch,
     }
     return MetricContext(**(facts | more))

@@ -128,6 +128,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "release resume": (("live",),),
     "release abort": (("live",),),
     "release report": (("live",),),
+    "release status": (("live",),),
     "approve": (("live",),),
     "verify": ((),),
     "image ls": ((),),

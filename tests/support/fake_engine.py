@@ -6,9 +6,11 @@ a process that forwards published ports into it. A container has a supervisor, w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +23,8 @@ from support.fake_container import (
     enter,
     find_user,
     is_supervised,
-    kill_leftovers,
     list_directory,
+    list_processes,
     load,
     read,
     read_rows,
@@ -104,17 +106,18 @@ class FakeEngine:
             raise EngineError(f"container {spec.name} already exists", remedy=f"devbox stop {spec.name}")
         self._prepare(instance, request, home, keep=spec.keep_top)
         os.mkfifo(f"{home}/control")
-        spawn("support.fake_container", "supervise", home, log=f"{home}/supervisor.log")
+        spawn("support.fake_supervisor", home, log=f"{home}/supervisor.log")
         wait_for(lambda: read_state(home) and read_state(home)["state"] != "starting", f"cannot start {spec.name}")
 
     def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
         home = f"{self._run(instance)}/{name}"
+        before = (read_state(home) or {"times_ready": 0})["times_ready"]
         while True:
             row = read_state(home)
             if row and row["failure"]:
                 lines = [line.text for line in self.read_logs(instance, (name,), follow=False, tail=8)]
                 raise NotReady(row["failure"], details="\n".join(lines), remedy=f"devbox logs {name}")
-            if row and row["ready"]:
+            if row and (row["ready"] or row["times_ready"] > before):
                 return self.observe(instance).containers[name]
             time.sleep(0.01)
 
@@ -190,7 +193,11 @@ class FakeEngine:
             request_stop(f"{run}/{name}", None)
         for name in read_rows(run):
             self.stop(instance, name)
-        kill_leftovers(f"upperdir={data}/layers/")
+        while left := list_processes(data):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
         remove_network(run)
         shutil.rmtree(self._paths.instance_runtime(instance.id), ignore_errors=True)
         for name in list_directory(f"{data}/layers"):

@@ -109,7 +109,7 @@ def _format_hint(glance: GraySummary) -> str:
         return "resume: devbox release resume · roll back: devbox release abort"
     if glance.phase in ("warm", "step", "rehearsing", "bake"):
         other = "resume" if glance.held else "hold"
-        return f"from any terminal: devbox release {other} · abort · report"
+        return f"from any terminal: devbox release {other} · abort · status"
     return "or roll back: devbox release abort" if glance.phase == "hold" else ""
 
 

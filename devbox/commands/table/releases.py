@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from devbox.commands.table import gray
 from devbox.commands.table.options import JSON, KEY, LOCKED, MANY, TEXT, Argument, Command, Option
 
 _RELEASE = Argument("release", about="Release ID or its first digits (default: the newest)", words="releases")
+
+_GRAY_STAGE = Argument("stage", about="Stage (default: that of the gray release in progress)", words="stages")
+
+
+def _declare_status(name: str, about: str) -> Command:
+    return Command(
+        name,
+        "gray:report",
+        JSON,
+        Option("--html", about="Write a page with charts to FILE", kind=TEXT, metavar="FILE", words="files"),
+        Option("--svg", about="Write only the charts to FILE", kind=TEXT, metavar="FILE", words="files"),
+        about=about,
+        argument=_GRAY_STAGE,
+    )
+
 
 TABLE = (
     Command(
@@ -125,5 +139,27 @@ TABLE = (
             "what", about="Release, or an image of the store (default: the newest release)", words="releases"
         ),
     ),
-    *gray.TABLE,
+    Command(
+        "release hold",
+        "gray:hold",
+        JSON,
+        about="Hold a gray release at its step; it is still monitored, and rolled back if bad",
+        argument=_GRAY_STAGE,
+    ),
+    Command(
+        "release resume",
+        "gray:resume",
+        JSON,
+        about="Resume a gray release that is held or requires a decision",
+        argument=_GRAY_STAGE,
+    ),
+    Command(
+        "release abort",
+        "gray:abort",
+        JSON,
+        about="Roll back a gray release: all clients on the old release, the new one stopped",
+        argument=_GRAY_STAGE,
+    ),
+    _declare_status("release status", "Show the status of the gray release in progress, or of the last one"),
+    _declare_status("release report", "Alias of `release status`"),
 )

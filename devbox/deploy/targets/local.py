@@ -28,11 +28,12 @@ from devbox.execute.runner import run
 from devbox.execute.terminal import SecretResolver
 from devbox.host import disk
 from devbox.host.paths import Paths
+from devbox.model.host_access import HostAccess
 from devbox.model.ids import compute_stage_id
 from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.plan import Plan
 from devbox.model.router import ROUTER
-from devbox.model.spec import Desired, HostAccess, Instance
+from devbox.model.spec import Desired, Instance
 from devbox.model.stage import Deployment, StageObserved
 from devbox.plan import locking, takedown
 from devbox.plan.ports import remember
@@ -298,6 +299,7 @@ class LocalTarget:
         kind = self._strategy or wanted.stage.strategy.kind
         drain = wanted.stage.drain if self._drain is None else self._drain
         opened.records.record_ports(remember(found.observed.ports))
+        self.router.prepare(found.router)
         with lend_terminal(opened.asks, sink) as lender:
             sink = lender.show if lender else sink
             secrets = SecretResolver(found.resolved, terminal=lender)

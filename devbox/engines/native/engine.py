@@ -29,6 +29,8 @@ class NativeEngine:
     """Implements `engines.engine.Engine` with a supervisor per instance."""
 
     name = "native"
+    has_egress_lists = True
+    holds_sockets = True
 
     def __init__(self, paths: Paths, lowers: Callable[[BakedImage], tuple[str, ...]]) -> None:
         """Create the engine; `lowers` returns the unpacked layer directories of an image, topmost first."""

@@ -15,9 +15,9 @@ from devbox.host.process import BoundedRun, run_bounded
 from devbox.isolation.logs import Mask
 from devbox.model import ids
 from devbox.model.container import Secret
+from devbox.model.host_access import HostAccess
 from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.release import Release
-from devbox.model.spec import HostAccess
 from devbox.model.stage import CommandGate, Stage
 from devbox.promotion.gates.context import GateContext, compute_expiry, format_timestamp
 

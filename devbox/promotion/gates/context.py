@@ -1,4 +1,4 @@
-"""Input of gates. Each kind of gate is one module of this package and one line in `table.py`."""
+"""Input of gates. Each kind of gate is one module of this package and one line in `model.gate_kinds`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import field
 from devbox.host.paths import Paths
 from devbox.images.image_store import ImageStore
 from devbox.model.frozen import dataclass
+from devbox.model.host_access import HostAccess
 from devbox.model.ledger import TestsIdentity
 from devbox.model.release import Release
-from devbox.model.spec import HostAccess, Instance
+from devbox.model.spec import Instance
 from devbox.model.stage import Stage
 from devbox.promotion.history import History
 

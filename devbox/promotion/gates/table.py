@@ -1,4 +1,7 @@
-"""Table of all gates. Evidence that is missing, failed, erroneous or expired never passes."""
+"""Judgment of all gates of a stage, by the table of `model.gate_kinds`.
+
+Evidence that is missing, failed, erroneous or expired never passes.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,21 @@ from dataclasses import replace
 from typing import Any
 
 from devbox.errors import DevboxError
+from devbox.model import gate_kinds
 from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.stage import Gate
-from devbox.promotion.gates import approval, command, evidence, freeze, sbom, signature, soak, tests
+from devbox.promotion.gates import evidence
 from devbox.promotion.gates.context import GateContext, format_time, parse_time
 
 Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind with its distinguishing arguments
 
-TABLE: dict[str, Judge] = {
-    "tests": tests.judge,
-    "soak": soak.judge,
-    "freeze": freeze.judge,
-    "command": command.judge,
-    "signature": signature.judge_signature,
-    "provenance": signature.judge_provenance,
-    "sbom": sbom.judge,
-    "approval": approval.judge,
-}
-
 
 def judge(gate: Gate, context: GateContext) -> Verdict:
     """Return the verdict of one gate about a release to be promoted to a stage."""
-    function = TABLE.get(gate.op)
-    if function is None:
+    kind = gate_kinds.GATES.get(gate.op)
+    if kind is None:
         return Verdict(subject=gate.op, verdict=FAIL, reason="not supported by this version of devbox")
+    function: Judge = gate_kinds.load(kind.judge)
     try:
         verdict = function(gate, context)
     except DevboxError as error:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from devbox.engines.engine import Engine, StartRequest
 from devbox.model.container import ContainerSpec
 from devbox.model.image import BakedImage, ImageConfig
@@ -14,6 +16,11 @@ from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.spec import Instance
 
 READY = ("sh", "-c", "exec sleep 1000")
+
+
+def needs(*capabilities: type) -> pytest.MarkDecorator:
+    """Collect a test only for engines with these protocols of `devbox.engines.capabilities`."""
+    return pytest.mark.needs.with_args(*capabilities)
 
 
 def image(key: str = "image-1", **config: Any) -> BakedImage:

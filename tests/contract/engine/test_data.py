@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from contract.engine.backend import Backend, image
+from contract.engine.backend import Backend, image, needs
 
+from devbox.engines import capabilities
 from devbox.errors import EngineError
 from devbox.model.container import Mount, Setup
 
@@ -37,6 +38,21 @@ def test_a_top_goes_with_its_container(backend: Backend) -> None:
     assert backend.sh("a", "ls -d /made 2>/dev/null || echo new") == ["new"]
 
 
+def test_a_kept_writable_layer_is_reused_until_its_image_changes(backend: Backend) -> None:
+    backend.network("dev")
+    backend.up("dev", keep_top=True)
+    backend.sh("dev", "touch /made")
+    backend.engine.tear_down(backend.instance, volumes=False)
+    assert backend.engine.observe(backend.instance).tops["dev"].image_key == "image-1"
+    backend.network("dev")
+    backend.up("dev", keep_top=True)
+    assert backend.sh("dev", "ls -d /made 2>/dev/null || echo new") == ["/made"]
+    backend.engine.remove(backend.instance, "dev", keep_top=True)
+    backend.up("dev", keep_top=True, baked=image("image-2"))
+    assert backend.sh("dev", "ls -d /made 2>/dev/null || echo new") == ["new"]
+
+
+@needs(capabilities.SetupRecorder)
 def test_a_kept_top_lasts_until_its_image_changes(backend: Backend) -> None:
     backend.network("dev")
     backend.up("dev", keep_top=True, setup=SETUP)
@@ -78,6 +94,7 @@ def test_any_user_may_open_its_stdout_again(backend: Backend) -> None:
     assert backend.log("a") == ["through the link"]
 
 
+@needs(capabilities.SnapshotOpener)
 def test_a_copy_of_a_volume_is_another_volume(backend: Backend) -> None:
     backend.network("a")
     backend.up("a", mounts=(Mount(kind="volume", source="v", target="/v"),))
@@ -93,6 +110,7 @@ def test_a_copy_of_a_volume_is_another_volume(backend: Backend) -> None:
     assert backend.sh("a", "cat /v/f") == ["one"]
 
 
+@needs(capabilities.SnapshotOpener)
 def test_a_snapshot_brings_volumes_back_whole_and_outlives_them(backend: Backend) -> None:
     backend.network("a")
     mounts = (Mount(kind="volume", source="v", target="/v"), Mount(kind="volume", source="w", target="/w"))
@@ -121,6 +139,7 @@ def test_a_snapshot_brings_volumes_back_whole_and_outlives_them(backend: Backend
         kept.restore("feat/x")
 
 
+@needs(capabilities.SnapshotOpener)
 def test_a_snapshot_that_is_saved_again_is_the_new_one(backend: Backend) -> None:
     backend.network("a")
     mounts = (Mount(kind="volume", source="v", target="/v"),)
@@ -137,6 +156,7 @@ def test_a_snapshot_that_is_saved_again_is_the_new_one(backend: Backend) -> None
     kept.delete("s")
 
 
+@needs(capabilities.SnapshotOpener)
 def test_nothing_starts_on_volumes_of_which_some_are_restored(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

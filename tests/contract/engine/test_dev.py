@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from contract.engine.backend import Backend
+from contract.engine.backend import Backend, needs
 from contract.engine.test_life import until
 
+from devbox.engines import capabilities
 from devbox.errors import NotReady
 from devbox.model.container import Health, Setup
 
@@ -15,6 +16,7 @@ STANDING = ("sleep", "infinity")
 SETUP = Setup(commands=("true",), inputs=())
 
 
+@needs(capabilities.SetupRecorder)
 def test_the_command_waits_for_the_setup(backend: Backend) -> None:
     backend.network("dev")
     backend.up("dev", *STANDING, supervised=("sh", "-c", "touch /ran; exec sleep 1000"), setup=SETUP, keep_top=True)
@@ -60,6 +62,7 @@ def test_the_command_is_asked_to_end_before_its_container(backend: Backend) -> N
     assert "saved" in backend.log("dev")
 
 
+@needs(capabilities.SetupRecorder)
 def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
     backend.network("dev")
     command = ("sh", "-c", "echo start; exec sleep 1000")
@@ -70,6 +73,7 @@ def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
     assert backend.seen("dev").state == "running"
 
 
+@needs(capabilities.SetupRecorder)
 def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
     backend.network("dev")
     command = (
@@ -112,6 +116,7 @@ def test_what_a_crashed_command_leaves_is_ended_before_it_starts_anew(
     assert [running(backend, "dev", seconds) for seconds in ("7771", "7772", "7774")] == [1, 1, 1]
 
 
+@needs(capabilities.WorkloadControl)
 @RUNTIMES
 def test_a_command_is_started_anew_without_what_it_had_started(
     backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
-from contract.engine.backend import Backend
+from contract.engine.backend import Backend, needs
 from support.machine import lacking, wait_until
 
+from devbox.engines import capabilities
 from devbox.errors import NotReady
 from devbox.model.container import Limits
 
+pytestmark = needs(capabilities.LimitCheck)
 SMALL = Limits(memory=32 << 20)
 HOG = ("perl", "-e", "$x = q{x} x (1 << 28); sleep 1000")
 OUT_OF_MEMORY = "out of memory (limit 32 MiB)"

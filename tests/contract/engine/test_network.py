@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 
 import pytest
-from contract.engine.backend import Backend
+from contract.engine.backend import Backend, needs
 from support.machine import lacking, wait_until
 
+from devbox.engines import capabilities
 from devbox.errors import EngineError
 from devbox.isolation.network.bridge import host_has_ipv6
 from devbox.model.container import Health, Isolation
@@ -131,6 +132,7 @@ def test_what_is_seen_of_an_instance_has_the_addresses_of_its_containers(backend
         )
 
 
+@needs(capabilities.ImageVerifier)
 def test_a_container_that_runs_nothing_of_the_store_is_proven_to_run_nothing(backend: Backend) -> None:
     backend.network("web")
     backend.up("web")
@@ -176,6 +178,7 @@ def test_replicas_share_an_alias_as_long_as_they_run(backend: Backend) -> None:
     assert _addresses(backend, "web") == set()
 
 
+@needs(capabilities.EgressFilter)
 def test_an_egress_list_is_held_and_what_it_refuses_is_in_the_log(backend: Backend) -> None:
     backend.network("dev")
     backend.up("dev", role="dev", isolation=Isolation(egress=("allowed.example",)))

@@ -23,7 +23,7 @@ from devbox.envfile.secrets import list_host_access
 from devbox.errors import DevboxError, NotTrusted
 from devbox.execute.terminal import SecretResolver, SharedTerminal
 from devbox.model.container import Secret
-from devbox.model.spec import HostAccess
+from devbox.model.host_access import SecretAccess
 
 
 def referring(references: Mapping[str, str]) -> dict[str, Secret]:
@@ -42,7 +42,7 @@ def test_from_the_environment_from_files_and_from_commands(tmp_path, monkeypatch
     assert found == {"A": "t", "B": "k", "C": f"from {tmp_path}"}
 
 
-def wanted(references: dict[str, str], root: Path) -> tuple[HostAccess, ...]:
+def wanted(references: dict[str, str], root: Path) -> tuple[SecretAccess, ...]:
     return list_host_access([container("dev", secrets=referring(references))], root=str(root))
 
 

@@ -52,8 +52,10 @@ def test_issue9_b14_an_unknown_key_is_answered_with_the_own_term(tmp_path: Path,
         ('env = ["A=b"]', 'invalid value for [dev] env: expected a table, got a list; write env = { NAME = "value" }'),
         (
             'limits = "1g"',
-            "invalid value for [dev] limits: expected a table, got a string; "
-            'write limits = { memory = "1GiB", cpus = 2 }',
+            (
+                "invalid value for [dev] limits: expected a table, got a string; "
+                'write limits = { memory = "1GiB", cpus = 2 }'
+            ),
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.deploy import router
+from devbox.deploy import router, router_update
 from devbox.deploy.stage_containers import ServedProcess
 from devbox.model.router import BLUE, GREEN, Frontend, RouterState, Server
 
@@ -13,40 +13,40 @@ ONE = RouterState(fronts=(Frontend(process="web", port=8000, asks=True, blue=(OL
 
 
 def test_a_front_keeps_its_servers_and_asks_each_for_its_own_path():
-    assert router._build_frontends(ONE, [WEB]) == (Frontend(process="web", port=8000, asks=True, blue=(OLD,)),)
+    assert router_update._build_frontends(ONE, [WEB]) == (Frontend(process="web", port=8000, asks=True, blue=(OLD,)),)
 
 
 def test_nobody_is_asked_while_one_has_no_path():
     silent = RouterState(
         fronts=(Frontend(process="web", port=8000, blue=(Server(name="x", address="10.0.0.9", port=1),)),)
     )
-    assert not router._build_frontends(silent, [WEB])[0].asks
-    assert not router._build_frontends(ONE, [ServedProcess(process="web", port=8000, target=8000)])[0].asks
+    assert not router_update._build_frontends(silent, [WEB])[0].asks
+    assert not router_update._build_frontends(ONE, [ServedProcess(process="web", port=8000, target=8000)])[0].asks
 
 
 def test_a_process_that_is_served_no_more_stays_while_somebody_is_behind_it():
-    (admin,) = router._build_frontends(RouterState(), [ServedProcess(process="admin", port=9000, target=9000)])
+    (admin,) = router_update._build_frontends(RouterState(), [ServedProcess(process="admin", port=9000, target=9000)])
     assert [
         front.process
-        for front in router._build_frontends(ONE, [ServedProcess(process="admin", port=9000, target=9000)])
+        for front in router_update._build_frontends(ONE, [ServedProcess(process="admin", port=9000, target=9000)])
     ] == [
         "admin",
         "web",
     ]
-    assert router._build_frontends(RouterState(fronts=(admin,)), [WEB]) == (
+    assert router_update._build_frontends(RouterState(fronts=(admin,)), [WEB]) == (
         Frontend(process="web", port=8000, asks=True),
     )
 
 
 def test_a_process_that_is_called_otherwise_takes_over_who_serves_at_its_port():
-    taken = router._build_frontends(ONE, [ServedProcess(process="api", port=8000, target=8000, check="/ready")])
+    taken = router_update._build_frontends(ONE, [ServedProcess(process="api", port=8000, target=8000, check="/ready")])
     assert taken == (Frontend(process="api", port=8000, asks=True, blue=(OLD,)),)
 
 
 def test_a_port_that_two_releases_want_belongs_to_the_one_that_comes():
     two = [WEB, ServedProcess(process="api", port=9000, target=9000)]
     before = RouterState(fronts=(*ONE.fronts, Frontend(process="old", port=9000, blue=(NEW,))))
-    assert [(front.process, front.blue) for front in router._build_frontends(before, two)] == [
+    assert [(front.process, front.blue) for front in router_update._build_frontends(before, two)] == [
         ("web", (OLD,)),
         ("api", (NEW,)),
     ]

@@ -122,7 +122,7 @@ def shown(trial: GrayRelease, **facts: object) -> str:
         ({"phase": "step", "step": 2, "reason": "waits for the minimum time: 4 s"}, "next 50 %: waits for the"),
         ({"phase": "step", "step": 3, "reason": "waits for the minimum time: 4 s"}, "then all steps are passed: waits"),
         ({"phase": "step", "held": True}, "resume with: devbox release resume"),
-        ({"phase": "step"}, "from any terminal: devbox release hold · abort · report"),
+        ({"phase": "step"}, "from any terminal: devbox release hold · abort · status"),
         ({"phase": "hold", "reason": "645 requests"}, "next all clients: devbox promote production"),
         ({"phase": "hold", "reason": "waits for orders: no answer yet"}, "waits for orders: no answer yet"),
         ({"phase": "needs_human"}, "resume: devbox release resume · roll back: devbox release abort"),

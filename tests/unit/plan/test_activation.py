@@ -8,7 +8,6 @@ import pytest
 from support.builders import container, resolved
 
 from devbox.model.container import Port
-from devbox.model.spec import SHELL
 from devbox.plan.activation import ACTIVE, BEFORE, Activation, build_variables, enter, leave, list_access
 
 DB = container("db", ports=(Port(container=5432),))
@@ -42,7 +41,7 @@ def test_a_fixed_port_needs_no_memory_and_one_of_all_addresses_is_reached_on_loo
 
 def test_what_was_never_up_or_is_not_published_exports_nothing():
     assert build_variables(SHOP, {}) == {}
-    assert {access.variable for access in list_access(SHOP)} == set(EXPORTS["db"])
+    assert {access.record().variable for access in list_access(SHOP)} == set(EXPORTS["db"])
 
 
 @pytest.mark.parametrize("name", ["PATH", "DEVBOX_HOME", "a b", "x;y", ""])
@@ -53,7 +52,7 @@ def test_no_export_touches_path_or_devbox_or_is_no_variable(name):
 
 
 def test_what_is_offered_is_for_the_shell():
-    assert {access.container for access in list_access(SHOP)} == {SHELL}
+    assert {access.record().container for access in list_access(SHOP)} == {"shell"}
 
 
 BEFOREHAND = {"PATH": "/usr/bin::/bin", "HOME": "/root", "PGHOST": "elsewhere", "EMPTY": ""}

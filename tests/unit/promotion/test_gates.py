@@ -18,13 +18,13 @@ from support.machine import wait_until
 
 from devbox.errors import DevboxError
 from devbox.host.process import BoundedRun
-from devbox.model import codec
+from devbox.model import codec, gate_kinds
 from devbox.model.container import Secret
+from devbox.model.host_access import SecretAccess
 from devbox.model.ledger import APPLIED, TESTED, TestEvidence
 from devbox.model.plan import FAIL, PASS, PENDING, Verdict
-from devbox.model.spec import HostAccess
 from devbox.model.stage import CommandGate, FreezeGate, SoakGate, Stage, TestsGate
-from devbox.promotion.gates import command, table
+from devbox.promotion.gates import command, table, tests
 from devbox.promotion.gates.context import SoakObservation, format_timestamp
 
 ONE, OTHER = release(1), release(2)
@@ -200,7 +200,7 @@ def test_issue10_6_a_gate_that_prints_without_end_costs_no_memory(tmp_path):
 import resource, sys
 sys.path[:0] = {sys.path!r}
 from support.histories import context, release
-from devbox.model.spec import HostAccess
+from devbox.model.host_access import SecretAccess
 from devbox.model.stage import CommandGate, Stage
 from devbox.promotion.gates import command
 gate = CommandGate(run=("/bin/sh", "-c", "head -c 1000000000 /dev/zero; echo; echo last"))
@@ -223,7 +223,7 @@ def test_issue10_6_what_is_kept_is_cut_and_masked(tmp_path, monkeypatch):
         secrets={"TOKEN": Secret(reference="env:TOKEN"), "OTHER": Secret(reference="file:password")},
         external={"db": {"URL": "cmd:echo postgres://shop:tiger@db"}},
     )
-    allowed = (HostAccess(container="", variable="", reference="cmd:echo postgres://shop:tiger@db", where=""),)
+    allowed = (SecretAccess(container="", variable="", reference="cmd:echo postgres://shop:tiger@db", where=""),)
     asked = dataclasses.replace(context(str(tmp_path), of=ONE, stage=stage), allowed=allowed)
     noisy = 'p=$(cat password); for n in $(seq 60000); do echo "$n $TOKEN postgres://shop:tiger@db\n$p"; done; exit 1'
     for loops in ("60000", "10"):
@@ -251,7 +251,7 @@ def test_issue10_6_a_secret_that_is_no_text_is_masked_where_it_is_cut_as_well(se
 
 def test_issue10_6_a_secret_that_cannot_be_fetched_keeps_the_output_out_of_the_ledger(tmp_path):
     stage = dataclasses.replace(STAGE, secrets={"TOKEN": Secret(reference="cmd:exit 1")})
-    allowed = (HostAccess(container="", variable="", reference="cmd:exit 1", where=""),)
+    allowed = (SecretAccess(container="", variable="", reference="cmd:exit 1", where=""),)
     asked = dataclasses.replace(context(str(tmp_path), of=ONE, stage=stage), allowed=allowed)
     said = table.judge(CommandGate(run=("echo", "who knows")), asked)
     assert (said.verdict, "who knows" in said.output) == (PASS, False)
@@ -288,9 +288,9 @@ def test_a_gate_that_errs_or_is_unknown_is_no_pass(tmp_path, monkeypatch):
     def err(gate, context):
         raise DevboxError("the registry is away", remedy="")
 
-    monkeypatch.setitem(table.TABLE, "tests", err)
+    monkeypatch.setattr(tests, "judge", err)
     assert _judge(tmp_path, TestsGate()) == Verdict(subject="tests", verdict=FAIL, reason="the registry is away")
-    monkeypatch.delitem(table.TABLE, "tests")
+    monkeypatch.delitem(gate_kinds.GATES, "tests")
     assert _judge(tmp_path, TestsGate()).verdict == FAIL
 
 

@@ -255,9 +255,9 @@ def test_issue10_2_a_database_without_an_end_is_not_read_to_its_end(paths):
 
 
 def test_issue10_2_what_stages_may_run_is_not_allowed_by_a_file_below_the_home(paths, tmp_path):
-    from devbox.model.spec import HostAccess
+    from devbox.model.host_access import SecretAccess
 
-    wanted = (HostAccess(container="", variable="gate", reference="cmd:true", where=""),)
+    wanted = (SecretAccess(container="", variable="gate", reference="cmd:true", where=""),)
     record = TrustRecord(paths, "p")
     record.allow((), stages=wanted)
     assert record.covers_stages(wanted)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from devbox.host.paths import Paths
-from devbox.model.spec import HostAccess
+from devbox.model.host_access import SecretAccess
 from devbox.records.trust import TrustRecord, _compute_key
 
-COMMAND = HostAccess(container="dev", variable="TOKEN", reference="cmd:pass show token", where="devbox.toml:3")
-FILE = HostAccess(container="dev", variable="KEY", reference="file:~/.ssh/id", where="devbox.toml:4")
+COMMAND = SecretAccess(container="dev", variable="TOKEN", reference="cmd:pass show token", where="devbox.toml:3")
+FILE = SecretAccess(container="dev", variable="KEY", reference="file:~/.ssh/id", where="devbox.toml:4")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_trust_is_for_what_was_shown_in_any_order_and_at_any_line(record):
     assert not record.covers((COMMAND, FILE))
     record.allow((COMMAND, FILE))
     assert record.covers((FILE, COMMAND))
-    moved = HostAccess(container="dev", variable="TOKEN", reference="cmd:pass show token", where="devbox.toml:30")
+    moved = SecretAccess(container="dev", variable="TOKEN", reference="cmd:pass show token", where="devbox.toml:30")
     assert record.covers((moved, FILE))
 
 
