@@ -25,8 +25,8 @@ _FLEETING = ("| limit of ", "| readable below ", "| writable below ")  # depend 
 _HEAD = """# Parity with Docker's default container
 
 What a container's root may do, tried from inside on one machine: Docker's default container next to ours, under crun
-and runc as root, as an ordinary user (crun), and with `isolation = "isolated"`. `make test` measures it again and fails on
-a row of ours that is looser than Docker's. An attempt that got through says `ok`, or the error that came from its
+and runc as root, as an ordinary user (crun), and with `isolation = "isolated"`. `make test` measures it again and fails
+on a row of ours that is looser than Docker's. An attempt that got through says `ok`, or the error that came from its
 arguments only (`EINVAL`, `EFAULT`, …); one that was refused says `EPERM`, `EACCES` or `ENOSYS`. Of long lists the
 number is shown, and all their items are compared. Written by `(cd tests && python -m parity)`.
 
