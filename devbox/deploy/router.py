@@ -23,7 +23,7 @@ from devbox.deploy.router_update import RouterUpdate
 from devbox.deploy.stage_containers import ServedProcess
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
-from devbox.isolation import state
+from devbox.isolation import liveness, state
 from devbox.model.duration import format_duration
 from devbox.model.router import GROUPS, PANIC, RESCUE, ROUTER, RouterState, StickyKey
 from devbox.model.stage import Counts
@@ -181,7 +181,7 @@ class Router:
         now = state.read_state_file(self._paths, self._instance)
         rows = now.containers if now else ()
         return {
-            row.name: "{} {}".format(*row.process) if row.process and state.is_process_usable(row.process) else ""
+            row.name: "{} {}".format(*row.process) if row.process and liveness.is_process_usable(row.process) else ""
             for row in rows
         }
 

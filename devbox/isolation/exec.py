@@ -98,7 +98,7 @@ def find_agent() -> str:
     return os.path.abspath(chosen) if chosen and chosen != _NO_AGENT else ""
 
 
-_EXITING = 0x4  # see `state.is_usable`; not imported here, to keep the module light
+_EXITING = 0x4  # see `liveness.is_usable`; not imported here, to keep the module light
 
 
 def run_in_container(

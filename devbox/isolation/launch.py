@@ -21,11 +21,11 @@ from devbox.isolation import (
     forks,
     idmap,
     joining,
+    liveness,
     namespaces,
     oci,
     rootfs,
     runtime_spec,
-    state,
     syscalls,
 )
 from devbox.isolation.network import bridge, listening
@@ -87,7 +87,7 @@ def finish(starting: StartingContainer, status: int | None = None) -> ProcessRef
         joining.register(starting.state, joining.get_joined_root(starting.directory))
     with open(f"{starting.directory}/pid", encoding="utf-8") as source:
         pid = int(source.read())
-    return state.identify(pid) or ProcessRef(pid, 0)
+    return liveness.identify(pid) or ProcessRef(pid, 0)
 
 
 def run_bare(
@@ -252,7 +252,7 @@ def write_json(path: str, value: dict[str, object]) -> None:
 def _delete_from_runtime(context: InstanceContext, oci_id: str) -> None:
     """Kill and delete a container through the runtime; another process may delete it concurrently."""
     argv = [*oci.build_global_argv(context.runtime, context.oci_root, context.cgroups), "delete", "--force", oci_id]
-    joins = context.idmap.rootless and state.is_alive(context.holder)
+    joins = context.idmap.rootless and liveness.is_alive(context.holder)
 
     def ask() -> None:
         if joins:

@@ -11,7 +11,8 @@ from devbox.host import environ, files, programs
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups, forks, idmap, syscalls
 from devbox.isolation.idmap import load_store_map
-from devbox.isolation.state import InstanceState, identify, is_alive
+from devbox.isolation.liveness import identify, is_alive
+from devbox.isolation.state import InstanceState
 from devbox.isolation.types import IdMap, InstanceContext, ProcessRef
 
 

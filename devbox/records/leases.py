@@ -18,7 +18,8 @@ from contextlib import AbstractContextManager
 
 from devbox.errors import DevboxError, TargetLocked
 from devbox.host import environ
-from devbox.isolation.state import identify, is_alive, read_boot_id
+from devbox.isolation.liveness import identify, is_alive
+from devbox.isolation.state import read_boot_id
 from devbox.isolation.types import ProcessRef
 
 SCHEMA = """

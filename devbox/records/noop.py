@@ -10,7 +10,7 @@ import time
 
 from devbox.host import environ, files
 from devbox.host.version import VERSION, compute_reader_id
-from devbox.isolation import state
+from devbox.isolation import liveness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _is_unchanged(stamped: str) -> bool:
     name, _, then = stamped.rpartition("=")
     if kind == "/":
         return then == _stat_file(name)
-    return then == _stat_owner(name[1:]) if kind == "@" else state.is_usable(int(name[1:]), int(then))
+    return then == _stat_owner(name[1:]) if kind == "@" else liveness.is_usable(int(name[1:]), int(then))
 
 
 def _stat_file(path: str) -> str:

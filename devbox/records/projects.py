@@ -18,7 +18,7 @@ from devbox.host import directory, files, ports
 from devbox.host.paths import Paths
 from devbox.host.project import identify
 from devbox.isolation import state
-from devbox.isolation.state import is_alive
+from devbox.isolation.liveness import is_alive
 from devbox.model import codec, ids, jsontext
 from devbox.model.frozen import dataclass
 from devbox.model.ids import INSTANCE_ID_LENGTH, compute_instance_id, compute_key

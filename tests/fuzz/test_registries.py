@@ -207,7 +207,7 @@ def test_issue9_c17_registries(seconds: float, served: _Registry, monkeypatch: p
         (401, "WWW-Authenticate", "Bearer ,=,=", "passwords"),
         (401, "WWW-Authenticate", 'Bearer realm="http://[::bad/t"', "malformed"),
         (307, "Location", "http://[::bad", "malformed"),
-        (200, "Content-Type", "application/vnd.oci.image.index.v1+json", "got x"),
+        (200, "Content-Type", "application/vnd.oci.image.index.v1+json", "unsupported type: x"),
     ],
 )
 def test_issue9_c17_malformed_headers(

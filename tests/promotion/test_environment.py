@@ -14,7 +14,7 @@ from support import staged
 from support.load import Load
 from support.machine import Box, wait_until
 
-from devbox.isolation.state import identify, is_alive
+from devbox.isolation.liveness import identify, is_alive
 
 pytestmark = pytest.mark.scenario
 

@@ -40,7 +40,7 @@ class Stage:
     """The stage `production` of a project in a box."""
 
     def __init__(self, box: Box, path: Path) -> None:
-        code = "from devbox.host.paths import default_paths; print(default_paths().runtime)"
+        code = "from devbox.host.paths import get_default_paths; print(get_default_paths().runtime)"
         asked = subprocess.run([sys.executable, "-c", code], env=box.environment(), capture_output=True, check=True)
         self.paths = Paths(str(box.home), asked.stdout.decode().strip(), f"{box.home}-config")
         self.id = compute_stage_id(compute_instance_id(str(path), "devbox.toml"), "production")

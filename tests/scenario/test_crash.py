@@ -14,7 +14,7 @@ import pytest
 from support.machine import Box, wait_until
 from support.supervisors import kill_for_good
 
-from devbox.isolation import state
+from devbox.isolation import liveness
 
 pytestmark = pytest.mark.scenario
 
@@ -132,7 +132,7 @@ def test_a_pasta_that_its_supervisor_did_not_live_to_write_down_is_replaced(box:
     written["egress"]["pid"] = 2**22 - 1  # the one before it, which has ended
     state_file.write_text(json.dumps(written))
     box.ok("up", cwd=project)
-    assert state.identify(pasta) is None
+    assert liveness.identify(pasta) is None
     box.ok("down", cwd=project)
 
 

@@ -90,7 +90,7 @@ def test_install_upgrade_conflict_and_uninstall(site: Site):
     before = site.files()
     in_the_way = box.run("install", cwd=path)
     assert in_the_way.returncode == 1
-    assert [name in in_the_way.stderr.decode() for name in ("deep/c was changed", "deep/d is there already")] == [
+    assert [name in in_the_way.stderr.decode() for name in ("deep/c was changed", "deep/d already exists")] == [
         True
     ] * 2
     assert site.files() == before

@@ -107,13 +107,13 @@ import sys, json
 from dataclasses import replace
 from devbox.model import codec
 from devbox.model.stage import Deployment, Strategy
-from devbox.project import load, open_project
+from devbox.project import open_project, prepare
 from devbox.records.releases import Releases
 from devbox.deploy.targets.local import LocalTarget
 
 verb, release, changes = sys.argv[1:4]
 opened = open_project(".")
-stage = load(opened).stages["staging"]
+stage = prepare(opened).stages["staging"]
 changes = json.loads(changes)
 if kind := changes.pop("strategy", ""):
     stage = replace(stage, strategy=Strategy(kind=kind))

@@ -10,7 +10,7 @@ from devbox.engines.native.writable_layers import WritableLayers
 from devbox.errors import EngineError
 from devbox.host import disk
 from devbox.host.paths import Paths
-from devbox.isolation import state, trees
+from devbox.isolation import liveness, state, trees
 from devbox.isolation.idmap import load_store_map
 from devbox.isolation.start_supervisor import connect_supervisor
 from devbox.isolation.supervisor import orphans
@@ -63,9 +63,9 @@ def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) 
 
 def await_exit(process: ProcessRef, *, patience_ms: int | None = None) -> None:
     """Wait for a supervisor's exit, at most `patience_ms`. A shutting-down supervisor first stops its containers."""
-    if not state.is_alive(process):
+    if not liveness.is_alive(process):
         return
-    if (fd := state.open_pidfd(process.pid)) is None:
+    if (fd := liveness.open_pidfd(process.pid)) is None:
         return
     waiter = select.poll()
     waiter.register(fd, select.POLLIN)

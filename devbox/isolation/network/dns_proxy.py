@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from devbox.errors import DevboxError, EngineError
 from devbox.host import programs
-from devbox.isolation import forks, namespaces, state
+from devbox.isolation import forks, liveness, namespaces
 from devbox.isolation.network import bridge, egress, egress_policy
 from devbox.isolation.types import InstanceContext, NetNode, ProcessRef
 
@@ -134,7 +134,7 @@ def start(context: InstanceContext, node: NetNode, entries: tuple[str, ...]) -> 
     while not port.endswith(b"\n") and (more := os.read(reports, 1)):
         port += more
     failure = forks.read_failure(child.error_fd)
-    process = state.identify(child.pid)
+    process = liveness.identify(child.pid)
     if failure is not None or process is None:
         os.close(reports)
         os.waitpid(child.pid, 0)

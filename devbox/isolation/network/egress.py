@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from devbox.errors import EngineError, HostError, PortTaken
 from devbox.host import environ, files, programs
-from devbox.isolation import forks, namespaces, state, syscalls
+from devbox.isolation import forks, liveness, namespaces, syscalls
 from devbox.isolation.namespaces import get_pasta_pid_file
 from devbox.isolation.network import bridge
 from devbox.isolation.types import HostPort, InstanceContext, PortRoute, ProcessRef, PublishedPort
@@ -101,7 +101,7 @@ def apply_nft(context: InstanceContext, rules: str) -> None:
 
 def stop_egress(pasta: ProcessRef) -> None:
     """Stop pasta; return when its ports are free."""
-    if not state.is_alive(pasta) or (handle := state.open_pidfd(pasta.pid)) is None:
+    if not liveness.is_alive(pasta) or (handle := liveness.open_pidfd(pasta.pid)) is None:
         return
     try:
         with contextlib.suppress(ProcessLookupError):
@@ -171,7 +171,7 @@ def start_pasta(
     finally:
         os.close(said)
     pid = (files.read_text(pid_file) or "").strip()
-    running = state.identify(int(pid)) if pid.isdigit() else None
+    running = liveness.identify(int(pid)) if pid.isdigit() else None
     if running is None:
         raise EngineError(
             "cannot connect the instance to the network: pasta exited immediately",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from devbox.errors import CANNOT_RUN
 from devbox.isolation import oci
-from devbox.isolation.state import identify
+from devbox.isolation.liveness import identify
 from devbox.isolation.supervisor import orphans, restart_policy
 from devbox.isolation.supervisor.loop import Callback, Loop, Timer, log_error
 from devbox.isolation.types import ProcessRef

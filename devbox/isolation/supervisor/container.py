@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from devbox.errors import DevboxError, EngineError
 from devbox.host import files, signals
-from devbox.isolation import launch, logs
-from devbox.isolation.state import ContainerState, is_process_usable
+from devbox.isolation import launch, liveness, logs
+from devbox.isolation.state import ContainerState
 from devbox.isolation.supervisor import restart_policy
 from devbox.isolation.supervisor.interior import ContainerExec, ContainerOutput, SupervisorContext
 from devbox.isolation.supervisor.loop import Callback, ExitCallback, Timer, log_error
@@ -89,7 +89,9 @@ class ContainerSupervisor:
     def is_exiting(self) -> bool:
         """Whether a service's pid 1 is exiting; the exit of a job is expected."""
         return (
-            self.item.kind == "service" and self._row.process is not None and not is_process_usable(self._row.process)
+            self.item.kind == "service"
+            and self._row.process is not None
+            and not liveness.is_process_usable(self._row.process)
         )
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from devbox.errors import DevboxError
-from devbox.isolation import state
+from devbox.isolation import liveness
 from devbox.isolation.supervisor.loop import Loop, log_error
 from devbox.isolation.types import InstanceContext, NetNode
 
@@ -116,7 +116,7 @@ class EgressPolicies:
     def _stop_proxy(self, each: _ContainerPolicy) -> None:
         self._loop.unwatch(each.answerer.reports)
         os.close(each.answerer.reports)
-        if state.is_alive(each.answerer.process):
+        if liveness.is_alive(each.answerer.process):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each.answerer.process.pid, signal.SIGKILL)
 

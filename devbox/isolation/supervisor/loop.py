@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 
 from devbox.errors import DevboxError, EngineError
-from devbox.isolation import state
+from devbox.isolation import liveness
 
 Callback = Callable[[], None]
 ExitCallback = Callable[[int | None], None]  # the wait status; None if the process was not a child
@@ -79,7 +79,7 @@ class Loop:
 
     def watch_process(self, pid: int, callback: ExitCallback) -> None:
         """Call back when a process that is not a child exits; its status is unknown."""
-        fd = state.open_pidfd(pid)
+        fd = liveness.open_pidfd(pid)
         if fd is None:
             self.call_later(0, lambda: callback(None))
             return

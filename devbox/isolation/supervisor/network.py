@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from devbox.errors import DevboxError
+from devbox.isolation.liveness import is_alive
 from devbox.isolation.network import bridge, egress
-from devbox.isolation.state import InstanceState, NamedPublishedPort, NetworkName, is_alive
+from devbox.isolation.state import InstanceState, NamedPublishedPort, NetworkName
 from devbox.isolation.supervisor.egress_policies import EgressPolicies, OnRefused
 from devbox.isolation.supervisor.loop import Callback, ExitCallback, Loop, Timer, log_error, log_line
 from devbox.isolation.types import (

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from devbox.errors import DevboxError
 from devbox.isolation import forks, launch, trees
-from devbox.isolation.state import OneShot, identify
+from devbox.isolation.liveness import identify
+from devbox.isolation.state import OneShot
 from devbox.isolation.supervisor import orphans
 from devbox.isolation.supervisor.loop import Callback, Loop, log_error
 from devbox.isolation.supervisor.network import InstanceNetwork

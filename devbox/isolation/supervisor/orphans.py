@@ -15,7 +15,7 @@ import signal
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from devbox.isolation import cgroups, forks, namespaces, state, syscalls
+from devbox.isolation import cgroups, forks, liveness, namespaces, syscalls
 from devbox.isolation.namespaces import format_marker, get_pasta_pid_file
 from devbox.isolation.types import ProcessRef
 
@@ -92,7 +92,7 @@ def find_entered(init: int, output: str) -> ProcessRef | None:
     for pid in _list_entered(_read_ns_link(init, "pid")):
         with contextlib.suppress(OSError):
             if pid != init and os.path.samefile(f"/proc/{pid}/fd/1", output):
-                return state.identify(pid)
+                return liveness.identify(pid)
     return None
 
 
@@ -101,9 +101,9 @@ def kill_and_wait(pids: Iterable[int]) -> None:
     waiting = select.poll()
     fds = []
     for pid in pids:
-        if state.identify(pid) is None:
+        if liveness.identify(pid) is None:
             continue
-        if (fd := state.open_pidfd(pid)) is None:
+        if (fd := liveness.open_pidfd(pid)) is None:
             continue
         fds.append(fd)
         with contextlib.suppress(ProcessLookupError):
@@ -121,7 +121,9 @@ def kill_and_wait(pids: Iterable[int]) -> None:
 def _find_instance_processes(run_dir: str, also: Iterable[ProcessRef]) -> set[int]:
     """Return the pids of all processes of the instance."""
     marked = (
-        _find_started(run_dir) | _find_runtimes(run_dir) | {process.pid for process in also if state.is_alive(process)}
+        _find_started(run_dir)
+        | _find_runtimes(run_dir)
+        | {process.pid for process in also if liveness.is_alive(process)}
     )
     return {*marked, *_find_userns_members(marked), *cgroups.list_members(run_dir)}
 

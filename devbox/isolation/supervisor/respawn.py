@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from devbox.host import environ, files
 from devbox.host.paths import Paths
 from devbox.isolation import start_supervisor, state
-from devbox.isolation.state import identify
+from devbox.isolation.liveness import identify
 from devbox.isolation.supervisor.loop import Loop, log_line
 from devbox.isolation.types import ProcessRef
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from devbox.errors import DevboxError, EngineError
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, namespaces, state, syscalls
+from devbox.isolation import cgroups, liveness, namespaces, state, syscalls
 from devbox.isolation.client import Message
 from devbox.isolation.state import ContainerState, InstanceState, NamedPublishedPort
 from devbox.isolation.supervisor import loop, orphans, respawn
@@ -80,7 +80,7 @@ class Supervisor:
     def _load_previous(self) -> InstanceState | None:
         """Return the state of a dead predecessor if its namespaces exist; kill all its other processes."""
         before = state.observe_state(self._paths, self._instance)[1]
-        if before is not None and before.holder is not None and state.is_alive(before.holder):
+        if before is not None and before.holder is not None and liveness.is_alive(before.holder):
             orphans.kill_orphans(self._paths.instance_runtime(self._instance), _list_adopted_pids(before))
             return before
         also = [process for process in (before.holder, before.egress) if process] if before else []
@@ -294,7 +294,7 @@ class Supervisor:
             keeper.forget()
         self._keepers.clear()
         self._segment.close()
-        if state.is_alive(self._context.holder):
+        if liveness.is_alive(self._context.holder):
             os.kill(self._context.holder.pid, signal.SIGKILL)
         self._server.close()
         self._relay.close()

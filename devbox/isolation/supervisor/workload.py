@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from devbox.isolation.liveness import is_alive, is_process_usable
 from devbox.isolation.logs import Mask
-from devbox.isolation.state import ContainerState, is_alive, is_process_usable
+from devbox.isolation.state import ContainerState
 from devbox.isolation.supervisor import orphans
 from devbox.isolation.supervisor.command import SupervisedCommand
 from devbox.isolation.supervisor.health import HealthCheck

@@ -19,7 +19,7 @@ from contract.engine.test_native_respawn import is_replaced, now
 from contract.engine.test_network import free_port
 
 from devbox.host.paths import Paths
-from devbox.isolation import state
+from devbox.isolation import liveness
 from devbox.model.observed import BoundPort
 
 _ROUTED = 0x4E20  # the port of the namespace to which pasta brings the first published port
@@ -104,7 +104,7 @@ def kill(native: Backend, paths: Paths) -> None:
     (row,) = (row for row in now(native, paths).containers if row.name == "web")
     assert row.process is not None
     os.kill(row.process.pid, signal.SIGKILL)
-    until(lambda: not state.is_process_usable(row.process))
+    until(lambda: not liveness.is_process_usable(row.process))
 
 
 def asked_while_killed(native: Backend, paths: Paths, port: int) -> bytes:

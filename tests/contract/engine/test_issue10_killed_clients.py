@@ -15,7 +15,7 @@ from contract.engine.backend import Backend, processes_with
 from contract.engine.test_life import until
 
 from devbox.host.paths import Paths
-from devbox.isolation import namespaces, state
+from devbox.isolation import liveness, namespaces, state
 from devbox.isolation.types import ProcessRef
 
 RUNTIME = """#!{python} -ES
@@ -43,7 +43,7 @@ class Held:
             finally:
                 os._exit(0)
         until((place / "held").exists)
-        found = state.identify(int((place / "held").read_text()))
+        found = liveness.identify(int((place / "held").read_text()))
         assert found is not None
         self.runtime: ProcessRef = found
 
@@ -75,7 +75,7 @@ def held(native: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     made = Held(native, tmp_path)
     yield made
     made.kill_client()
-    if state.is_alive(made.runtime):
+    if liveness.is_alive(made.runtime):
         os.kill(made.runtime.pid, signal.SIGKILL)
 
 
@@ -93,7 +93,7 @@ def test_issue10_0_a_runtime_that_outlives_its_killed_client_makes_no_container(
 ) -> None:
     held.kill_client()
     until(lambda: (now := state.read_state_file(paths, native.instance.id)) is not None and not now.guests)
-    assert not state.is_alive(held.runtime)
+    assert not liveness.is_alive(held.runtime)
     held.open_gate()
     until(lambda: not left(native, paths))
     assert native.once("next", "true") == 0
@@ -104,7 +104,7 @@ def test_issue10_0_down_right_after_that_leaves_nothing(native: Backend, paths: 
     if client == "killed":
         held.kill_client()
     native.engine.tear_down(native.instance, volumes=False)
-    assert not state.is_alive(held.runtime)
+    assert not liveness.is_alive(held.runtime)
     held.open_gate()
     if client == "alive":
         held.await_client()
@@ -124,15 +124,15 @@ def test_issue10_0_down_ends_a_one_shot_that_its_runtime_has_not_recorded_yet(na
     record = f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once"
     pid_file = Path(paths.pid_file(native.instance.id, "once"))
     until(lambda: os.path.exists(record) and pid_file.exists() and pid_file.read_text())
-    init = state.identify(int(pid_file.read_text()))
+    init = liveness.identify(int(pid_file.read_text()))
     assert init is not None
     os.kill(client, signal.SIGSTOP)
     try:
         shutil.rmtree(record)
         native.engine.tear_down(native.instance, volumes=False)
-        assert not state.is_alive(init)
+        assert not liveness.is_alive(init)
     finally:
         os.kill(client, signal.SIGKILL)
         os.waitpid(client, 0)
-        if state.is_alive(init):
+        if liveness.is_alive(init):
             os.kill(init.pid, signal.SIGKILL)

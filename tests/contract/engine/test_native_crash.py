@@ -15,7 +15,7 @@ from support.supervisors import kill_for_good
 from devbox.errors import CannotRun
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import namespaces, state
+from devbox.isolation import liveness, namespaces, state
 from devbox.isolation.oneshot import run_clone
 from devbox.isolation.start_supervisor import ensure_supervisor
 
@@ -24,7 +24,7 @@ def kill_supervisor(native: Backend, paths: Paths) -> None:
     now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     kill_for_good(now.supervisor.pid)
-    until(lambda: not state.is_alive(now.supervisor))
+    until(lambda: not liveness.is_alive(now.supervisor))
 
 
 def test_containers_survive_and_are_adopted(native: Backend, paths: Paths) -> None:

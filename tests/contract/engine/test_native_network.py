@@ -17,7 +17,7 @@ from support.machine import lacking, wait_until
 from support.supervisors import kill_for_good
 
 from devbox.host.paths import Paths
-from devbox.isolation import state
+from devbox.isolation import liveness, state
 from devbox.isolation.network import bridge
 from devbox.isolation.network.bridge import Netlink
 from devbox.isolation.oneshot import run_clone
@@ -40,7 +40,7 @@ def replace_supervisor(native: Backend, paths: Paths, *names: str, **how: object
     now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     kill_for_good(now.supervisor.pid)
-    wait_until(lambda: not state.is_alive(now.supervisor), seconds=60)
+    wait_until(lambda: not liveness.is_alive(now.supervisor), seconds=60)
     native.network(*names, **how)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from contract.engine.test_life import until
 from support.supervisors import respawner
 
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, state
+from devbox.isolation import cgroups, liveness, state
 from devbox.isolation.state import InstanceState
 from devbox.isolation.supervisor import respawn
 from devbox.isolation.supervisor.loop import Loop
@@ -57,7 +57,7 @@ def test_issue9_a5_whoever_runs_without_a_supervisor_says_so(native: Backend, pa
     os.kill(supervisor.pid, signal.SIGSTOP)
     os.kill(respawner(supervisor.pid), signal.SIGKILL)
     os.kill(supervisor.pid, signal.SIGKILL)
-    until(lambda: not state.is_alive(supervisor))
+    until(lambda: not liveness.is_alive(supervisor))
     assert "supervisor killed" in native.seen("a").reason
     native.network("a")
     assert native.seen("a").reason == ""

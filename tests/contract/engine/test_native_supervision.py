@@ -22,7 +22,7 @@ from support.supervisors import kill_for_good
 
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
-from devbox.isolation import logs, state
+from devbox.isolation import liveness, logs, state
 from devbox.isolation.start_supervisor import ensure_supervisor
 from devbox.isolation.state import InstanceState
 from devbox.isolation.supervisor import restart_policy
@@ -75,7 +75,7 @@ def test_a_killed_holder_ends_its_instance_which_the_next_request_builds_anew(na
     before = now(native, paths)
     assert before.holder is not None
     os.kill(before.holder.pid, signal.SIGKILL)
-    wait_until(lambda: not state.is_alive(before.supervisor), seconds=_SECONDS)
+    wait_until(lambda: not liveness.is_alive(before.supervisor), seconds=_SECONDS)
     view = native.engine.observe(native.instance)
     assert not view.supervised
     assert {seen.state for seen in view.containers.values()} == {"dead"}
@@ -95,10 +95,10 @@ def test_a_holder_killed_with_its_supervisor_is_found_by_the_next(native: Backen
     assert first.pid is not None
     for process in (before.supervisor, before.holder):
         os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda killed=process: not state.is_alive(killed), seconds=_SECONDS)
+        wait_until(lambda killed=process: not liveness.is_alive(killed), seconds=_SECONDS)
     assert native.seen("a").state == "running", "it does, without a supervisor"
     native.network("a")
-    assert state.identify(first.pid) is None
+    assert liveness.identify(first.pid) is None
     assert native.up("a").pid != first.pid
 
 
@@ -180,7 +180,7 @@ def test_nothing_that_ended_stays_a_zombie_or_an_open_file(native: Backend, path
         pid = now(native, paths).supervisor.pid
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as source:
             children = source.read().split()
-        dead = [child for child in children if state.identify(int(child)) is None]
+        dead = [child for child in children if liveness.identify(int(child)) is None]
         return len(os.listdir(f"/proc/{pid}/fd")), dead
 
     def settled(most: int) -> bool:
@@ -239,7 +239,7 @@ def test_a_companion_runs_as_long_as_the_instance(native: Backend, paths: Paths)
     (second,) = companions(word)
     supervisor = now(native, paths).supervisor
     os.kill(supervisor.pid, signal.SIGKILL)
-    wait_until(lambda: not state.is_alive(supervisor), seconds=_SECONDS)
+    wait_until(lambda: not liveness.is_alive(supervisor), seconds=_SECONDS)
     assert companions(word) == [second], "it goes on without a supervisor"
     native.network("a")
     wait_until(lambda: companions(word) not in ([], [second]), seconds=_SECONDS)

@@ -21,7 +21,7 @@ from support.machine import lacking
 
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, namespaces, state
+from devbox.isolation import cgroups, liveness, namespaces, state
 from devbox.isolation.exec import run_in_container
 from devbox.model.container import Health
 
@@ -106,7 +106,7 @@ def test_what_a_command_left_that_ended_unseen_is_ended_before_it_starts_anew(na
     command = now.containers[0].command
     assert command is not None
     os.kill(command.pid, signal.SIGKILL)
-    until(lambda: not state.is_alive(command))
+    until(lambda: not liveness.is_alive(command))
     native.network("dev")
     until(lambda: native.log("dev") == ["begun", "begun"])
     assert native.sh("dev", "grep -lzx '[7]771' /proc/[0-9]*/cmdline | wc -l") == ["1"]

@@ -11,7 +11,7 @@ import pytest
 from support.place import PATH, Place
 
 from devbox.errors import EngineError
-from devbox.isolation import cgroups, state
+from devbox.isolation import cgroups, liveness
 from devbox.isolation.types import ProcessSpec, SecurityProfile
 
 
@@ -53,7 +53,7 @@ def test_a_dead_container_leaves_nothing(clear: Place):
 
     clear.clear()
 
-    assert not state.is_alive(process)
+    assert not liveness.is_alive(process)
     assert Path("/proc/self/mounts").read_text() == mounts
     assert cgroups.list_members(clear.context.run_dir) == set()
     assert not [path for path in Path("/sys/fs/cgroup").glob("*/devbox/*") if path.name == clear.context.instance]

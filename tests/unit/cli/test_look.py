@@ -13,7 +13,7 @@ from devbox.cli import main, ps
 from devbox.cli.locate import ProjectLocation
 from devbox.host.paths import get_default_paths
 from devbox.isolation import state
-from devbox.isolation.state import identify
+from devbox.isolation.liveness import identify
 from devbox.isolation.types import PublishedPort
 
 # DESIGN §3

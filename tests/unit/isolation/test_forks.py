@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import CommandFailed, EngineError, HostError
 from devbox.host import programs
-from devbox.isolation import forks, state
+from devbox.isolation import forks, liveness
 from devbox.isolation.types import ProcessRef
 
 
@@ -48,21 +48,21 @@ def test_a_killed_child_is_a_status():
 
 
 def test_a_process_is_known_by_pid_and_start():
-    me = state.identify(os.getpid())
+    me = liveness.identify(os.getpid())
 
     assert me is not None
-    assert state.is_alive(me)
-    assert not state.is_alive(ProcessRef(me.pid, me.start_time + 1))
+    assert liveness.is_alive(me)
+    assert not liveness.is_alive(ProcessRef(me.pid, me.start_time + 1))
 
 
 def test_a_zombie_is_not_alive():
     child = forks.fork(lambda: None)
-    process = state.identify(child.pid)
+    process = liveness.identify(child.pid)
     forks.read_failure(child.error_fd)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-    assert state.identify(child.pid) is None
-    assert process is None or not state.is_alive(process)
+    assert liveness.identify(child.pid) is None
+    assert process is None or not liveness.is_alive(process)
     os.waitpid(child.pid, 0)
 
 

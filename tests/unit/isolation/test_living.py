@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from devbox.isolation import state
+from devbox.isolation import liveness
 
 
 def test_the_number_of_a_thread_is_no_process() -> None:
@@ -20,7 +20,7 @@ def test_the_number_of_a_thread_is_no_process() -> None:
     other.start()
     answered.wait()
     try:
-        assert state.open_pidfd(numbers[0]) is None
+        assert liveness.open_pidfd(numbers[0]) is None
     finally:
         ask.set()
         other.join()
@@ -30,8 +30,8 @@ def test_a_process_that_was_reaped_is_gone() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0)
-    fd = state.open_pidfd(child)
+    fd = liveness.open_pidfd(child)
     assert fd is not None
     os.close(fd)
     os.waitpid(child, 0)
-    assert state.open_pidfd(child) is None
+    assert liveness.open_pidfd(child) is None
