@@ -201,7 +201,7 @@ def read_private(text: str, passphrase: str, *, where: str) -> LocalSigner:
             remedy = "check that DEVBOX_KEY_PASSPHRASE belongs to this key"
             raise SigningError("wrong passphrase", where=where, remedy=remedy) from None
         raise SigningError(
-            "expected a private key in PEM", where=where, remedy="devbox key export NAME --private > FILE"
+            "invalid key: expected a private key in PEM", where=where, remedy="devbox key export NAME --private > FILE"
         ) from None
 
 

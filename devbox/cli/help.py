@@ -73,8 +73,8 @@ def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = No
 
 
 def _shorten(about: str) -> str:
-    """Return the first clause for the list of commands, in full, as the layout would otherwise truncate it."""
-    return re.split("[:;.] ", about, maxsplit=1)[0]
+    """Return the first clause without its default for the list of commands: the layout would truncate a longer text."""
+    return re.split(r"[:;.] ", re.sub(r" \(default[^)]*\)", "", about), maxsplit=1)[0]
 
 
 def _run_root(**values: Any) -> None:
