@@ -18,7 +18,7 @@ HOMES = {
     "os.system": (set(), "start programs through host.process or host.programs"),
     "os.popen": (set(), "start programs through host.process or host.programs"),
     # mountpoints.py stands for the OCI runtime, and can't import devbox.
-    "json.loads": ({"devbox/model/jsontext.py", "devbox/images/dockerfile/runtime.py"}, _JSON),
+    "json.loads": ({"devbox/model/jsontext.py", "devbox/images/dockerfile/mountpoints.py"}, _JSON),
     "json.load": (set(), _JSON),
     "json.JSONDecoder": (set(), _JSON),
     "json.decoder": (set(), _JSON),
@@ -27,7 +27,7 @@ HOMES = {
         {
             "devbox/cli/main.py",
             "devbox/isolation/supervisor/supervisor.py",
-            "devbox/images/dockerfile/runtime.py",
+            "devbox/images/dockerfile/mountpoints.py",
             "devbox/matrix/reaper.py",
             "devbox/deploy/drift_monitor.py",
         },

@@ -11,124 +11,13 @@ an archive unpacked by ADD) are inaccessible because the root and all mounts are
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import stat
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 
 from devbox.host import files, host_settings, process
+from devbox.images.dockerfile import mountpoints
 from devbox.images.dockerfile.rewrite import ARG_WINS, ENV_WINS
-
-_KERNELS = ("/proc", "/sys", "/dev")  # created by the runtime in every container
-_MOST_LINKS = 40
-
-
-def record_mountpoints(bundle: str, target: str) -> None:
-    """Record this container's missing mount points, deepest first, and create their parent directories.
-
-    crun would make those sticky.
-    """
-    config = json.loads(Path(bundle, "config.json").read_bytes())
-    root = os.path.join(bundle, config["root"]["path"])
-    made: set[str] = set()
-    for mount in config.get("mounts", []):
-        place = mount["destination"]
-        if any(place == each or place.startswith(f"{each}/") for each in _KERNELS):
-            continue
-        with suppress(OSError):  # if a file is in the way, the runtime reports it
-            made |= _make_missing(root, _list_parents(_resolve_path(root, place)))
-    Path(target).write_text(json.dumps({"root": root, "made": sorted(made, key=len, reverse=True)}))
-
-
-def remove_mountpoints(target: str) -> None:
-    """Remove the recorded paths that are empty."""
-    noted = json.loads(Path(target).read_bytes())
-    for path in noted["made"]:
-        with suppress(OSError):  # not empty, or removed by RUN
-            _remove(noted["root"], path)
-    os.unlink(target)
-
-
-def _make_missing(root: str, parts: list[str]) -> set[str]:
-    """Return the missing paths, after creating all but the last, top-down."""
-    new = [path for path in parts if not os.path.lexists(root + path)]
-    for path in new:
-        if path != parts[-1]:
-            _make(root, path)
-    return set(new)
-
-
-def _list_parents(path: str) -> list[str]:
-    """Return the path and all its parent directories, without the root."""
-    words = path.strip("/").split("/")
-    return ["/" + "/".join(words[: at + 1]) for at in range(len(words)) if words[at]]
-
-
-def _resolve_path(root: str, path: str) -> str:
-    """Resolve a path inside the root; missing components resolve to themselves."""
-    waiting, done, links = path.split("/")[::-1], list[str](), 0
-    while waiting:
-        word = waiting.pop()
-        if word in ("", "."):
-            continue
-        if word == "..":
-            done = done[:-1]
-            continue
-        place = os.path.join(root, *done, word)
-        if os.path.islink(place) and links < _MOST_LINKS:
-            leads_to = os.readlink(place)
-            waiting += leads_to.split("/")[::-1]
-            done, links = [] if leads_to.startswith("/") else done, links + 1
-        else:
-            done.append(word)
-    return "/" + "/".join(done)
-
-
-def _open_parent(root: str, path: str) -> tuple[int, str]:
-    """Open the parent directory of a path, following no links; return it with the entry's name."""
-    *above, name = path.strip("/").split("/")
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    try:
-        for word in above:
-            below = os.open(word, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = below
-    except OSError:
-        os.close(fd)
-        raise
-    return fd, name
-
-
-def _make(root: str, path: str) -> None:
-    fd, name = _open_parent(root, path)
-    try:
-        os.mkdir(name, 0o755, dir_fd=fd)
-    finally:
-        os.close(fd)
-
-
-def _remove(root: str, path: str) -> None:
-    fd, name = _open_parent(root, path)
-    try:
-        facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if stat.S_ISDIR(facts.st_mode):
-            os.rmdir(name, dir_fd=fd)
-        elif stat.S_ISREG(facts.st_mode) and not facts.st_size:
-            os.unlink(name, dir_fd=fd)
-    finally:
-        os.close(fd)
-
-
-if __name__ == "__main__":
-    os.umask(0o022)
-    if sys.argv[1] == "note":
-        record_mountpoints(*sys.argv[2:])
-    else:
-        remove_mountpoints(*sys.argv[2:])
-
 
 # On the /dev tmpfs of every container, so that its mount point is not part of a layer.
 CA_TARGET = "/dev/devbox-ca.crt"
@@ -202,7 +91,7 @@ def wrap_runtime(runtime: str, place: str, *, ca_file: str, dockerfile: str, roo
         "source": ca_file,
         "options": ["bind", "ro", "nosuid", "nodev"],
     }
-    edit, wrapper, program = f"{place}/runtime.py", f"{place}/runtime", __file__
+    edit, wrapper, program = f"{place}/runtime.py", f"{place}/runtime", mountpoints.__file__
     script = build_edit_script(
         env,
         [mount] if ca_file else [],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.images.dockerfile import parse, runtime
+from devbox.images.dockerfile import mountpoints, parse
 from devbox.images.dockerfile.rewrite import ADDED, BaseSettings, adapt_dockerfile
 from devbox.images.dockerfile.runtime import build_edit_script
 from devbox.model import image
@@ -135,24 +135,24 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_issue9_ms4_what_was_made_for_mounts_is_gone(bundle: Path) -> None:
     root, noted = bundle / "rootfs", bundle / "made"
-    runtime.record_mountpoints(str(bundle), str(noted))
+    mountpoints.record_mountpoints(str(bundle), str(noted))
     assert (root / "new/deep").stat().st_mode & 0o7777 == 0o755
     for name in ("new/deep/x", "there/y", "there/z"):  # the runtime's part
         (root / name).mkdir()
     (root / "one/file").touch()
     (root / "one/kept").touch()  # RUN's
-    runtime.remove_mountpoints(str(noted))
+    mountpoints.remove_mountpoints(str(noted))
     assert sorted(str(each.relative_to(root)) for each in root.rglob("*")) == ["link", "one", "one/kept", "there"]
     assert not noted.exists()
 
 
 def test_issue9_ms4_no_link_of_run_is_followed_when_mount_points_go(bundle: Path) -> None:
     root, noted = bundle / "rootfs", bundle / "made"
-    runtime.record_mountpoints(str(bundle), str(noted))
+    mountpoints.record_mountpoints(str(bundle), str(noted))
     (bundle / "outside/deep/x").mkdir(parents=True)
     (root / "new").rename(root / "moved")
     (root / "new").symlink_to("../outside")
-    runtime.remove_mountpoints(str(noted))
+    mountpoints.remove_mountpoints(str(noted))
     assert (bundle / "outside/deep/x").is_dir()
     assert os.readlink(root / "new") == "../outside"
 
@@ -171,3 +171,10 @@ def test_issue9_ms4_volumes_come_last() -> None:
         *("FROM a", "", "", "RUN x", "VOLUME /a   /b", "FROM b", "", "RUN y", "CMD z", "", "VOLUME /c", ""),
     ]
     assert parse.find_line(meant, "RUN y", added=ADDED) == (7, "RUN y")
+
+
+def test_the_program_of_mount_points_runs_without_devbox(bundle: Path) -> None:
+    """It stands in for the OCI runtime, with neither site-packages nor PYTHONPATH."""
+    argv = [sys.executable, "-I", "-S", mountpoints.__file__, "note", str(bundle), str(bundle / "made")]
+    subprocess.run(argv, check=True, capture_output=True, cwd="/")
+    assert (bundle / "made").exists()
