@@ -60,6 +60,10 @@ class Backend(str):
         made.side, made.container = side, container
         return made
 
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Return the same, which cannot change: `dataclasses.asdict` copies deeply."""
+        return self
+
 
 class ReasonKind(StrEnum):
     """Kind of a step's reason. ROUTINE: a missing resource or a request, which adds nothing once the step is done."""
@@ -80,6 +84,10 @@ class Reason(str):
         made = super().__new__(cls, text)
         made.kind = kind
         return made
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Return the same, which cannot change: `dataclasses.asdict` copies deeply."""
+        return self
 
     @classmethod
     def routine(cls, text: str) -> Self:

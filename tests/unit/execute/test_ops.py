@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from dataclasses import asdict
+
 from devbox.commands import watch
 from devbox.deploy.actions import RolloutActions
 from devbox.execute.actions import Actions
-from devbox.model.plan import Backend, Op, Step
+from devbox.execute.events import PlanMade, StepStarted
+from devbox.model.plan import Backend, Op, Reason, ReasonKind, Step
 
 OUTSIDE_OF_INSTANCES = {Op.HOOK, Op.TASK, Op.PULL, Op.PUSH, Op.IMPORT, Op.EXPORT}  # one function each
 
@@ -22,3 +27,13 @@ def test_an_op_and_a_backend_print_as_they_are_stored():
     step = Step(op=Op.ADMIT, resource=Backend("web-a", "web-1"), reason="ready")
     assert (step.id, f"{step.op}", step.resource) == ("admit web-a/web-1", "admit", "web-a/web-1")
     assert (step.resource.side, step.resource.container) == ("web-a", "web-1")
+
+
+def test_reasons_and_backends_survive_a_copy():
+    backend, reason = Backend("web-a", "web-1"), Reason.routine("not running")
+    step = Step(op=Op.ADMIT, resource=backend, reason=reason)
+    made = asdict(PlanMade(steps=((step.id, step.op, step.resource, step.reason),)))
+    assert json.loads(json.dumps(made))["steps"] == [["admit web-a/web-1", "admit", "web-a/web-1", "not running"]]
+    assert asdict(StepStarted(id=step.id, op=step.op, resource=backend, reason=reason))["reason"] == "not running"
+    assert copy.deepcopy(reason).kind is ReasonKind.ROUTINE
+    assert copy.deepcopy(backend).container == "web-1"
