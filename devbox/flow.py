@@ -10,14 +10,15 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from devbox.engines import capabilities
 from devbox.engines.engine import Engine
 from devbox.envfile import host_access
-from devbox.errors import NotReady, UsageError
+from devbox.errors import NotReady, PortTaken, UsageError
 from devbox.execute import hooks
 from devbox.execute.events import Note, Sink
-from devbox.execute.runner import retry_on_port_conflict
 from devbox.images import image_store
 from devbox.images.store import lock
 from devbox.isolation import exec
@@ -97,6 +98,30 @@ def plan(opened: Project, *, locked: bool = False) -> PlanResult:
     resolved = prepare(opened, lock=LockPolicy.from_flag(locked=locked))
     observed = observe_instance(opened, resolved)
     return PlanResult(differ.diff(resolved, observed), resolved, observed)
+
+
+_TIMES = 2
+
+P = ParamSpec("P")
+Opened = TypeVar("Opened")
+R = TypeVar("R")
+
+
+def retry_on_port_conflict(
+    verb: Callable[Concatenate[Opened, Sink, P], R],
+) -> Callable[Concatenate[Opened, Sink, P], R]:
+    """Repeat a verb that lost a port to another program. Completed work is observed and kept."""
+
+    @wraps(verb)
+    def retry(opened: Opened, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(_TIMES):
+            try:
+                return verb(opened, sink, *args, **kwargs)
+            except PortTaken as lost:
+                sink(Note(text=f"{lost.sentence}: trying again"))
+        return verb(opened, sink, *args, **kwargs)
+
+    return retry
 
 
 @retry_on_port_conflict

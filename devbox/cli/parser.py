@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 from devbox.commands.table.options import FLAG, GLOBALS, JSON, MANY, NUMBER, Args, Command, Option
 from devbox.host import environ
 
@@ -30,7 +28,7 @@ def parse(argv: Sequence[str], find: Find) -> tuple[Command, Args]:
 def load_handler(command: Command) -> Callable[[Args], int]:
     """Import the handler of a command; it returns the exit code."""
     module, _, name = command.handler.partition(":")
-    handler: Callable[[Args], int] = getattr(importlib.import_module(f"devbox.cli.{module}"), name)
+    handler: Callable[[Args], int] = getattr(__import__(f"devbox.cli.{module}", fromlist=[name]), name)
     return handler
 
 

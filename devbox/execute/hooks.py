@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -49,9 +48,11 @@ class Hooks:
             del last[:-_SHOWN]
             self._sink(StepLine(id=step.id, text=masked))
 
-        env = environ.copy_environment() | {INSIDE: instance.id}
+        import signal
+
         from devbox.host import process
 
+        env = environ.copy_environment() | {INSIDE: instance.id}
         code = process.stream(
             hook.command, purpose=f"run the hook {hook.name}", on_line=line, env=env, cwd=instance.root
         )

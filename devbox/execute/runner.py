@@ -6,11 +6,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
 
-from devbox.errors import DevboxError, PortTaken
-from devbox.execute.events import Note, PlanMade, Sink, StepEnded, StepStarted
+from devbox.errors import DevboxError
+from devbox.execute.events import PlanMade, Sink, StepEnded, StepStarted
 from devbox.model.plan import Op, Plan, Step
 
 Action = Callable[[Step], str]
@@ -97,27 +95,3 @@ def _build_end_event(step: Step, outcome: str, seconds: float, text: str) -> Ste
         seconds=seconds,
         text=text,
     )
-
-
-_TIMES = 2
-
-P = ParamSpec("P")
-Opened = TypeVar("Opened")
-R = TypeVar("R")
-
-
-def retry_on_port_conflict(
-    verb: Callable[Concatenate[Opened, Sink, P], R],
-) -> Callable[Concatenate[Opened, Sink, P], R]:
-    """Repeat a verb that lost a port to another program. Completed work is observed and kept."""
-
-    @wraps(verb)
-    def looking(opened: Opened, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        for _ in range(_TIMES):
-            try:
-                return verb(opened, sink, *args, **kwargs)
-            except PortTaken as lost:
-                sink(Note(text=f"{lost.sentence}: trying again"))
-        return verb(opened, sink, *args, **kwargs)
-
-    return looking

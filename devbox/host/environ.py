@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 
 
 def get(name: str, default: str = "") -> str:
@@ -41,6 +40,8 @@ def read_available_memory() -> int:
 
 def get_user_name() -> str:
     """Return the effective user's name, or uid if it has no name, as in many CI containers."""
+    import pwd  # not on the hot path
+
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

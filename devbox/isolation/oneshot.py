@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Mapping
 
 from devbox.errors import CannotRun, EngineError
-from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.isolation import (
     delegation,
@@ -205,6 +204,8 @@ def run_captured(
     on_line: Callable[[str], None],
 ) -> int:
     """Run a command without input, pass the lines of both streams to `on_line`, and return its exit code."""
+    from devbox.host import process
+
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     read_end, write_end = os.pipe()
     try:

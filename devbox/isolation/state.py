@@ -4,8 +4,6 @@
 the file may be outdated, the returned state is true. Annotations as in `types`.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os
@@ -283,7 +281,7 @@ def require_process(pid: int) -> ProcessRef:
     return process
 
 
-def read_launch_file(paths: Paths, instance: str, name: str) -> dict[str, Any] | None:
+def read_launch_file(paths: Paths, instance: str, name: str) -> "dict[str, Any] | None":
     """Return the launch file as plain values; None if the container is unsupervised. EngineError if damaged."""
     path = paths.launch_file(instance, name)
     text = files.read_text(path)
@@ -298,7 +296,7 @@ def read_launch_file(paths: Paths, instance: str, name: str) -> dict[str, Any] |
     return plain
 
 
-def load_launch_file(paths: Paths, instance: str, name: str) -> SupervisedContainer | None:
+def load_launch_file(paths: Paths, instance: str, name: str) -> "SupervisedContainer | None":
     """Return the launch file as a SupervisedContainer; None and errors as in `read_launch_file`."""
     from devbox.isolation.types import SupervisedContainer
 

@@ -88,11 +88,8 @@ class ContainerSupervisor:
     @property
     def is_exiting(self) -> bool:
         """Whether a service's pid 1 is exiting; the exit of a job is expected."""
-        return (
-            self.item.kind == "service"
-            and self._row.process is not None
-            and not liveness.is_process_usable(self._row.process)
-        )
+        process = self._row.process
+        return self.item.kind == "service" and process is not None and not liveness.is_process_usable(process)
 
     @property
     def aliases(self) -> tuple[str, ...]:

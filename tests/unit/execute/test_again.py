@@ -6,7 +6,7 @@ import pytest
 
 from devbox.errors import EngineError, PortTaken
 from devbox.execute.events import Event, Note
-from devbox.execute.runner import retry_on_port_conflict
+from devbox.flow import retry_on_port_conflict
 
 
 class Losing:
