@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from devbox.commands.images import find_wanted_output, list_wanted_images
 from devbox.doctor.leftovers import KnownInstance, find_deployment_owners, list_instances
+from devbox.engines.select import select_engine
 from devbox.errors import DevboxError, HostError
 from devbox.host.disk import measure_tree
 from devbox.host.paths import Paths
@@ -70,7 +71,8 @@ class Inventory:
 
 
 def collect_inventory(paths: Paths) -> Inventory:
-    """Collect the requirements of every project."""
+    """Collect the requirements of every project. UsageError for an unknown engine, before any file is read."""
+    select_engine(paths)
     roots: dict[str, Roots] = {}
     notes: list[str] = []
     roots[BY_NAME] = Roots(digests=frozenset(NamedImages(paths).read_images().values()))

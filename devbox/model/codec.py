@@ -58,7 +58,7 @@ def conforms(value: Any, hint: Any) -> bool:
 
 def _load(hint: Any, plain: Any) -> Any:
     origin = typing.get_origin(hint)
-    if hasattr(hint, "find_variant"):
+    if isinstance(hint, type) and "find_variant" in vars(hint):
         return _load_dataclass(_find_variant(hint, plain), plain)
     if dataclasses.is_dataclass(hint):
         return _load_dataclass(hint, plain)
@@ -76,7 +76,7 @@ def _find_variant(hint: Any, plain: Any) -> Any:
     op = plain.get("op") if isinstance(plain, dict) else None
     try:
         return hint.find_variant(op)
-    except KeyError:
+    except (KeyError, TypeError):
         raise CodecError(f"unknown variant {op!r}") from None
 
 

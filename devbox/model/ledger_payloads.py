@@ -79,7 +79,9 @@ class IntentPayload(LedgerPayload):
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:
         """See `LedgerPayload`."""
-        return super().parse({**body, "knows_counts": "counts" in body})
+        counts = body.get("counts")
+        knows = "counts" in body and (counts is None or _load(Counts, counts) is not None)
+        return super().parse({**body, "counts": counts if knows else None, "knows_counts": knows})
 
     def to_body(self) -> dict[str, Any]:
         """See `LedgerPayload`."""
