@@ -70,12 +70,12 @@ def render_script(shell: str, before: Mapping[str, str], after: Mapping[str, str
     changed = {name: value for name, value in after.items() if before.get(name) != value}
     gone = [name for name in before if name not in after]
     lines = [say(name, None) for name in gone] + [say(name, value) for name, value in changed.items()]
-    told = (
+    note = (
         f"set -g _devbox_watched {_quote_fish(watched)}"
         if shell == "fish"
         else f"_devbox_watched={_quote_posix(watched)}"
     )
-    return "\n".join([*lines, told]) + "\n"
+    return "\n".join([*lines, note]) + "\n"
 
 
 def _format_posix(name: str, value: str | None) -> str:

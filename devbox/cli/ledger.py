@@ -119,6 +119,6 @@ def _shorten_id(release: str) -> str:
 
 
 def _describe_entry(entry: LedgerEntry) -> str:
-    """Describe an entry besides its kind."""
+    """Describe an entry, without its kind."""
     shared = read_shared(entry)
     return shared.reason or (shared.operation if entry.kind in ("intent", "seen") else shared.place)

@@ -190,15 +190,15 @@ def approve(
         deployment=approval_scope.compute_digest(parts),
         parts=parts,
     )
-    told = verify.attach_statement(
+    digest = verify.attach_statement(
         release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
     )
     clock = stage_records.compute_next_clock((ledger := Ledger(opened.paths, opened.id)).read_entries())
-    body = ApprovedPayload(**vars(said), evidence=told, image=release.image, clock=clock).to_body()
+    body = ApprovedPayload(**vars(said), evidence=digest, image=release.image, clock=clock).to_body()
     ledger.append(APPROVED, release=release.id, stage=stage_name, body=body)
     copying.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
     StageChains(opened, resolved, sink).publish([stage], by.signer)
-    return ApprovalResult(release=release, approval=said, evidence=told, differences=differences)
+    return ApprovalResult(release=release, approval=said, evidence=digest, differences=differences)
 
 
 def _select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:

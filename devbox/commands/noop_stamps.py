@@ -34,10 +34,10 @@ def stamp_env_file(opened: Project, *, settled: bool = False) -> tuple[str, ...]
     return None
 
 
-def record_noop(opened: Project, found: flow.PlanResult, told: NoopRecord) -> None:
+def record_noop(opened: Project, found: flow.PlanResult, record: NoopRecord) -> None:
     """Record a no-op for the next `up`, if all observed inputs can be stamped."""
-    beside = _list_observed_files(opened, found.resolved)
-    if beside is None or found.resolved.unlocked or found.observed.notes or not noop.are_settled(beside):
+    watched = _list_observed_files(opened, found.resolved)
+    if watched is None or found.resolved.unlocked or found.observed.notes or not noop.are_settled(watched):
         return
     supervised, now = state.read_state(opened.paths, opened.id)
     if now is None or not supervised or now.holder is None:
@@ -46,14 +46,14 @@ def record_noop(opened: Project, found: flow.PlanResult, told: NoopRecord) -> No
     own = (opened.paths.state(opened.id), opened.paths.trust(opened.id), opened.paths.shims(opened.id))
     images = (key_image(name, found.resolved.images).key for name in found.resolved.images)
     seen = (
-        *noop.stamp_files((*beside, *own, *(path for key in images for path in opened.store.list_evidence(key)))),
+        *noop.stamp_files((*watched, *own, *(path for key in images for path in opened.store.list_evidence(key)))),
         noop.stamp_owner(opened.root),
         *noop.stamp_variables((noop.SETTINGS,)),
         *noop.stamp_processes(processes),
     )
     file = stamp_env_file(opened, settled=True)
     if file is not None and not flow.plan(opened).plan:  # all stamps precede this observation
-        told.write(opened.paths.noop_record(opened.id), (*file, *seen))
+        record.write(opened.paths.noop_record(opened.id), (*file, *seen))
 
 
 def _list_observed_files(opened: Project, resolved: Spec) -> tuple[str, ...] | None:

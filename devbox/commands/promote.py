@@ -296,12 +296,12 @@ def adopt(ledger: Ledger, sink: Sink) -> None:
 def list_states(opened: Project) -> Mapping[str, Mapping[str, str]]:
     """Map release → stage → state: running, unsupervised, stopped, passed, failed, moving, rolled-back."""
     history = History(read_log(opened))
-    told = state_table.compute_states(history)
-    for stages in told.values():
+    states = state_table.compute_states(history)
+    for stages in states.values():
         for stage, state in stages.items():
             if state == state_table.RUNS:
                 stages[stage] = _read_running_state(opened, stage, history)
-    return told
+    return states
 
 
 def list_revoked(opened: Project) -> frozenset[str]:

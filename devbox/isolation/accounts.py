@@ -92,7 +92,7 @@ def find(user: str, passwd: str, group: str) -> Account:
         raise EngineError(f"user {who} not found in the image", remedy="list its users: devbox run -- getent passwd")
     uid = int(line[2]) if line else int(who)
     gid = _find_gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
-    others = () if wanted_group or line is None else _list_supplementary_gids(line[0], group, besides=gid)
+    others = () if wanted_group or line is None else _list_supplementary_gids(line[0], group, excluded=gid)
     return Account(uid, gid, (gid, *others))
 
 
@@ -112,9 +112,9 @@ def _find_gid(name: str, group: str) -> int:
     raise EngineError(f"group {name} not found in the image", remedy="list its groups: devbox run -- getent group")
 
 
-def _list_supplementary_gids(name: str, group: str, *, besides: int) -> tuple[int, ...]:
+def _list_supplementary_gids(name: str, group: str, *, excluded: int) -> tuple[int, ...]:
     found = {int(line[2]) for line in _parse_lines(group, 4) if name in line[3].split(",")}
-    return tuple(sorted(found - {besides}))
+    return tuple(sorted(found - {excluded}))
 
 
 def _parse_lines(text: str, fields: int) -> Iterator[list[str]]:

@@ -71,5 +71,5 @@ def mark_incomplete(
         what, _, name = verdict.subject.partition(" ")
         doubtful = name in needed and (verdict.verdict == PASS or (verdict.verdict, what) == (PENDING, "passed"))
         found.append(replace(verdict, verdict=PENDING, reason=lacking[name]) if doubtful else verdict)
-    told = [Verdict(subject=f"records {name}", verdict=PENDING, reason=lacking[name]) for name in needed]
-    return (*found, *told)
+    unread = [Verdict(subject=f"records {name}", verdict=PENDING, reason=lacking[name]) for name in needed]
+    return (*found, *unread)

@@ -76,9 +76,9 @@ def name_file(name: str, cell: str) -> str:
 def _make_unique(names: list[str]) -> list[str]:
     """Number duplicate names, as of files of one cell in different directories."""
     seen: dict[str, int] = {}
-    told = []
+    unique = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
         stem, ending = os.path.splitext(name) if not name.startswith(".") else (name, "")
-        told.append(name if seen[name] == 1 else f"{stem}.{seen[name]}{ending}")
-    return told
+        unique.append(name if seen[name] == 1 else f"{stem}.{seen[name]}{ending}")
+    return unique

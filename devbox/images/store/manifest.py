@@ -97,9 +97,9 @@ _A_PROBE = 2  # minimum number of words: kind and command
 _PATIENCE = 60.0  # default start period in seconds: images seldom set it, and Docker's default is zero
 
 
-def parse_run_config(told: Any) -> ImageConfig:
+def parse_run_config(raw: Any) -> ImageConfig:
     """Parse the config with all defaults applied; the user defaults to the numeric root: names may be missing."""
-    plain = told if isinstance(told, dict) else {}
+    plain = raw if isinstance(raw, dict) else {}
     stop = signals.find_number(_parse_text(plain.get("StopSignal")))
     env = dict(entry.split("=", 1) for entry in _parse_words(plain.get("Env")) if "=" in entry)
     exposed, volumes = plain.get("ExposedPorts"), plain.get("Volumes")

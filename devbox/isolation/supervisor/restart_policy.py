@@ -46,13 +46,13 @@ def describe_exit(code: int | None) -> str:
 
 def explain_init_errors(lines: list[str]) -> list[str]:
     """Return a container's last lines with the init's exec errors explained and repetitions removed."""
-    told: list[str] = []
+    texts: list[str] = []
     for line in lines:
         _, found, why = line.partition(_INIT_FAILED)
         text = f"cannot start the command: {why}" if found else line
-        if text not in told[-1:]:
-            told.append(text)
-    return told
+        if text not in texts[-1:]:
+            texts.append(text)
+    return texts
 
 
 def needs_restart(policy: str, code: int | None) -> bool:
