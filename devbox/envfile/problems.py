@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, get_args
 
@@ -189,7 +189,6 @@ _WANTED = {
 }
 _FIXED = {
     "too_short": "must not be empty",
-    "union_tag_invalid": "has an invalid kind: expected one of {expected_tags}",
     "union_tag_not_found": "has no `kind`",
     "greater_than": "expected more than {gt:g}",
     "greater_than_equal": "expected at least {ge:g}",
@@ -210,7 +209,7 @@ def list_problems(error: ValidationError, data: Mapping[str, Any], model: type[B
 def _build_problem(key: Key, details: ErrorDetails, model: type[BaseModel]) -> Problem:
     kind = details["type"]
     if kind == "extra_forbidden":
-        return _report_unknown(key, model)
+        return _report_unknown(key, _find_model(model, details["loc"][:-1]))
     if kind == "missing":
         name = details["loc"][-1]
         return Problem(key=key, sentence=f"missing `{name}` in {_name_key(key)}")
@@ -226,8 +225,11 @@ def _describe_error(key: Key, details: ErrorDetails) -> str:
         if text.startswith("expected "):
             return f"invalid value for {name}: {text}"
         return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
-    if kind == "literal_error":
-        return f"invalid value for {name}: {_describe_choice(value, details['ctx']['expected'])}"
+    if kind in ("literal_error", "union_tag_invalid"):
+        context = details["ctx"]
+        of = "kind in" if "tag" in context else "value for"
+        choice = _describe_choice(context.get("tag", value), context.get("expected_tags") or context["expected"])
+        return f"invalid {of} {name}: {choice}"
     if kind in _WANTED:
         form = suggest_form(str(key[-1])) if key and _WANTED[kind] == "a table" else ""
         return f"invalid value for {name}: expected {_WANTED[kind]}, got {describe_type(value)}{form}"
@@ -250,9 +252,9 @@ def _describe_choice(value: object, expected: str) -> str:
     return f"expected one of {', '.join(choices)}, got {shown}{did_you_mean(str(value), choices)}"
 
 
-def _report_unknown(key: Key, model: type[BaseModel]) -> Problem:
+def _report_unknown(key: Key, model: type[BaseModel] | None) -> Problem:
     *above, name = key
-    known = sorted(list_keys(_find_model(model, tuple(above))))
+    known = sorted(list_keys(model))
     place = f" in [{'.'.join(part for part in above if isinstance(part, str))}]" if above else ""
     hint = suggest_term(str(name), known) or did_you_mean(str(name), known)
     listed = f" (known: {', '.join(known)})" if not hint and len(known) <= _LISTED else ""
@@ -264,13 +266,23 @@ def list_keys(model: type[BaseModel] | None) -> set[str]:
     return {info.alias or name for name, info in model.model_fields.items()} if model else set()
 
 
-def _find_model(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
-    """Return the schema of the table at `key`, by its annotations."""
+def _find_model(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Return the schema of the table at a pydantic location, by its annotations; a union's tag selects its member."""
     candidates: list[Any] = [model]
-    for part in key:
-        candidates = [found for candidate in candidates for found in _list_inner(candidate, part)]
-    models = [found for candidate in candidates for found in _list_models(candidate)]
-    return models[0] if models else None
+    for part in loc:
+        inner = [found for candidate in candidates for found in _list_inner(candidate, part)]
+        tagged = [each for each in _list_all_models(candidates) if _has_tag(each, part)]
+        candidates = inner or tagged or candidates
+    return next(_list_all_models(candidates), None)
+
+
+def _list_all_models(annotations: Iterable[Any]) -> Iterator[type[BaseModel]]:
+    return (model for annotation in annotations for model in _list_models(annotation))
+
+
+def _has_tag(model: type[BaseModel], tag: str | int) -> bool:
+    """True if a literal field of the model, such as `kind`, has this value."""
+    return any(tag in get_args(info.annotation) for info in model.model_fields.values())
 
 
 def _list_inner(annotation: Any, part: str | int) -> Iterable[Any]:

@@ -118,4 +118,4 @@ def test_its_keys_are_checked_and_described(toy_box: Box):
 
 def test_without_the_line_there_is_no_such_gate(box: Box):
     path = staged.project(box, FILE)
-    assert "has an invalid kind: expected one of tests, " in box.run("config", cwd=path).stderr.decode()
+    assert "invalid kind in [stage.test] gates (number 1): " in box.run("config", cwd=path).stderr.decode()

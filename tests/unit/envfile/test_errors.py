@@ -11,6 +11,16 @@ CASES = {
     "unknown key": ('[dev]\nrecipe = "python"\nworkspce = "/w"\n', 3, "workspace"),
     "unknown table": ('[devv]\nrecipe = "python"\n', 1, "did you mean dev?"),
     "unknown key of an inline table": ('[dev]\nrecipe = "debian"\nhealth = { htp = "/" }\n', 3, "http"),
+    "unknown key of a gate": (
+        '[dev]\nrecipe = "debian"\n[[stage.a.gates]]\nkind = "approval"\ncuont = 2\n',
+        5,
+        "did you mean count?",
+    ),
+    "unknown kind of a gate": (
+        '[dev]\nrecipe = "debian"\n[[stage.a.gates]]\nkind = "aproval"\n',
+        3,
+        "did you mean approval?",
+    ),
     "wrong type": ('[dev]\nports = "8000x"\nrecipe = "python"\n', 2, "expected a list"),
     "not a table": ('dev = "x"\n', 1, "expected a table"),
     "no port": ('[dev]\nrecipe = "debian"\nports = ["80000"]\n', 3, "65535"),
