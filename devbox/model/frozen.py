@@ -1,7 +1,7 @@
 """Fast replacement for `dataclass(frozen=True, kw_only=True)` with methods shared by all classes.
 
-The standard library compiles six methods per class: half a millisecond, and most commands load a hundred classes (ADR
-46). Everything else is the library's own: `field`, `fields`, `replace`, `asdict`, `is_dataclass`.
+The standard library compiles six methods per class: half a millisecond, and most commands load a hundred classes. See
+docs/explanation/performance.md. The rest is the library's own: `field`, `fields`, `replace`, `asdict`, `is_dataclass`.
 """
 
 from __future__ import annotations
