@@ -227,9 +227,9 @@ def _describe_error(key: Key, details: ErrorDetails) -> str:
         return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
     if kind in ("literal_error", "union_tag_invalid"):
         context = details["ctx"]
-        of = "kind in" if "tag" in context else "value for"
+        subject = "kind in" if "tag" in context else "value for"
         choice = _describe_choice(context.get("tag", value), context.get("expected_tags") or context["expected"])
-        return f"invalid {of} {name}: {choice}"
+        return f"invalid {subject} {name}: {choice}"
     if kind in _WANTED:
         form = suggest_form(str(key[-1])) if key and _WANTED[kind] == "a table" else ""
         return f"invalid value for {name}: expected {_WANTED[kind]}, got {describe_type(value)}{form}"
