@@ -14,8 +14,10 @@ from devbox.gray.policy import WHOLE, Policy
 from devbox.gray.state import (
     ABORTED,
     ABORTING,
+    AWAITS_PROMOTION,
     BAKE,
     HOLD,
+    IS_HELD,
     NEEDS_HUMAN,
     OVER,
     REHEARSING,
@@ -23,6 +25,7 @@ from devbox.gray.state import (
     STEP,
     WARM,
     GrayState,
+    describe_wait,
 )
 from devbox.model.frozen import dataclass
 from devbox.model.traffic import Batch, Side
@@ -303,7 +306,7 @@ def _warm(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if lacking := [name for name, seen_by in _list_latencies(seen, policy).items() if seen_by is None]:
         why = f"for {lacking[0]} of stable: {seen.warm.requests} requests so far"
         return _escalate(seen, f"waited {why}") if late else _wait(seen, why)
-    return _wait(seen, "held") if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
+    return _wait(seen, IS_HELD) if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
 
 
 def _list_latencies(seen: GrayState, policy: Policy) -> dict[str, int | None]:
@@ -312,7 +315,7 @@ def _list_latencies(seen: GrayState, policy: Policy) -> dict[str, int | None]:
 
 def _step(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
-        return _wait(seen, "held")
+        return _wait(seen, IS_HELD)
     missing = _find_baseline_gap(look, policy) or _find_missing(seen, policy)
     if lacking := missing or judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
         late = seen.watched > policy.timeout
@@ -358,9 +361,9 @@ def _rehearse(seen: GrayState, look: GrayObservation, policy: Policy) -> GraySta
 
 def _hold(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
-        return _wait(seen, "held")
+        return _wait(seen, IS_HELD)
     if look.asked != "complete" and not policy.completes:
-        return _wait(seen, "for the promotion that completes it")
+        return _wait(seen, AWAITS_PROMOTION)
     if lacking := judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
         return _wait(seen, lacking)
     return seen.enter(BAKE, f"completed by {look.by or 'the promotion'}")
@@ -368,7 +371,7 @@ def _hold(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
 
 def _bake(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held or seen.watched < policy.bake:
-        return _wait(seen, "held" if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
+        return _wait(seen, IS_HELD if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
     if lacking := _find_silence(seen, look, policy):
         late = seen.watched > policy.bake + policy.timeout
         return _escalate(seen, f"the bake does not end: waits {lacking}") if late else _wait(seen, lacking)
@@ -386,7 +389,7 @@ def _is_drained(look: GrayObservation) -> bool:
 
 
 def _wait(seen: GrayState, what: str) -> GrayState:
-    return replace(seen, reason=what if what == "held" else f"waits {what}")
+    return replace(seen, reason=describe_wait(what))
 
 
 def _format_points(share: float) -> str:

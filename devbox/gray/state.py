@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 from dataclasses import field, replace
 
@@ -18,8 +19,35 @@ WARM, STEP, REHEARSING, HOLD, BAKE, STABLE = "warm", "step", "rehearsing", "hold
 ABORTING, ABORTED, NEEDS_HUMAN = "aborting", "aborted", "needs_human"
 OVER = (STABLE, ABORTED)
 
+_WAITS = "waits "  # start of the stored reason of a wait
+AWAITS_PROMOTION = "for the promotion that completes it"
+IS_HELD = "held"
+
 LONGEST_LOOK = 10.0  # maximum seconds counted between two observations: the rest was not observed
 FEWEST_FOR_A_LIMIT = 200  # requests of stable required for its quantile
+
+
+class WaitKind(enum.Enum):
+    """What a release waits for, as far as code distinguishes it: records and terminals have the text only."""
+
+    NONE = enum.auto()  # the reason is that of the last change
+    HELD = enum.auto()
+    PROMOTION = enum.auto()
+    CONDITION = enum.auto()  # time, requests, certainty, health, or an external metric
+
+
+def describe_wait(what: str) -> str:
+    """Return the reason of a wait: `waits for …`, or `held`."""
+    return what if what == IS_HELD else f"{_WAITS}{what}"
+
+
+def classify_reason(reason: str) -> WaitKind:
+    """Return the kind of wait that a reason describes."""
+    if reason == IS_HELD:
+        return WaitKind.HELD
+    if not reason.startswith(_WAITS):
+        return WaitKind.NONE
+    return WaitKind.PROMOTION if reason == describe_wait(AWAITS_PROMOTION) else WaitKind.CONDITION
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from devbox.deploy.haproxy.cohort import LEASE
 from devbox.errors import to_one_line
+from devbox.gray.state import WaitKind, classify_reason
 from devbox.gray.summary import describe_losses, list_sides
 
 if TYPE_CHECKING:
@@ -93,12 +94,12 @@ def _format_next(glance: GraySummary, *, controlled: bool) -> str:
     if glance.held and glance.phase in ("warm", "step", "hold", "bake"):
         watched = "; still monitored" if controlled else ""
         return f"held; resume with: devbox release resume{watched}"
-    reason = to_one_line(glance.reason)
-    if glance.phase == "step" and reason.startswith("waits "):
+    reason, wait = to_one_line(glance.reason), classify_reason(glance.reason)
+    if glance.phase == "step" and wait is WaitKind.CONDITION:
         later = glance.steps[glance.step :]
         goal = f"next {_format_percent(later[0])}" if later else "then all steps are passed"
         return f"{goal}: {reason}"
-    if glance.phase == "hold" and (not reason.startswith("waits ") or reason.startswith("waits for the promotion")):
+    if glance.phase == "hold" and wait is not WaitKind.CONDITION:
         return f"next all clients: devbox promote {glance.home}"
     return reason
 
