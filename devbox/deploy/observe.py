@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from devbox.deploy import drift, stage_containers
 from devbox.deploy.router import Router
 from devbox.deploy.router_update import RouterUpdate
-from devbox.deploy.stage_file import StageFileReader, load_with_fallback
+from devbox.deploy.stage_file import StageFileReading, StageFiles, load_with_fallback
 from devbox.deploy.strategies import RolloutInputs
 from devbox.envfile import host_access
 from devbox.envfile import secrets as references
+from devbox.envfile.stage_services import Backing
 from devbox.execute import locks
 from devbox.execute.observe import add_contexts
 from devbox.model.container import ContainerSpec
@@ -34,12 +35,13 @@ from devbox.records.trust import TrustRecord
 
 @dataclass(frozen=True, kw_only=True)
 class StageInputs:
-    """Inputs of the plan of a deployment. `router`: to be written before the first step."""
+    """Inputs of the plan of a deployment. `router` and `readings`: to be written before the first step."""
 
     resolved: Desired
     observed: Observed
     rollout: RolloutInputs
     router: RouterUpdate
+    readings: tuple[StageFileReading, ...]
     replicas: stage_containers.Replicas
     ground: Plan  # services, network, router
     names: tuple[str, ...]  # containers of `ground`
@@ -66,7 +68,7 @@ class StageObserver:
         self._record = record
         self._router = router
         self._allowed = allowed
-        self._files = StageFileReader(project, place, stage=stage)
+        self.files = StageFiles(project, place, stage=stage)
 
     def gather_inputs(self, wanted: Deployment, *, stable: Deployment | None = None) -> StageInputs:
         """Read the file, observe host and router, and plan the router's files.
@@ -74,15 +76,20 @@ class StageObserver:
         `stable`: deployment of the baseline; None without one.
         """
         place = self._instance()
-        file = self._files.read(wanted, place)
-        backing = file.backing
+        reading = self.files.read(wanted, place)
+        of_stable = self.files.read(stable, place) if stable else None
+        backing = reading.file.backing
         view = self._place.engine.observe(place)
-        fresh = self._build_baseline(stable, wanted, place) if stable else stage_containers.Replicas()
+        fresh = (
+            _build_baseline(stable, wanted, of_stable.file.backing)
+            if stable and of_stable
+            else stage_containers.Replicas()
+        )
         replicas = stage_containers.build_replicas(wanted, needs=backing.containers, exports=backing.exports).merge(
             fresh
         )
         served = stage_containers.list_served(wanted.processes)
-        update = self._router.plan_update(served, file.known_by, existing=view.containers.keys())
+        update = self._router.plan_update(served, reading.file.known_by, existing=view.containers.keys())
         router = self._router.files.build_container(wanted, view.containers.get(ROUTER))
         services = backing.resolved.containers
         found = drift.find(place, self._place.engine, self._record)
@@ -113,17 +120,13 @@ class StageObserver:
                 draining=update.draining,
             ),
             router=update,
+            readings=(reading, of_stable) if of_stable else (reading,),
             replicas=replicas,
             ground=stage_containers.add_reload(
                 differ.diff(resolved, observed, names=names), again=update.reload and left_alone
             ),
             names=(*services, ROUTER),
         )
-
-    def _build_baseline(self, stable: Deployment, wanted: Deployment, place: Instance) -> stage_containers.Replicas:
-        """Return new replicas of the running release, with its own services and configuration."""
-        backing = self._files.read(stable, place).backing
-        return stage_containers.build_baseline(stable, wanted, needs=backing.containers, exports=backing.exports)
 
     def _pin(self, desired: Desired) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
         """Return the images, pinned to versions of earlier builds, and entries missing in the lock."""
@@ -145,3 +148,8 @@ class StageObserver:
         own = host_access.list_access(load_with_fallback(self._project))
         covered = TrustRecord(self._project.paths, self._project.id).covers(own)
         return (*self._allowed, *asked, *(own if covered else ()))
+
+
+def _build_baseline(stable: Deployment, wanted: Deployment, backing: Backing) -> stage_containers.Replicas:
+    """Return new replicas of the running release, with its own services and configuration."""
+    return stage_containers.build_baseline(stable, wanted, needs=backing.containers, exports=backing.exports)

@@ -44,6 +44,14 @@ class StageFile:
     known_by: StickyKey | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageFileReading:
+    """Settings read for a deployment. `copy`: where a later rollback finds them; "" if they came from there."""
+
+    file: StageFile
+    copy: str
+
+
 def remember(opened: Project, resolved: Spec) -> None:
     """Store the stages and keys of the file for `load_with_fallback`, without container variables.
 
@@ -80,8 +88,8 @@ def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool
         return kept
 
 
-class StageFileReader:
-    """Reader of a stage's part of the env file, or of the copy stored by the last deployment."""
+class StageFiles:
+    """A stage's part of the env file, and the copy of it stored by deployments."""
 
     def __init__(self, project: Project, place: Project, *, stage: str) -> None:
         """`place` is the stage's own instance of the project."""
@@ -92,7 +100,7 @@ class StageFileReader:
         self._fleeting = f"{place.paths.instance_runtime(place.id)}/backing.json"
         self._files = HostFiles(place.paths)
 
-    def read(self, wanted: Deployment, instance: Instance) -> StageFile:
+    def read(self, wanted: Deployment, instance: Instance) -> StageFileReading:
         """Return the locked services of a deployment; the stored copy if the file is invalid or misses one."""
         needs = [need for need in wanted.release.config.needs if need not in wanted.stage.external]
         try:
@@ -102,9 +110,8 @@ class StageFileReader:
             kept = self._read_stored()
             if kept is None or not kept.backing.containers.keys() >= set(needs):
                 raise
-            return replace(kept, backing=_filter_backing(kept.backing, needs, instance))
-        self._store(found, is_secret=bool(env.env_files))
-        return found
+            return StageFileReading(file=replace(kept, backing=_filter_backing(kept.backing, needs, instance)), copy="")
+        return StageFileReading(file=found, copy=self._fleeting if env.env_files else self._lasting)
 
     def _read_file(self, env: EnvFile, needs: list[str], wanted: Deployment, instance: Instance) -> StageFile:
         credentials = self._place.records.ensure_credentials(list_credentials(env))
@@ -118,11 +125,13 @@ class StageFileReader:
         known_by = stage_services.find_sticky_key(env, self._stage)
         return StageFile(backing=replace(found, resolved=applied), known_by=known_by)
 
-    def _store(self, found: StageFile, *, is_secret: bool) -> None:
+    def store(self, reading: StageFileReading) -> None:
         """Merge into the stored copy: a rollback may need a service that the file no longer has."""
-        before = self._read_stored()
+        if not reading.copy:
+            return
+        before, found = self._read_stored(), reading.file
         merged = replace(found, backing=_merge_backing(before.backing, found.backing)) if before else found
-        if is_secret:
+        if reading.copy == self._fleeting:
             self._files.remove(self._lasting)
             os.makedirs(os.path.dirname(self._fleeting), mode=0o711, exist_ok=True)
             files.write_atomic(self._fleeting, _serialize(merged), mode=0o600)

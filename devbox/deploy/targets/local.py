@@ -299,6 +299,8 @@ class LocalTarget:
         kind = self._strategy or wanted.stage.strategy.kind
         drain = wanted.stage.drain if self._drain is None else self._drain
         opened.records.record_ports(remember(found.observed.ports))
+        for reading in found.readings:
+            self._observer.files.store(reading)
         self.router.prepare(found.router)
         with lend_terminal(opened.asks, sink) as lender:
             sink = lender.show if lender else sink
