@@ -7,6 +7,7 @@ and `devbox ps --stage` report drift, and the next promotion repairs it.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from devbox.records.observations import StageHealthRecord
 
 PAUSE = 5.0  # seconds between checks
 _GENERATION = "3"  # format of the files read: the next deployment replaces a drift monitor of another generation
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class DriftMonitor:
@@ -103,15 +105,19 @@ class DriftMonitor:
         if not found:
             return
         mine = (DRIFTED, self._stage)
-        known = [
-            DriftedPayload.read(entry) for entry in self._ledger.read_entries() if (entry.kind, entry.stage) == mine
-        ]
+        entries = [entry for entry in self._ledger.read_entries() if (entry.kind, entry.stage) == mine]
+        known = {_identify(DriftedPayload.read(entry)) for entry in entries}
         releases = {each.release.image: each.release.id for each in self._record.read().all_deployments}
         for each in found:
             payload = DriftedPayload(container=each.container, since=each.since, reason=each.sentence)
-            if payload not in known:
+            if _identify(payload) not in known:
                 release = releases.get(each.wanted, "")
                 self._ledger.append(DRIFTED, release=release, stage=self._stage, body=payload.to_body())
+
+
+def _identify(payload: DriftedPayload) -> tuple[str, str, frozenset[str]]:
+    """Return what distinguishes a drift; another version of devbox may have described the same one in other words."""
+    return payload.container, payload.since, frozenset(_DIGEST.findall(payload.reason))
 
 
 def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:

@@ -186,9 +186,7 @@ def _add_needs(
     behind = resolve_backing(
         env, needs, instance=resolved.instance, credentials=credentials, where=tests.container.where
     )
-    more = behind.resolved
-    both = replace(resolved, images=more.images | resolved.images, containers=more.containers | resolved.containers)
-    return both, behind.exports
+    return resolved.add_services(behind.resolved), behind.exports
 
 
 def _build_cell(

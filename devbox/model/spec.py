@@ -116,6 +116,11 @@ class Spec:
     tests: Tests | None = None
     later: tuple[str, ...] = ()  # tables whose command this version does not have: "[install.x] is not used yet: …"
 
+    def add_services(self, other: Spec) -> Spec:
+        """Return this spec with the images and containers of another one; its own win."""
+        images, containers = other.images | self.images, other.containers | self.containers
+        return replace(self, images=images, containers=containers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LockedSpec(Spec):
