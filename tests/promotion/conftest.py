@@ -1,4 +1,4 @@
-"""A project with stages in a home of its own. Boxes: devbox as root with crun, made once a run, cleared each time."""
+"""A project with stages in a home of its own, and the boxes of the run: most tests use that of root with crun only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scenario.conftest import KINDS, _box, boxes
+from support.boxes import KINDS, use
 from support.machine import Box
 from support.shop import Shop
-
-__all__ = ["boxes"]
 
 
 @pytest.fixture
@@ -30,10 +28,10 @@ def shop(tmp_path: Path, home: Path) -> Shop:
 @pytest.fixture
 def box(boxes: dict[str, Box]) -> Iterator[Box]:
     """devbox as root with crun."""
-    yield from _box(boxes, "root-crun")
+    yield from use(boxes, "root-crun")
 
 
 @pytest.fixture(params=("root-crun", *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:])))
 def any_box(boxes: dict[str, Box], request: pytest.FixtureRequest) -> Iterator[Box]:
     """The same, and in the long suite as an ordinary user and with runc."""
-    yield from _box(boxes, request.param)
+    yield from use(boxes, request.param)
