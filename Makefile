@@ -39,7 +39,7 @@ setup: ## packages and .venv for working on devbox
 .PHONY: unit
 unit: ## linters and unit tests, in parallel and without root
 	@.ci/setup.sh unit
-	@.venv/bin/python -m pytest -q -p no:cacheprovider -n auto -m 'not long' tests/unit tests/golden tests/house_rules
+	@.venv/bin/python -m pytest -q -p no:cacheprovider -n auto -m 'not long' tests/unit tests/golden
 
 .PHONY: test
 test: ## the quick suite
@@ -81,4 +81,4 @@ lint: ## ruff, mypy and the house rules alone
 	@.ci/setup.sh test
 	@.venv/bin/ruff check devbox tests
 	@.venv/bin/mypy
-	@$(PYTEST) -q tests/house_rules
+	@$(PYTEST) -q tests/unit/house_rules

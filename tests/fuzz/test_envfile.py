@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from house_rules.source import ROOT
 from hypothesis import strategies as st
 from support.fuzzing import LENGTHS, fuzz
+from support.machine import REPOSITORY
 from support.resolving import resolve_env
 
 from devbox.envfile.load import load
@@ -75,7 +75,7 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WORDS, inner, max_size=3)),
     max_leaves=4,
 )
-EXAMPLE = tomllib.loads((ROOT / "devbox.toml.example").read_text())
+EXAMPLE = tomllib.loads((REPOSITORY / "devbox.toml.example").read_text())
 SMALL = tomllib.loads(
     '[dev]\nrecipe = "python"\nneeds = ["db"]\nports = [8000]\ncommand = "x"\nenv = { A = "b" }\n'
     '[service.db]\nrecipe = "postgres"\n[tasks]\ntest = "pytest"\n'

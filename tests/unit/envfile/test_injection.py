@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import tomlkit
-from house_rules.source import ROOT
+from support.machine import REPOSITORY
 from support.resolving import resolve_env
 
 from devbox.envfile.load import load
 from devbox.errors import EnvFileError
 from devbox.model.spec import Spec
 
-EXAMPLE = tomllib.loads((ROOT / "devbox.toml.example").read_text())  # shows every key
+EXAMPLE = tomllib.loads((REPOSITORY / "devbox.toml.example").read_text())  # shows every key
 ONE_LINE = "-x$(touch {mark})`touch {mark}`';touch {mark};'\";touch {mark};\"&&touch {mark}|tee {mark}"
 LINES = "x\ntouch {mark}\r\nruntime={mark}\n"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from house_rules.source import ROOT
 from support.catalogue import entries, page
+from unit.house_rules.source import ROOT
 
 # Their remedy is the place in the file that they name.
 OF_THE_FILE = ("envfile", "roles")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house_rules.source import PACKAGE, ROOT, modules, names, tree
+from unit.house_rules.source import PACKAGE, ROOT, modules, names, tree
 
 from devbox.envfile.document import Document
 from devbox.roles.catalog import ROLES, TABLE_KINDS

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from house_rules.source import ROOT, modules, names, tree
+from unit.house_rules.source import ROOT, modules, names, tree
 
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 60

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from house_rules.source import ROOT, names
+from unit.house_rules.source import ROOT, names
 
 from devbox.cli import recipe_manual
 from devbox.cli.reference import render_manual

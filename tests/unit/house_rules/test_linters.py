@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from house_rules.source import ROOT
+from unit.house_rules.source import ROOT
 
 LINTERS = {
     "ruff": ["-m", "ruff", "check", "--no-cache", "--output-format", "concise", "devbox", "tests"],

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import tomlkit
-from house_rules.source import ROOT
+from support.machine import REPOSITORY
 
-EXAMPLE = tomllib.loads((ROOT / "devbox.toml.example").read_text())
+EXAMPLE = tomllib.loads((REPOSITORY / "devbox.toml.example").read_text())
 POISONS = (
     "$(touch {mark})",
     "`touch {mark}`",
@@ -92,15 +92,15 @@ def test_no_string_of_a_file_does_anything_when_it_is_read(turn: int, tmp_path: 
     mark = tmp_path / "mark"
     root = tmp_path / "app"
     root.mkdir()
-    (root / "recipes").symlink_to(ROOT / "recipes")
+    (root / "recipes").symlink_to(REPOSITORY / "recipes")
     for number, path in enumerate(strings(EXAMPLE)):
         text = POISONS[(number + turn) % len(POISONS)].format(mark=mark)
         key = isinstance(path[-1], str) and number % 2 == turn % 2
         (root / f"{number}.toml").write_text(poisoned(path, text, key=key))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(root)],
-        cwd=ROOT / "tests",
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        cwd=REPOSITORY / "tests",
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "tests")},
         capture_output=True,
         check=False,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house_rules.source import PACKAGE, ROOT, modules, names, tree
+from unit.house_rules.source import PACKAGE, ROOT, modules, names, tree
 
 # Modules that exist only because a process of an earlier version starts them by that name.
 SHIMS = {

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from house_rules.source import ROOT, attributes, imports, modules, names, tree
+from unit.house_rules.source import ROOT, attributes, imports, modules, names, tree
 
 _JSON = "read JSON through model.jsontext: a text may be nested so deeply that it stops its reader"
 # What only some files may do: the name reached for, its homes, and how everyone else gets it.

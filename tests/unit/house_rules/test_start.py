@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from unit.house_rules.source import ROOT
 
 # Never on the hot path; each costs about as much as a whole `crun exec`.
 HEAVY = {
@@ -84,5 +85,5 @@ def test_what_a_command_imports_first_is_light(module: str):
 @pytest.mark.parametrize("name", ["state", "types"])
 def test_named_tuples_of_the_hot_path_have_no_deferred_annotations(name: str):
     """`typing` compiles each deferred annotation when its class is created: 1 ms of `ps`."""
-    text = (Path(__file__).parents[2] / f"devbox/isolation/{name}.py").read_text()
+    text = (ROOT / f"devbox/isolation/{name}.py").read_text()
     assert "from __future__ import annotations" not in text
