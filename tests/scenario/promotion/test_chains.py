@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from promotion.test_issue10_first_reader import Documents, refresh, roll_back
-from promotion.test_machines import _staged, _unseen, machines, served
+from scenario.promotion.test_first_reader import Documents, refresh, roll_back
+from scenario.promotion.test_machines import _staged, _unseen, machines, served
 
 from devbox.commands import ledger, signing
 from devbox.commands.stage_chains import StageChains

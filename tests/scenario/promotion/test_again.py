@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from promotion.test_issue10_first_reader import roll_back
-from promotion.test_machines import Machine, _staged, _unseen, machines, served
+from scenario.promotion.test_first_reader import roll_back
+from scenario.promotion.test_machines import Machine, _staged, _unseen, machines, served
 from support.registry import Registry
 
 from devbox.commands import gray_releases, promote, signing

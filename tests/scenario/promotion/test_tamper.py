@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promotion.test_denials import KEYS, Signed
+from scenario.promotion.test_denials import KEYS, Signed
 from support.shop import APP, Shop
 
 from devbox.attest import attachments, statements, verify

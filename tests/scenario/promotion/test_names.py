@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from promotion.test_denials import KEYS, Signed
-from promotion.test_machines import Machine, _staged, machines, served
+from scenario.promotion.test_denials import KEYS, Signed
+from scenario.promotion.test_machines import Machine, _staged, machines, served
 from support.shop import APP
 
 from devbox.attest import attachments, statements, verify

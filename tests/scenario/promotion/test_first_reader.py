@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from promotion.test_machines import Machine, _staged, _unseen, machines, served
+from scenario.promotion.test_machines import Machine, _staged, _unseen, machines, served
 
 from devbox.attest import attachments, envelopes, stage_chain
 from devbox.attest.stage_chain import StageDocument

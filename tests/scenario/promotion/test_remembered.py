@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promotion.test_denials import APPROVED, Signed
-from promotion.test_evidence import _keep, tested_machines
-from promotion.test_machines import Machine, _staged, machines, served
+from scenario.promotion.test_denials import APPROVED, Signed
+from scenario.promotion.test_evidence import _keep, tested_machines
+from scenario.promotion.test_machines import Machine, _staged, machines, served
 from support.registry import Registry
 
 from devbox.attest import attachments, statements, verify

@@ -10,7 +10,7 @@ from support.machine import Box
 
 pytestmark = pytest.mark.scenario
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 # What the page leaves out: something to release, and tests of it.
 PROJECT = """
 [vars]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from gray.routers import wait_for
-from gray.test_drain import Stage, stage
+from scenario.gray.test_drain import Stage, stage
 
 from devbox.deploy.verification import COMING, UNREACHED, WELL, Observation, Verification
 from devbox.errors import VerifyFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from promotion.test_machines import Machine, served
+from scenario.promotion.test_machines import Machine, served
 from support.registry import Registry
 from support.shop import APP, Shop
 

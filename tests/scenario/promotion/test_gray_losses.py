@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from promotion.test_gray import FILE
+from scenario.promotion.test_gray import FILE
 from support import long, staged
 from support.load import Load
 from support.long import CUT, Long

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from gray.prometheus import prometheus, query
 from gray.routers import free_ports
-from promotion.test_gray import BAD_APP, PATIENT, begun, images, ledger
+from scenario.promotion.test_gray import BAD_APP, PATIENT, begun, images, ledger
 from support import staged
 from support.load import Load
 from support.machine import Box, wait_until

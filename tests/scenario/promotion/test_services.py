@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from promotion.test_denials import APPROVED, Signed
+from scenario.promotion.test_denials import APPROVED, Signed
 
 from devbox.model.plan import PASS, PENDING
 

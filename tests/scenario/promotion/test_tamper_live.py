@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from promotion.test_gray import FILE, PATIENT, images, ledger, project, step
+from scenario.promotion.test_gray import FILE, PATIENT, images, ledger, project, step
 from support import staged
 from support.load import Load
 from support.machine import REPOSITORY, Box, wait_until
