@@ -54,7 +54,7 @@ test-all: ## everything
 .PHONY: fuzz
 fuzz: ## look for layers, image documents and env files nobody foresaw, ten minutes each, or DEVBOX_FUZZ_SECONDS=60
 	@.ci/setup.sh test
-	@DEVBOX_FUZZ_SECONDS=$${DEVBOX_FUZZ_SECONDS:-600} $(PYTEST) -q -m "not long" tests/fuzz
+	@DEVBOX_FUZZ_SECONDS=$${DEVBOX_FUZZ_SECONDS:-600} $(PYTEST) -q -m "not long" tests/long/fuzz
 
 .PHONY: pictures
 pictures: ## the pictures of the documents, anew from a real run
