@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,6 @@ from devbox.roles.fields import Command, Model, Text, Texts, TextTable, build_an
 from devbox.roles.role import TableKind, TableT
 
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?")
-_REQUIRES = re.compile(r"\s*(>=|==|<|)\s*(\d+(?:\.\d+)*)\s*")
 
 
 def parse_project_name(value: Any) -> str:
@@ -30,9 +30,19 @@ def parse_project_name(value: Any) -> str:
 def parse_requires(value: Any) -> str:
     """Comma-separated bounds on devbox's version, such as ">=0.1, <2"."""
     text = parse_text(value)
-    if not all(_REQUIRES.fullmatch(part) for part in text.split(",")):
-        raise ValueError(f'expected versions such as ">=0.1" or ">=0.1, <2", got {text!r}')
+    _parse_bounds(text)
     return text
+
+
+def _parse_bounds(text: str) -> SpecifierSet:
+    """Parse PEP 440 bounds, of which a bare version is the lowest allowed one; raise ValueError if invalid."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    parts = [part.strip() for part in text.split(",")]
+    with contextlib.suppress(InvalidSpecifier):
+        if all(parts):
+            return SpecifierSet(",".join(f">={part}" if part[0].isdigit() else part for part in parts))
+    raise ValueError(f'expected versions such as ">=0.1" or ">=0.1, <2", got {text!r}')
 
 
 _STRING = {"type": "string"}
@@ -70,6 +80,8 @@ class HeadTables(Model):
 
 
 if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
     RoleTables = HeadTables
 else:
     _FIELDS = {
@@ -115,18 +127,5 @@ class Document(RoleTables):
 
 
 def satisfies(requires: str, version: str) -> bool:
-    """True if a version satisfies all bounds of `requires`."""
-    have = _parse_numbers(version)
-    for part in requires.split(","):
-        match = _REQUIRES.fullmatch(part)
-        sign, wanted = (match[1], _parse_numbers(match[2])) if match else ("", have)
-        if not {">=": have >= wanted, "": have >= wanted, "==": have == wanted, "<": have < wanted}[sign]:
-            return False
-    return True
-
-
-def _parse_numbers(version: str) -> tuple[int, ...]:
-    numbers = [int(part) for part in re.findall(r"\d+", version)]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+    """True if a version satisfies all bounds of `requires`. Pre-releases are not excluded."""
+    return _parse_bounds(requires).contains(version, prereleases=True)

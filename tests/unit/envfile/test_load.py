@@ -7,6 +7,7 @@ import os
 import pytest
 
 from devbox.envfile import schema
+from devbox.envfile.document import parse_requires, satisfies
 from devbox.envfile.load import PROFILES, load
 from devbox.errors import EnvFileError, UsageError
 
@@ -46,6 +47,33 @@ def test_the_name_comes_from_the_directory(tmp_path):
 
 def test_a_file_for_this_version_is_accepted(write):
     assert load(write('[project]\nname = "a"\nrequires = ">=0.1, <1000"\n' + DEV)).name == "a"
+
+
+@pytest.mark.parametrize(
+    ("requires", "accepted"),
+    [
+        ("0.2", {"0.2", "0.10.1", "1", "2rc1"}),
+        (">=0.2, <2", {"0.2", "0.10.1", "1"}),
+        ("==1.0", {"1"}),
+        (" >= 1 ", {"1", "2rc1"}),
+        ("<=1", {"0.1.9", "0.2", "0.10.1", "1"}),
+        ("~=0.2", {"0.2", "0.10.1"}),
+        ("==0.*, !=0.2", {"0.1.9", "0.10.1"}),
+        (">1", {"2rc1"}),
+    ],
+)
+def test_bounds_on_the_version(requires: str, accepted: set[str]):
+    versions = ("0.1.9", "0.2", "0.10.1", "1", "2rc1")
+    assert parse_requires(requires) == requires
+    assert {version for version in versions if satisfies(requires, version)} == accepted
+
+
+@pytest.mark.parametrize(
+    "requires", ["", " ", ">=", "x", ">=0.1,", ",", ">=0.1 <2", "=>1", "1.*", ">=1; python_version"]
+)
+def test_what_is_no_bound_is_refused(requires: str):
+    with pytest.raises(ValueError, match="expected versions such as"):
+        parse_requires(requires)
 
 
 def test_the_local_file_overrides_by_key(resolved):
