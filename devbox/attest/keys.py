@@ -7,65 +7,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import textwrap
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from devbox.errors import SigningError
 from devbox.host import environ, process
 
-LABEL = "ENCRYPTED PRIVATE KEY"
-# OWASP's parameters for 16 MiB; with more memory, OpenSSL refuses to read the key.
-_COST, _BLOCK, _LANES = 1 << 14, 8, 5
-_AES_BLOCK = 16
-
-_SEQUENCE, _INTEGER, _OCTETS = 0x30, 0x02, 0x04
-_PBES2 = bytes.fromhex("06092a864886f70d01050d")
-_SCRYPT = bytes.fromhex("06092b06010401da47040b")
-_AES_256_CBC = bytes.fromhex("060960864801650304012a")
-
-
-def encrypt_key(plain: bytes, passphrase: str) -> str:
-    """Encrypt a PKCS#8 structure with the passphrase; return it as PEM."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
-    salt, start = os.urandom(16), os.urandom(_AES_BLOCK)
-    key = hashlib.scrypt(passphrase.encode(), salt=salt, n=_COST, r=_BLOCK, p=_LANES, dklen=32)
-    missing = _AES_BLOCK - len(plain) % _AES_BLOCK
-    encryptor = Cipher(algorithms.AES256(key), modes.CBC(start)).encryptor()
-    secret = encryptor.update(plain + bytes([missing]) * missing) + encryptor.finalize()
-    derivation = _encode_der(
-        _SEQUENCE,
-        _SCRYPT,
-        _encode_der(_SEQUENCE, _encode_der(_OCTETS, salt), *map(_encode_number, (_COST, _BLOCK, _LANES))),
-    )
-    cipher = _encode_der(_SEQUENCE, _AES_256_CBC, _encode_der(_OCTETS, start))
-    how = _encode_der(_SEQUENCE, _PBES2, _encode_der(_SEQUENCE, derivation, cipher))
-    return _encode_pem(_encode_der(_SEQUENCE, how, _encode_der(_OCTETS, secret)))
-
-
-def _encode_der(tag: int, *parts: bytes) -> bytes:
-    content = b"".join(parts)
-    size = len(content)
-    if size < 0x80:  # noqa: PLR2004 - short form of a DER length
-        return bytes([tag, size]) + content
-    digits = size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes([tag, 0x80 | len(digits)]) + digits + content
-
-
-def _encode_number(value: int) -> bytes:
-    return _encode_der(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1))
-
-
-def _encode_pem(der: bytes) -> str:
-    lines = textwrap.wrap(base64.b64encode(der).decode(), 64)
-    return "\n".join((f"-----BEGIN {LABEL}-----", *lines, f"-----END {LABEL}-----", ""))
-
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.serialization import KeySerializationEncryption
 
 ED25519, P256 = "ed25519", "ecdsa-p256"
 KINDS = (P256, ED25519)
 _PATIENCE = 60.0  # seconds; a key service may prompt a user
+_OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----"
+_ROUNDS = 24  # of bcrypt, as ssh-keygen: a quarter of a second
 
 
 @dataclass(frozen=True)
@@ -123,14 +78,15 @@ class LocalSigner:
         return signature
 
     def to_pem(self, passphrase: str) -> str:
-        """Return the private key as PEM, encrypted unless the passphrase is empty."""
-        from cryptography.hazmat.primitives import serialization
+        """Return the private key as PEM: PKCS#8, or OpenSSH's encrypted form unless the passphrase is empty."""
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-        form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        if not passphrase:
-            text: bytes = self._private.private_bytes(serialization.Encoding.PEM, form, plain)
-            return text.decode()
-        return encrypt_key(self._private.private_bytes(serialization.Encoding.DER, form, plain), passphrase)
+        how: tuple[PrivateFormat, KeySerializationEncryption] = (PrivateFormat.PKCS8, NoEncryption())
+        if passphrase:
+            encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(_ROUNDS)
+            how = (PrivateFormat.OpenSSH, encryption.build(passphrase.encode()))
+        text: bytes = self._private.private_bytes(Encoding.PEM, *how)
+        return text.decode()
 
 
 class CommandSigner:
@@ -185,24 +141,39 @@ def read_public(text: str, *, where: str) -> PublicKey:
 
 def is_encrypted(text: str) -> bool:
     """Return whether a private key in PEM requires a passphrase."""
-    return "ENCRYPTED" in text
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        _load_private(text, None)
+    except TypeError:  # how `cryptography` reports a missing passphrase
+        return True
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return False
 
 
 def read_private(text: str, passphrase: str, *, where: str) -> LocalSigner:
     """Read a private key in PEM; raise SigningError if it is invalid or the passphrase is wrong."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
+    from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 
     secret = passphrase.encode() if is_encrypted(text) else None
     try:
-        return LocalSigner(serialization.load_pem_private_key(text.encode(), secret))
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return LocalSigner(_load_private(text, secret))
+    except (ValueError, TypeError, InvalidTag, UnsupportedAlgorithm):
         if secret is not None:
             remedy = "check that DEVBOX_KEY_PASSPHRASE belongs to this key"
             raise SigningError("wrong passphrase", where=where, remedy=remedy) from None
         raise SigningError(
             "invalid key: expected a private key in PEM", where=where, remedy="devbox key export NAME --private > FILE"
         ) from None
+
+
+def _load_private(text: str, secret: bytes | None) -> Any:
+    """Load a key in OpenSSH's form, or in PKCS#8 (keys of earlier versions) and OpenSSL's own forms."""
+    from cryptography.hazmat.primitives import serialization
+
+    load = serialization.load_ssh_private_key if _OPENSSH in text else serialization.load_pem_private_key
+    return load(text.encode(), secret)
 
 
 def _build_public(key: Any) -> PublicKey:

@@ -53,7 +53,7 @@ def test_a_key_is_kept_encrypted_and_its_owner_s_alone(box: Box):
     public = box.ok("key", "create", "ci", cwd=here, env=PASSPHRASE)
     kept = box.home / "keys/ci.key"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert kept.read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert kept.read_text().startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
     assert box.ok("key", "export", "ci", cwd=here) == public
     assert box.ok("key", "export", "ci", "--private", cwd=here) == kept.read_text()
     (row,) = box.json("key", "ls", cwd=here)

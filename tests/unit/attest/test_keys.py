@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from devbox.attest import keys
 from devbox.attest.keys import CommandSigner
@@ -31,20 +34,81 @@ def test_a_key_that_is_kept_opens_with_its_passphrase_only(kind: str):
     kept = signer.to_pem(PASSPHRASE)
     assert keys.read_private(kept, PASSPHRASE, where="x").public == signer.public
     for wrong in ("", "correct horsf"):
-        with pytest.raises(SigningError):
+        with pytest.raises(SigningError, match="wrong passphrase"):
             keys.read_private(kept, wrong, where="x")
 
 
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="requires openssh-client")
 @pytest.mark.parametrize("kind", keys.KINDS)
-def test_openssl_reads_a_kept_key(kind: str, tmp_path: Path):
+def test_ssh_keygen_reads_a_kept_key(kind: str, tmp_path: Path):
     signer = keys.generate(kind)
-    (tmp_path / "key").write_text(signer.to_pem(PASSPHRASE))
-    argv = ["openssl", "pkey", "-in", tmp_path / "key", "-passin", f"pass:{PASSPHRASE}", "-pubout"]
-    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == signer.public.pem
-    shown = subprocess.run(
-        ["openssl", "asn1parse", "-in", tmp_path / "key"], capture_output=True, text=True, check=True
-    )
-    assert "scrypt" in shown.stdout
+    kept = tmp_path / "key"
+    kept.touch(mode=0o600)
+    kept.write_text(signer.to_pem(PASSPHRASE))
+    argv = ["ssh-keygen", "-y", "-f", kept, "-P"]
+    shown = subprocess.run([*argv, PASSPHRASE], capture_output=True, text=True, check=True).stdout
+    known = serialization.load_ssh_public_key(shown.encode())
+    assert isinstance(known, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    assert known.public_bytes(serialization.Encoding.PEM, form).decode() == signer.public.pem
+    assert subprocess.run([*argv, "another"], capture_output=True, check=False).returncode
+
+
+# Encrypted keys as devbox 0.1 wrote them before it took OpenSSH's form, with their fingerprints.
+EARLIER = {
+    "dd6f8e3fa0112346921314402d3fbd1e9fe2e768a2baa057cc1194488d0246db": """\
+-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSsGAQQB2kcECzAcBBDzSEj86n1MXUZ78O7w
+x8xfAgJAAAIBCAIBBTAdBglghkgBZQMEASoEEOQ0U9/NXhb+hUKM3JRP5dQEgZBn
+uJAKJQcFy59K2L1cP4Ft49E7xEfRQxinZXQADGT047F2ZyoyskFEBi4Hww5PlcI0
+bVX4JdZg+QWdXmai12ZjBNXW/P61dtQ+GRf8Qd/BgiptXF5U7r7wmTuuW4NgWR42
+NSoeaYgpTX0Km/EVT9eRV/MYswweCTIRTv1aWgSAZz/yy3ADNSzFeD8WEFdgNZE=
+-----END ENCRYPTED PRIVATE KEY-----
+""",
+    "49250a947b4f472e4eeb0ebb64d77fcc6df5c5d62a9865d6ebcbe6ce4bf53b07": """\
+-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSsGAQQB2kcECzAcBBApEzCOn4uUM6giJZZ2
+W3KDAgJAAAIBCAIBBTAdBglghkgBZQMEASoEEHrfP7FJwfiEDQ73pHHHDSoEQARp
+BXmeLnFM3wb6gBr2i+9Jwyba7gRDUqoJg4uQj5tw4hnX96Abslv+7H55mYh04o7e
+sZN64ixWi5cQ0IY0tCM=
+-----END ENCRYPTED PRIVATE KEY-----
+""",
+}
+
+
+@pytest.mark.parametrize("fingerprint", EARLIER)
+def test_a_key_that_an_earlier_version_encrypted_is_read(fingerprint: str):
+    text = EARLIER[fingerprint]
+    assert keys.is_encrypted(text)
+    assert keys.read_private(text, PASSPHRASE, where="x").public.fingerprint == fingerprint
+    with pytest.raises(SigningError, match="wrong passphrase"):
+        keys.read_private(text, "another", where="x")
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="requires openssh-client")
+@pytest.mark.parametrize("cipher", ["aes256-ctr", "aes256-gcm@openssh.com"])
+def test_a_key_of_ssh_keygen_is_read(cipher: str, tmp_path: Path):
+    """Ciphers that authenticate report a wrong passphrase in another way than those that do not."""
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-Z", cipher, "-N", PASSPHRASE, "-f", tmp_path / "key"]
+    subprocess.run(argv, capture_output=True, check=True)
+    text = (tmp_path / "key").read_text()
+    assert keys.is_encrypted(text)
+    assert keys.read_private(text, PASSPHRASE, where="x").public.kind == keys.ED25519
+    with pytest.raises(SigningError, match="wrong passphrase"):
+        keys.read_private(text, "another", where="x")
+
+
+def test_an_encrypted_key_that_is_cut_off_is_refused():
+    kept = keys.generate(keys.P256).to_pem(PASSPHRASE)
+    with pytest.raises(SigningError):
+        keys.read_private(kept[:120], PASSPHRASE, where="x")
+
+
+def test_a_long_passphrase_counts_to_its_end():
+    kept = keys.generate(keys.ED25519).to_pem("é" * 200)
+    keys.read_private(kept, "é" * 200, where="x")
+    with pytest.raises(SigningError, match="wrong passphrase"):
+        keys.read_private(kept, "é" * 199 + "e", where="x")
 
 
 def test_an_unencrypted_key_is_kept_as_it_is():
