@@ -170,9 +170,3 @@ class CannotRun(DevboxError):
     """A command of `exec`, `run`, `shell` or `tool` that cannot be started."""
 
     exit_code = CANNOT_RUN
-
-
-class Interrupted(DevboxError):
-    """An interruption by Ctrl-C."""
-
-    exit_code = INTERRUPTED

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from devbox.plan.activation import Activation
 
-WATCHED = ("trust.json", "ports.json")  # single-line files: the shell calls again when one has changed
-
 
 def activate(words: Sequence[str]) -> int:
     """Print the script for a shell ("bash", "zsh", "fish") in the current directory of this process."""

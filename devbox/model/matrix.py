@@ -14,7 +14,6 @@ STATES = ("passed", "failed", "flaky", "error", "timeout", "skipped", "cached", 
 GREEN = ("passed", "flaky", "cached")  # states with which a run succeeds
 
 # Phases of a cell, in this order; `waiting` until a slot is free.
-PHASES = ("waiting", "prepare", "services", "test", "collect", "done")
 
 
 @dataclass(frozen=True, kw_only=True)

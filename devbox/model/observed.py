@@ -8,9 +8,6 @@ from devbox.model.container import ContainerSpec
 from devbox.model.frozen import dataclass
 from devbox.model.image import KeyedImage
 
-STATES = ("created", "starting", "running", "restarting", "stopping", "exited", "dead")
-HEALTH = ("starting", "healthy", "unhealthy", "none")
-
 
 @dataclass(frozen=True, kw_only=True)
 class BoundPort:

@@ -7,9 +7,7 @@ that no client sees two releases at the same time.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from devbox.model import codec
 from devbox.model.container import ContainerSpec
 from devbox.model.frozen import dataclass
 
@@ -173,16 +171,6 @@ def get_other_side(side: str) -> str:
 def get_full_share(side: str) -> int:
     """Return the share at which a side serves all clients."""
     return WHOLE if side == GREEN else 0
-
-
-def dump(state: RouterState) -> Any:
-    """Convert the state to plain JSON values."""
-    return codec.dump(state)
-
-
-def load(plain: Any) -> RouterState:
-    """Load the state from the result of `dump`."""
-    return codec.load(RouterState, plain)
 
 
 def list_held_ports(spec: ContainerSpec) -> tuple[int, ...]:

@@ -270,11 +270,6 @@ class Counts:
         """The sum of all known causes."""
         return sum(self.lost.values())
 
-    def count_since(self, earlier: Counts | None) -> int | None:
-        """Return the total of the difference."""
-        found = self.subtract(earlier)
-        return found.total if found else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class StageObserved:

@@ -64,10 +64,6 @@ class MatrixRecords:
             f"{self.get_directory(result.cell.name)}/result.json", "cell", CellRecord(inputs=inputs, result=result)
         )
 
-    def read_last_run(self) -> MatrixRun | None:
-        """Return the last run."""
-        return self._load(MatrixRun, f"{self._directory}/run.json", "run")
-
     def record_run(self, run: MatrixRun) -> None:
         """Record a completed run."""
         self._dump(f"{self._directory}/run.json", "run", run)

@@ -197,7 +197,7 @@ def _read(directory: ProjectDirectory, path: str, limit: int) -> bytes:
 
 _LARGEST = 128 << 20
 _HEAD, _FACTS = 12, 40  # bytes before the first entry, and of an entry before its hash
-_EXTENDED, _NAME_MASK = 0x4000, 0x0FFF
+_EXTENDED = 0x4000
 _VERSIONS = (2, 3, 4)
 _PACKED_PATHS = 4
 

@@ -129,13 +129,11 @@ def _pin_bases(step: FromDockerfile) -> FromDockerfile:
     return replace(step, begins=begins, pins=held or None)
 
 
-def compute_digest(step: FromDockerfile) -> str:
-    """Return the digest of a Dockerfile and its context: names, kinds and bytes; no owners, permissions or times."""
-    return hash_context(step)[0]
-
-
 def hash_context(step: FromDockerfile) -> tuple[str, dict[str, str]]:
-    """Return `content` and its parts, as in `FromDockerfile.files`."""
+    """Return the digest of a Dockerfile and its context, and its parts, as in `FromDockerfile.files`.
+
+    They cover names, kinds and bytes; no owners, permissions or times.
+    """
     files: dict[str, str] = {}
 
     def seen(path: str, entry: ContextEntry) -> ContextEntry:

@@ -15,7 +15,7 @@ from devbox.host.paths import Paths
 from devbox.images.registry import credentials, graph
 from devbox.images.registry.blobs import Meter, OnTransfer, download
 from devbox.images.registry.connection import RegistryConnection
-from devbox.images.registry.reference import Reference, parse
+from devbox.images.registry.reference import Reference
 from devbox.images.registry.repository import RegistryRepository
 from devbox.images.registry.retry import run_parallel
 from devbox.images.store.layout import Descriptor, Layout
@@ -25,12 +25,6 @@ T = TypeVar("T")
 
 _DEEPEST = 3  # levels of nested indexes; allowed, but not seen in practice
 _MOST_MANIFESTS = 500
-
-
-def resolve(text: str) -> str:
-    """Return the current digest of a reference; raise RegistryError if it does not exist."""
-    reference = parse(text)
-    return _try_endpoints(reference, lambda repository: repository.fetch_manifest(reference.target).descriptor.digest)
 
 
 def pull(

@@ -23,7 +23,7 @@ from devbox.isolation import forks, liveness, namespaces
 from devbox.isolation.network import bridge, egress, egress_policy
 from devbox.isolation.types import InstanceContext, NetNode, ProcessRef
 
-NO_SUCH_NAME, FAILED, NOT_UNDERSTOOD = 3, 2, 1
+NO_SUCH_NAME, FAILED = 3, 2
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")  # type, class, TTL in seconds, length of the data
 _RESPONSE, _OPERATION, _RECURSION = 0x8000, 0x7800, 0x0100

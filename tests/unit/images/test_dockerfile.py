@@ -138,7 +138,7 @@ def project(tmp_path: Path) -> Path:
 
 def _step(root: Path, **fields: Any) -> FromDockerfile:
     step = FromDockerfile(path="Dockerfile", root=str(root), **fields)
-    return replace(step, content=context.compute_digest(step))
+    return replace(step, content=context.hash_context(step)[0])
 
 
 def test_the_key_is_what_the_context_holds(project: Path):
@@ -275,7 +275,7 @@ def test_the_place_of_a_project_is_no_part_of_the_key():
 
 def test_no_dockerfile_is_a_sentence(tmp_path: Path):
     with pytest.raises(EnvFileError, match="cannot read the Dockerfile"):
-        context.compute_digest(FromDockerfile(path="Dockerfile", root=str(tmp_path)))
+        context.hash_context(FromDockerfile(path="Dockerfile", root=str(tmp_path)))
 
 
 def test_a_failure_says_the_line_and_what_was_printed():

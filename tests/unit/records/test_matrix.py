@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from devbox.host.paths import Paths
+from devbox.model import codec
 from devbox.model.matrix import CachedMatrix, Cell, CellInputs, CellResult, MatrixRun
 from devbox.records.tests import FAILED, RUNNING, MatrixRecords
 
@@ -64,10 +66,11 @@ def test_trees_are_kept_by_their_digest(records: MatrixRecords) -> None:
     assert records.read_tree("sha256:2") == {}
 
 
-def test_the_last_run_comes_back(records: MatrixRecords) -> None:
+def test_the_last_run_comes_back(records: MatrixRecords, tmp_path: Path) -> None:
     run = MatrixRun(id="1", project="p", cells=(RESULT,), started_at="now", seconds=1.0, directory="/d")
     records.record_run(run)
-    assert records.read_last_run() == run
+    (path,) = tmp_path.rglob("run.json")
+    assert codec.load(MatrixRun, json.loads(path.read_text())["run"]) == run
 
 
 def test_tests_of_a_release_are_others(records: MatrixRecords, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from devbox.deploy.haproxy import config, converge, counters
 from devbox.deploy.haproxy import seconds as by_second
 from devbox.deploy.haproxy.tally import AcceptedConnections, CounterReading, LossTally
 from devbox.deploy.haproxy.tunnels import Tunnels
-from devbox.model.router import BASELINE, GREEN, WHOLE, Cohort, Frontend, RouterState, Server, dump, load
+from devbox.model import codec
+from devbox.model.router import BASELINE, GREEN, WHOLE, Cohort, Frontend, RouterState, Server
 from devbox.model.stage import Counts
 
 OLD = Server(name="web-1-aaaa", address="10.213.0.5", port=8000, check="/healthz")
@@ -33,7 +34,7 @@ def running(state, *, share=0):
 
 
 def test_a_state_survives_being_kept():
-    assert load(dump(BOTH)) == BOTH
+    assert codec.load(RouterState, codec.dump(BOTH)) == BOTH
 
 
 def test_the_file_has_every_server_on_its_side():
@@ -130,7 +131,7 @@ def test_stable_stands_in_for_the_canary_and_never_the_other_way_round():
     text = config.render_config(TRIAL)
     assert f"server rescue-web-1-aaaa 10.213.0.5:8000 {config.BACKUP}\n" in text
     assert f"server web-1-aaaa 10.213.0.5:8000 {config.CHECKED}\n" in text
-    assert load(dump(TRIAL)) == TRIAL
+    assert codec.load(RouterState, codec.dump(TRIAL)) == TRIAL
 
 
 def test_the_side_on_trial_is_never_the_live_one():
@@ -400,10 +401,10 @@ def test_a_counter_that_is_reset_takes_nothing_away():
 
 def test_what_another_router_counted_says_nothing():
     then = Counts(router="a", lost={"web": 2, "old": 4})
-    assert Counts(router="a", lost={"web": 5}).count_since(then) == 3
-    assert Counts(router="b", lost={"web": 5}).count_since(then) is None
-    assert Counts(router="b", lost={"web": 1}).count_since(None) == 1
-    assert Counts(router="a", lost={"web": 2, "old": 1}).count_since(then) == 1, "counted anew"
+    assert Counts(router="a", lost={"web": 5}).subtract(then).total == 3
+    assert Counts(router="b", lost={"web": 5}).subtract(then) is None
+    assert Counts(router="b", lost={"web": 1}).subtract(None).total == 1
+    assert Counts(router="a", lost={"web": 2, "old": 1}).subtract(then).total == 1, "counted anew"
 
 
 def test_issue10_9_the_longest_names_leave_room_for_the_time_in_a_key():
