@@ -4,105 +4,18 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import textwrap
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
-from pydantic import PlainValidator
-from pydantic.fields import FieldInfo
-
-from devbox.envfile import document, stage_tables
+from devbox.envfile import document
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
-from devbox.roles import fields, glue, install, network, parts, release, test
 from devbox.roles.catalog import TABLE_KINDS
 from devbox.roles.context import Key
 from devbox.roles.fields import Model
-
-# Name of each parser's values in the reference.
-KINDS: dict[Callable[..., Any], str] = {
-    fields.parse_text: "string",
-    fields.parse_strings: "list of strings",
-    fields.parse_text_table: "table of strings",
-    fields.parse_environment: "variables",
-    fields.parse_secrets: "secrets",
-    fields.parse_command: "command",
-    fields.parse_commands: "commands",
-    fields.parse_duration: "duration",
-    fields.parse_size: "size",
-    fields.parse_whole: "whole number",
-    fields.parse_number: "number",
-    fields.parse_signal: "signal",
-    fields.parse_path: "absolute path",
-    fields.parse_user: "user",
-    fields.parse_packages: "packages",
-    fields.parse_inner_path: "project path",
-    fields.parse_inner_paths: "project paths",
-    fields.parse_capabilities: "capabilities",
-    fields.parse_egress: "host names",
-    fields.parse_named_paths: "named paths",
-    network.parse_ports: "ports",
-    network.parse_needs: "needs",
-    parts.parse_action: "action",
-    test.parse_axis: "axis",
-    test.parse_cells: "cells",
-    glue.parse_routes: "routes",
-    glue.parse_schedule: "schedule",
-    install.parse_installed: "files",
-    release.parse_copies: "copies",
-    stage_tables.parse_external: "external needs",
-    stage_tables.parse_cohort: "cohort",
-    stage_tables.parse_reference: "reference",
-    document.parse_project_name: "project name",
-    document.parse_requires: "version bounds",
-}
-
-
-def describe_kind(info: FieldInfo, link: Callable[[type[Model]], str]) -> str:
-    """Return the kind of a key's value. `link` renders a link to a table's section."""
-    return _describe_annotation(
-        Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation, link
-    )
-
-
-def describe_default(info: FieldInfo, kind: str) -> str:
-    """Return the default of a key; "" if there is none worth mentioning."""
-    if info.is_required():
-        return "required"
-    value = info.get_default(call_default_factory=True, validated_data={})
-    if value in (None, "", (), {}) or isinstance(value, Model):
-        return ""
-    if kind == "duration":
-        return f'default `"{value:g}s"`'
-    return f"default `{json.dumps(value)}`"
-
-
-def _describe_annotation(annotation: Any, link: Callable[[type[Model]], str]) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        named = [KINDS[each.func] for each in arguments[1:] if isinstance(each, PlainValidator)]
-        return named[0] if named else _describe_annotation(arguments[0], link)
-    if origin in (tuple, dict):
-        whole = "list" if origin is tuple else "table"
-        return f"{whole} of {_pluralize(_describe_annotation(arguments[0 if origin is tuple else 1], link))}"
-    if arguments:
-        each = (
-            f"`{json.dumps(one)}`" if origin is Literal else _describe_annotation(one, link)
-            for one in arguments
-            if one is not NoneType
-        )
-        return " or ".join(each)
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return link(annotation)
-    return {bool: "`true` or `false`", str: "string"}[annotation]
-
-
-def _pluralize(kind: str) -> str:
-    return kind if kind.endswith((")", "s")) else f"{kind}s"
 
 
 def list_tables(table: type[Model]) -> list[type[Model]]:
@@ -123,13 +36,6 @@ def describe_keys(table: type[Model]) -> dict[str, str]:
     """Return the description of each key, inherited keys included."""
     texts = {name: text for part in list_table_parts(table) for name, text in _read_texts(part).items()}
     return {info.alias or name: texts[name] for name, info in table.model_fields.items()}
-
-
-def list_own_keys(table: type[Model], shared: Collection[type[Model]] = ()) -> list[str]:
-    """Return the attributes defined by a table itself, or by its parts except for those `shared`."""
-    parts = [part for part in list_table_parts(table) if part not in shared]
-    own = {name for part in parts for name in _read_texts(part)}
-    return [name for name in table.model_fields if name in own]
 
 
 @cache

@@ -145,8 +145,10 @@ def test_its_keys_are_checked_and_described(toy_box: Box):
     assert schema["properties"]["toy"]["description"] == "Containers that say a word."
     assert set(schema["$defs"]["ToyTable"]["properties"]) == {"base", "word"}
 
-    argv = [sys.executable, "-m", "devbox.envfile.reference"]
-    page = subprocess.run(argv, env=toy_box.environment(), cwd=project, capture_output=True, text=True, check=True)
+    argv = [sys.executable, "-c", "from support import manual_env_file as made; print(made.render_manual())"]
+    env = toy_box.environment()
+    env["PYTHONPATH"] += f":{REPOSITORY}/tests"
+    page = subprocess.run(argv, env=env, cwd=project, capture_output=True, text=True, check=True)
     assert "## [toy.NAME]\n\n- **`base`** (string, required)" in page.stdout
 
 

@@ -7,11 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import catalogue
+from support import catalogue, manual_commands, manual_env_file, manual_recipes
 
-from devbox.cli import recipe_manual
-from devbox.cli.reference import render_manual as render_commands
-from devbox.envfile import reference as env_file
 from devbox.envfile import schema
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs/reference"
@@ -22,9 +19,9 @@ def _render_schema() -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "cli.md": render_commands,
-    "recipes.md": recipe_manual.render_manual,
-    "env-file.md": env_file.render_manual,
+    "cli.md": manual_commands.render_manual,
+    "recipes.md": manual_recipes.render_manual,
+    "env-file.md": manual_env_file.render_manual,
     "devbox.schema.json": _render_schema,
     "errors.md": catalogue.page,
 }

@@ -8,11 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support import manual_commands, manual_env_file, manual_recipes
 from unit.house_rules.source import ROOT, names
 
-from devbox.cli import recipe_manual
-from devbox.cli.reference import render_manual
-from devbox.envfile import reference as env_file
 from devbox.envfile import schema
 from devbox.envfile.document import Document
 
@@ -21,21 +19,21 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 def test_the_reference_of_the_command_line_is_the_program_s_own():
     written = (ROOT / "docs/reference/cli.md").read_text()
-    assert written == render_manual(), "make reference"
+    assert written == manual_commands.render_manual(), "make reference"
 
 
 def test_the_reference_of_the_recipes_is_their_own():
     written = (ROOT / "docs/reference/recipes.md").read_text()
-    assert written == recipe_manual.render_manual(), "make reference"
+    assert written == manual_recipes.render_manual(), "make reference"
 
 
 def test_the_reference_of_the_env_file_is_the_models_own():
     written = (ROOT / "docs/reference/env-file.md").read_text()
-    assert written == env_file.render_manual(), "make reference"
+    assert written == manual_env_file.render_manual(), "make reference"
 
 
 def test_the_reference_of_the_env_file_has_every_table():
-    assert set(schema.list_tables(Document)) <= set(env_file.SECTIONS)
+    assert set(schema.list_tables(Document)) <= set(manual_env_file.SECTIONS)
 
 
 def test_the_published_schema_is_the_program_s_own():

@@ -1,4 +1,4 @@
-"""Generator of the devbox.toml reference: `python -m devbox.envfile.reference`.
+"""Generator of the devbox.toml reference, `docs/reference/env-file.md`, and the names of its kinds of value.
 
 Examples are lines of devbox.toml.example, which a test loads.
 """
@@ -6,15 +6,20 @@ Examples are lines of devbox.toml.example, which a test loads.
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from devbox.envfile import gate_tables, read, schema, stage_tables
+from pydantic import PlainValidator
+from pydantic.fields import FieldInfo
+
+from devbox.envfile import document, gate_tables, read, schema, stage_tables
 from devbox.envfile.document import Document, HooksTable, ProjectTable
 from devbox.host.environ import find_data_dir
-from devbox.roles import base, build, dev, glue, install, network, parts, release, service, tasks, test, tool
+from devbox.roles import base, build, dev, fields, glue, install, network, parts, release, service, tasks, test, tool
 from devbox.roles.catalog import TABLE_KINDS
 from devbox.roles.context import Key
 from devbox.roles.fields import Model
@@ -22,7 +27,7 @@ from devbox.roles.fields import Model
 _HEAD = """\
 # devbox.toml
 
-Written from the program's own tables by `python -m devbox.envfile.reference`; a test compares the two. The examples are
+Written from the program's own tables by `make reference`; a test compares the two. The examples are
 from [devbox.toml.example](../../devbox.toml.example), which shows every key in its place.
 
 Unknown keys are errors. `${name}` in a string is a variable of `[vars]`, `$${name}` is literal. `devbox.local.toml`
@@ -73,6 +78,44 @@ SECTIONS = _LISTED | {
     for kind in TABLE_KINDS
     if kind.table not in _LISTED
 }
+# Name of each parser's values in the reference.
+KINDS: dict[Callable[..., Any], str] = {
+    fields.parse_text: "string",
+    fields.parse_strings: "list of strings",
+    fields.parse_text_table: "table of strings",
+    fields.parse_environment: "variables",
+    fields.parse_secrets: "secrets",
+    fields.parse_command: "command",
+    fields.parse_commands: "commands",
+    fields.parse_duration: "duration",
+    fields.parse_size: "size",
+    fields.parse_whole: "whole number",
+    fields.parse_number: "number",
+    fields.parse_signal: "signal",
+    fields.parse_path: "absolute path",
+    fields.parse_user: "user",
+    fields.parse_packages: "packages",
+    fields.parse_inner_path: "project path",
+    fields.parse_inner_paths: "project paths",
+    fields.parse_capabilities: "capabilities",
+    fields.parse_egress: "host names",
+    fields.parse_named_paths: "named paths",
+    network.parse_ports: "ports",
+    network.parse_needs: "needs",
+    parts.parse_action: "action",
+    test.parse_axis: "axis",
+    test.parse_cells: "cells",
+    glue.parse_routes: "routes",
+    glue.parse_schedule: "schedule",
+    install.parse_installed: "files",
+    release.parse_copies: "copies",
+    stage_tables.parse_external: "external needs",
+    stage_tables.parse_cohort: "cohort",
+    stage_tables.parse_reference: "reference",
+    document.parse_project_name: "project name",
+    document.parse_requires: "version bounds",
+}
+
 _SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")
 # A TOML value on one line: string, list, inline table or bare word.
 _VALUE = r"""(?:"(?:[^"\\]|\\.)*"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{(?:[^{}]|\{[^{}]*\})*\}|[\w.+-]+)"""
@@ -93,7 +136,7 @@ def _render_section(table: type[Model], title: str, examples: _Examples) -> Iter
     if shared:
         yield f"Takes also the keys of {', '.join(_render_link(each) for each in shared)}.\n"
     texts = schema.describe_keys(table)
-    for name in schema.list_own_keys(table, shared):
+    for name in _list_own_keys(table, shared):
         yield _render_key(table, name, texts, examples)
     yield ""
 
@@ -101,16 +144,66 @@ def _render_section(table: type[Model], title: str, examples: _Examples) -> Iter
 def _render_key(table: type[Model], name: str, texts: dict[str, str], examples: _Examples) -> str:
     info = table.model_fields[name]
     written = info.alias or name
-    kind = schema.describe_kind(info, _render_link)
-    facts = ", ".join(fact for fact in (kind, schema.describe_default(info, kind)) if fact)
+    kind = _describe_kind(info, _render_link)
+    facts = ", ".join(fact for fact in (kind, _describe_default(info, kind)) if fact)
     example = "" if kind.startswith("`") else examples.find(table, written)
     shown = f"\n  `{example}`" if example else ""
     return f"- **`{written}`** ({facts}): {texts[written]}{shown}"
 
 
+def _describe_kind(info: FieldInfo, link: Callable[[type[Model]], str]) -> str:
+    """Return the kind of a key's value. `link` renders a link to a table's section."""
+    return _describe_annotation(
+        Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation, link
+    )
+
+
+def _describe_default(info: FieldInfo, kind: str) -> str:
+    """Return the default of a key; "" if there is none worth mentioning."""
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True, validated_data={})
+    if value in (None, "", (), {}) or isinstance(value, Model):
+        return ""
+    if kind == "duration":
+        return f'default `"{value:g}s"`'
+    return f"default `{json.dumps(value)}`"
+
+
+def _describe_annotation(annotation: Any, link: Callable[[type[Model]], str]) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        named = [KINDS[each.func] for each in arguments[1:] if isinstance(each, PlainValidator)]
+        return named[0] if named else _describe_annotation(arguments[0], link)
+    if origin in (tuple, dict):
+        whole = "list" if origin is tuple else "table"
+        return f"{whole} of {_pluralize(_describe_annotation(arguments[0 if origin is tuple else 1], link))}"
+    if arguments:
+        each = (
+            f"`{json.dumps(one)}`" if origin is Literal else _describe_annotation(one, link)
+            for one in arguments
+            if one is not NoneType
+        )
+        return " or ".join(each)
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return link(annotation)
+    return {bool: "`true` or `false`", str: "string"}[annotation]
+
+
+def _pluralize(kind: str) -> str:
+    return kind if kind.endswith((")", "s")) else f"{kind}s"
+
+
+def _list_own_keys(table: type[Model], shared: Collection[type[Model]] = ()) -> list[str]:
+    """Return the attributes defined by a table itself, or by its parts except for those `shared`."""
+    parts = [part for part in schema.list_table_parts(table) if part not in shared]
+    own = {name for part in parts for name in schema._read_texts(part)}
+    return [name for name in table.model_fields if name in own]
+
+
 def _render_kinds() -> Iterator[str]:
     yield "## Kinds of value\n"
-    for parser, name in schema.KINDS.items():
+    for parser, name in KINDS.items():
         text = " ".join(inspect.cleandoc(parser.__doc__ or "").split())
         yield f"- **{name}**: {text}"
 
@@ -156,7 +249,3 @@ def _strip_comment(line: str) -> str:
     """Return the line without its comment and trailing comma."""
     match = re.match(r"""((?:[^#"']|"(?:[^"\\]|\\.)*"|'[^']*')*)""", line)
     return (match[1] if match else line).strip().rstrip(",")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render_manual())

@@ -1,8 +1,7 @@
-"""Generator of the command line reference: `python -m devbox.cli.reference > docs/reference/cli.md`."""
+"""Generator of the command line reference: `docs/reference/cli.md`."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from devbox.commands.table.index import list_commands
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 _HEAD = """\
 # Command line
 
-Generated from the command table by `python -m devbox.cli.reference`; a test compares the two.
+Generated from the command table by `make reference`; a test compares the two.
 
 Data goes to stdout, progress to stderr. `--` ends options; after it, `exec` and `run` take another program's words.
 An option overrides its variable. `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI` are respected.
@@ -71,7 +70,3 @@ def _format_notes(option: Option) -> str:
     if option.variable:
         notes.append(f"Variable: `{option.variable}`")
     return "".join(f". {note}" for note in notes)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render_manual())

@@ -1,9 +1,8 @@
-"""Generator of the recipe reference: `python -m devbox.cli.recipe_manual > docs/reference/recipes.md`."""
+"""Generator of the recipe reference: `docs/reference/recipes.md`."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterable, Iterator
 
 from devbox.envfile import recipes
@@ -12,7 +11,7 @@ from devbox.envfile.recipes import ParameterFacts, RecipeFacts, ServiceFacts
 _HEAD = """\
 # Recipes
 
-Generated from `recipes/*.toml` by `python -m devbox.cli.recipe_manual`; a test compares the two. `devbox recipe ls` and
+Generated from `recipes/*.toml` by `make reference`; a test compares the two. `devbox recipe ls` and
 `devbox recipe show NAME` print the same, including the recipes of your project: a file NAME.toml in `recipes/` next to
 `devbox.toml` is a recipe, and overrides one of the same name: [Write a recipe of your own](../how-to/own-recipe.md).
 
@@ -65,7 +64,3 @@ def _render_table(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def _render_code(text: str) -> str:
     return f"`{text}`"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render_manual())
