@@ -116,8 +116,11 @@ class DriftMonitor:
 
 
 def _identify(payload: DriftedPayload) -> tuple[str, str, frozenset[str]]:
-    """Return what distinguishes a drift; another version of devbox may have described the same one in other words."""
-    return payload.container, payload.since, frozenset(_DIGEST.findall(payload.reason))
+    """Return the identity of a drift: container, start time, and the digests that its reason names.
+
+    Another version of devbox may have worded the same reason differently. A reason without digests is compared as text.
+    """
+    return payload.container, payload.since, frozenset(_DIGEST.findall(payload.reason) or [payload.reason])
 
 
 def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:

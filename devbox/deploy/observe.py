@@ -77,14 +77,13 @@ class StageObserver:
         """
         place = self._instance()
         reading = self.files.read(wanted, place)
-        of_stable = self.files.read(stable, place) if stable else None
+        readings: tuple[StageFileReading, ...] = (reading,)
+        fresh = stage_containers.Replicas()
+        if stable:
+            readings = (reading, self.files.read(stable, place))
+            fresh = _build_baseline(stable, wanted, readings[-1].file.backing)
         backing = reading.file.backing
         view = self._place.engine.observe(place)
-        fresh = (
-            _build_baseline(stable, wanted, of_stable.file.backing)
-            if stable and of_stable
-            else stage_containers.Replicas()
-        )
         replicas = stage_containers.build_replicas(wanted, needs=backing.containers, exports=backing.exports).merge(
             fresh
         )
@@ -120,7 +119,7 @@ class StageObserver:
                 draining=update.draining,
             ),
             router=update,
-            readings=(reading, of_stable) if of_stable else (reading,),
+            readings=readings,
             replicas=replicas,
             ground=stage_containers.add_reload(
                 differ.diff(resolved, observed, names=names), again=update.reload and left_alone

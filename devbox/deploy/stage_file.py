@@ -46,7 +46,7 @@ class StageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class StageFileReading:
-    """Settings read for a deployment. `copy`: where a later rollback finds them; "" if they came from there."""
+    """Settings read for a deployment. `copy`: path of the copy that rollbacks read; "" if read from it."""
 
     file: StageFile
     copy: str

@@ -14,10 +14,10 @@ from devbox.gray.policy import WHOLE, Policy
 from devbox.gray.state import (
     ABORTED,
     ABORTING,
-    AWAITS_PROMOTION,
     BAKE,
+    COMPLETION,
+    HELD,
     HOLD,
-    IS_HELD,
     NEEDS_HUMAN,
     OVER,
     REHEARSING,
@@ -25,7 +25,7 @@ from devbox.gray.state import (
     STEP,
     WARM,
     GrayState,
-    describe_wait,
+    format_wait,
 )
 from devbox.model.frozen import dataclass
 from devbox.model.traffic import Batch, Side
@@ -306,7 +306,7 @@ def _warm(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if lacking := [name for name, seen_by in _list_latencies(seen, policy).items() if seen_by is None]:
         why = f"for {lacking[0]} of stable: {seen.warm.requests} requests so far"
         return _escalate(seen, f"waited {why}") if late else _wait(seen, why)
-    return _wait(seen, IS_HELD) if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
+    return replace(seen, reason=HELD) if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
 
 
 def _list_latencies(seen: GrayState, policy: Policy) -> dict[str, int | None]:
@@ -315,7 +315,7 @@ def _list_latencies(seen: GrayState, policy: Policy) -> dict[str, int | None]:
 
 def _step(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
-        return _wait(seen, IS_HELD)
+        return replace(seen, reason=HELD)
     missing = _find_baseline_gap(look, policy) or _find_missing(seen, policy)
     if lacking := missing or judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
         late = seen.watched > policy.timeout
@@ -361,9 +361,9 @@ def _rehearse(seen: GrayState, look: GrayObservation, policy: Policy) -> GraySta
 
 def _hold(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
-        return _wait(seen, IS_HELD)
+        return replace(seen, reason=HELD)
     if look.asked != "complete" and not policy.completes:
-        return _wait(seen, AWAITS_PROMOTION)
+        return _wait(seen, COMPLETION)
     if lacking := judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
         return _wait(seen, lacking)
     return seen.enter(BAKE, f"completed by {look.by or 'the promotion'}")
@@ -371,7 +371,8 @@ def _hold(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
 
 def _bake(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held or seen.watched < policy.bake:
-        return _wait(seen, IS_HELD if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
+        bake = f"for the bake: {policy.bake - seen.watched:.0f} s more"
+        return replace(seen, reason=HELD) if seen.held else _wait(seen, bake)
     if lacking := _find_silence(seen, look, policy):
         late = seen.watched > policy.bake + policy.timeout
         return _escalate(seen, f"the bake does not end: waits {lacking}") if late else _wait(seen, lacking)
@@ -389,7 +390,7 @@ def _is_drained(look: GrayObservation) -> bool:
 
 
 def _wait(seen: GrayState, what: str) -> GrayState:
-    return replace(seen, reason=describe_wait(what))
+    return replace(seen, reason=format_wait(what))
 
 
 def _format_points(share: float) -> str:

@@ -19,35 +19,32 @@ WARM, STEP, REHEARSING, HOLD, BAKE, STABLE = "warm", "step", "rehearsing", "hold
 ABORTING, ABORTED, NEEDS_HUMAN = "aborting", "aborted", "needs_human"
 OVER = (STABLE, ABORTED)
 
-_WAITS = "waits "  # start of the stored reason of a wait
-AWAITS_PROMOTION = "for the promotion that completes it"
-IS_HELD = "held"
+HELD = "held"  # reason while an operator holds the release
+_WAITS = "waits "  # start of the reason of any other wait
+COMPLETION = "for the promotion that completes it"
 
 LONGEST_LOOK = 10.0  # maximum seconds counted between two observations: the rest was not observed
 FEWEST_FOR_A_LIMIT = 200  # requests of stable required for its quantile
 
 
 class WaitKind(enum.Enum):
-    """What a release waits for, as far as code distinguishes it: records and terminals have the text only."""
+    """Kind of wait that a reason describes; records store the text only."""
 
-    NONE = enum.auto()  # the reason is that of the last change
-    HELD = enum.auto()
-    PROMOTION = enum.auto()
+    NONE = enum.auto()  # no wait, or held
+    COMPLETION = enum.auto()  # the promotion that completes the release
     CONDITION = enum.auto()  # time, requests, certainty, health, or an external metric
 
 
-def describe_wait(what: str) -> str:
-    """Return the reason of a wait: `waits for …`, or `held`."""
-    return what if what == IS_HELD else f"{_WAITS}{what}"
+def format_wait(condition: str) -> str:
+    """Return the reason of a wait for a condition: `waits for …`."""
+    return f"{_WAITS}{condition}"
 
 
 def classify_reason(reason: str) -> WaitKind:
     """Return the kind of wait that a reason describes."""
-    if reason == IS_HELD:
-        return WaitKind.HELD
     if not reason.startswith(_WAITS):
         return WaitKind.NONE
-    return WaitKind.PROMOTION if reason == describe_wait(AWAITS_PROMOTION) else WaitKind.CONDITION
+    return WaitKind.COMPLETION if reason == format_wait(COMPLETION) else WaitKind.CONDITION
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ class Spec:
     later: tuple[str, ...] = ()  # tables whose command this version does not have: "[install.x] is not used yet: …"
 
     def add_services(self, other: Spec) -> Spec:
-        """Return this spec with the images and containers of another one; its own win."""
+        """Return this spec plus the images and containers of `other`; of equal names, this spec's entries are kept."""
         images, containers = other.images | self.images, other.containers | self.containers
         return replace(self, images=images, containers=containers)
 

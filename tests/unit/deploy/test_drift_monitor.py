@@ -1,4 +1,4 @@
-"""A drift is recorded once, also if another version of devbox described it in other words."""
+"""A drift is recorded once, even if another version of devbox worded it differently."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def test_digest_container_and_start_distinguish():
         payload(now.reason, since="2026-12-01T10:00:01Z"),
     )
     assert _identify(now) not in {_identify(each) for each in others}
+
+
+def test_a_doubt_does_not_hide_a_later_drift_of_the_same_container():
+    doubt, drift = payload("cannot read /proc/7/root"), payload("web.1 does not belong to a deployed release")
+    assert _identify(doubt) != _identify(drift)
