@@ -12,7 +12,7 @@ _GRAY_STAGE = Argument("stage", about="Stage (default: that of the gray release 
 def _declare_status(name: str, about: str) -> Command:
     return Command(
         name,
-        "gray:report",
+        "release:report",
         JSON,
         Option("--html", about="Write a page with charts to FILE", kind=TEXT, metavar="FILE", words="files"),
         Option("--svg", about="Write only the charts to FILE", kind=TEXT, metavar="FILE", words="files"),
@@ -68,19 +68,19 @@ TABLE = (
     Command("release ls", "build:ls", JSON, about="List releases, and the stages that each is or was in"),
     Command(
         "release log",
-        "ledger:log",
+        "release:log",
         Option("--json", about="Print one JSON document per entry and line"),
         about="Print the ledger of releases, in chronological order",
     ),
     Command(
         "release rebuild",
-        "ledger:rebuild",
+        "release:rebuild",
         Option("-y", "--yes", about="Rebuild without asking for confirmation"),
         about="Rebuild the ledger from signed records; the old one is moved aside",
     ),
     Command(
         "release refresh",
-        "ledger:refresh",
+        "release:refresh",
         KEY,
         Option("--accept", about="Accept records read for the first time by this host, however old"),
         JSON,
@@ -141,21 +141,21 @@ TABLE = (
     ),
     Command(
         "release hold",
-        "gray:hold",
+        "release:hold",
         JSON,
         about="Hold a gray release at its step; it is still monitored, and rolled back if bad",
         argument=_GRAY_STAGE,
     ),
     Command(
         "release resume",
-        "gray:resume",
+        "release:resume",
         JSON,
         about="Resume a gray release that is held or requires a decision",
         argument=_GRAY_STAGE,
     ),
     Command(
         "release abort",
-        "gray:abort",
+        "release:abort",
         JSON,
         about="Roll back a gray release: all clients on the old release, the new one stopped",
         argument=_GRAY_STAGE,
