@@ -15,13 +15,11 @@ _SERVICE = Option(
 )
 _NO_TTY = Option("-T", "--no-tty", about="Disable pseudo-TTY allocation")
 _TASK = Argument(
-    "task",
-    about="Task to run in dev, with arguments after --; or only -- and a one-shot command",
-    words="tasks",
+    "task", about="Task to run in dev, with arguments after --; or only -- and a one-shot command", words="tasks"
 )
 
 
-TABLE = (
+CONTAINERS = (
     Command(
         "shell",
         "exec:shell",

@@ -20,7 +20,7 @@ from devbox.commands.table.options import (
 _NAMES = Argument("names", about="Containers of the file (default: all)", many=True, words="containers")
 
 
-TABLE = (
+LIFECYCLE = (
     Command(
         "init",
         "init:init",

@@ -154,11 +154,7 @@ STAGE = Option(
 )
 YES = Option("-y", "--yes", about="Remove without asking for confirmation")
 CONFIRM = Option(
-    "--confirm",
-    about="Confirm the destruction of this protected stage",
-    kind=MANY,
-    metavar="STAGE",
-    words="stages",
+    "--confirm", about="Confirm the destruction of this protected stage", kind=MANY, metavar="STAGE", words="stages"
 )
 KEY = Option(
     "--key",

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import (
-    CONFIRM,
-    JSON,
-    LOCKED,
-    MANY,
-    SHELL_ON_FAIL,
-    YES,
-    Argument,
-    Command,
-    Option,
-)
+from devbox.commands.table.options import CONFIRM, JSON, LOCKED, MANY, SHELL_ON_FAIL, YES, Argument, Command, Option
 
-TABLE = (
+PROJECT = (
     Command(
         "plan", "plan:plan", JSON, LOCKED, about="Show the steps of `up` and their reasons; exit 3 if there are any"
     ),
@@ -34,12 +24,7 @@ TABLE = (
         "lock",
         "up:lock",
         JSON,
-        Option(
-            "--upgrade",
-            about="Update only this image, recipe, base system or package",
-            kind=MANY,
-            metavar="NAME",
-        ),
+        Option("--upgrade", about="Update only this image, recipe, base system or package", kind=MANY, metavar="NAME"),
         Option("--check", about="Only check that the lock is complete; exit 1 if it is not"),
         SHELL_ON_FAIL,
         about="Update devbox.lock.toml: bake with current package versions, print the changes",

@@ -1,12 +1,13 @@
-"""Commands on releases, and installs on the host."""
+"""Commands on releases: tests, builds, promotions and signing keys; also installs on the host."""
 
 from __future__ import annotations
 
 from devbox.commands.table.options import JSON, KEY, LOCKED, MANY, TEXT, Argument, Command, Option
 
 _RELEASE = Argument("release", about="Release ID or its first digits (default: the newest)", words="releases")
-
 _GRAY_STAGE = Argument("stage", about="Stage (default: that of the gray release in progress)", words="stages")
+_NAME = "Name from `devbox key ls`"
+_PLAIN = Option("--no-passphrase", about="Store the key unencrypted, protected only by file permissions")
 
 
 def _declare_status(name: str, about: str) -> Command:
@@ -21,7 +22,66 @@ def _declare_status(name: str, about: str) -> Command:
     )
 
 
-TABLE = (
+TESTS = (
+    Command(
+        "test",
+        "test:test",
+        Option(
+            "-k",
+            about='Run only matching cells: "python=3.14 and not pg=15"; `*` matches anything',
+            kind=TEXT,
+            metavar="EXPR",
+        ),
+        Option("--last-failed", about="Run only cells that failed in their last run"),
+        Option("--all", about="Also run cells without changes since they passed"),
+        Option(
+            "-j",
+            "--jobs",
+            about="Number of parallel cells (default: auto, by cores and memory)",
+            kind=TEXT,
+            metavar="N",
+        ),
+        Option("--shard", about="Run only part I of N, to distribute the cells over hosts", kind=TEXT, metavar="I/N"),
+        Option(
+            "--against",
+            about="Test the image of a release: its first digits, or `release` for the newest",
+            kind=TEXT,
+            metavar="RELEASE",
+            words="releases",
+        ),
+        Option("--keep", about="Keep the cells running, for --shell; remove them with `devbox down`"),
+        Option("--list", about="Only list the cells, with decisions and reasons"),
+        Option(
+            "--shell",
+            about="Open a shell in a cell, as left by its last failure, or in a new one",
+            kind=TEXT,
+            metavar="CELL",
+            words="cells",
+        ),
+        Option(
+            "--report",
+            about="Also write a report: .xml (JUnit), .html, .svg, .json, .md, .txt",
+            kind=MANY,
+            metavar="FILE",
+            words="files",
+        ),
+        Option(
+            "--coverage",
+            about="Copy the cells' coverage files to this directory",
+            kind=TEXT,
+            metavar="DIR",
+            words="directories",
+        ),
+        KEY,
+        LOCKED,
+        JSON,
+        about="Run tests for matrix cells whose inputs changed; each cell has its own containers",
+        after="[-- COMMAND…]",
+    ),
+)
+
+
+RELEASES = (
     Command(
         "build",
         "build:build",
@@ -93,13 +153,7 @@ TABLE = (
         about="Show a release: image, source, processes and needs",
         argument=_RELEASE,
     ),
-    Command(
-        "release sign",
-        "sign:sign",
-        KEY,
-        about="Sign the image of a release, as cosign does",
-        argument=_RELEASE,
-    ),
+    Command("release sign", "sign:sign", KEY, about="Sign the image of a release, as cosign does", argument=_RELEASE),
     Command(
         "release revoke",
         "sign:revoke",
@@ -162,4 +216,53 @@ TABLE = (
     ),
     _declare_status("release status", "Show the status of the gray release in progress, or of the last one"),
     _declare_status("release report", "Alias of `release status`"),
+)
+
+
+KEYS = (
+    Command(
+        "key create",
+        "key:create",
+        Option(
+            "--type",
+            about="Key type: ecdsa-p256 (supported by all key services) or ed25519 (default: ecdsa-p256)",
+            kind=TEXT,
+            metavar="KIND",
+            choices="ecdsa-p256 ed25519",
+        ),
+        _PLAIN,
+        about="Create a key for signing releases and approvals; print its public half",
+        argument=Argument("name", about="Name of the key on this host"),
+    ),
+    Command("key ls", "key:ls", JSON, about="List signing keys"),
+    Command("key show", "key:show", about="Show a key as JSON", argument=Argument("name", about=_NAME, words="keys")),
+    Command(
+        "key export",
+        "key:export",
+        Option("--private", about="Print the private half, encrypted as stored"),
+        about="Print the public half of a key, for [approvers], [builders] and `cosign verify`",
+        argument=Argument("name", about=_NAME, words="keys"),
+    ),
+    Command(
+        "key import",
+        "key:import_",
+        Option(
+            "--sign-with",
+            about="Command that signs for the public key in FILE: SHA-256 on stdin, ECDSA signature on stdout",
+            kind=TEXT,
+            metavar="COMMAND",
+        ),
+        _PLAIN,
+        about="Import a key made elsewhere or held by a key service",
+        argument=Argument(
+            "words", about="Name of the key on this host, and a PEM file", many=True, metavar="NAME FILE"
+        ),
+    ),
+    Command(
+        "key rm",
+        "key:rm",
+        Option("-y", "--yes", about="Remove without asking for confirmation"),
+        about="Remove a key, which can no longer sign",
+        argument=Argument("name", about=_NAME, words="keys"),
+    ),
 )

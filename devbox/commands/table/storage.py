@@ -1,14 +1,53 @@
-"""Commands on images: registries, archives, garbage collection."""
+"""Commands on stored images and data: registries, archives, garbage collection, volumes and their snapshots."""
 
 from __future__ import annotations
 
-from devbox.commands.table.options import JSON, TEXT, Argument, Command, Option
+from devbox.commands.table.options import JSON, MANY, TEXT, Argument, Command, Option
 
+_BRANCH = "Snapshot name (default: the current git branch)"
 _IMAGE = "Table of the file (`dev`, `service.db`), digest or reference"
-_NO_TTY = Option("-T", "--no-tty", about="Disable pseudo-TTY allocation")
 
 
-TABLE = (
+DATA = (
+    Command(
+        "snapshot save",
+        "data:save_snapshot",
+        Option(
+            "--only",
+            about="Save only this container's volumes, or this volume",
+            kind=MANY,
+            metavar="NAME",
+            words="containers",
+        ),
+        JSON,
+        about="Save the data of services, which are stopped meanwhile",
+        argument=Argument("name", about=_BRANCH),
+    ),
+    Command(
+        "snapshot restore",
+        "data:restore_snapshot",
+        JSON,
+        about="Restore saved data; current data is lost",
+        argument=Argument("name", about=_BRANCH, words="snapshots"),
+    ),
+    Command("snapshot ls", "data:list_snapshots", JSON, about="List the snapshots of the project"),
+    Command(
+        "snapshot rm",
+        "data:remove_snapshots",
+        about="Remove snapshots",
+        argument=Argument("names", about="Names from `devbox snapshot ls`", many=True, words="snapshots"),
+    ),
+    Command("volume ls", "data:list_volumes", JSON, about="List the volumes of the project"),
+    Command(
+        "volume rm",
+        "data:remove_volumes",
+        about="Remove volumes and their data, unless in use",
+        argument=Argument("names", about="Names from `devbox volume ls`", many=True, words="volumes"),
+    ),
+)
+
+
+IMAGES = (
     Command(
         "image pull",
         "image:pull",
@@ -30,12 +69,7 @@ TABLE = (
         "image:push",
         JSON,
         about="Push an image of the store to a registry; existing blobs are skipped",
-        argument=Argument(
-            "what",
-            about=f"{_IMAGE}; then the destination",
-            many=True,
-            metavar="IMAGE REF",
-        ),
+        argument=Argument("what", about=f"{_IMAGE}; then the destination", many=True, metavar="IMAGE REF"),
     ),
     Command(
         "image export",
@@ -57,12 +91,7 @@ TABLE = (
         Option("--tag", about="Name of the image there, such as `team/app:1.0`", kind=TEXT, metavar="REF"),
         JSON,
         about="Export an image of the store to a file, or load it into Docker or Podman",
-        argument=Argument(
-            "what",
-            about=f"{_IMAGE}; then a file, or - for stdout",
-            many=True,
-            metavar="IMAGE [FILE]",
-        ),
+        argument=Argument("what", about=f"{_IMAGE}; then a file, or - for stdout", many=True, metavar="IMAGE [FILE]"),
     ),
     Command(
         "image import",
@@ -83,12 +112,7 @@ TABLE = (
         ),
     ),
     Command("image ls", "image:ls", JSON, about="List the images of the store, and the projects that need them"),
-    Command(
-        "image inspect",
-        "image:inspect",
-        about="Show an image as JSON",
-        argument=Argument("image", about=_IMAGE),
-    ),
+    Command("image inspect", "image:inspect", about="Show an image as JSON", argument=Argument("image", about=_IMAGE)),
     Command(
         "image sbom",
         "image:sbom",
