@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from posixpath import normpath
 from typing import Any
 
-from devbox.envfile import names
 from devbox.envfile.document import Document
 from devbox.envfile.gate_tables import GateNames
 from devbox.envfile.problems import format_key, report_missing
@@ -29,7 +28,7 @@ def check_stages(document: Document) -> Iterator[Problem]:
             yield report_missing(("stage", name), f"stage {name} is not in the order of stages", name, document.stages)
     for name, stage in document.stage.items():
         yield from _check_stage(name, stage, document)
-    known = names.list_needable(document)
+    known = document.list_needable()
     for label, table in document.select(glue.ROLE).items():
         for route in table.routes:
             if route.container not in known:
@@ -97,7 +96,7 @@ def check(document: Document, recipes: Mapping[str, Recipe]) -> list[Problem]:
 
 
 def _check_sources(document: Document) -> Iterator[Problem]:
-    known = names.list_sources(document)
+    known = document.list_sources()
     graph: dict[str, list[str]] = {}
     for name, table in document.list_tables().items():
         parent = get_parent(table)
@@ -113,8 +112,8 @@ def _check_sources(document: Document) -> Iterator[Problem]:
 
 
 def _check_needs(document: Document) -> Iterator[Problem]:
-    known = names.list_needable(document)
-    everything = names.name_containers(document)
+    known = document.list_needable()
+    everything = document.name_containers()
     graph: dict[str, list[str]] = {}
     for name, table in document.list_tables().items():
         reached = dict.fromkeys((*getattr(table, "needs", {}), *list_reached(table)))
@@ -161,7 +160,7 @@ def _find_cycle(node: str, graph: Mapping[str, list[str]], path: list[str], done
 
 def _check_exports(document: Document, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
     """Report renames of unknown exports, and needs that export the same variable."""
-    known = names.list_needable(document)
+    known = document.list_needable()
     tables = document.list_tables()
     for name, table in tables.items():
         brought: dict[str, str] = {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, create_model
 
 from devbox.envfile.stage_tables import DEFAULT_ORDER, StageTable
-from devbox.roles.catalog import ROLES, TABLE_KINDS
+from devbox.roles.catalog import ROLES, TABLE_KINDS, find_role
 from devbox.roles.fields import Command, Model, Text, Texts, TextTable, build_annotations, parse_text
 from devbox.roles.role import TableKind, TableT
 
@@ -124,6 +125,31 @@ class Document(RoleTables):
     def find(self, kind: TableKind[TableT]) -> TableT | None:
         """Return the only table of a kind that has no names; None without one."""
         return self.select(kind).get(kind.name)
+
+    def name_containers(self) -> dict[str, str]:
+        """Map labels to container names: the last part, or the whole label if another role uses that name."""
+        names: dict[str, str] = {}
+        for label in self.list_tables():
+            short = label.rpartition(".")[2]
+            names[label] = label if short in names.values() and not find_role(label).shared else short
+        return names
+
+    def list_sources(self) -> dict[str, str]:
+        """Map valid values of `from` to labels. The short name of a shared table takes precedence."""
+        labels = [label for label in self.list_tables() if find_role(label).source]
+        return _index_by_name(sorted(labels, key=lambda label: not find_role(label).shared))
+
+    def list_needable(self) -> dict[str, str]:
+        """Map valid values of `needs` to labels."""
+        return _index_by_name([label for label in self.list_tables() if find_role(label).needed])
+
+
+def _index_by_name(labels: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for label in labels:
+        found.setdefault(label.rpartition(".")[2], label)
+        found.setdefault(label, label)
+    return found
 
 
 def satisfies(requires: str, version: str) -> bool:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from devbox.envfile import names, stage_tables, stages
+from devbox.envfile import gate_tables, stage_tables
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
 from devbox.errors import NotSupported, UsageError
+from devbox.model import gate_kinds
+from devbox.model import stage as model
 from devbox.model.container import ContainerSpec, Setup
 from devbox.model.image import ImageSpec
 from devbox.model.spec import Hook, Instance, Spec, Volume, Watch
 from devbox.roles import dev, test
 from devbox.roles.catalog import TABLE_KINDS, find_role
 from devbox.roles.containers import select_exports
-from devbox.roles.context import ExpansionContext
+from devbox.roles.context import ExpansionContext, Key
 from devbox.roles.fields import did_you_mean
 from devbox.roles.parts import LongRunningParts, RunParts, is_enabled, list_reached
 from devbox.roles.role import Role, Start
@@ -23,7 +25,7 @@ from devbox.roles.role import Role, Start
 
 def list_credentials(env: EnvFile) -> tuple[str, ...]:
     """Return the generated credentials required by the file's services, as "db.password"."""
-    container = names.name_containers(env.document)
+    container = env.document.name_containers()
     return tuple(
         f"{container[label]}.{credential}"
         for label, table in env.document.list_tables().items()
@@ -48,11 +50,11 @@ def resolve(
         volumes=_list_volumes(containers.values()),
         hooks=_expand_hooks(env),
         watches=_expand_watches(document, active),
-        on_use=tuple(names.name_containers(document)[label] for label in active if label not in started),
+        on_use=tuple(document.name_containers()[label] for label in active if label not in started),
         sleeping=_find_sleeping(document, active),
         exports=expansion.list_exports(),
         recipes=dict(env.recipe_digests),
-        stages={name: stages.expand(document, name, env.locate) for name in document.order()},
+        stages={name: _expand_stage(document, name, env.locate) for name in document.order()},
         approvers=dict(document.approvers),
         builders=dict(document.builders),
         later=(*_list_unsupported(document), *not_yet),
@@ -67,7 +69,7 @@ def resolve_tests(env: EnvFile, *, instance: Instance, credentials: Mapping[str,
     if table is None:
         raise UsageError(f"missing [test] in {env.file}", remedy='add [test] with from = "dev" and command = "…"')
     tests = test.expand(table, expansion.context)
-    needed = add_needs(env.document, [names.list_needable(env.document)[need] for need in table.needs])
+    needed = add_needs(env.document, [env.document.list_needable()[need] for need in table.needs])
     specs = [_isolate_cell(expansion.expand_container(label)) for label in needed]
     specs.append(tests.container)
     return Spec(
@@ -98,9 +100,9 @@ class Expansion:
             root=env.root,
             workspace=table.workspace if table else dev.WORKSPACE,
             recipes=env.recipes,
-            images=names.list_sources(env.document),
-            containers=names.list_needable(env.document),
-            names=names.name_containers(env.document),
+            images=env.document.list_sources(),
+            containers=env.document.list_needable(),
+            names=env.document.name_containers(),
             exports=exports,
             env_files=env.env_files,
             credentials=credentials,
@@ -215,7 +217,7 @@ def _list_on_demand(document: Document) -> list[str]:
 
 def add_needs(document: Document, labels: list[str]) -> list[str]:
     """Return the labels and their needs, transitively, in file order."""
-    by_name = names.list_needable(document)
+    by_name = document.list_needable()
     waiting = list(labels)
     active: set[str] = set()
     while waiting:
@@ -229,7 +231,7 @@ def add_needs(document: Document, labels: list[str]) -> list[str]:
 
 def _find_sleeping(document: Document, active: Iterable[str]) -> dict[str, str]:
     """Return the containers of disabled profiles, each with its first profile."""
-    name = names.name_containers(document)
+    name = document.name_containers()
     tables = document.list_tables().items()
     asleep = {label: table for label, table in tables if label not in active and _is_started(label)}
     return {name[label]: table.profiles[0] for label, table in asleep.items() if isinstance(table, RunParts)}
@@ -242,7 +244,7 @@ def _list_volumes(containers: Iterable[ContainerSpec]) -> tuple[Volume, ...]:
 
 def _expand_watches(document: Document, active: Iterable[str]) -> tuple[Watch, ...]:
     """Return the watch rules of the containers."""
-    name, tables = names.name_containers(document), document.list_tables()
+    name, tables = document.name_containers(), document.list_tables()
     return tuple(
         Watch(container=name[label], paths=watch.paths, ignore=watch.ignore, do=watch.do)
         for label in active
@@ -254,3 +256,60 @@ def _expand_watches(document: Document, active: Iterable[str]) -> tuple[Watch, .
 def _list_unsupported(document: Document) -> tuple[str, ...]:
     """Return one sentence per table that this version does not support."""
     return tuple(filter(None, map(stage_tables.describe_unsupported, document.stage, document.stage.values())))
+
+
+def _expand_stage(document: Document, name: str, where: Callable[[Key], str]) -> model.Stage:
+    """Return the stage of that name; a stage of the order without a table has all defaults."""
+    table = document.stage.get(name) or stage_tables.StageTable()
+    order = document.order()
+    return model.Stage(
+        name=name,
+        order=order.index(name),
+        protected=table.protected or name == order[-1],
+        target=table.target,
+        into=table.into or "",
+        repository=table.repository or "",
+        publish=table.publish,
+        drain=table.drain,
+        verify=table.verify,
+        vars=dict(table.vars),
+        env=dict(table.env),
+        secrets=dict(table.secrets),
+        replicas=dict(table.replicas),
+        external={need: dict(variables) for need, variables in table.external.items()},
+        gates=tuple(_expand_gate(gate) for gate in table.gates),
+        strategy=_expand_strategy(table.strategy),
+        where=where(("stage", name)),
+    )
+
+
+def _expand_gate(gate: gate_tables.GateTable) -> model.Gate:
+    plain = {gate_tables.FIELDS.get(name, name): value for name, value in gate}
+    settings: type[model.Gate] = gate_kinds.load(gate_kinds.GATES[plain.pop("kind")].settings)
+    return settings(**plain)
+
+
+def _expand_strategy(table: stage_tables.StrategyTable) -> model.Strategy:
+    counted = tuple(
+        model.Metric(name=each.display_name, alpha=each.alpha, quantile=each.quantile)
+        for each in table.metrics
+        if not each.is_external
+    )
+    outside = tuple(_expand_external(each) for each in table.metrics if each.is_external)
+    warmup = model.Warmup(**dict(table.warmup))
+    return model.Strategy(**{**dict(table), "metrics": counted, "outside": outside, "warmup": warmup})
+
+
+def _expand_external(table: stage_tables.MetricTable) -> model.ExternalMetric:
+    return model.ExternalMetric(
+        name=table.display_name,
+        command=table.command or (),
+        promql=table.promql or "",
+        url=(table.url or "").rstrip("/"),
+        authorization=table.authorization or "",
+        most=table.most,
+        least=table.least,
+        every=table.every,
+        timeout=table.timeout,
+        failures=table.failures,
+    )

@@ -20,9 +20,7 @@ def list_access(resolved: Spec) -> tuple[FileAccess, ...]:
     """Return all access subject to `devbox trust`, in file order. Pure except for links of secrets."""
     own = tuple(
         HookAccess(
-            name=hook.name,
-            command=shlex.join(hook.command) if hook.argv else hook.command[-1],
-            where=hook.where,
+            name=hook.name, command=shlex.join(hook.command) if hook.argv else hook.command[-1], where=hook.where
         )
         for hook in resolved.hooks.values()
     )

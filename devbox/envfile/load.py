@@ -10,17 +10,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from devbox.envfile import check, paths, problems, recipes, variables
+from devbox.envfile import check, problems, recipes, variables
 from devbox.envfile.document import Document, parse_requires, satisfies
 from devbox.envfile.read import TomlFile, read, read_text
 from devbox.errors import EnvFileError
 from devbox.host import environ, project, safe_files
 from devbox.host.version import VERSION
 from devbox.model.frozen import dataclass
+from devbox.roles import service
 from devbox.roles.context import Key, split_label
 from devbox.roles.fields import did_you_mean
 from devbox.roles.parts import RunParts, get_recipe
-from devbox.roles.recipes import Recipe
+from devbox.roles.recipes import Recipe, use
 from devbox.roles.role import Problem
 
 Origins = dict[Key, str]
@@ -170,9 +171,7 @@ def _load(data: dict[str, Any], origins: Origins, *, root: str, name: str, input
     found, recipe_files = _load_recipes(document, root, where)
     digests = {name: recipes.compute_digest(name, root) for name in found}
     problems.raise_first(check.check(document, found), where)
-    problems.raise_first(
-        [*paths.check_paths(document, root), *paths.check_recipe_paths(document, found, root, where)], where
-    )
+    problems.raise_first([*_check_paths(document, root), *_check_recipe_paths(document, found, root, where)], where)
     env_files = _load_env_files(document, root)
     return EnvFile(
         document=document,
@@ -303,3 +302,42 @@ def _derive_name(root: str) -> str:
     """Derive a project name from its directory."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", os.path.basename(root).lower())[:63].strip("-_")
     return plain or "project"
+
+
+def _check_paths(document: Document, root: str) -> Iterator[Problem]:
+    """Check the env files and mounts of tables."""
+    for label, table in document.list_tables().items():
+        if not isinstance(table, RunParts):
+            continue
+        found = [("env_files", path) for path in table.env_files] + [("mounts", item.source) for item in table.mounts]
+        for key, path in found:
+            if why := _find_fault(path, root):
+                yield Problem(key=(*split_label(label), key), sentence=f"[{label}] {key}: {why}")
+
+
+def _check_recipe_paths(
+    document: Document, known: Mapping[str, Recipe], root: str, where: Callable[[Key], str]
+) -> Iterator[Problem]:
+    """Check the mounts of service recipes, unless the table mounts its own path there."""
+    for label, table in document.select(service.ROLE).items():
+        recipe = known.get(table.recipe or "")
+        if table.recipe is None or recipe is None:
+            continue
+        key = (*split_label(label), "with" if table.with_ else "recipe")
+        own = service.ROLE.list_mount_points(table)
+        for item in use(table.recipe, recipe, table.with_, where=where(key)).render_mounts():
+            why = "" if item.target in own else _find_fault(item.source, root)
+            if why:
+                sentence = f"[{label}] recipe {table.recipe} cannot mount {item.target}: {why}"
+                remedy = f"create it, or set another path (see devbox recipe show {table.recipe})"
+                yield Problem(key=key, sentence=sentence, remedy=remedy)
+
+
+def _find_fault(path: str, root: str) -> str:
+    """Return why a path cannot be mounted; "" if it can."""
+    real = os.path.realpath(os.path.join(root, path))
+    if not os.path.exists(real):
+        return f"{path} not found in the project"
+    if real != root and not real.startswith(f"{root}/"):
+        return f"{path} is a link out of the project, to {real}"
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from devbox.envfile import expand, names, recipes
+from devbox.envfile import expand, recipes
 from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError
 from devbox.host.environ import find_data_dir
@@ -39,7 +39,7 @@ def resolve_backing(
 ) -> Backing:
     """Return these services by the stage's file, without published ports, as stages run in parallel."""
     document, expansion = env.document, expand.Expansion(env, credentials)
-    known, called = names.list_needable(document), names.name_containers(document)
+    known, called = document.list_needable(), document.name_containers()
     wanted = tuple(wanted)
     for name in wanted:
         if name not in known:
@@ -70,7 +70,7 @@ def digest_services(env: EnvFile, needs: Iterable[str]) -> dict[str, str]:
 
     Images, which the lockfile pins, and shipped recipes are excluded.
     """
-    document, known, tables = env.document, names.list_needable(env.document), env.document.list_tables()
+    document, known, tables = env.document, env.document.list_needable(), env.document.list_tables()
     found: dict[str, str] = {}
     for label in expand.add_needs(document, [known[name] for name in needs if name in known]):
         table = tables[label]
