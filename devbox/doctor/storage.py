@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult, convert_error
 from devbox.errors import DevboxError, HostError
-from devbox.host import directory
+from devbox.host import disk
 from devbox.host.disk import format_size
 from devbox.host.paths import Paths, read_filesystem_type
 from devbox.isolation import state
@@ -122,7 +122,7 @@ def find_moved_directory(paths: Paths, instance: str) -> str:
         for inner in (mount for pid in pids for mount in _list_mounts(str(pid))):
             for outer in host:
                 path = _translate_path(inner, outer)
-                if path not in ("", before) and directory.read_identity(path) == wanted:
+                if path not in ("", before) and disk.read_directory_identity(path) == wanted:
                     return path
     return ""
 

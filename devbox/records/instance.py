@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from devbox.errors import DevboxError
-from devbox.host import directory, files
+from devbox.host import disk, files
 from devbox.host.paths import Paths
 from devbox.model import codec, jsontext
 from devbox.model.observed import LastApplied
@@ -44,13 +44,13 @@ class InstanceRecords:
         return str(plain.get("root", "")), str(plain.get("env_file", ""))
 
     def read_directory(self) -> str:
-        """Return the recorded identity of the project's directory; see `host.directory`."""
+        """Return the recorded identity of the project's directory; see `host.disk`."""
         return str(self._read(_PLACE).get("directory", ""))
 
     def record_move(self, root: str) -> None:
         """Record another root and its directory identity."""
         plain = {name: value for name, value in self._read(_PLACE).items() if name != "format"}
-        self._write(_PLACE, {**plain, "root": root, "directory": directory.read_identity(root)})
+        self._write(_PLACE, {**plain, "root": root, "directory": disk.read_directory_identity(root)})
 
     def read_stage(self) -> str:
         """Return the project's stage; "" for a development instance."""
@@ -69,7 +69,7 @@ class InstanceRecords:
 
         `protected`: see `is_protected`.
         """
-        plain: dict[str, Any] = {"root": root, "env_file": env_file, "directory": directory.read_identity(root)}
+        plain: dict[str, Any] = {"root": root, "env_file": env_file, "directory": disk.read_directory_identity(root)}
         if stage:
             plain |= {"stage": stage, "protected": protected}
         if self._read(_PLACE) != {"format": FORMAT, **plain}:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 
 from devbox.errors import DevboxError, EngineError, HostError
-from devbox.host import directory, files, ports
+from devbox.host import disk, files, ports
 from devbox.host.paths import Paths
 from devbox.host.project import identify
 from devbox.isolation import state
@@ -31,7 +31,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedLocation:
-    """A project's place. `directory`: see `host.directory`; "" if its file system records no birth times."""
+    """A project's place. `directory`: see `host.disk`; "" if its file system records no birth times."""
 
     root: str
     env_file: str
@@ -57,7 +57,7 @@ class PlaceRecord:
         if not (begins or self._files.is_known):
             return
         now, known = (
-            RecordedLocation(root=root, env_file=env_file, directory=directory.read_identity(root)),
+            RecordedLocation(root=root, env_file=env_file, directory=disk.read_directory_identity(root)),
             self._read(self._path),
         )
         led = self._paths.moved_project(ids.compute_instance_id(root, env_file))
@@ -112,7 +112,7 @@ def _has_become(known: RecordedLocation, now: RecordedLocation) -> bool:
         return False
     if known.root == now.root:
         return known.directory == now.directory or "" in (known.directory, now.directory)
-    return known.directory == now.directory != "" and directory.read_identity(known.root) != known.directory
+    return known.directory == now.directory != "" and disk.read_directory_identity(known.root) != known.directory
 
 
 def _is_same(known: RecordedLocation, now: RecordedLocation) -> bool:
@@ -125,7 +125,7 @@ def find_id(paths: Paths, root: str, env_file: str) -> str:
     found = identify(paths, root, env_file)
     if not os.path.isdir(paths.projects):
         return found
-    own = directory.read_identity(root)
+    own = disk.read_directory_identity(root)
     if not own or _is_at_home(paths, found, own) or not _find_lost(paths, env_file):
         return found
     with files.lock_file(paths.lock("moves")):
@@ -160,7 +160,7 @@ def _list_places(paths: Paths, env_file: str) -> Iterator[tuple[str, str, str]]:
 def _find_lost(paths: Paths, env_file: str) -> dict[str, tuple[str, str]]:
     """Return the projects whose place has another directory or none: id → root and directory."""
     found = {key: (root, known) for key, root, known in _list_places(paths, env_file) if known}
-    return {key: (root, known) for key, (root, known) in found.items() if directory.read_identity(root) != known}
+    return {key: (root, known) for key, (root, known) in found.items() if disk.read_directory_identity(root) != known}
 
 
 def _find_moves(paths: Paths, env_file: str, root: str, lost: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
@@ -173,7 +173,7 @@ def _find_moves(paths: Paths, env_file: str, root: str, lost: dict[str, tuple[st
     with contextlib.suppress(OSError), os.scandir(os.path.dirname(root)) as entries:
         beside = [entry.path for entry in entries if str(entry.inode()) in inodes]
     candidates = [root, *(place for _, place, _ in _list_places(paths, env_file)), *beside]
-    present = {directory.read_identity(place): place for place in reversed(candidates)}
+    present = {disk.read_directory_identity(place): place for place in reversed(candidates)}
     return {key: (before, present[known]) for key, (before, known) in lost.items() if known in present}
 
 
@@ -189,7 +189,9 @@ def _record_moves(paths: Paths, env_file: str, moves: dict[str, tuple[str, str]]
     for key, (before, root) in moves.items():
         if before not in roots.values():
             left = compute_instance_id(before, env_file)
-            fresh = compute_key(["moved away", left, key, root, directory.read_identity(root)]).removeprefix("sha256:")
+            fresh = compute_key(["moved away", left, key, root, disk.read_directory_identity(root)]).removeprefix(
+                "sha256:"
+            )
             _redirect_id(paths, left, fresh[:INSTANCE_ID_LENGTH])
         _redirect_id(paths, compute_instance_id(root, env_file), key)
 

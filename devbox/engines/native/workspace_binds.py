@@ -17,7 +17,7 @@ from devbox.engines.native import image_files
 from devbox.host import files, git
 from devbox.host.paths import Paths, hash_name
 from devbox.host.project import LOCAL_FILE
-from devbox.host.repository import worktree
+from devbox.host.repository import layout
 from devbox.isolation.idmap import map_to_host
 from devbox.isolation.types import Bind, IdMap
 from devbox.model.spec import Instance
@@ -117,7 +117,7 @@ def _bind_repository(paths: Paths, instance: Instance, workspace: str, idmap: Id
     Once a day, git rewrites the file with the worktree's location; a copy is mounted there, since git would otherwise
     record a path that exists only in containers.
     """
-    found = worktree.find_worktree(instance.root, workspace, owner=instance.owner)
+    found = layout.find_worktree(instance.root, workspace, owner=instance.owner)
     if found is None:
         return ()
     common = Bind(found.common, found.target, within=found.common)

@@ -1,4 +1,4 @@
-"""Location of a directory's git repository, read without running the host's git.
+"""Location of a directory's git repository or linked worktree, read without running the host's git.
 
 Containers write to the repository, and git would run programs from its configuration; this reader ignores it.
 """
@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from devbox.host import safe_files
-from devbox.host.repository import worktree
 from devbox.host.safe_files import ProjectDirectory, read_all
 
 GIT = ".git"
 _MARK = b"gitdir: "
-_LONGEST = 4096
+_LONGEST = 4096  # bytes of a `.git` file
+_NEVER_OVER = ("/proc", "/sys", "/dev", "/.devbox")  # paths where containers have mounts
 
 
 class GitDirectory(NamedTuple):
@@ -75,7 +75,7 @@ def _load_top(top: str, owner: int) -> GitRepository | None:
             return None
         if stat.S_ISDIR(facts.st_mode):
             return _check_repository(top, GitDirectory(top, GIT))
-    if linked := worktree.find_common_dir(top, owner=owner):
+    if linked := find_common_dir(top, owner=owner):
         common, name = linked
         return _check_repository(top, GitDirectory(common, f"worktrees/{name}"), GitDirectory(common, ""))
     return _load_submodule(top, owner)
@@ -262,3 +262,80 @@ def find_head_file(root: str) -> str | None:
     """Return the HEAD file, which is replaced on every checkout of a branch; None without a repository."""
     found = find_repository(root)
     return os.path.join(found.own.root, found.own.inner, "HEAD") if found else None
+
+
+class WorktreeRepository(NamedTuple):
+    """The common directory of a worktree, and its location for git in a container."""
+
+    common: str  # on the host, canonical
+    target: str  # in the container
+    backlink: str  # in the container: the file with the worktree's location
+
+
+def find_worktree(root: str, workspace: str, *, owner: int) -> WorktreeRepository | None:
+    """Return the repository of the linked worktree `root`, which a container has at `workspace`.
+
+    None if `root` is not a worktree, its reference is invalid, or its repository cannot be mounted.
+    """
+    if (found := _find_admin_dir(root, owner)) is None:
+        return None
+    written, common = found
+    inside = os.path.normpath(os.path.join(workspace, written))
+    target = _get_common_dir(inside)
+    if _overlap(common, root) or not target or not _is_free(target, workspace):
+        return None
+    return WorktreeRepository(common, target, f"{inside}/gitdir")
+
+
+def find_common_dir(root: str, *, owner: int) -> tuple[str, str] | None:
+    """Return the common directory of the linked worktree `root`, and its name there; None if it is not one."""
+    if (found := _find_admin_dir(root, owner)) is None:
+        return None
+    written, common = found
+    return common, os.path.basename(os.path.normpath(written))
+
+
+def _find_admin_dir(root: str, owner: int) -> tuple[str, str] | None:
+    """Return the administrative directory of a worktree as written in its `.git` file, and the common directory."""
+    with contextlib.suppress(OSError, ValueError):
+        mark, written = _read_line(f"{root}/.git").split(maxsplit=1)
+        admin = os.path.normpath(os.path.join(root, written))
+        common = _get_common_dir(admin)
+        if mark == "gitdir:" and common and _is_real(admin, common, root, owner):
+            return written, common
+    return None
+
+
+def _get_common_dir(admin: str) -> str:
+    """Return COMMON of COMMON/worktrees/NAME; "" for any other path."""
+    above, _ = os.path.split(admin)
+    common, worktrees = os.path.split(above)
+    return common if worktrees == "worktrees" and common != "/" else ""
+
+
+def _is_real(admin: str, common: str, root: str, owner: int) -> bool:
+    """Return whether the repository lists this worktree and belongs to its owner."""
+    if os.path.realpath(admin) != admin or _read_line(f"{admin}/commondir") != "../..":
+        return False
+    if any(os.stat(directory).st_uid != owner for directory in (common, admin)):
+        return False
+    return os.path.realpath(os.path.join(admin, _read_line(f"{admin}/gitdir"))) == f"{root}/.git"
+
+
+def _overlap(common: str, root: str) -> bool:
+    return f"{common}/".startswith(f"{root}/") or f"{root}/".startswith(f"{common}/")
+
+
+def _is_free(target: str, workspace: str) -> bool:
+    """Return whether a mount there would hide neither standard mounts nor the project."""
+    places = (*_NEVER_OVER, workspace)
+    return not any(f"{target}/".startswith(f"{place}/") or f"{place}/".startswith(f"{target}/") for place in places)
+
+
+def _read_line(path: str) -> str:
+    """Read a small file's only line; raise OSError if not regular; links and devices are not followed."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as source:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(path)
+        return source.read(_LONGEST).decode().removesuffix("\n")

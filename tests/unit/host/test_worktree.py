@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.host.repository.worktree import WorktreeRepository, find_worktree
+from devbox.host.repository.layout import WorktreeRepository, find_worktree
 
 ME = os.geteuid()
 
