@@ -14,11 +14,10 @@ from devbox.model.container import Port
 from devbox.roles import build, glue, release, tasks, test
 from devbox.roles.catalog import TABLE_KINDS, find_role
 from devbox.roles.containers import select_exports
-from devbox.roles.context import Key, split_label
 from devbox.roles.fields import check_name, did_you_mean
 from devbox.roles.parts import LongRunningParts, RunParts, get_parent, list_reached
 from devbox.roles.recipes import Recipe
-from devbox.roles.role import Problem
+from devbox.roles.role import Key, Problem, split_label
 
 
 def check_stages(document: Document) -> Iterator[Problem]:

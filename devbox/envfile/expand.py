@@ -17,10 +17,9 @@ from devbox.model.spec import Hook, Instance, Spec, Volume, Watch
 from devbox.roles import dev, test
 from devbox.roles.catalog import TABLE_KINDS, find_role
 from devbox.roles.containers import select_exports
-from devbox.roles.context import ExpansionContext, Key
 from devbox.roles.fields import did_you_mean
 from devbox.roles.parts import LongRunningParts, RunParts, is_enabled, list_reached
-from devbox.roles.role import Role, Start
+from devbox.roles.role import ExpansionContext, Key, Role, Start
 
 
 def list_credentials(env: EnvFile) -> tuple[str, ...]:

@@ -10,9 +10,8 @@ from pydantic import Field
 from devbox.envfile.problems import report_missing
 from devbox.model import windows
 from devbox.model.frozen import dataclass
-from devbox.roles.context import Key
 from devbox.roles.fields import Command, Duration, Model, Text, Texts, Whole
-from devbox.roles.role import Problem
+from devbox.roles.role import Key, Problem
 
 # Attribute of a table → field of the model, where the names differ.
 FIELDS = {"from_": "people"}

@@ -18,11 +18,10 @@ from devbox.host import environ, project, safe_files
 from devbox.host.version import VERSION
 from devbox.model.frozen import dataclass
 from devbox.roles import service
-from devbox.roles.context import Key, split_label
 from devbox.roles.fields import did_you_mean
 from devbox.roles.parts import RunParts, get_recipe
 from devbox.roles.recipes import Recipe, use
-from devbox.roles.role import Problem
+from devbox.roles.role import Key, Problem, split_label
 
 Origins = dict[Key, str]
 

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from devbox.errors import EnvFileError, to_one_line
-from devbox.roles.context import Key
 from devbox.roles.fields import describe_type, did_you_mean
-from devbox.roles.role import Problem
+from devbox.roles.role import Key, Problem
 
 SHOWN = 5
 

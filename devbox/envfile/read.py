@@ -12,7 +12,7 @@ from typing import Any
 from devbox.errors import EnvFileError
 from devbox.host import safe_files
 from devbox.model.frozen import dataclass
-from devbox.roles.context import Key
+from devbox.roles.role import Key
 
 Lines = dict[Key, int]
 

@@ -16,11 +16,11 @@ from devbox.model import ids
 from devbox.model.frozen import dataclass
 from devbox.model.image import ImageSpec, describe
 from devbox.roles import tool
-from devbox.roles.context import ExpansionContext, Key
 from devbox.roles.fields import did_you_mean
 from devbox.roles.images import build_image
 from devbox.roles.network import HealthTable
 from devbox.roles.recipes import Parameter, Recipe, RecipeUse, ServicePart, sample
+from devbox.roles.role import ExpansionContext, Key
 
 
 def list_candidates(name: str, root: str) -> tuple[str, str]:

@@ -14,8 +14,8 @@ from devbox.envfile import document
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
 from devbox.roles.catalog import TABLE_KINDS
-from devbox.roles.context import Key
 from devbox.roles.fields import Model
+from devbox.roles.role import Key
 
 
 def list_tables(table: type[Model]) -> list[type[Model]]:

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from devbox.envfile.problems import format_key
-from devbox.roles.context import Key
 from devbox.roles.fields import did_you_mean, parse_text
-from devbox.roles.role import Problem
+from devbox.roles.role import Key, Problem
 
 _REFERENCE = re.compile(r"(?P<literal>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_-]*)\}")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from devbox.model.image import ImageSpec
-from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Environment, Path, User
 from devbox.roles.images import build_image
 from devbox.roles.parts import ImageParts
-from devbox.roles.role import Role
+from devbox.roles.role import ExpansionContext, Role
 
 
 class BaseTable(ImageParts):

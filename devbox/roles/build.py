@@ -13,11 +13,10 @@ from devbox.model.image import ImageSpec
 from devbox.model.release import WORKSPACE, Build
 from devbox.model.spec import Spec
 from devbox.roles import containers, images
-from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Commands, Egress, Environment, InnerPaths, Packages
 from devbox.roles.network import Needs
 from devbox.roles.parts import LimitsTable, SourceTable
-from devbox.roles.role import Role
+from devbox.roles.role import ExpansionContext, Role
 
 LABEL = "build"
 # Idle process: build commands run one by one in the container, which can be inspected meanwhile.

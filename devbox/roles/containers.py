@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Health, Mount
-from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.images import find_recipe_use, has_own_command
 from devbox.roles.parts import ImageParts, LongRunningParts, MountTable, RunParts
 from devbox.roles.recipes import ServicePart
+from devbox.roles.role import ExpansionContext, split_label
 
 _PASSING = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - in the container
 

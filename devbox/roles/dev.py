@@ -9,11 +9,10 @@ from pydantic import model_validator
 from devbox.model.container import ContainerSpec, Health, Mount, Setup
 from devbox.model.image import ImageSpec
 from devbox.roles import containers
-from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Path
 from devbox.roles.images import build_image
 from devbox.roles.parts import ImageParts, LongRunningParts, SetupTable
-from devbox.roles.role import Role, Start
+from devbox.roles.role import ExpansionContext, Role, Start
 
 LABEL = "dev"
 WORKSPACE = "/workspace"

@@ -12,11 +12,10 @@ from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Mount
 from devbox.model.image import ImageSpec
 from devbox.roles import containers
-from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Kind, Texts, build_annotations, describe_type, parse_text_table
 from devbox.roles.images import build_image
 from devbox.roles.recipes import ServicePart
-from devbox.roles.role import Role, Start
+from devbox.roles.role import ExpansionContext, Role, Start, split_label
 
 BACKUP_SOURCE = "/volumes"  # mount point of volumes in a backup, one directory each
 _PLACE = re.compile(r"(?P<host>(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*)?(?P<path>/[A-Za-z0-9._~%@+=:,/-]*)?")

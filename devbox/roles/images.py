@@ -16,8 +16,8 @@ from devbox.model.image import (
     Run,
 )
 from devbox.roles import recipes
-from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.parts import DockerfileTable, ImageParts, SourceTable
+from devbox.roles.role import ExpansionContext, split_label
 
 # Kept between builds, outside of layers: download caches of pip, npm, go and others.
 COMMAND_CACHES = {"home-cache": "/root/.cache"}

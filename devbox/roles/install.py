@@ -10,10 +10,9 @@ from devbox.model.image import ImageSpec
 from devbox.model.install import Install
 from devbox.model.spec import Spec
 from devbox.roles import images
-from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Texts, build_annotations, parse_path, parse_text_table
 from devbox.roles.parts import SourceTable, is_enabled
-from devbox.roles.role import Role
+from devbox.roles.role import ExpansionContext, Role, split_label
 
 
 def parse_installed(value: Any) -> dict[str, str]:

@@ -13,7 +13,6 @@ from devbox.model.image import Copy, ImageConfig, ImageSpec
 from devbox.model.release import Process, ReleaseConfig
 from devbox.model.spec import Spec
 from devbox.roles import images
-from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import (
     Command,
     Commands,
@@ -35,7 +34,7 @@ from devbox.roles.fields import (
 )
 from devbox.roles.network import HealthTable, Needs, Ports
 from devbox.roles.parts import LimitsTable, SourceTable
-from devbox.roles.role import Role
+from devbox.roles.role import ExpansionContext, Role
 
 LABEL = "image"
 _MAIN = "web"  # default process of an image with several services

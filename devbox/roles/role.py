@@ -1,8 +1,8 @@
-"""Contract of a role: a kind of table whose containers have an image. `catalog` lists all roles."""
+"""Contract of a role, a kind of table whose containers have an image, and its context. `catalog` lists all roles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Generic, TypeVar
 
@@ -11,10 +11,45 @@ from devbox.model.container import ContainerSpec, Setup
 from devbox.model.frozen import dataclass
 from devbox.model.image import ImageSpec
 from devbox.model.spec import Spec
-from devbox.roles.context import ExpansionContext, Key, split_label
 from devbox.roles.fields import Model
 from devbox.roles.parts import RunParts
 from devbox.roles.recipes import Recipe
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpansionContext:
+    """The file around a table, of the project in `root`. Expansion is pure: all files are read before.
+
+    `workspace`: dev's mount point of the project. `images`: name in `from` → label; `containers`: name in `needs` →
+    label; `names`: label → container name; `exports`: variables by label; `env_files`: variables of each env file, by
+    its path as written; `credentials`: generated ones ("db.password"); `profiles`: enabled ones; `staged`: tables by
+    label, by the vars of each stage that has vars; `image`, `container`, `setup`: expand a label; `where`: returns the
+    `file:line` of a key.
+    """
+
+    root: str
+    recipes: Mapping[str, Recipe]
+    workspace: str
+    images: Mapping[str, str]
+    containers: Mapping[str, str]
+    names: Mapping[str, str]
+    exports: Mapping[str, Mapping[str, str]]
+    env_files: Mapping[str, Mapping[str, str]]
+    credentials: Mapping[str, str]
+    profiles: tuple[str, ...]
+    staged: Mapping[str, Mapping[str, Model]]
+    image: Callable[[str], ImageSpec]
+    container: Callable[[str], ContainerSpec]
+    setup: Callable[[str], Setup | None]
+    where: Callable[[Key], str]
+
+
+def split_label(label: str) -> Key:
+    """Return the key path of a table: "service.db" is ("service", "db")."""
+    return tuple(label.split(".", 1))
+
 
 TableT = TypeVar("TableT", bound=Model)
 

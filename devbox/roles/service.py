@@ -10,11 +10,10 @@ from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.spec import Spec
 from devbox.roles import containers
-from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Environment, Kind
 from devbox.roles.images import build_image
 from devbox.roles.recipes import Recipe
-from devbox.roles.role import Problem, Role, Start
+from devbox.roles.role import ExpansionContext, Problem, Role, Start, split_label
 
 
 class ServiceTable(containers.StandingTable):

@@ -11,9 +11,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from devbox.model.spec import Spec, Task
-from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import COMMAND_SCHEMA, Commands, InnerPaths, Model, Texts
-from devbox.roles.role import TableKind
+from devbox.roles.role import ExpansionContext, TableKind
 
 
 class TaskTable(Model):

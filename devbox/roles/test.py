@@ -16,7 +16,6 @@ from devbox.model.image import ImageSpec
 from devbox.model.matrix import Matrix, ReadyCommands, Tests
 from devbox.model.spec import Spec
 from devbox.roles import containers, images
-from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import (
     COMMAND_SCHEMA,
     Commands,
@@ -31,7 +30,7 @@ from devbox.roles.fields import (
     parse_text,
 )
 from devbox.roles.parts import ImageParts, RunParts, SetupTable
-from devbox.roles.role import Role
+from devbox.roles.role import ExpansionContext, Role
 
 LABEL = "test"
 # Idle process: the command can be retried, and a failure inspected.

@@ -13,11 +13,10 @@ from devbox.model.container import ContainerSpec, Mount
 from devbox.model.image import ImageSpec
 from devbox.model.spec import Spec, Tool
 from devbox.roles import containers
-from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Texts
 from devbox.roles.images import build_image, find_recipe_use, has_own_command
 from devbox.roles.parts import ImageParts, RunParts
-from devbox.roles.role import Role, Start
+from devbox.roles.role import ExpansionContext, Role, Start, split_label
 
 _SHELL = ("/bin/sh", "-c")
 _SHIM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.roles.context import ExpansionContext, split_label
+from devbox.roles.role import ExpansionContext, split_label
 from devbox.roles.fields import Model, Text
 from devbox.roles.images import finish_image
 from devbox.roles.recipes import Recipe

@@ -21,8 +21,8 @@ from devbox.envfile.document import Document, HooksTable, ProjectTable
 from devbox.host.environ import find_data_dir
 from devbox.roles import base, build, dev, fields, glue, install, network, parts, release, service, tasks, test, tool
 from devbox.roles.catalog import TABLE_KINDS
-from devbox.roles.context import Key
 from devbox.roles.fields import Model
+from devbox.roles.role import Key
 
 _HEAD = """\
 # devbox.toml
