@@ -14,7 +14,7 @@ from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
 from devbox.cli.prompts import find_passphrase_prompt
 from devbox.cli.terminal import print_line
-from devbox.commands import gray_releases, ledger, promote
+from devbox.commands import gray_releases, promote, promotion_records
 from devbox.errors import FAILED
 from devbox.model import codec
 from devbox.model.ledger import REVOKED
@@ -65,7 +65,7 @@ def rebuild(args: Args) -> int:
         print_line("· nothing was changed")
         return FAILED
     with choose(args.get_text("progress")) as display:
-        done = ledger.rebuild(open_from_args(args), display)
+        done = promotion_records.rebuild(open_from_args(args), display)
     if done.aside:
         print_line(done.aside, stream=sys.stdout)
     print_line(f"· restored {done.learned} entries from signed records\n  → devbox release log · devbox why STAGE")
@@ -75,7 +75,7 @@ def rebuild(args: Args) -> int:
 def refresh(args: Args) -> int:
     """Sign the records of stages again; print other hosts' records (data)."""
     with choose(args.get_text("progress")) as display:
-        done = ledger.refresh(
+        done = promotion_records.refresh(
             open_from_args(args),
             display,
             key=args.get_text("key"),

@@ -74,13 +74,7 @@ def remove_snapshots(opened: Project, names: tuple[str, ...], sink: Sink) -> Non
 
 
 def _run_quiesced(
-    opened: Project,
-    op: Op,
-    name: str,
-    volumes: tuple[str, ...],
-    resolved: Desired,
-    observed: Observed,
-    sink: Sink,
+    opened: Project, op: Op, name: str, volumes: tuple[str, ...], resolved: Desired, observed: Observed, sink: Sink
 ) -> Snapshot:
     """Save or restore while nothing uses the volumes; always restart the stopped containers."""
     made = takedown.plan_snapshot(op, name, volumes, resolved.containers, observed)
@@ -103,8 +97,7 @@ def _resolve_name(opened: Project, name: str) -> str:
         found = layout.find_branch(opened.root)
         if found is None:
             raise UsageError(
-                "missing argument: NAME (the project is not on a git branch)",
-                remedy="devbox snapshot save NAME",
+                "missing argument: NAME (the project is not on a git branch)", remedy="devbox snapshot save NAME"
             )
         name = found
     if not _NAME.fullmatch(name):

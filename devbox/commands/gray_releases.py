@@ -258,9 +258,7 @@ def record_down(opened: Project, stage: str, sink: Sink, *, ask: PassphrasePromp
     if current is None:
         return
     payload = DownPayload(
-        operation="down",
-        image=AppliedPayload.read(current).image,
-        clock=stage_records.compute_next_clock(entries),
+        operation="down", image=AppliedPayload.read(current).image, clock=stage_records.compute_next_clock(entries)
     )
     ledger.append(DOWN, release=current.release, stage=stage, body=payload.to_body())
     try:

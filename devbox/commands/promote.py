@@ -11,6 +11,7 @@ from devbox.commands.approvals import ReleaseSelection, list_covered_parts, sele
 from devbox.commands.promotion_records import PromotionRecorder
 from devbox.commands.signing import NamedSigner
 from devbox.commands.stage_chains import StageChains
+from devbox.commands.test_evidence import ReleaseTests
 from devbox.deploy import stage_file
 from devbox.deploy.gray import select_target
 from devbox.deploy.stage_file import find_stage
@@ -20,7 +21,6 @@ from devbox.errors import Denied, DevboxError, EnvFileError, NotSupported, NotTr
 from devbox.execute.events import Event, Note, Sink
 from devbox.execute.grant_checks import check_grants, check_release_grants
 from devbox.images.registry import retry
-from devbox.matrix.tests_identity import ReleaseTests
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import APPLIED, REVOKED, LedgerEntry
 from devbox.model.ledger_payloads import SignedRecord

@@ -16,10 +16,10 @@ from support import layouts
 from support.resolving import write_project
 
 from devbox.commands import promote as verbs
+from devbox.commands.test_evidence import ReleaseTests
 from devbox.errors import EngineError
 from devbox.execute.events import Sink
 from devbox.images.store.layout import Layout
-from devbox.matrix.tests_identity import ReleaseTests
 from devbox.model import codec
 from devbox.model.ledger import TESTED, LedgerEntry, TestEvidence
 from devbox.model.plan import Verdict

@@ -6,7 +6,7 @@ import pytest
 from scenario.promotion.test_first_reader import Documents, refresh, roll_back
 from scenario.promotion.test_machines import _staged, _unseen, machines, served
 
-from devbox.commands import ledger, signing
+from devbox.commands import promotion_records, signing
 from devbox.commands.stage_chains import StageChains
 from devbox.errors import LedgerDamaged
 from devbox.model.ledger import SEEN
@@ -68,7 +68,7 @@ def test_issue10_1_a_rebuild_that_was_killed_leaves_a_new_machine(machines, monk
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "rebuild", _then_killed(Ledger.rebuild))
         with pytest.raises(_Killed):
-            ledger.rebuild(opened, _unseen)
+            promotion_records.rebuild(opened, _unseen)
     known = ConfirmedRecord(opened.paths, opened.id).read().get("staging")
     assert known is None or known.joined == NEW
 

@@ -12,9 +12,9 @@ from scenario.promotion.test_machines import Machine, _staged, _unseen, machines
 
 from devbox.attest import attachments, envelopes, stage_chain
 from devbox.attest.stage_chain import StageDocument
-from devbox.commands import ledger
 from devbox.commands import promote as verbs
-from devbox.commands.ledger import RefreshResult
+from devbox.commands import promotion_records
+from devbox.commands.promotion_records import RefreshResult
 from devbox.commands.signing import NamedSigner
 from devbox.errors import Denied
 from devbox.images.registry import artifacts, credentials, reference
@@ -79,7 +79,7 @@ def roll_back(machine: Machine, stage: str) -> None:
 
 
 def refresh(machine: Machine, *, accept: bool = False) -> RefreshResult:
-    return ledger.refresh(machine.use().opened, _unseen, key="", ask=None, accept=accept)
+    return promotion_records.refresh(machine.use().opened, _unseen, key="", ask=None, accept=accept)
 
 
 def devbox(machine: Machine, *words: str) -> tuple[int, str, str]:
@@ -172,5 +172,5 @@ def test_a_ledger_that_was_begun_again_is_that_of_a_new_machine(machines):
     assert two.use().why("production", made)["passed staging"].verdict == PASS
     documents = Documents(one, "staging")
     documents.put_back(documents.aged(8))
-    ledger.rebuild(two.use().opened, _unseen)
+    promotion_records.rebuild(two.use().opened, _unseen)
     assert two.use().why("production", made)["records staging"].verdict == PENDING

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.shop import APP, Shop, begin, ended, in_a_child
 
-from devbox.commands import ledger
+from devbox.commands import promotion_records
 from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, NotTrusted, TargetLocked, UsageError
 from devbox.model.ledger import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
 from devbox.model.plan import FAIL, PASS, PENDING
@@ -277,7 +277,7 @@ def test_issue10_2_a_deleted_history_is_refused_and_begun_again_with_nothing_tha
     with pytest.raises(LedgerDamaged) as caught:
         shop.promote("staging", two)
     assert "devbox release rebuild" in caught.value.remedy
-    assert ledger.rebuild(shop.opened, lambda _: None).learned == 0
+    assert promotion_records.rebuild(shop.opened, lambda _: None).learned == 0
     assert {verdict.verdict for verdict in shop.why("staging", two).values()} == {PENDING}
     with pytest.raises(Denied, match="has not been in test"):
         shop.promote("staging", two)

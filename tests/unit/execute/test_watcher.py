@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.execute import watcher
+from devbox.commands import watch
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def seen(tmp_path: Path) -> Callable[[], frozenset[str]]:
     found: queue.Queue[frozenset[str]] = queue.Queue()
 
     def look() -> None:
-        for batch in watcher.watch_batches(str(tmp_path), ["app", "absent"]):
+        for batch in watch.watch_batches(str(tmp_path), ["app", "absent"]):
             found.put(batch)
 
     threading.Thread(target=look, daemon=True).start()
@@ -68,12 +68,12 @@ def test_what_git_ignores_does_not_count(tmp_path: Path):
     (tmp_path / ".gitignore").write_text("*.log\n")
     (tmp_path / "sub/.gitignore").write_text("made\n")
     paths = {"a.py", "x.log", "sub/made", "made", "with\nnewline.log"}
-    assert watcher.exclude_ignored(str(tmp_path), paths) == {"a.py", "made"}
+    assert watch.exclude_ignored(str(tmp_path), paths) == {"a.py", "made"}
 
 
 def test_without_a_repository_everything_counts(tmp_path: Path):
-    assert watcher.exclude_ignored(str(tmp_path), {"x.log"}) == {"x.log"}
-    assert watcher.exclude_ignored(str(tmp_path), ()) == frozenset()
+    assert watch.exclude_ignored(str(tmp_path), {"x.log"}) == {"x.log"}
+    assert watch.exclude_ignored(str(tmp_path), ()) == frozenset()
 
 
 def test_issue9_a3_what_links_lead_to_is_not_watched(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_issue9_a3_what_links_lead_to_is_not_watched(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "app").mkdir(parents=True)
     (root / "app/link").symlink_to(tmp_path / "out")
-    found = watcher._list_watched(str(root), {""}, frozenset())
+    found = watch._list_watched(str(root), {""}, frozenset())
     assert found == {"", "app"}
-    assert watcher._list_watched(str(root), {"app/link"}, frozenset()) == frozenset()
+    assert watch._list_watched(str(root), {"app/link"}, frozenset()) == frozenset()
 
 
 def test_files_of_a_new_directory_are_noticed(seen: Callable[[], frozenset[str]], tmp_path: Path) -> None:
