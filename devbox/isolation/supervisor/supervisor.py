@@ -17,7 +17,6 @@ from devbox.isolation import cgroups, liveness, namespaces, state, syscalls
 from devbox.isolation.client import Message
 from devbox.isolation.state import ContainerState, InstanceState, NamedPublishedPort
 from devbox.isolation.supervisor import loop, orphans, respawn
-from devbox.isolation.supervisor.agent_relay import AgentRelay
 from devbox.isolation.supervisor.container import ContainerSupervisor
 from devbox.isolation.supervisor.interior import SupervisorContext
 from devbox.isolation.supervisor.loop import Callback, Loop, Timer, log_error, log_line
@@ -25,7 +24,7 @@ from devbox.isolation.supervisor.network import InstanceNetwork
 from devbox.isolation.supervisor.one_shots import OneShots
 from devbox.isolation.supervisor.server import ClientConnection, SupervisorServer
 from devbox.isolation.supervisor.sidecar import Sidecar
-from devbox.isolation.supervisor.sockets import ListeningSockets
+from devbox.isolation.supervisor.sockets import AgentRelay, ListeningSockets
 from devbox.isolation.types import Launch, NetworkAccess, SupervisedContainer, pack, unpack
 
 _LOST_REASON = "the holder process of the instance's namespaces was killed"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from devbox.host.paths import Paths
 from devbox.isolation.supervisor import restart_policy
-from devbox.isolation.supervisor.command import SupervisedCommand
 from devbox.isolation.supervisor.container import ContainerSupervisor, SupervisorContext
 from devbox.isolation.supervisor.health import HealthCheck
 from devbox.isolation.supervisor.loop import Loop
 from devbox.isolation.supervisor.sockets import ListeningSockets
+from devbox.isolation.supervisor.workload import SupervisedCommand
 from devbox.isolation.types import (
     IdMap,
     InstanceContext,

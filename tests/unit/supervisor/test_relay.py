@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.machine import wait_until
 
-from devbox.isolation.supervisor.agent_relay import AgentRelay
 from devbox.isolation.supervisor.loop import Loop
+from devbox.isolation.supervisor.sockets import AgentRelay
 
 
 @pytest.fixture
