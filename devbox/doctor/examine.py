@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from devbox.doctor import kernel, leftovers, network, storage
+from devbox.doctor import host, leftovers, storage
 from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult, convert_error
 from devbox.errors import DevboxError, HostError
 from devbox.host.paths import Paths
@@ -123,14 +123,14 @@ def _can_map(path: str) -> bool:
 
 
 CHECKS: tuple[Callable[[CheckContext], Iterator[CheckResult]], ...] = (
-    kernel.check_version,
-    kernel.check_user_namespaces,
-    kernel.check_overlay,
-    kernel.check_idmapped_mounts,
-    kernel.check_seccomp,
-    kernel.check_control_groups,
-    kernel.check_tun,
-    kernel.check_bridge_filter,
+    host.check_version,
+    host.check_user_namespaces,
+    host.check_overlay,
+    host.check_idmapped_mounts,
+    host.check_seccomp,
+    host.check_control_groups,
+    host.check_tun,
+    host.check_bridge_filter,
     check_programs,
     check_optional,
     check_oci_runtime,
@@ -140,8 +140,8 @@ CHECKS: tuple[Callable[[CheckContext], Iterator[CheckResult]], ...] = (
     storage.check_disk,
     storage.check_runtime_state,
     storage.check_subordinate_ids,
-    network.check_mirrors,
-    network.check_host_settings,
+    host.check_mirrors,
+    host.check_host_settings,
     check_project,
     leftovers.check_leftovers,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.doctor import kernel, network, storage
+from devbox.doctor import host, storage
 from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult
 from devbox.doctor.examine import check_oci_runtime, check_programs, check_project, examine
 from devbox.host.paths import Paths
@@ -105,7 +105,7 @@ def test_the_key_of_this_host_is_looked_at_where_there_is_one(paths):
 def test_an_id_map_is_tried_where_the_project_lies(paths, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root maps ids of mounts")
-    found = list(kernel.check_idmapped_mounts(CheckContext(paths, ("/proc", "devbox.toml"))))
+    found = list(host.check_idmapped_mounts(CheckContext(paths, ("/proc", "devbox.toml"))))
     assert [finding.state for finding in found] == [OK, PROBLEM]
 
 
@@ -115,7 +115,7 @@ def test_a_mirror_that_does_not_answer(paths, monkeypatch):
     for name in ("DEBIAN", "UBUNTU"):
         monkeypatch.setenv(f"DEVBOX_MIRROR_{name}", closed)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    found = list(network.check_mirrors(CheckContext(paths)))
+    found = list(host.check_mirrors(CheckContext(paths)))
     assert [finding.state for finding in found] == [PROBLEM, WARNING]
     assert "refused" in found[0].sentence
     assert "DEVBOX_MIRROR_DEBIAN" in found[0].remedy
@@ -123,21 +123,21 @@ def test_a_mirror_that_does_not_answer(paths, monkeypatch):
 
 @pytest.mark.parametrize("off", [-3600, 3600])
 def test_a_clock_that_is_off(off):
-    (found,) = network._check_clock([off, off + 1])
+    (found,) = host._check_clock([off, off + 1])
     assert found.state == PROBLEM
     assert "60 min" in found.sentence
 
 
 def test_a_proxy_is_shown_without_its_password(paths, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy.corp:3128")
-    found = [finding for finding in network.check_host_settings(CheckContext(paths)) if finding.check == "proxy"]
+    found = [finding for finding in host.check_host_settings(CheckContext(paths)) if finding.check == "proxy"]
     assert "proxy.corp:3128" in found[0].sentence
     assert "secret" not in found[0].sentence
 
 
 def test_a_ca_file_that_is_not_there(paths, monkeypatch):
     monkeypatch.setenv("DEVBOX_CA_FILE", "/nowhere/ca.pem")
-    assert next(network.check_host_settings(CheckContext(paths))).state == PROBLEM
+    assert next(host.check_host_settings(CheckContext(paths))).state == PROBLEM
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,6 @@ def test_how_old_the_kernel_may_be_depends_on_who_asks(
     uname = os.uname_result(("Linux", "host", release, "1", "x86_64"))
     monkeypatch.setattr(os, "uname", lambda: uname)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    (finding,) = kernel.check_version(CheckContext(paths))
+    (finding,) = host.check_version(CheckContext(paths))
     assert finding.state == state
     assert remedy in finding.remedy
