@@ -61,9 +61,9 @@ def _dispatch(job: jobs.Job, paths: Paths, idmap: IdMap, output: JobOutput, grou
 
             prune(job, idmap)
         case jobs.ExtractJob():
-            from devbox.images.build import take
+            from devbox.images.bake import overlay
 
-            take.copy_out(job.paths, lowers=job.lowers, place=job.place, target=job.target, rootless=idmap.rootless)
+            overlay.copy_out(job.paths, lowers=job.lowers, place=job.place, target=job.target, rootless=idmap.rootless)
         case jobs.RemoveJob():
             return _remove(job)
     return Done()
@@ -71,9 +71,9 @@ def _dispatch(job: jobs.Job, paths: Paths, idmap: IdMap, output: JobOutput, grou
 
 def _make_output(job: jobs.OutputJob, idmap: IdMap) -> Done:
     """Write the output's layer and snapshot. Everything belongs to root: build users are not part of an image."""
-    from devbox.images.build import take
+    from devbox.images.bake import overlay
 
-    tree = take.collect_output(job.place, job.output)
+    tree = overlay.collect_output(job.place, job.output)
     tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{SNAPSHOT}/fs"
     with open(tar, "wb") as out:
         digest, size = write_layer(tree, out, ownership=Ownership(lambda _: 0, lambda _: 0))
@@ -128,9 +128,9 @@ def _run(
         tree = write_files(job.step, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
     if isinstance(job.step, Copy):
-        from devbox.images.build import take
+        from devbox.images.bake import overlay
 
-        tree = take.copy_in(job.step, source=job.output, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
+        tree = overlay.copy_in(job.step, source=job.output, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
     from devbox.images.bake.pulled import detect_system
     from devbox.images.bake.steps import BuildSandbox, StepRunner

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from devbox.images.sbom import licenses
 from devbox.model import ids
 from devbox.model.frozen import dataclass
 
 # Part of every document's identity; increment it when an image's SBOM changes.
 GENERATOR = "devbox-sbom-1"
+LICENSE_REF = "LicenseRef-"  # prefix of licences that are not in SPDX
 
 
 class Package(NamedTuple):
@@ -86,7 +86,7 @@ def write_spdx(bill: Sbom) -> dict[str, Any]:
     """Build the SPDX document."""
     packages = {_format_id(package): package for package in bill.packages}
     contained = [_relate(_IMAGE, "CONTAINS", name) for name in packages]
-    named = {name for package in bill.packages for name in licenses.find_references(package.license)}
+    named = {name for package in bill.packages for name in find_license_references(package.license)}
     extracted = [_describe_license(name) for name in sorted(named)]
     return {
         "spdxVersion": "SPDX-2.3",
@@ -190,3 +190,8 @@ def _describe_component(package: Package) -> dict[str, Any]:
         "purl": package.purl,
     }
     return plain | ({"licenses": [{"expression": package.license}]} if package.license else {})
+
+
+def find_license_references(text: str) -> set[str]:
+    """Return the licences of an expression that are not in SPDX."""
+    return set(re.findall(rf"{LICENSE_REF}[A-Za-z0-9.-]+", text))

@@ -11,7 +11,7 @@ OF_THE_FILE = ("envfile", "roles")
 OF_A_STEP = {
     *(f"images/bake/{name}.py" for name in ("apt", "bootstrap", "overlay", "steps")),
     *(f"images/layers/{name}.py" for name in ("entry", "make", "pack", "tar", "unpack")),
-    *("images/build/take.py", "images/worker.py", "images/worker_jobs.py"),
+    *("images/worker.py", "images/worker_jobs.py"),
 }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from devbox.images.dockerfile import mountpoints, parse
+from devbox.images.dockerfile.buildah import build_edit_script
 from devbox.images.dockerfile.rewrite import ADDED, BaseSettings, adapt_dockerfile
-from devbox.images.dockerfile.runtime import build_edit_script
 from devbox.model import image
 from devbox.model.image import FromDockerfile, Run, compute_step_key
 

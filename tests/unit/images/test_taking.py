@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import DevboxError
-from devbox.images.build.take import copy_in, copy_out
+from devbox.images.bake.overlay import copy_in, copy_out
 from devbox.model.image import Copy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount an overlay here")
