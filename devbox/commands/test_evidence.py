@@ -12,10 +12,9 @@ from devbox.commands.signing import NamedSigner
 from devbox.envfile.expand import list_credentials, resolve_tests
 from devbox.envfile.load import EnvFile
 from devbox.errors import RegistryError
-from devbox.execute import source_tree
 from devbox.execute.events import Note, Sink
 from devbox.host import project
-from devbox.matrix import cells
+from devbox.matrix import cells, schedule
 from devbox.model import codec, ids
 from devbox.model.ledger import TESTED, TestEvidence, TestsIdentity
 from devbox.model.ledger_payloads import TestedPayload, read_shared
@@ -146,4 +145,4 @@ def _select_table(env: EnvFile) -> object:
 
 def _read_files(root: str, tests: Tests, but: Iterable[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="devbox-") as place:  # bypass all digest caches
-        return source_tree.read(root, tests.input_globs, but=but, record=f"{place}/files.json")
+        return schedule.read_source_files(root, tests.input_globs, but=but, record=f"{place}/files.json")

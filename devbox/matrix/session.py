@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
-from devbox.execute import source_tree
 from devbox.execute.events import Note, Sink
 from devbox.execute.locks import Locks
 from devbox.host import files
@@ -257,7 +256,7 @@ def open_ready_data(opened: Project, records: MatrixRecords, tree: Mapping[str, 
     def read(patterns: tuple[str, ...]) -> Mapping[str, str]:
         if not patterns:
             return tree
-        return source_tree.read(opened.root, patterns, but=(), record=f"{records.directory}/ready-files.json")
+        return schedule.read_source_files(opened.root, patterns, but=(), record=f"{records.directory}/ready-files.json")
 
     return ReadyData(opened.engine, opened.id, read)
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from devbox.execute import source_tree
+from devbox.matrix import schedule
 
 
 def test_what_devbox_writes_itself_is_no_input(tmp_path: Path):
@@ -10,5 +10,5 @@ def test_what_devbox_writes_itself_is_no_input(tmp_path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     but = ("junit.xml", "cov/", ".cover*.?")
-    found = source_tree.read(str(project), (), but=but, record=str(tmp_path / "record.json"))
+    found = schedule.read_source_files(str(project), (), but=but, record=str(tmp_path / "record.json"))
     assert sorted(found) == ["app.py", "coverage.py", "sub/.coverage.b"]

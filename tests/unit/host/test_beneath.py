@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import DevboxError, HostError
-from devbox.execute import source_tree
 from devbox.host import globs, project, safe_files
+from devbox.matrix import schedule
 
 SECRET = "root:hunter2"
 
@@ -303,4 +303,4 @@ def test_a_link_that_becomes_a_file_while_it_is_read_is_no_error(root: Path) -> 
     os.mkfifo(root / "link")
     with safe_files.ProjectDirectory(str(root)) as opened:
         assert globs._compute_digest(opened, "link", facts) == ""
-        assert source_tree._digest_content(opened, "link", facts, {}) == "special"
+        assert schedule._digest_content(opened, "link", facts, {}) == "special"
