@@ -14,9 +14,8 @@ from typing import Protocol
 from devbox.deploy.records import GrayStore, OperatorRequest
 from devbox.errors import RouterUnavailable
 from devbox.gray.decide import GrayObservation, compute_traffic, decide
-from devbox.gray.external_metrics import MetricReading
 from devbox.gray.release import GrayRelease
-from devbox.gray.state import WARM, GrayState
+from devbox.gray.state import WARM, GrayState, MetricReading
 from devbox.model.stage import Counts
 from devbox.model.traffic import HISTORY, Batch, Second, Side
 

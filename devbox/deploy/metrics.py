@@ -17,8 +17,8 @@ from typing import IO, Any, Self
 
 from devbox.envfile import secrets
 from devbox.errors import DevboxError, to_one_line
-from devbox.gray.external_metrics import MetricReading
 from devbox.gray.release import GrayRelease
+from devbox.gray.state import MetricReading
 from devbox.host import environ
 from devbox.host.process import LIMIT, query_bounded
 from devbox.isolation.logs import Mask

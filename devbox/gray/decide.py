@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from devbox.gray import e_values, external_metrics, judge
+from devbox.gray import e_values, judge, state
 from devbox.gray.e_values import Tally
-from devbox.gray.external_metrics import Answers, MetricReading
 from devbox.gray.policy import WHOLE, Policy
 from devbox.gray.state import (
     ABORTED,
@@ -24,7 +23,9 @@ from devbox.gray.state import (
     STABLE,
     STEP,
     WARM,
+    Answers,
     GrayState,
+    MetricReading,
     format_wait,
 )
 from devbox.model.frozen import dataclass
@@ -231,15 +232,14 @@ def _judge_counts(seen: GrayState, policy: Policy) -> str:
 
 def _collect_alarms(seen: GrayState, policy: Policy) -> list[str]:
     """Return the alarms of external metrics."""
-    said = (external_metrics.find_alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
+    said = (state.find_alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
     return [sentence for sentence in said if sentence]
 
 
 def _find_silence(seen: GrayState, look: GrayObservation, policy: Policy) -> str:
     """Return the first external metric that blocks the next step now; "" if none does."""
     lacking = (
-        external_metrics.find_missing(metric, seen.outside.get(metric.name, Answers()), now=look.now)
-        for metric in policy.outside
+        state.find_missing(metric, seen.outside.get(metric.name, Answers()), now=look.now) for metric in policy.outside
     )
     return next((each for each in lacking if each), "")
 

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from devbox.gray.decide import compute_traffic
-from devbox.gray.external_metrics import Answers
 from devbox.gray.policy import WHOLE, WatchedMetric
 from devbox.gray.release import GrayRelease
-from devbox.gray.state import STEP
+from devbox.gray.state import STEP, Answers
 from devbox.model.frozen import dataclass
 from devbox.model.traffic import Side
 

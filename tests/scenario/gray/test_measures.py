@@ -19,7 +19,7 @@ from support import procfs
 from devbox.deploy import metrics
 from devbox.deploy.metrics import MetricContext, MetricPoller
 from devbox.errors import EngineError
-from devbox.gray.external_metrics import MetricReading
+from devbox.gray.state import MetricReading
 from devbox.model.container import Secret
 from devbox.model.stage import ExternalMetric
 

@@ -8,8 +8,8 @@ import pytest
 from gray.played import POLICY, play
 
 from devbox.deploy.haproxy.metrics import LINES
-from devbox.gray.external_metrics import Answers
 from devbox.gray.release import GrayRelease
+from devbox.gray.state import Answers
 from devbox.gray.summary import render_metrics
 from devbox.model.stage import ExternalMetric
 

@@ -8,7 +8,7 @@ import pytest
 from unit.gray.test_decide import GOOD, POLICY, Run
 
 from devbox.gray import state as phases
-from devbox.gray.external_metrics import Answers, MetricReading, find_alarm, find_missing
+from devbox.gray.state import Answers, MetricReading, find_alarm, find_missing
 from devbox.model.stage import ExternalMetric
 
 CHECKOUTS = ExternalMetric(name="checkouts", promql="x", most=0.05, every=10, timeout=5)

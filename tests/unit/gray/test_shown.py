@@ -13,9 +13,9 @@ from gray.played import POLICY, play
 from devbox.cli.display import gray as text
 from devbox.deploy.records import GrayStore, OperatorRequest
 from devbox.gray.chart import render_svg
-from devbox.gray.external_metrics import Answers
 from devbox.gray.page import render_html
 from devbox.gray.release import MOST_POINTS, GrayRelease
+from devbox.gray.state import Answers
 from devbox.gray.summary import ExternalMetricStatus, MetricEvidence, summarize
 from devbox.host.paths import Paths
 from devbox.model import codec
