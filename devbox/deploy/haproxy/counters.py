@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from devbox.deploy.haproxy import seconds, stick_table, tunnels
+from devbox.deploy.haproxy import seconds, tunnels
 from devbox.deploy.haproxy.cohort import ISSUED, LEASE, LEASES, SIDES, TRIP
 from devbox.deploy.haproxy.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, CounterReading
 from devbox.model.router import RESCUE
@@ -71,7 +71,7 @@ backend {SIDES}
 
 def read_unserved(table: str) -> dict[str, tuple[int, int]]:
     """Return by `PROCESS.SIDE`: requests without a response of the side's servers, and first failures among them."""
-    found = {key: entry.counts for key, entry in stick_table.read_entries(table).items()}
+    found = {key: entry.counts for key, entry in seconds.read_stick_table(table).items()}
     return {key: (counts[LOST] + counts[RESCUED], counts[FIRST_WITHOUT]) for key, counts in found.items()}
 
 
@@ -153,7 +153,7 @@ def render_reopen(key: str) -> str:
 
 def parse_sides(table: str) -> dict[str, Side]:
     """Parse the answer to ASK, by `PROCESS.SIDE`."""
-    found = {key: entry.counts for key, entry in stick_table.read_entries(table).items()}
+    found = {key: entry.counts for key, entry in seconds.read_stick_table(table).items()}
     return {
         key: Side(
             requests=counts[REQUESTS],
@@ -173,7 +173,7 @@ def parse_reading(answer: str) -> CounterReading | None:
     if table is None:
         return None
     counts: dict[tuple[str, str], int] = {}
-    for key, entry in stick_table.read_entries(table).items():
+    for key, entry in seconds.read_stick_table(table).items():
         own = {cause: entry.counts[at] for cause, at in _CAUSES.items()}
         own[ROUTER] += max(0, entry.counts[LOST] - sum(own.values()))  # of a router without causes
         counts |= {(key, cause): count for cause, count in own.items()}
@@ -237,5 +237,5 @@ def identify_router(info: str) -> str:
 
 def find_shut_out(table: str) -> list[str]:
     """Return the keys of the sides that the router has shut out, by the answer to ASK."""
-    entries = stick_table.read_entries(table).items()
+    entries = seconds.read_stick_table(table).items()
     return [key for key, entry in entries if entry.tags.get(_TRIPPED if len(entry.tags) == _TAGS else _ROW)]

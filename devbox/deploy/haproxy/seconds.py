@@ -10,13 +10,16 @@ run for them.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import field
 
-from devbox.deploy.haproxy import stick_table
 from devbox.deploy.haproxy.cohort import GENERATION, SLOW
 from devbox.model.frozen import dataclass
 from devbox.model.router import PANIC, RESCUE
 from devbox.model.traffic import HISTORY, TIMES
 
+_STICK_ENTRY = re.compile(r"\bkey=(?P<key>\S+) (?P<data>.*)")
+_STICK_DATA = re.compile(r"\b(gpc|gpt|conn_cur)(\d*)=(\d+)")
 CLIENTS, SECONDS = "devbox.clients", "devbox.seconds"
 STICK_COUNTERS = 5  # required stick counters: sc0 to sc3 are used
 _CLIENT, _SECOND = 2, 3
@@ -97,7 +100,7 @@ def render_time_class(at: int) -> str:
 def read(table: str) -> tuple[ReplicaSecond, ...]:
     """Parse the answer to `render_query`, unordered; empty for routers without these counters."""
     found = []
-    for key, entry in stick_table.read_entries(table).items():
+    for key, entry in read_stick_table(table).items():
         if match := _REPLICA_AND_SECOND.fullmatch(key):
             counts = entry.counts
             found.append(
@@ -126,3 +129,45 @@ def _test_bool(name: str) -> str:
 
 _HAS_FAILED, _IS_FIRST = _test_bool("failed"), _test_bool("first")
 _IS_LATE = "{ var(txn.slow) -m int gt 0 } { var(txn.took),sub(txn.slow) -m int gt 0 }"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StickTableEntry:
+    """Data of one key: general-purpose counters and tags by number, and open connections."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    tags: dict[int, int] = field(default_factory=dict)
+    open: int = 0
+
+    def __add__(self, more: StickTableEntry) -> StickTableEntry:
+        """Merge two entries: counts add up; a tag is set if either entry has set it."""
+        tags = {at: max(self.tags.get(at, 0), more.tags.get(at, 0)) for at in self.tags | more.tags}
+        return StickTableEntry(counts=self.counts + more.counts, tags=tags, open=self.open + more.open)
+
+
+def read_stick_table(answer: str) -> dict[str, StickTableEntry]:
+    """Return the entries by key, from the answer to `show table` for one table.
+
+    HAProxy before October 2025, such as 3.0.11, may create several entries for one string key if its first requests
+    arrive at the same time, as after a restart: inserting a key also compares the bytes after its end. All later
+    requests are counted in one of these entries. See https://github.com/haproxy/haproxy/issues/3161.
+    """
+    found: dict[str, StickTableEntry] = {}
+    for line in answer.splitlines():
+        if match := _STICK_ENTRY.search(line):
+            key, entry = match["key"], _parse_entry(match["data"])
+            found[key] = found[key] + entry if key in found else entry
+    return found
+
+
+def _parse_entry(data: str) -> StickTableEntry:
+    counts: Counter[int] = Counter()
+    tags, connections = {}, 0
+    for kind, at, number in _STICK_DATA.findall(data):
+        if kind == "gpc":
+            counts[int(at)] = int(number)
+        elif kind == "gpt":
+            tags[int(at)] = int(number)
+        else:
+            connections = int(number)
+    return StickTableEntry(counts=counts, tags=tags, open=connections)

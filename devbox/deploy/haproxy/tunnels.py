@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from devbox.deploy.haproxy import stick_table
+from devbox.deploy.haproxy import seconds
 from devbox.model.frozen import dataclass
 from devbox.model.router import PANIC, RESCUE
 
@@ -61,7 +61,7 @@ def render_rules() -> list[str]:
 def read(answer: str) -> dict[str, Tunnels]:
     """Parse the answer to ASK, by container."""
     found: dict[str, Tunnels] = {}
-    for key, entry in stick_table.read_entries(answer).items():
+    for key, entry in seconds.read_stick_table(answer).items():
         name = _ROLE.sub("", key)
         before = found.get(name, Tunnels(open=0, begun=0))
         found[name] = Tunnels(open=before.open + entry.open, begun=before.begun + entry.counts[0])
