@@ -7,7 +7,8 @@ from collections.abc import Callable
 from devbox.errors import CommandFailed
 from devbox.execute import runner
 from devbox.execute.events import Note, Sink
-from devbox.host import globs, process
+from devbox.host import process
+from devbox.host.repository import files
 from devbox.model import codec, ids
 from devbox.model.observed import TaskDone
 from devbox.model.plan import Op
@@ -120,7 +121,7 @@ class _TaskSession:
 
     def read_inputs(self, task: Task) -> TaskDone:
         """Return the task's current inputs."""
-        found = globs.compute_digests(self._opened.root, task.inputs)
+        found = files.digest_matching_files(self._opened.root, task.inputs)
         return TaskDone(commands=ids.compute_key(codec.dump(task.commands)), image=self._image, files=found)
 
     def find_reason(self, task: Task, now: TaskDone) -> str:
@@ -137,7 +138,7 @@ class _TaskSession:
     def _list_missing_outputs(self, task: Task) -> tuple[str, ...]:
         """Return output patterns without a match."""
         root = self._opened.root
-        return tuple(pattern for pattern in task.outputs if not globs.matches(root, pattern))
+        return tuple(pattern for pattern in task.outputs if not files.has_matching_path(root, pattern))
 
 
 def _format_unchanged(now: TaskDone) -> str:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from devbox.engines.engine import Engine
-from devbox.host import globs
 from devbox.host.paths import Paths
 from devbox.host.ports import is_free
+from devbox.host.repository import files
 from devbox.images.image_store import ImageStore
 from devbox.model.image import BakeStep, FromDockerfile, FromTarball, ImageSpec, KeyedImage, key_image
 from devbox.model.observed import BoundPort, Observed
@@ -68,7 +68,7 @@ def _choose_ports(
 def _digest_setup_files(resolved: Spec) -> dict[str, dict[str, str]]:
     """Digest the current inputs of every setup, by container."""
     return {
-        name: globs.compute_digests(resolved.instance.root, spec.setup.inputs)
+        name: files.digest_matching_files(resolved.instance.root, spec.setup.inputs)
         for name, spec in resolved.containers.items()
         if spec.setup is not None
     }

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import DevboxError, HostError
-from devbox.host import globs, project, safe_files
+from devbox.host import project, safe_files
+from devbox.host.repository import files
 from devbox.matrix import schedule
 
 SECRET = "root:hunter2"
@@ -196,14 +197,14 @@ def test_issue9_a3_globs_lead_out_of_no_project(root: Path) -> None:
     (root / "in/link").symlink_to("/")
     (root / "in/same").symlink_to("a.txt")
     (root / "in/secret").symlink_to("../../outside/secret")
-    found = globs.compute_digests(str(root), ("in/**", "in/link/etc/*", "../outside/*"))
+    found = files.digest_matching_files(str(root), ("in/**", "in/link/etc/*", "../outside/*"))
     assert sorted(found) == ["in/a.txt", "in/link", "in/same", "in/secret"]
     assert found["in/same"] == found["in/a.txt"]
     assert found["in/link"] == "link:/"
-    assert not globs.matches(str(root), "in/link/etc/*")
-    assert not globs.matches(str(root), "in/link/etc/passwd")
-    assert globs.matches(str(root), "in/*.txt")
-    assert globs.matches(str(root), "sub")
+    assert not files.has_matching_path(str(root), "in/link/etc/*")
+    assert not files.has_matching_path(str(root), "in/link/etc/passwd")
+    assert files.has_matching_path(str(root), "in/*.txt")
+    assert files.has_matching_path(str(root), "sub")
 
 
 def test_a_file_that_a_person_names_is_one_of_the_project_it_lies_in(
@@ -302,5 +303,5 @@ def test_a_link_that_becomes_a_file_while_it_is_read_is_no_error(root: Path) -> 
     (root / "link").unlink()
     os.mkfifo(root / "link")
     with safe_files.ProjectDirectory(str(root)) as opened:
-        assert globs._compute_digest(opened, "link", facts) == ""
+        assert files._compute_digest(opened, "link", facts) == ""
         assert schedule._digest_content(opened, "link", facts, {}) == "special"
