@@ -12,7 +12,7 @@ from devbox.cli.locate import open_from_args
 from devbox.cli.output import align_columns
 from devbox.cli.prompts import find_passphrase_prompt
 from devbox.cli.terminal import print_line
-from devbox.commands import approvals, signing, verifying
+from devbox.commands import approvals, signing
 from devbox.errors import FAILED, UsageError, to_one_line
 from devbox.host.paths import get_default_paths
 from devbox.images.registry.transfers import Transfers
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from devbox.attest.verify import AttachmentFinding
+    from devbox.commands.signing import ImageVerification
     from devbox.commands.table.options import Args
-    from devbox.commands.verifying import ImageVerification
     from devbox.model.release import Release
     from devbox.project import Project
 
@@ -114,7 +114,7 @@ def verify(args: Args) -> int:
     if ring is None:
         raise UsageError("missing option outside of a project: --key", remedy="devbox verify IMAGE --key FILE")
     digest = release.image if release else image.find(args, Transfers(paths), args.get_text("what")).digest
-    found = verifying.verify_image(digest, ring.known_keys, paths=paths)
+    found = signing.verify_image(digest, ring.known_keys, paths=paths)
     if args.get_flag("json"):
         output.print_document(_to_plain(found, release, ring))
     else:
@@ -166,7 +166,7 @@ def _print(found: ImageVerification, release: Release | None, ring: Keyring) -> 
 
 def _format_row(each: AttachmentFinding, ring: Keyring) -> tuple[str, str, str]:
     by = ring.get_name(each.by) if each.by else "?"
-    return to_one_line(each.name), to_one_line(by), to_one_line(verifying.format_finding(each))
+    return to_one_line(each.name), to_one_line(by), to_one_line(signing.format_finding(each))
 
 
 def _format_verdict(found: ImageVerification) -> str:
@@ -202,8 +202,8 @@ def _finding_to_plain(each: AttachmentFinding, ring: Keyring) -> Mapping[str, ob
         "by": ring.get_name(each.by) if each.by else None,
         "key": each.by or None,
         "evidence": each.evidence,
-        "reason": verifying.format_finding(each),
-        "predicate": each.statement.predicate if each.statement and each.what in verifying.OURS else None,
+        "reason": signing.format_finding(each),
+        "predicate": each.statement.predicate if each.statement and each.what in signing.OURS else None,
     }
 
 
