@@ -20,7 +20,7 @@ from devbox.envfile import host_access
 from devbox.errors import Denied, DevboxError, EnvFileError, NotSupported, NotTrusted, UsageError
 from devbox.execute.events import Event, Note, Sink
 from devbox.execute.grant_checks import check_grants, check_release_grants
-from devbox.images.registry import retry
+from devbox.images.registry import errors
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import APPLIED, REVOKED, LedgerEntry
 from devbox.model.ledger_payloads import SignedRecord
@@ -122,7 +122,7 @@ class PromotionContext:
         """Select a release, with its history."""
         return select(self.opened, self.resolved, self.stage, name, sink)
 
-    def catch_up(self, sink: Sink, *, within: float = retry.ANSWER) -> None:
+    def catch_up(self, sink: Sink, *, within: float = errors.ANSWER) -> None:
         """Fetch other hosts' records of the stage, or of all if it has no repository, within some seconds.
 
         A rollback is then ordered after them. Failures are notes and do not delay the rollback.
@@ -131,8 +131,8 @@ class PromotionContext:
         only = self.stage.name if self.stage.repository else ""
         chains = StageChains(self.opened, self.resolved, notes.append)
         try:
-            retry.run_with_timeout(lambda: chains.learn(only=only), most=within)
-        except retry.TooSlow:
+            errors.run_with_timeout(lambda: chains.learn(only=only), most=within)
+        except errors.TooSlow:
             notes.append(Note(text=f"not all records of {self.stage.name} are known: no answer within {within:g} s"))
         except DevboxError as error:
             notes.append(Note(text=f"not all records of {self.stage.name} are known: {error.sentence}"))

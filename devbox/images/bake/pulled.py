@@ -17,7 +17,7 @@ from devbox.images.bake.pool import Workers
 from devbox.images.layers.unpack import SNAPSHOT
 from devbox.images.registry import graph, reference
 from devbox.images.registry.blobs import OnTransfer
-from devbox.images.registry.retry import run_parallel
+from devbox.images.registry.errors import run_parallel
 from devbox.images.registry.transfers import Transfers
 from devbox.images.store import documents, snapshots
 from devbox.images.store.layout import Descriptor, Layout

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from devbox.errors import RegistryError, RegistryUnavailable
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.images.registry.errors import retry_transfer
 from devbox.images.registry.repository import RegistryRepository
-from devbox.images.registry.retry import retry_transfer
 from devbox.images.store.layout import Descriptor, Layout
 
 

@@ -17,7 +17,7 @@ from urllib3.util import make_headers
 
 from devbox.errors import RegistryError
 from devbox.host import host_settings
-from devbox.images.registry import credentials, errors, retry
+from devbox.images.registry import credentials, errors
 from devbox.images.registry.credentials import Credentials, Endpoint
 from devbox.images.store import documents
 
@@ -56,7 +56,7 @@ RETRIES = _BoundedRetry(
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=None,
     raise_on_status=False,
-    retry_after_max=retry.MAX_RETRY_AFTER,
+    retry_after_max=errors.MAX_RETRY_AFTER,
 )
 # A token shared between threads may expire; repeated refusals are final.
 _ATTEMPTS = 4
@@ -129,8 +129,8 @@ class RegistryConnection:
             )
 
         try:
-            return retry.run_with_timeout(ask, sent=len(body or b""))
-        except retry.TooSlow:
+            return errors.run_with_timeout(ask, sent=len(body or b""))
+        except errors.TooSlow:
             raise self.build_slow_error(doing) from None
         except exceptions.HTTPError as error:
             raise errors.from_http_error(error, self.host, doing) from error
@@ -139,7 +139,7 @@ class RegistryConnection:
 
     def build_slow_error(self, doing: str) -> RegistryError:
         """Return the error for a response that did not complete in time."""
-        why = f"{self.host} did not complete its response within {retry.ANSWER:.0f} s"
+        why = f"{self.host} did not complete its response within {errors.ANSWER:.0f} s"
         return errors.build_slow_error(self.host, doing, why)
 
     def _resolve_url(self, path: str, doing: str) -> str:
@@ -155,8 +155,8 @@ class RegistryConnection:
         """Return the registry's base URL, with plain HTTP if permitted and used by the registry."""
         try:
             tries = _BoundedRetry(total=2, other=1, raise_on_status=False)
-            retry.run_with_timeout(lambda: self._pool.request("HEAD", f"{url}/v2/", retries=tries))
-        except retry.TooSlow:
+            errors.run_with_timeout(lambda: self._pool.request("HEAD", f"{url}/v2/", retries=tries))
+        except errors.TooSlow:
             raise self.build_slow_error("reach the registry") from None
         except exceptions.HTTPError as error:
             if not (errors.is_plain_http(error) and credentials.can_use_http(self.host)):
@@ -219,7 +219,7 @@ def _create_pool(url: str) -> urllib3.PoolManager:
     direct = credentials.is_loopback(place.netloc) or bypassed
     shared: dict[str, Any] = {
         "ssl_context": context,
-        "timeout": urllib3.Timeout(connect=retry.CONNECT, read=retry.SILENCE),
+        "timeout": urllib3.Timeout(connect=errors.CONNECT, read=errors.SILENCE),
         "maxsize": _CONNECTIONS,
         "block": False,
     }
@@ -249,7 +249,7 @@ def _get_origin(url: str) -> tuple[str, str]:
 
 def _parse_token(answer: urllib3.BaseHTTPResponse, host: str) -> str:
     token = ""
-    with suppress(ValueError, exceptions.HTTPError, retry.TooSlow):
+    with suppress(ValueError, exceptions.HTTPError, errors.TooSlow):
         said = errors.read_document(answer)
         token = documents.read_text(said, "token") or documents.read_text(said, "access_token")
     if not (token.isascii() and token.isprintable() and token):

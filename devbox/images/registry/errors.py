@@ -1,21 +1,38 @@
-"""Errors from registry responses and failed requests, with remedies."""
+"""Failures of requests to a registry: errors with remedies, timeouts, and retries while there is progress."""
 
 from __future__ import annotations
 
+import queue
 import re
 import socket
 import ssl
-from typing import Any
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import urllib3
 from urllib3 import exceptions
 
 from devbox.errors import DevboxError, RegistryError, RegistryUnavailable
-from devbox.images.registry import retry
 from devbox.images.registry.credentials import INSECURE
 from devbox.images.registry.reference import DOCKER_HUB
 from devbox.images.store import documents
 
+_TRIES = 4  # consecutive attempts without progress
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
+MAX_RETRY_AFTER = 20  # seconds; a registry that requests a longer wait is not retried
+
+CONNECT, SILENCE = 15.0, 30.0  # seconds: connecting, and between two reads of a response
+ANSWER = 60.0  # seconds for a complete response other than a blob
+_WINDOW = 30.0  # seconds in which a blob must progress by
+_LEAST = 30 << 10  # bytes
+_SLOWEST_UPLOAD = 16 << 10  # bytes per second
+
+T = TypeVar("T")
+AT_ONCE = 4
+Result = TypeVar("Result")
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 401, 403, 404, 429, 500
 # OpenSSL's reasons for incompatible peers, from any of its functions.
 _NO_AGREEMENT = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|ALERT")
@@ -81,7 +98,7 @@ def from_http_error(error: exceptions.HTTPError, host: str, doing: str) -> Devbo
     if isinstance(cause, socket.gaierror | exceptions.NameResolutionError):
         return RegistryUnavailable(f"host {host.partition(':')[0]} not found", remedy="check the spelling")
     if isinstance(cause, exceptions.TimeoutError | TimeoutError):
-        return build_slow_error(host, doing, f"no response from {host} for {retry.SILENCE:.0f} s")
+        return build_slow_error(host, doing, f"no response from {host} for {SILENCE:.0f} s")
     why = _describe_cause(cause)
     return RegistryUnavailable(f"cannot {doing}: {host}: {why}", remedy=_AGAIN)
 
@@ -117,7 +134,7 @@ def parse_number(text: str) -> int | None:
 
 def read_document(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
     """Return the JSON object in a response, read up to the size limit of documents; raise ValueError if invalid."""
-    return documents.parse(retry.run_with_timeout(lambda: read_beginning(response)))
+    return documents.parse(run_with_timeout(lambda: read_beginning(response)))
 
 
 def read_beginning(response: urllib3.BaseHTTPResponse) -> bytes:
@@ -151,6 +168,98 @@ def _read_details(response: urllib3.BaseHTTPResponse) -> str:
     """Return the registry's error details, if any."""
     try:
         errors = documents.read_tables(read_document(response), "errors")
-    except (ValueError, exceptions.HTTPError, retry.TooSlow):
+    except (ValueError, exceptions.HTTPError, TooSlow):
         return ""
     return "\n".join(f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in errors)
+
+
+def retry_transfer(attempt: Callable[[], T], *, position: Callable[[], int]) -> T:
+    """Call `attempt` and retry on RegistryUnavailable while `position` advances; return the result."""
+    failures, reached, pause = 0, position(), _FIRST_PAUSE
+    while True:
+        try:
+            return attempt()
+        except RegistryUnavailable as error:
+            failures = 0 if position() > reached else failures + 1
+            pause = _FIRST_PAUSE if failures == 0 else min(2 * pause, _LONGEST_PAUSE)
+            reached = position()
+            wait = max(pause, error.after)
+            silent = error.is_silent and not failures < 1
+            if silent or failures >= _TRIES or wait > MAX_RETRY_AFTER:
+                raise
+        threading.Event().wait(wait)
+
+
+class TooSlow(Exception):
+    """A response exceeded its time limit."""
+
+
+def run_with_timeout(work: Callable[[], T], *, sent: int = 0, most: float | None = None) -> T:
+    """Return the result of a request; raise TooSlow after a time limit. `sent`: bytes of the request.
+
+    Read timeouts do not stop a response that trickles in. The waiting thread ends with this process.
+    """
+    done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def attempt() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+            done.put((None, error))
+
+    threading.Thread(target=attempt, daemon=True).start()
+    try:
+        result, error = done.get(timeout=(ANSWER if most is None else most) + sent / _SLOWEST_UPLOAD)
+    except queue.Empty:
+        raise TooSlow from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]  # set unless there is an error
+
+
+class PaceMonitor:
+    """Monitors the transfer rate of a blob."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._count = 0
+
+    def record(self, count: int) -> None:
+        """Count received bytes; raise TooSlow if the rate was too low for a while."""
+        self._count += count
+        now = time.monotonic()
+        if now - self._began >= _WINDOW:
+            if self._count < _LEAST:
+                raise TooSlow
+            self._began, self._count = now, 0
+
+
+def format_slowest() -> str:
+    """Format the minimum rate for a message."""
+    return f"{_LEAST >> 10} kB in {_WINDOW:.0f} s"
+
+
+def run_parallel(work: Callable[[Result], None], items: Iterable[Result]) -> None:
+    """Run the work for every item; after an error, wait for the running ones and raise it."""
+    waiting = deque(items)
+    failures: list[BaseException] = []
+
+    def go_on() -> None:
+        while not failures:
+            try:
+                item = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                work(item)
+            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+                failures.append(error)
+
+    # Daemon threads, so that Ctrl-C exits at once: received data is kept anyway.
+    threads = [threading.Thread(target=go_on, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -15,9 +15,9 @@ from devbox.host.paths import Paths
 from devbox.images.registry import credentials, graph
 from devbox.images.registry.blobs import Meter, OnTransfer, download
 from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.errors import run_parallel
 from devbox.images.registry.reference import Reference
 from devbox.images.registry.repository import RegistryRepository
-from devbox.images.registry.retry import run_parallel
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
 

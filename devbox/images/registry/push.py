@@ -15,11 +15,11 @@ from devbox.host.paths import Paths
 from devbox.images.registry import artifacts, credentials, graph
 from devbox.images.registry.blobs import Meter, OnTransfer, upload
 from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.errors import run_parallel
 from devbox.images.registry.graph import get_fallback_tag
 from devbox.images.registry.pull import pull
 from devbox.images.registry.reference import Reference, parse
 from devbox.images.registry.repository import RegistryRepository
-from devbox.images.registry.retry import run_parallel
 from devbox.images.store import documents, layout
 from devbox.images.store.documents import is_digest
 from devbox.images.store.layout import Descriptor, Layout

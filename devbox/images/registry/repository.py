@@ -11,7 +11,7 @@ import urllib3
 from urllib3 import exceptions
 
 from devbox.errors import RegistryError
-from devbox.images.registry import errors, retry
+from devbox.images.registry import errors
 from devbox.images.registry.connection import ONCE, RegistryConnection
 from devbox.images.registry.graph import DOCKER_LIST, DOCKER_MANIFEST, get_fallback_tag
 from devbox.images.registry.reference import Reference
@@ -125,9 +125,9 @@ class RegistryRepository:
         no_more = answer.status == 416  # noqa: PLR2004
         try:
             yield begins, iter(()) if no_more else _read_pieces(answer)
-        except retry.TooSlow:
+        except errors.TooSlow:
             host, doing = self._connection.host, f"read a blob of {self._name}"
-            why = f"{host} sent less than {retry.format_slowest()}"
+            why = f"{host} sent less than {errors.format_slowest()}"
             raise errors.build_slow_error(host, doing, why) from None
         except exceptions.HTTPError as error:
             doing = f"read a blob of {self._name} to its end"
@@ -233,8 +233,8 @@ class RegistryRepository:
 
     def _read_body(self, answer: urllib3.BaseHTTPResponse, target: str) -> bytes:
         try:
-            raw = retry.run_with_timeout(lambda: errors.read_beginning(answer))
-        except retry.TooSlow:
+            raw = errors.run_with_timeout(lambda: errors.read_beginning(answer))
+        except errors.TooSlow:
             raise self._connection.build_slow_error(f"read {self._format_target(target)} to its end") from None
         except exceptions.HTTPError as error:
             doing = f"read {self._format_target(target)} to its end"
@@ -267,7 +267,7 @@ def _parse_list(raw: bytes) -> list[dict[str, Any]]:
 
 def _read_pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     """Yield a blob's chunks as they arrive; raise TooSlow below the minimum rate."""
-    pace = retry.PaceMonitor()
+    pace = errors.PaceMonitor()
     while data := answer.read1(_CHUNK, decode_content=False):
         pace.record(len(data))
         yield data

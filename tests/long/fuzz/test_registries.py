@@ -22,7 +22,7 @@ from devbox.host.paths import Paths
 from devbox.images import gc, inspect, verify
 from devbox.images.archive import importer as intake
 from devbox.images.reachable import Roots
-from devbox.images.registry import connection, pull, reference, retry
+from devbox.images.registry import connection, errors, pull, reference
 from devbox.images.registry.push import push
 from devbox.images.store.layout import INDEX, Layout
 
@@ -186,7 +186,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Registry]:
 def test_issue9_c17_registries(seconds: float, served: _Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
     for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "MAX_RETRY_AFTER"):  # nothing gets better by waiting here
-        monkeypatch.setattr(retry, name, 0.0)
+        monkeypatch.setattr(errors, name, 0.0)
     monkeypatch.setattr(connection.RETRIES, "backoff_max", 0.0)
 
     def check(script: dict[int, Answer]) -> None:

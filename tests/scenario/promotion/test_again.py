@@ -15,7 +15,7 @@ from devbox.commands import gray_releases, promote, signing
 from devbox.commands.stage_chains import StageChains
 from devbox.errors import Denied
 from devbox.execute.events import Event
-from devbox.images.registry import retry
+from devbox.images.registry import errors
 from devbox.model.plan import FAIL, PENDING
 from devbox.model.release import Release
 from devbox.project import prepare
@@ -192,7 +192,7 @@ def test_issue10_1_a_rollback_waits_for_no_silent_registry(
     first = _staged(one, 1)
     _staged(one, 2)
     monkeypatch.setattr(promote, "_URGENT", 0.3)
-    monkeypatch.setattr(retry, "ANSWER", 0.6)
+    monkeypatch.setattr(errors, "ANSWER", 0.6)
     notes: list[Event] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(served.wire, "_target", lambda: silent.getsockname()[1])

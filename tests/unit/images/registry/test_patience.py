@@ -13,7 +13,7 @@ import pytest
 
 from devbox.errors import RegistryUnavailable
 from devbox.host.paths import Paths
-from devbox.images.registry import pull, reference, retry
+from devbox.images.registry import errors, pull, reference
 from devbox.images.registry.blobs import Meter, download
 from devbox.images.registry.connection import RegistryConnection
 from devbox.images.registry.credentials import Endpoint
@@ -72,7 +72,7 @@ def slow(beginning: bytes, *, drips: bool, greets: bool = True) -> Iterator[Slow
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
     for name, seconds in (("SILENCE", 0.5), ("CONNECT", 0.5), ("ANSWER", 1.0), ("_WINDOW", 0.5)):
-        monkeypatch.setattr(retry, name, seconds)
+        monkeypatch.setattr(errors, name, seconds)
 
 
 @pytest.mark.parametrize(
