@@ -14,7 +14,6 @@ import pytest
 
 from devbox.errors import HostError
 from devbox.execute import installing
-from devbox.host import placing
 from devbox.host.paths import Paths
 from devbox.model.install import Install, InstalledFile, Manifest
 from devbox.plan import installs as planning
@@ -64,7 +63,7 @@ class Host:
 
 
 def _digest(path: Path) -> str:
-    found = placing.read_entry(str(path.resolve()))
+    found = installing.read_entry(str(path.resolve()))
     assert found is not None
     return found.digest
 
@@ -176,7 +175,7 @@ def test_a_link_that_appears_on_the_way_is_not_followed(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "way").symlink_to("real")
     with pytest.raises(HostError, match="or below a link"):
-        placing.write(__file__, str(tmp_path / "way/x"), mode=0o644)
+        installing.write_new_file(__file__, str(tmp_path / "way/x"), mode=0o644)
     assert list((tmp_path / "real").iterdir()) == []
 
 
@@ -186,14 +185,14 @@ def test_a_place_in_the_home_stays_in_the_home(tmp_path: Path, monkeypatch: pyte
     (home / ".local").symlink_to("dotfiles")
     (home / "out").symlink_to("/usr/local")
     monkeypatch.setenv("HOME", str(home))
-    assert placing.resolve_place("~/.local/bin/x") == f"{home.resolve()}/dotfiles/bin/x"
-    assert placing.resolve_place("~/new/bin/x") == f"{home.resolve()}/new/bin/x"
+    assert installing.resolve_place("~/.local/bin/x") == f"{home.resolve()}/dotfiles/bin/x"
+    assert installing.resolve_place("~/new/bin/x") == f"{home.resolve()}/new/bin/x"
     with pytest.raises(HostError, match="leads out of your home"):
-        placing.resolve_place("~/out/bin/x")
+        installing.resolve_place("~/out/bin/x")
     if os.geteuid() == 0:
         os.chown(home / "out", 12345, 12345, follow_symlinks=False)
         with pytest.raises(HostError, match="a link of another user"):
-            placing.resolve_place(f"{home}/out/bin/x")
+            installing.resolve_place(f"{home}/out/bin/x")
 
 
 def test_files_are_the_callers_without_set_uid_and_links_stay_inside(tmp_path: Path):
