@@ -14,7 +14,7 @@ from devbox.envfile import secrets as references
 from devbox.envfile.stage_services import Backing
 from devbox.execute import locks
 from devbox.execute.observe import add_contexts
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, compute_spec_key
 from devbox.model.frozen import dataclass
 from devbox.model.host_access import HostAccess
 from devbox.model.image import ImageSpec
@@ -24,7 +24,6 @@ from devbox.model.router import ROUTER
 from devbox.model.spec import Desired, Instance
 from devbox.model.stage import Deployment
 from devbox.plan import diff as differ
-from devbox.plan import identity
 from devbox.project import (
     Project,
     observe_instance,
@@ -104,7 +103,7 @@ class StageObserver:
         resolved = backing.resolved.derive(containers=containers, images=images, unlocked=unlocked, allowed=allowed)
         observed = self._router.files.recognize(observe_instance(self._place, resolved))
         seen = observed.containers.get(ROUTER)
-        left_alone = seen is not None and seen.state == "running" and seen.spec_key == identity.compute_spec_key(router)
+        left_alone = seen is not None and seen.state == "running" and seen.spec_key == compute_spec_key(router)
         names = (*services, *(() if left_alone and observed.supervised else (ROUTER,)))
         return StageInputs(
             resolved=resolved,

@@ -15,11 +15,10 @@ from devbox.deploy.haproxy import config, metrics
 from devbox.host import disk, files, safe_files
 from devbox.host.paths import Paths
 from devbox.model import jsontext
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, compute_spec_key
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.router import ROUTER, RouterState
 from devbox.model.stage import Deployment
-from devbox.plan import identity
 from devbox.records.host_files import HostFiles
 
 EARLIER = (
@@ -66,7 +65,7 @@ class RouterFiles:
         """Return the router's container; unchanged for a router of an earlier version that needs no replacement."""
         if seen is not None and seen.state == "running" and self.is_earlier:
             earlier = stage_containers.build_router(wanted, directory=self.active_directory, mount="scratch")
-            if seen.spec_key == identity.compute_spec_key(earlier):
+            if seen.spec_key == compute_spec_key(earlier):
                 return earlier
         return stage_containers.build_router(wanted, directory=self.directory)
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from devbox.deploy import stage_containers
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, compute_spec_key
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Backend, Op, Plan, Step
 from devbox.model.router import BASELINE, RouterState, get_full_share
-from devbox.plan import identity, ports
+from devbox.plan import ports
 
 VERIFIED = "traffic"
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
@@ -244,10 +244,10 @@ def _is_running(rollout: RolloutInputs, name: str) -> bool:
         seen is not None
         and seen.state == "running"
         and seen.health in ("healthy", "none")
-        and seen.spec_key == identity.compute_spec_key(rollout.specs[name])
+        and seen.spec_key == compute_spec_key(rollout.specs[name])
     )
 
 
 def _is_done(rollout: RolloutInputs, name: str) -> bool:
     seen = rollout.standing.get(name)
-    return seen is not None and seen.exit_code == 0 and seen.spec_key == identity.compute_spec_key(rollout.specs[name])
+    return seen is not None and seen.exit_code == 0 and seen.spec_key == compute_spec_key(rollout.specs[name])

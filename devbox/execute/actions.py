@@ -16,13 +16,13 @@ from devbox.execute.runner import Action
 from devbox.execute.terminal import SecretResolver
 from devbox.host.disk import format_size
 from devbox.images.image_store import ImageStore
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, compute_setup_key, compute_spec_key
 from devbox.model.image import BakedImage, ImageSpec, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Op, Plan, Step
 from devbox.model.router import list_held_ports
 from devbox.model.spec import Desired
-from devbox.plan import branches, identity
+from devbox.plan import branches
 from devbox.plan.diff import list_connected
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Actions:
         """True if a running container matches its spec, and its rebuilt image has the same digest."""
         spec, seen = self._desired.containers[name], self._observed.containers[name]
         image = self._store.find(key_image(spec.image, self._images).key)
-        same = image is not None and image.digest == seen.digest and seen.spec_key == identity.compute_spec_key(spec)
+        same = image is not None and image.digest == seen.digest and seen.spec_key == compute_spec_key(spec)
         return same and seen.state == "running" and self._observed.supervised
 
     def _await_ready(self, name: str) -> str:
@@ -281,7 +281,7 @@ class Actions:
 
     def _compute_setup_key(self, spec: ContainerSpec) -> str:
         assert spec.setup is not None
-        return identity.compute_setup_key(spec.setup, self._observed.setup_files.get(spec.name, {}))
+        return compute_setup_key(spec.setup, self._observed.setup_files.get(spec.name, {}))
 
 
 def _format_state(seen: ObservedContainer) -> str:
@@ -326,7 +326,7 @@ def build_image_request(
     return StartRequest(
         spec=complete_spec(spec, image.config),
         image=image,
-        spec_key=identity.compute_spec_key(spec),
+        spec_key=compute_spec_key(spec),
         ports=ports,
         env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
         files={path: fetched[name] for name, path in files.items()},

@@ -13,12 +13,12 @@ from devbox.images.build import inputs as files
 from devbox.images.image_store import ImageStore
 from devbox.images.store.documents import REPEATABLE_ENV
 from devbox.model import release as model
-from devbox.model.container import Mount
+from devbox.model.container import Mount, compute_spec_key
 from devbox.model.image import BakedImage, BakeStep, Copy, ImageSpec, Layer, Run, format_title, key_image
 from devbox.model.observed import Observed
 from devbox.model.release import Build, BuildInputs
 from devbox.model.spec import Instance, Spec
-from devbox.plan import identity, order
+from devbox.plan import order
 from devbox.records import lockfile
 
 OnText = Callable[[str], None]
@@ -167,7 +167,7 @@ class BuildRun:
             names = (*self._spec.containers, spec.name)
             self._engine.ensure_network(instance, published=self._observed.ports, names=names)
         env = {"HOME": "/root", "LANG": "C.UTF-8", **REPEATABLE_ENV, **spec.env}
-        request = StartRequest(spec=spec, image=image, spec_key=identity.compute_spec_key(spec), ports=(), env=env)
+        request = StartRequest(spec=spec, image=image, spec_key=compute_spec_key(spec), ports=(), env=env)
         capabilities.start(self._engine, instance, request)
 
 

@@ -15,14 +15,13 @@ from devbox.errors import EngineError, NotReady
 from devbox.execute.locks import complete_spec
 from devbox.execute.terminal import SecretResolver
 from devbox.images.image_store import ImageStore
-from devbox.model.container import ContainerSpec, Health, Mount
+from devbox.model.container import ContainerSpec, Health, Mount, compute_spec_key
 from devbox.model.frozen import dataclass
 from devbox.model.image import DEFAULT_PATH, BakedImage, ImageConfig, key_image
 from devbox.model.matrix import Tests
 from devbox.model.observed import Observed
 from devbox.model.release import Process, Release
 from devbox.model.spec import Desired
-from devbox.plan import identity
 from devbox.project import Project
 from devbox.records.releases import Releases
 
@@ -151,7 +150,7 @@ def _build_request(
     return StartRequest(
         spec=complete_spec(spec, against.image.config),
         image=against.image,
-        spec_key=identity.compute_spec_key(spec),
+        spec_key=compute_spec_key(spec),
         ports=(),
         env={**around, **spec.env, **{name: value for name, value in fetched.items() if name not in files}},
         files={path: fetched[name] for name, path in files.items()},

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, compute_setup_key, compute_spec_key
 from devbox.model.image import KeyedStep, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Op, Plan, Reason, Step
 from devbox.model.spec import Spec
-from devbox.plan import branches, identity, order, ports, reasons, takedown
+from devbox.plan import branches, order, ports, reasons, takedown
 from devbox.plan.takedown import list_mounted
 
 RESTART = Reason.routine("restart")
@@ -195,7 +195,7 @@ class _Differ:
             return _Change(
                 Op.REPLACE, reasons.why_other_image(image, self._list_own_steps(spec.image), last_image, baked=baked)
             )
-        if seen.spec_key != identity.compute_spec_key(spec):
+        if seen.spec_key != compute_spec_key(spec):
             return _Change(Op.REPLACE, reasons.why_replace(spec, self._observed.last.specs.get(spec.name)))
         if not (self._observed.supervised or done):
             return _Change(Op.START, reasons.TAKEN_OVER)
@@ -235,7 +235,7 @@ class _Differ:
         files = self._observed.setup_files.get(spec.name, {})
         image_key, done = self._observed.tops.get(spec.name, ("", None))
         fresh = image_key != self._images[spec.image].key
-        if not fresh and done == identity.compute_setup_key(spec.setup, files):
+        if not fresh and done == compute_setup_key(spec.setup, files):
             return []
         last = self._observed.last.setup_files.get(spec.name)
         reason = reasons.why_setup(spec.setup, files, last, fresh=fresh or done is None)

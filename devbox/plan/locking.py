@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from devbox.errors import UsageError
+from devbox.model.container import fingerprint_variables
 from devbox.model.image import (
     BakeStep,
     Bootstrap,
@@ -24,7 +25,7 @@ from devbox.model.image import (
 )
 from devbox.model.observed import LastApplied, Observed
 from devbox.model.spec import Lockfile, Spec, Versions
-from devbox.plan import identity, matrix, order
+from devbox.plan import matrix, order
 
 
 def name_steps(steps: Sequence[BakeStep]) -> tuple[str, ...]:
@@ -310,7 +311,7 @@ def find_last_applied(resolved: Spec, observed: Observed, names: tuple[str, ...]
     images = order.list_lineage((spec.image for spec in specs.values()), resolved.images)
     return LastApplied(
         images=before.images | {name: key_image(name, resolved.images) for name in images},
-        specs=before.specs | {name: identity.fingerprint(spec) for name, spec in specs.items()},
+        specs=before.specs | {name: fingerprint_variables(spec) for name, spec in specs.items()},
         setup_files=before.setup_files | {name: found for name, found in observed.setup_files.items() if name in specs},
     )
 

@@ -15,12 +15,12 @@ from functools import cached_property
 
 from devbox.errors import UsageError
 from devbox.model import codec, ids
+from devbox.model.container import build_identity, fingerprint_variables
 from devbox.model.frozen import dataclass
 from devbox.model.image import ImageSpec, key_image
 from devbox.model.matrix import Cell, CellInputs, CellResult, Matrix, Tests
 from devbox.model.release import Release
 from devbox.model.spec import Spec
-from devbox.plan import identity
 
 DEFAULT = "default"  # name of the only cell of tests without a matrix
 
@@ -92,11 +92,11 @@ def compute_inputs(resolved: Spec, tests: Tests, *, release: Release | None = No
     image = key_image(spec.image, resolved.images).key
     services = {name: _digest_service(resolved, name) for name in resolved.containers if name != spec.name}
     command = ids.compute_key(list(tests.command))
-    settings = identity.build_identity(replace(spec, env={})) | {"junit": tests.junit, "coverage": tests.coverage}
+    settings = build_identity(replace(spec, env={})) | {"junit": tests.junit, "coverage": tests.coverage}
     if spec.setup is not None:
         settings |= {"setup": codec.dump(spec.setup.commands)}
     ready = codec.dump(tests.ready)
-    own = identity.fingerprint(spec)
+    own = fingerprint_variables(spec)
     if release is not None:
         services |= {"the release": ids.compute_key([release.id, tests.release, tests.release_env])}
     everything = {
@@ -177,7 +177,7 @@ def _diff_tables(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]
 
 def _digest_service(resolved: Spec, name: str) -> str:
     spec = resolved.containers[name]
-    return ids.compute_key({**identity.build_identity(spec), "image": key_image(spec.image, resolved.images).key})
+    return ids.compute_key({**build_identity(spec), "image": key_image(spec.image, resolved.images).key})
 
 
 _BEGIN = " ["

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import zip_longest
 
-from devbox.model.container import ContainerSpec, Setup
+from devbox.model.container import ContainerSpec, Setup, build_identity, fingerprint_variables
 from devbox.model.image import (
     BakeStep,
     Bootstrap,
@@ -20,7 +20,7 @@ from devbox.model.image import (
 )
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Reason, Verdict
-from devbox.plan import branches, identity
+from devbox.plan import branches
 
 _SHOWN = 6
 _OUTPUT = {True: "the output of [build] changed", False: "requires [build] to run first: devbox why build"}
@@ -186,7 +186,7 @@ def why_replace(spec: ContainerSpec, last: ContainerSpec | None) -> str:
     """Explain why a running container is replaced although its image is the same. `last` is fingerprinted."""
     if last is None:
         return "its definition changed"
-    before, after = identity.build_identity(last), identity.build_identity(identity.fingerprint(spec))
+    before, after = build_identity(last), build_identity(fingerprint_variables(spec))
     changed = [name for name in after if before.get(name) != after[name]]
     texts = {name: _describe_field_change(name, before.get(name), after[name]) for name in changed}
     if branch := branches.find_moved(spec, last):

@@ -12,10 +12,10 @@ from support import builders
 from devbox.cli.plan import format_steps
 from devbox.envfile.expand import list_credentials, resolve
 from devbox.envfile.load import load
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, compute_setup_key, compute_spec_key, fingerprint_variables
 from devbox.model.observed import BoundPort, LastApplied, Observed, ObservedContainer
 from devbox.model.spec import Instance, Spec
-from devbox.plan import diff, identity, takedown
+from devbox.plan import diff, takedown
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -23,7 +23,7 @@ REPOSITORY = HERE.parents[1]
 
 def kept(wanted: Spec) -> dict[str, ContainerSpec]:
     """The specs as records keep them."""
-    return {name: identity.fingerprint(spec) for name, spec in wanted.containers.items()}
+    return {name: fingerprint_variables(spec) for name, spec in wanted.containers.items()}
 
 
 def read(project: Path) -> Spec:
@@ -54,7 +54,7 @@ def as_wanted(wanted: Spec) -> Observed:
                 image=spec.image,
                 digest="sha256:0",
                 pid=1,
-                spec_key=identity.compute_spec_key(spec),
+                spec_key=compute_spec_key(spec),
                 image_key=images[spec.image].key,
             )
             for name, spec in wanted.containers.items()
@@ -63,7 +63,7 @@ def as_wanted(wanted: Spec) -> Observed:
         published=ports,
         ports=ports,
         tops={
-            name: (images[spec.image].key, identity.compute_setup_key(spec.setup, setup_files[name]))
+            name: (images[spec.image].key, compute_setup_key(spec.setup, setup_files[name]))
             for name, spec in wanted.containers.items()
             if spec.setup
         },

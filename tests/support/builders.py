@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, compute_spec_key
 from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, KeyedImage, Packages, key_image
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.spec import Desired, Instance, Spec
-from devbox.plan import identity, order
+from devbox.plan import order
 
 INSTANCE = Instance(id="0123456789ab", name="shop", root="/src/shop", env_file="devbox.toml", owner=1000, group=1000)
 
@@ -46,7 +46,7 @@ def seen(spec: ContainerSpec, wanted: Spec, **fields: Any) -> ObservedContainer:
         "image": spec.image,
         "digest": "sha256:0",
         "pid": 100,
-        "spec_key": identity.compute_spec_key(spec),
+        "spec_key": compute_spec_key(spec),
         "image_key": key_images(wanted)[spec.image].key,
     }
     return ObservedContainer(**facts | fields)

@@ -18,9 +18,9 @@ from devbox.deploy.router import Router
 from devbox.deploy.router_files import RouterFiles
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
+from devbox.model.container import compute_spec_key
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.router import WHOLE, RouterState
-from devbox.plan import identity
 
 ID = "0123456789ab"
 STATE = RouterState(share=WHOLE)
@@ -114,7 +114,7 @@ def test_issue10_2_a_router_of_an_earlier_version_is_supplied_where_it_runs(path
 def test_issue10_2_an_upgrade_replaces_no_running_router(paths: Paths, earlier: Path):
     """One that has to be replaced, as for another port, gets its files from the configuration directory."""
     before = stage_containers.build_router(deployment("1"), directory=str(earlier), mount="scratch")
-    router, seen = RouterFiles(paths, ID), running(identity.compute_spec_key(before))
+    router, seen = RouterFiles(paths, ID), running(compute_spec_key(before))
     after = stage_containers.build_router(deployment("1"), directory=router.directory)
     assert router.build_container(deployment("1"), seen) == after, "it does not run from there"
     start(paths, earlier)

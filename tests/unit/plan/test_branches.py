@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from support.builders import container, converged, resolved
 
-from devbox.model.container import Mount
+from devbox.model.container import Mount, fingerprint_variables
 from devbox.model.observed import Observed
 from devbox.model.spec import Spec
-from devbox.plan import branches, diff, identity, locking, reasons
+from devbox.plan import branches, diff, locking, reasons
 
 
 def volume(name: str, target: str = "/data", *, read_only: bool = False) -> Mount:
@@ -120,5 +120,5 @@ def test_which_volumes_belong_to_other_branches():
 
 def test_a_change_beside_the_branch_is_told_too():
     before, now = on("main").containers["db"], on("feature").containers["db"]
-    reason = reasons.why_replace(replace(now, restart="always"), identity.fingerprint(before))
+    reason = reasons.why_replace(replace(now, restart="always"), fingerprint_variables(before))
     assert reason == "the data of the branch feature, restart changed"

@@ -10,11 +10,19 @@ from support.builders import container, converged, image, resolved, seen
 
 from devbox.errors import EngineError
 from devbox.isolation.network.bridge import MOST_PORTS
-from devbox.model.container import Health, Isolation, Port, Setup
+from devbox.model.container import (
+    Health,
+    Isolation,
+    Port,
+    Setup,
+    compute_setup_key,
+    compute_spec_key,
+    fingerprint_variables,
+)
 from devbox.model.observed import BoundPort, LastApplied, Observed
 from devbox.model.plan import Step
 from devbox.model.spec import Hook
-from devbox.plan import diff, identity, ports
+from devbox.plan import diff, ports
 
 DB = container("db", health=Health(command=("ready",)))
 DEV = container("dev", role="dev", image="dev", needs=("db",), ports=(Port(container=8000),))
@@ -25,7 +33,7 @@ DEV_PORT = {"dev": (BoundPort(host=8000, address="127.0.0.1", container=8000, pr
 
 def kept(wanted):
     """The specs as records keep them."""
-    return {name: identity.fingerprint(spec) for name, spec in wanted.containers.items()}
+    return {name: fingerprint_variables(spec) for name, spec in wanted.containers.items()}
 
 
 def ops(plan):
@@ -99,7 +107,7 @@ def test_changed_environment_names_the_variables():
 @pytest.mark.parametrize("field", ["where", "label", "needs"])
 def test_what_is_for_people_or_order_makes_no_other_container(field):
     other = {"where": "devbox.toml:9", "label": "x", "needs": ()}[field]
-    assert identity.compute_spec_key(DEV) == identity.compute_spec_key(replace(DEV, **{field: other}))
+    assert compute_spec_key(DEV) == compute_spec_key(replace(DEV, **{field: other}))
 
 
 def test_an_ended_service_starts_again_and_says_how_it_ended():
@@ -263,7 +271,7 @@ class TestSetup:
     wanted = resolved(dev, images=(BASE, SHOP.images["dev"]))
     key = builders.key_images(wanted)["dev"].key
     now = {"dev": {"r.txt": "1"}}
-    done = identity.compute_setup_key(dev.setup, now["dev"])
+    done = compute_setup_key(dev.setup, now["dev"])
 
     def observed(self, **fields):
         facts = {"ports": DEV_PORT, "published": DEV_PORT, "setup_files": self.now}
@@ -279,7 +287,7 @@ class TestSetup:
 
     def test_runs_again_when_an_input_changed_and_names_it(self):
         before = {"dev": {"r.txt": "0"}}
-        old = identity.compute_setup_key(self.dev.setup, before["dev"])
+        old = compute_setup_key(self.dev.setup, before["dev"])
         observed = self.observed(tops={"dev": (self.key, old)}, last=LastApplied(setup_files=before))
         assert reason(diff.diff(self.wanted, observed), "setup dev") == "changed: r.txt"
 
@@ -305,8 +313,8 @@ def test_reasons_of_images_name_what_happened():
 
 def test_values_of_variables_are_not_kept():
     spec = replace(DEV, env={"TOKEN": "hunter2"})
-    assert "hunter2" not in str(identity.fingerprint(spec))
-    assert identity.compute_spec_key(spec) != identity.compute_spec_key(replace(DEV, env={"TOKEN": "hunter3"}))
+    assert "hunter2" not in str(fingerprint_variables(spec))
+    assert compute_spec_key(spec) != compute_spec_key(replace(DEV, env={"TOKEN": "hunter3"}))
 
 
 HOOKED = replace(SHOP, hooks={name: Hook(name=name, command=("true",)) for name in ("created", "started")})

@@ -8,10 +8,10 @@ import pytest
 from support.deployments import deployment
 
 from devbox.deploy import stage_containers, strategies
+from devbox.model.container import compute_spec_key
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Plan
 from devbox.model.router import BASELINE, GREEN, WHOLE, Frontend, RouterState, Server
-from devbox.plan import identity
 
 OLD, NEW = deployment("1", replicas={"web": 2, "worker": 1}), deployment("2", replicas={"web": 2, "worker": 1})
 O, N = stage_containers.compute_mark(OLD), stage_containers.compute_mark(NEW)  # noqa: E741
@@ -35,7 +35,7 @@ def standing(wanted, *names, **facts):
                 digest="",
                 pid=1,
                 image_key="",
-                spec_key=identity.compute_spec_key(spec),
+                spec_key=compute_spec_key(spec),
                 **{"health": "none", **state, **facts},
             )
     return found
