@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from devbox.doctor import storage
 from devbox.doctor.checks import OK, WARNING, CheckContext, CheckResult
-from devbox.engines.native import volume_dirs
+from devbox.engines.native import data_dirs
 from devbox.errors import DevboxError, EngineError
 from devbox.host.disk import format_size, measure_tree
 from devbox.host.paths import Paths
@@ -25,7 +25,7 @@ from devbox.records.projects import PlaceRecord
 
 def find_abandoned_volumes(paths: Paths, instance: str, root: str) -> tuple[str, ...]:
     """Return the volumes of branches deleted in `root`; empty if git does not list branches."""
-    own = [name for name in volume_dirs.list_volumes(paths, instance) if branches.strip_branch(name) != name]
+    own = [name for name in data_dirs.list_volumes(paths, instance) if branches.strip_branch(name) != name]
     known = layout.list_branches(root) if own and root else None
     if not known:
         return ()

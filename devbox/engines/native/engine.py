@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from devbox.engines.engine import InstanceView, LogLine, StartRequest
-from devbox.engines.native import observe, volume_dirs
-from devbox.engines.native.writable_layers import WritableLayers
+from devbox.engines.native import data_dirs, observe
+from devbox.engines.native.data_dirs import WritableLayers
 from devbox.host.paths import Paths
 from devbox.isolation import logs, state
 from devbox.isolation.exec import read_entry
@@ -61,7 +61,7 @@ class NativeEngine:
             takedown.await_exit(now.supervisor)
             supervised, now = state.read_state(self._paths, instance.id)
         tops = WritableLayers(self._paths, instance.id).list_kept()
-        volumes = volume_dirs.list_volumes(self._paths, instance.id)
+        volumes = data_dirs.list_volumes(self._paths, instance.id)
         standing = os.path.isdir(self._paths.instance_runtime(instance.id))
         return observe.build_view(
             now,

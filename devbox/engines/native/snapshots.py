@@ -13,7 +13,7 @@ import time
 import urllib.parse
 from typing import Any
 
-from devbox.engines.native import volume_dirs
+from devbox.engines.native import data_dirs
 from devbox.errors import EngineError
 from devbox.host import files, process
 from devbox.host.disk import measure_tree
@@ -77,18 +77,18 @@ class NativeSnapshots:
         for volume in found.volumes:
             self._remove(f"{home}/{_FRESH}{volume}", f"{home}/{_GOING}{volume}")
             self._copy(f"{self._get_path(name)}/{volume}", f"{home}/{_FRESH}{volume}")
-        volume_dirs.mark_restoring(self._paths, self._instance, name)
+        data_dirs.mark_restoring(self._paths, self._instance, name)
         for volume in found.volumes:
             if os.path.lexists(f"{home}/{volume}"):
                 os.rename(f"{home}/{volume}", f"{home}/{_GOING}{volume}")
             os.rename(f"{home}/{_FRESH}{volume}", f"{home}/{volume}")
-        volume_dirs.mark_restored(self._paths, self._instance)
+        data_dirs.mark_restored(self._paths, self._instance)
         self._remove(*(f"{home}/{_GOING}{volume}" for volume in found.volumes))
         return found
 
     def measure_volumes(self) -> dict[str, int]:
         """See `VolumeSnapshots`."""
-        names = volume_dirs.list_volumes(self._paths, self._instance)
+        names = data_dirs.list_volumes(self._paths, self._instance)
         return {name: measure_tree(self._paths.volume(self._instance, name)) for name in names}
 
     def copy_volume(self, volume: str, name: str) -> int:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from devbox.engines.engine import StartRequest
-from devbox.engines.native import image_files, volume_dirs, workspace_binds
+from devbox.engines.native import data_dirs, image_files, workspace_binds
 from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.host_settings import CA_TARGET, HostSettings, collect_authorities, collect_settings
@@ -187,7 +187,7 @@ class LaunchBuilder:
 
     def _build_bind(self, mount: Mount, lowers: tuple[str, ...]) -> Bind:
         if mount.kind == "volume":
-            source = volume_dirs.ensure_volume(
+            source = data_dirs.ensure_volume(
                 self._paths,
                 self._instance.id,
                 mount.source,

@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 
-from devbox.engines.native.writable_layers import WritableLayers
+from devbox.engines.native.data_dirs import WritableLayers
 from devbox.errors import EngineError
 from devbox.host import disk
 from devbox.host.paths import Paths

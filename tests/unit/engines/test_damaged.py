@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.engines.native import volume_dirs
+from devbox.engines.native import data_dirs
 from devbox.engines.native.snapshots import NativeSnapshots
 from devbox.errors import BakeFailed, DevboxError, EngineError
 from devbox.host.paths import Paths
@@ -42,7 +42,7 @@ def test_issue10_json_that_is_damaged_is_named_with_what_to_do(paths: Paths, tex
 
     own = IdMap(rootless=False, uids=(Range(0, os.geteuid(), 1),), gids=(Range(0, os.getegid(), 1),))
     home = paths.volumes("i")
-    check(f"{home}/{volume_dirs._MAP}", lambda: volume_dirs._check_map(home, own))
+    check(f"{home}/{data_dirs._MAP}", lambda: data_dirs._check_map(home, own))
     check(f"{paths.volume_snapshots('i')}/a/snapshot.json", lambda: NativeSnapshots(paths, "i").list_all())
     check(paths.launch_file("i", "web"), lambda: state.read_launch_file(paths, "i", "web"))
     check(paths.state("i"), lambda: state.read_state_file(paths, "i"))

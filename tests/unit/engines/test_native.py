@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devbox.engines.native import image_files
-from devbox.engines.native.writable_layers import WritableLayers
+from devbox.engines.native.data_dirs import WritableLayers
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
 from devbox.isolation import accounts

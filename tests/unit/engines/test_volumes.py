@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from devbox.engines.native import volume_dirs
+from devbox.engines.native import data_dirs
 from devbox.host.paths import Paths
 from devbox.isolation.types import IdMap, Range
 
@@ -16,9 +16,9 @@ def test_threads_that_want_a_volume_at_once_get_the_same(tmp_path: Path) -> None
     own = IdMap(rootless=False, uids=(Range(0, os.geteuid(), 1),), gids=(Range(0, os.getegid(), 1),))
 
     def ensure(number: int) -> str:
-        return volume_dirs.ensure_volume(paths, "i", f"data{number % 2}", target="/data", lowers=(), idmap=own)
+        return data_dirs.ensure_volume(paths, "i", f"data{number % 2}", target="/data", lowers=(), idmap=own)
 
     with ThreadPoolExecutor(16) as pool:
         made = set(pool.map(ensure, range(64)))
     assert made == {paths.volume("i", "data0"), paths.volume("i", "data1")}
-    assert volume_dirs.list_volumes(paths, "i") == ("data0", "data1")
+    assert data_dirs.list_volumes(paths, "i") == ("data0", "data1")
