@@ -349,8 +349,7 @@ def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:
         if name in resolved.sleeping:
             profile = resolved.sleeping[name]
             raise UsageError(
-                f"{name} is in the disabled profile {profile}",
-                remedy=f"DEVBOX_PROFILES={profile} devbox up {name}",
+                f"{name} is in the disabled profile {profile}", remedy=f"DEVBOX_PROFILES={profile} devbox up {name}"
             )
         if name not in resolved.containers:
             known = ", ".join(resolved.containers) or "none"

@@ -128,8 +128,7 @@ def export(args: Args) -> int:
     words = args.get_texts("what")
     if len(words) != _EXPORT_WORDS:
         raise UsageError(
-            "invalid arguments: expected IMAGE and FILE, or - for stdout",
-            remedy="devbox image export dev app.tar",
+            "invalid arguments: expected IMAGE and FILE, or - for stdout", remedy="devbox image export dev app.tar"
         )
     paths = get_default_paths()
     image = find(args, Transfers(paths), words[0])
@@ -275,7 +274,7 @@ def du(args: Args) -> int:
                 "build_cache": found.build_cache,
                 "unused": found.unused,
                 "total": found.total,
-            },
+            }
         )
     lines = [
         (each.project, format_size(each.total), format_size(each.own), format_size(each.total - each.own))

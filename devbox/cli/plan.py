@@ -144,8 +144,7 @@ def _explain(args: Args, words: tuple[str, ...]) -> Iterable[Verdict]:
             open_from_args(args), stage=words[0], release="".join(words[1:]), sink=output.print_notes
         )
     raise UsageError(
-        "invalid arguments: expected build, image NAME, cells [NAME…] or STAGE [RELEASE]",
-        remedy="devbox why image dev",
+        "invalid arguments: expected build, image NAME, cells [NAME…] or STAGE [RELEASE]", remedy="devbox why image dev"
     )
 
 

@@ -24,10 +24,7 @@ from devbox.model.router import ROUTER
 from devbox.model.spec import Desired, Instance
 from devbox.model.stage import Deployment
 from devbox.plan import diff as differ
-from devbox.project import (
-    Project,
-    observe_instance,
-)
+from devbox.project import Project, observe_instance
 from devbox.records.deployed import DeployedRecord
 from devbox.records.trust import TrustRecord
 

@@ -304,11 +304,7 @@ def _format_size(baked: BakedImage) -> str:
 
 
 def build_request(
-    spec: ContainerSpec,
-    images: dict[str, ImageSpec],
-    observed: Observed,
-    store: ImageStore,
-    secrets: SecretResolver,
+    spec: ContainerSpec, images: dict[str, ImageSpec], observed: Observed, store: ImageStore, secrets: SecretResolver
 ) -> StartRequest:
     """Return the engine request for a container whose image has been built by an earlier step."""
     image = store.find(key_image(spec.image, images).key)

@@ -340,6 +340,5 @@ def _compute_link_digest(leads_to: str) -> str:
 
 def _make_moved_error(path: str) -> HostError:
     return HostError(
-        f"{path} was replaced: no longer a directory, or below a link",
-        remedy=f"check the path: namei -l {path}",
+        f"{path} was replaced: no longer a directory, or below a link", remedy=f"check the path: namei -l {path}"
     )

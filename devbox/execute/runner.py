@@ -87,11 +87,5 @@ class _PlanRun:
 
 def _build_end_event(step: Step, outcome: str, seconds: float, text: str) -> StepEnded:
     return StepEnded(
-        id=step.id,
-        op=step.op,
-        resource=step.resource,
-        reason=step.reason,
-        outcome=outcome,
-        seconds=seconds,
-        text=text,
+        id=step.id, op=step.op, resource=step.resource, reason=step.reason, outcome=outcome, seconds=seconds, text=text
     )

@@ -93,10 +93,7 @@ def _build_panels(trial: GrayRelease) -> list[_Panel]:
             title="clients on the new release",
             curves=(
                 _Curve(
-                    name="share",
-                    kind=_SHARE,
-                    values=[100 * point.threshold / WHOLE for point in points],
-                    steps=True,
+                    name="share", kind=_SHARE, values=[100 * point.threshold / WHOLE for point in points], steps=True
                 ),
             ),
             shown=lambda value: f"{value:g} %",

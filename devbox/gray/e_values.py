@@ -107,13 +107,7 @@ def hedge(log: float, *, part: float) -> float:
 
 
 def compare_same_time(
-    canary: Iterable[Sequence[int]],
-    stable: Sequence[int],
-    *,
-    replicas: int,
-    share: float,
-    size: int,
-    usual: float,
+    canary: Iterable[Sequence[int]], stable: Sequence[int], *, replicas: int, share: float, size: int, usual: float
 ) -> tuple[list[float], list[float]]:
     """Return by ODDS the log of a block's first e-value, and the contribution of the worst replica, at least 0.
 

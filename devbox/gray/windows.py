@@ -143,12 +143,7 @@ class Sums:
         mine, control, _ = place.thinning
         summed = [sum(each) for each in zip(*block.stable_once.values(), strict=True)] or [0] * block.seconds
         first, worst = e_values.compare_same_time(
-            block.once.values(),
-            summed,
-            replicas=canaries,
-            share=place.share,
-            size=size,
-            usual=self.usual,
+            block.once.values(), summed, replicas=canaries, share=place.share, size=size, usual=self.usual
         )
         return replace(
             self,

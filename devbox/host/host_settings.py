@@ -115,8 +115,7 @@ def find_ca_file() -> str:
     wanted = environ.get("DEVBOX_CA_FILE")
     if wanted and not os.access(wanted, os.R_OK):
         raise HostError(
-            f"invalid value for DEVBOX_CA_FILE: cannot read {wanted}",
-            remedy="export DEVBOX_CA_FILE=FILE, or unset it",
+            f"invalid value for DEVBOX_CA_FILE: cannot read {wanted}", remedy="export DEVBOX_CA_FILE=FILE, or unset it"
         )
     for candidate in (wanted, environ.get("SSL_CERT_FILE"), _SYSTEM_CA):
         if candidate and os.path.isfile(candidate):

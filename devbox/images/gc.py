@@ -51,15 +51,7 @@ def find_garbage(paths: Paths, roots: Roots) -> Garbage:
     size += sum(snapshots.measure_size(paths, each) for each in old_snapshots)
     size += sum(measure_tree(oci.get_blob_path(each)) for each in old_blobs)
     names = tuple(name for name, target in oci.read_refs().items() if target.digest not in needed.blobs)
-    return Garbage(
-        old_records,
-        names,
-        old_snapshots,
-        old_blobs,
-        broken_off,
-        cached.images,
-        size + cached.size,
-    )
+    return Garbage(old_records, names, old_snapshots, old_blobs, broken_off, cached.images, size + cached.size)
 
 
 def collect(paths: Paths, roots: Callable[[], Roots], on_wait: Callable[[], None]) -> Garbage:

@@ -100,12 +100,7 @@ class ImageStore:
         return snapshots.list_lowers(self._paths, baked.layers)
 
     def bake(
-        self,
-        image: KeyedImage,
-        on_event: OnEvent,
-        *,
-        renewed: set[str] | None = None,
-        lender: Lender | None = None,
+        self, image: KeyedImage, on_event: OnEvent, *, renewed: set[str] | None = None, lender: Lender | None = None
     ) -> BakedImage:
         """Build the missing steps of the image. Raises BakeFailed with the failed step and its cause.
 

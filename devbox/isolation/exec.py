@@ -252,8 +252,7 @@ def _build_not_running_error(container: str) -> CannotRun:
 
 def _build_missing_runtime_error(container: str, runtime: str) -> CannotRun:
     return CannotRun(
-        f"OCI runtime of {container} not found: {runtime}",
-        remedy="reinstall it, or run devbox down, then devbox up",
+        f"OCI runtime of {container} not found: {runtime}", remedy="reinstall it, or run devbox down, then devbox up"
     )
 
 

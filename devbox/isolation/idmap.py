@@ -95,11 +95,7 @@ def build_owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
 
     A range's `inside` is the id on disk and `outside` the kernel's id, as mount_setattr(2) reads the map.
     """
-    return IdMap(
-        rootless=idmap.rootless,
-        uids=_swap_owner(idmap.uids, owner),
-        gids=_swap_owner(idmap.gids, group),
-    )
+    return IdMap(rootless=idmap.rootless, uids=_swap_owner(idmap.uids, owner), gids=_swap_owner(idmap.gids, group))
 
 
 def write_maps(pid: int, idmap: IdMap) -> None:

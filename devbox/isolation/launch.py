@@ -139,12 +139,7 @@ def _start(
     caller = os.getpid()
     sockets = held.sockets if held else {}
     argv = oci.build_run_argv(
-        start,
-        bundle=place,
-        pid_file=f"{place}/pid",
-        oci_id=container.oci_id,
-        detach=detach,
-        descriptors=len(sockets),
+        start, bundle=place, pid_file=f"{place}/pid", oci_id=container.oci_id, detach=detach, descriptors=len(sockets)
     )
     environment = oci.ENVIRONMENT | namespaces.get_own_marker(context.run_dir)
 

@@ -22,14 +22,7 @@ def get_config_path(oci_root: str, oci_id: str) -> str:
 
 
 def open_process_document(
-    config: str,
-    argv: Sequence[str],
-    *,
-    user: str,
-    groups: Sequence[int],
-    cwd: str,
-    env: Mapping[str, str],
-    tty: bool,
+    config: str, argv: Sequence[str], *, user: str, groups: Sequence[int], cwd: str, env: Mapping[str, str], tty: bool
 ) -> int:
     """Return an inheritable descriptor of a process document: the container's own process with these changes.
 

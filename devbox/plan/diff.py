@@ -69,13 +69,7 @@ class _Differ:
     """One comparison of a spec with an observation; collects steps."""
 
     def __init__(
-        self,
-        resolved: Spec,
-        observed: Observed,
-        chosen: frozenset[str],
-        *,
-        images: tuple[str, ...],
-        network: bool,
+        self, resolved: Spec, observed: Observed, chosen: frozenset[str], *, images: tuple[str, ...], network: bool
     ) -> None:
         self._resolved = resolved
         self._observed = observed

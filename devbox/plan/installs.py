@@ -48,12 +48,7 @@ def plan_placement(
     at_stake = [each.path for each in (*put, *gone, *foreign)]
     conflicts = (_find_conflict(path, before.get(path), found.get(path), owners.get(path, "")) for path in at_stake)
     standing = tuple(each for each in conflicts if each is not None and (each.final or not force))
-    return Placement(
-        put=put,
-        remove=tuple(_adopt_found(each, found) for each in gone),
-        keep=kept,
-        conflicts=standing,
-    )
+    return Placement(put=put, remove=tuple(_adopt_found(each, found) for each in gone), keep=kept, conflicts=standing)
 
 
 def compute_state(manifest: Manifest, found: Mapping[str, HostEntry | None]) -> dict[str, str]:

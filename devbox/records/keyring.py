@@ -196,7 +196,6 @@ class KeyStore:
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f'invalid key name "{name}"',
-            remedy="use letters, digits, '_', '.' and '-', as in: devbox key create ci",
+            f'invalid key name "{name}"', remedy="use letters, digits, '_', '.' and '-', as in: devbox key create ci"
         )
     return name

@@ -34,10 +34,7 @@ TABLE_KINDS = tuple(map(_load_kind, _KINDS))
 
 # In order of precedence for short names: `db` is [service.db] even if there is a [tool.db].
 ROLES: tuple[Role[Any], ...] = tuple(
-    sorted(
-        (kind for kind in TABLE_KINDS if isinstance(kind, Role)),
-        key=lambda role: (role.start, role.shared),
-    )
+    sorted((kind for kind in TABLE_KINDS if isinstance(kind, Role)), key=lambda role: (role.start, role.shared))
 )
 _BY_NAME = {role.name: role for role in ROLES}
 

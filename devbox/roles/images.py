@@ -61,10 +61,7 @@ def finish_image(
     config = spec.config
     steps = (*spec.steps, Run(commands=run, env=dict(config.env), caches=COMMAND_CACHES)) if run else spec.steps
     config = dataclasses.replace(
-        config,
-        env={**config.env, **(env or {})},
-        user=user or config.user,
-        workdir=workdir or config.workdir,
+        config, env={**config.env, **(env or {})}, user=user or config.user, workdir=workdir or config.workdir
     )
     return dataclasses.replace(spec, steps=steps, config=config)
 

@@ -172,8 +172,5 @@ def _build_image_config(below: ImageConfig, table: ImageTable) -> ImageConfig:
         return made
     probe = main.health.to_health(default_port=0) if main.health else None
     return dataclasses.replace(
-        made,
-        command=main.command,
-        stop_signal=main.stop_signal,
-        health=probe if probe and probe.command else None,
+        made, command=main.command, stop_signal=main.stop_signal, health=probe if probe and probe.command else None
     )

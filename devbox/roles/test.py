@@ -177,11 +177,7 @@ ROLE = TestRole()
 def expand(table: TestTable, context: ExpansionContext) -> Tests:
     """Return the tests: container, command and cells."""
     if not table.command:
-        raise EnvFileError(
-            "missing command in [test]",
-            where=context.where((LABEL,)),
-            remedy='set command = "pytest"',
-        )
+        raise EnvFileError("missing command in [test]", where=context.where((LABEL,)), remedy='set command = "pytest"')
     own = table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else None
     inherited = context.setup(context.images[table.from_]) if table.from_ and not table.setup else None
     container = ContainerSpec(

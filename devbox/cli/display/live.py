@@ -43,12 +43,7 @@ class LiveFooter:
             stderr=True, no_color=not terminal.has_color(sys.stderr), highlight=False, force_terminal=True
         )
         self._live = Live(
-            board,
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
+            board, console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
         self._drawing = threading.Lock()
         self._stopped = threading.Event()

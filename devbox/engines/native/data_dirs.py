@@ -26,15 +26,7 @@ _RESTORING = ".restoring"  # contains the name of a partially restored snapshot
 _FORMAT = 1
 
 
-def ensure_volume(
-    paths: Paths,
-    instance: str,
-    name: str,
-    *,
-    target: str,
-    lowers: tuple[str, ...],
-    idmap: IdMap,
-) -> str:
+def ensure_volume(paths: Paths, instance: str, name: str, *, target: str, lowers: tuple[str, ...], idmap: IdMap) -> str:
     """Return the directory of a volume. A new one gets owner and mode of the image's `target`, else root's.
 
     Raises EngineError if the instance's volumes use another id range than the store.

@@ -188,12 +188,7 @@ class LaunchBuilder:
     def _build_bind(self, mount: Mount, lowers: tuple[str, ...]) -> Bind:
         if mount.kind == "volume":
             source = data_dirs.ensure_volume(
-                self._paths,
-                self._instance.id,
-                mount.source,
-                target=mount.target,
-                lowers=lowers,
-                idmap=self._idmap,
+                self._paths, self._instance.id, mount.source, target=mount.target, lowers=lowers, idmap=self._idmap
             )
             return Bind(source, mount.target, read_only=mount.read_only)
         if mount.kind == "cache":

@@ -49,10 +49,7 @@ def require_keyring(distribution: str) -> str:
     """Return the keyring of a distribution; raise HostError if the host does not have it."""
     path, package = _find_keyring(distribution)
     if not os.path.exists(path):
-        raise HostError(
-            f"missing keys to verify packages of {distribution}",
-            remedy=f"sudo apt-get install {package}",
-        )
+        raise HostError(f"missing keys to verify packages of {distribution}", remedy=f"sudo apt-get install {package}")
     return path
 
 

@@ -191,8 +191,7 @@ def _match_pattern(pattern: str) -> list[str]:
     found = sorted(os.path.normpath(name) for name in found)
     if not found:
         raise BakeFailed(
-            f"output {pattern} of [build] not found after the build",
-            remedy="create it in run, or correct output",
+            f"output {pattern} of [build] not found after the build", remedy="create it in run, or correct output"
         )
     return [name for name in found if not any(name.startswith(f"{other}/") for other in found)]
 

@@ -162,8 +162,7 @@ def list_layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
 
 def _build_error(digest: str, why: str = "missing or invalid diff_ids in its config") -> RegistryError:
     return RegistryError(
-        f"{digest} is not a runnable image: {why}",
-        remedy="use another tag, or report it to the publisher",
+        f"{digest} is not a runnable image: {why}", remedy="use another tag, or report it to the publisher"
     )
 
 

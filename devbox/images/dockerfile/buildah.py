@@ -323,12 +323,7 @@ def wrap_runtime(runtime: str, place: str, *, ca_file: str, dockerfile: str, roo
 
 
 def build_edit_script(
-    env: Mapping[str, str],
-    mounts: list[dict[str, object]],
-    *,
-    place: str = "",
-    program: str = "",
-    nodev: str = "",
+    env: Mapping[str, str], mounts: list[dict[str, object]], *, place: str = "", program: str = "", nodev: str = ""
 ) -> str:
     """Build the script that edits the config.json of its bundle argument, then executes the runtime. Pure.
 

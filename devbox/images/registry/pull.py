@@ -125,8 +125,7 @@ class _Pull:
             found |= {node.descriptor.digest: node for node in row}
         if any(child.digest not in found for node in row for child in node.children):
             raise RegistryError(
-                f"too many entries in {top.descriptor.digest}",
-                remedy="use another tag, or report it to the publisher",
+                f"too many entries in {top.descriptor.digest}", remedy="use another tag, or report it to the publisher"
             )
         return list(found.values())
 

@@ -228,11 +228,7 @@ class Waiters:
         if not self._answers:
             return
         verdict = judge_readiness(
-            row,
-            kind=self._item.kind,
-            probed=self._item.probe is not None,
-            settled=self.settled,
-            complaint=complaint,
+            row, kind=self._item.kind, probed=self._item.probe is not None, settled=self.settled, complaint=complaint
         )
         if verdict == UNKNOWN:
             return
