@@ -82,7 +82,10 @@ def logs(args: Args) -> int:
         _check_known(names, {*logged, *_list_running(place)}, place)
     width = max(map(len, names), default=0)
     color = terminal.has_color(sys.stdout)
-    fronts = {name: f"{_tint(name, at, width, color=color)} | " for at, name in enumerate(names)}
+    fronts = {
+        name: f"{terminal.paint(name.ljust(width), _NAME_COLORS[at % len(_NAME_COLORS)], when=color)} | "
+        for at, name in enumerate(names)
+    }
     follow = args.get_flag("follow")
     for name, at, text in _read_logs(place, names, follow=follow, tail=args.get_number("tail")):
         when = f"{at} " if args.get_flag("timestamps") else ""
@@ -165,10 +168,6 @@ def _check_known(names: tuple[str, ...], known: set[str], place: ProjectLocation
             raise UsageError(f"container {name} not found in {place.root}", remedy=shown)
 
 
-def _tint(name: str, at: int, width: int, *, color: bool) -> str:
-    return terminal.paint(name.ljust(width), _NAME_COLORS[at % len(_NAME_COLORS)], when=color)
-
-
 def show_bake_logs(args: Args) -> int:
     """Print the stored build logs, each below its step."""
     if args.get_flag("follow") or args.get_flag("timestamps"):
@@ -214,7 +213,7 @@ def show_table(rows: Iterable[Mapping[str, object]], *, stream: TextIO) -> None:
     for row, line in zip(found, cells, strict=True):
         shade = _COLORS.get(str(row["state"]), "")
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        padded[1] = terminal.paint(padded[1], _choose_color(row, shade), when=color)
+        padded[1] = terminal.paint(padded[1], "red" if row["health"] == "unhealthy" else shade, when=color)
         terminal.print_line("  ".join(padded).rstrip(), stream=stream)
         if row["reason"]:
             terminal.print_line(terminal.paint(f"  {row['reason']}", "dim", when=color), stream=stream)
@@ -251,10 +250,6 @@ def _format_state(row: Mapping[str, object]) -> str:
     if row["restarts"]:
         parts.append(f"{row['restarts']} restart{'s' if row['restarts'] != 1 else ''}")
     return ", ".join(parts)
-
-
-def _choose_color(row: Mapping[str, object], shade: str) -> str:
-    return "red" if row["health"] == "unhealthy" else shade
 
 
 def _format_line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -51,7 +51,7 @@ def log(args: Args) -> int:
     output.print_table(
         _HEAD,
         [
-            (str(entry.seq), entry.at[:19], entry.kind, entry.stage, _format_release(entry), _describe_entry(entry))
+            (str(entry.seq), entry.at[:19], entry.kind, entry.stage, _shorten_id(entry.release), _describe_entry(entry))
             for entry in _skip_repeated(entries)
         ],
     )
@@ -116,10 +116,6 @@ def _skip_repeated(entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
             yield entry
         if entry.kind == REVOKED:
             known.add(revocation)
-
-
-def _format_release(entry: LedgerEntry) -> str:
-    return _shorten_id(entry.release)
 
 
 def _shorten_id(release: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from devbox.commands.signing import NamedSigner
     from devbox.commands.table.options import Args
     from devbox.matrix.schedule import CellDecision
-    from devbox.model.matrix import CellResult, MatrixRun
+    from devbox.model.matrix import MatrixRun
     from devbox.project import Project
 
 _TAIL = 20  # lines per failed cell
@@ -95,16 +95,14 @@ def _print_tails(run: MatrixRun) -> None:
         ending = files.read_tail(result, most_lines=_TAIL)
         if ending:
             terminal.print_line("")
-            terminal.print_line(terminal.paint(f"── {_format_headline(result)} ──", "bold", when=color))
+            terminal.print_line(
+                terminal.paint(f"── {matrix_plain.format_ended(result, width=0, room=100)} ──", "bold", when=color)
+            )
             for line in ending:
                 terminal.print_line(line)
             terminal.print_line(terminal.paint(f"   full log: {result.log}", "dim", when=color))
     if more:
         terminal.print_line(more)
-
-
-def _format_headline(result: CellResult) -> str:
-    return matrix_plain.format_ended(result, width=0, room=100)
 
 
 def _print_hints(args: Args, run: MatrixRun) -> None:

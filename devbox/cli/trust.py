@@ -71,7 +71,10 @@ def _list_new_grants(project: Project, resolved: Spec) -> tuple[Grant, ...]:
 def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:
     if as_json:
         listed = [{**_to_plain(access.record(), access.where), "allowed": allowed} for access in wanted]
-        listed += [{**_to_plain(_to_record(grant), grant.where), "allowed": allowed} for grant in more]
+        listed += [
+            {**_to_plain(AccessRecord(grant.subject, grant.kind, grant.value), grant.where), "allowed": allowed}
+            for grant in more
+        ]
         sys.stdout.write(json.dumps(listed) + "\n")
         return
     for access in wanted:
@@ -105,11 +108,6 @@ def _describe_access(access: HostAccess) -> str:
 def _format_target(access: SecretAccess) -> str:
     """Format a file's target, if it differs from the reference."""
     return f" ({access.path})" if access.path not in ("", access.reference.partition(":")[2]) else ""
-
-
-def _to_record(grant: Grant) -> AccessRecord:
-    """Convert a grant to the form of `trust --json`."""
-    return AccessRecord(grant.subject, grant.kind, grant.value)
 
 
 def _to_plain(record: AccessRecord, where: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from devbox.matrix import cells, schedule
 from devbox.model import codec, ids
 from devbox.model.ledger import TESTED, TestEvidence, TestsIdentity
 from devbox.model.ledger_payloads import TestedPayload, read_shared
-from devbox.model.matrix import Cell, MatrixRun, Tests
+from devbox.model.matrix import MatrixRun, Tests
 from devbox.model.release import Release
 from devbox.project import Project, build_instance, prepare
 from devbox.promotion import copying
@@ -125,12 +125,8 @@ class ReleaseTests:
             table=ids.compute_key(_select_table(self._env)),
             files=ids.compute_key(_read_files(self._opened.root, self._tests, but)),
             matrix=ids.compute_key(codec.dump(list(self._cells))),
-            cells=tuple(_list_names(self._cells)),
+            cells=tuple(cell.name for cell in self._cells),
         )
-
-
-def _list_names(found: Iterable[Cell]) -> Iterable[str]:
-    return (cell.name for cell in found)
 
 
 def _select_table(env: EnvFile) -> object:

@@ -50,16 +50,12 @@ def watch(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) 
     while True:
         places = watching.list_places(watches)
         sink(Note(text=f"watching {', '.join(place or 'the whole project' for place in places)}; stop with Ctrl-C"))
-        for changed in _await_changes(opened, places):
+        for changed in watch_batches(opened.root, (*places, opened.env_file, LOCAL_FILE)):
             _react(opened, sink, watches, changed)
             if {opened.env_file, LOCAL_FILE} & changed:
                 watches = _reload_watches(opened, sink, names) or watches
                 if watching.list_places(watches) != places:
                     break
-
-
-def _await_changes(opened: Project, places: tuple[str, ...]) -> Iterator[frozenset[str]]:
-    return watch_batches(opened.root, (*places, opened.env_file, LOCAL_FILE))
 
 
 def _reload_watches(opened: Project, sink: Sink, names: tuple[str, ...] | None) -> tuple[Watch, ...]:

@@ -235,7 +235,6 @@ def _format_command(metric: ExternalMetric) -> str:
 
 
 def _find_last_line(text: bytes) -> str:
-    """Return the last line."""
     return to_one_line(text.decode(errors="replace").strip().rpartition("\n")[2])
 
 

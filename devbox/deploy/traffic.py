@@ -81,7 +81,7 @@ class RouterBackend:
             Second(
                 at=row.at,
                 replica=row.replica,
-                side=self._find_side(row.key),
+                side=self._translate_side(row.key.rpartition(".")[2]),
                 requests=row.requests,
                 failed=row.failed,
                 first_failed=row.first_failed,
@@ -126,9 +126,6 @@ class RouterBackend:
                     )
                 )
         return found
-
-    def _find_side(self, key: str) -> str:
-        return self._translate_side(key.rpartition(".")[2])
 
     def _translate_side(self, side: str) -> str:
         return {self.canary: CANARY, BASELINE: BASELINE}.get(side, STABLE)

@@ -26,7 +26,6 @@ from devbox.host.disk import measure_tree
 from devbox.host.paths import Paths
 from devbox.images.image_store import ImageStore
 from devbox.images.store import snapshots
-from devbox.model.install import Manifest
 from devbox.model.spec import Instance
 from devbox.records import host_files
 from devbox.records.host_files import HostFiles
@@ -51,9 +50,10 @@ def list_everything(paths: Paths) -> list[CleanupItem]:
     }
     rest = [_make_item(what, (path,)) for path, what in paths.describe_contents().items() if path not in parents]
     installed = [
-        _make_item(f"{each.label}: on the host", _list_files(each)) for each in InstalledRecords(paths).list_manifests()
+        _make_item(f"{each.label}: on the host", tuple(file.path for file in each.files))
+        for each in InstalledRecords(paths).list_manifests()
     ]
-    host = _make_item("release records of this host, and its key if no other home uses it", _list_host_paths(paths))
+    host = _make_item("release records of this host, and its key if no other home uses it", (paths.host_state,))
     return [
         *(_make_instance_item(paths, instance) for instance in instances),
         *installed,
@@ -126,18 +126,10 @@ def _uninstall(paths: Paths) -> None:
             installing.clear(records)
 
 
-def _list_files(manifest: Manifest) -> tuple[str, ...]:
-    return tuple(each.path for each in manifest.files)
-
-
 def _make_instance_item(paths: Paths, instance: KnownInstance) -> CleanupItem:
     running = list_running_names(paths, instance.id)
     what = f"project {instance.label}: containers, volumes, credentials, logs"
     return _make_item(f"{what}; STOPS {', '.join(running)}" if running else what, instance.list_directories(paths))
-
-
-def _list_host_paths(paths: Paths) -> tuple[str, ...]:
-    return (paths.host_state,)
 
 
 def _make_item(what: str, candidates: tuple[str, ...]) -> CleanupItem:

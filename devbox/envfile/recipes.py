@@ -193,7 +193,6 @@ def _describe_service(part: ServicePart, use: RecipeUse) -> ServiceFacts:
 
 
 def _describe_health(table: HealthTable) -> str:
-    """Describe a health check."""
     probe = table.to_health(default_port=0)
     if probe.http:
         return f"GET {probe.http} on port {probe.port} succeeds"

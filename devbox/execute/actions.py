@@ -119,7 +119,7 @@ class Actions:
             if self._locked:
                 lock = locks.Locks(self._desired.instance)
                 lock.demand(self._desired, self._images, (step.resource,))
-        return f"{_format_count(len(baked.layers), 'layer')}, {_format_size(baked)}"
+        return f"{_format_count(len(baked.layers), 'layer')}, {sum(layer.size for layer in baked.layers) / 1e6:.0f} MB"
 
     def build(self, step: Step) -> str:
         """Run `[build]`; images that copy its output are identified by that output afterwards."""
@@ -159,7 +159,7 @@ class Actions:
         self.hidden.update(wanted.hidden)
         capabilities.start(self._engine, self._desired.instance, wanted)
         if spec.setup is not None:
-            if self._is_planned(f"setup {spec.name}"):
+            if any(step.id == f"setup {spec.name}" for step in self._plan.steps):
                 return "started"
             capabilities.complete_setup(
                 self._engine, self._desired.instance, spec.name, setup_key=self._compute_setup_key(spec)
@@ -261,7 +261,7 @@ class Actions:
         return same and seen.state == "running" and self._observed.supervised
 
     def _await_ready(self, name: str) -> str:
-        if not (self._wait or self._is_relied_on(name)):
+        if not (self._wait or any(name in spec.needs for spec in self._desired.containers.values())):
             return "started"
         try:
             return _format_state(self._engine.wait_ready(self._desired.instance, name))
@@ -272,12 +272,6 @@ class Actions:
     def _find_place(self, image: str) -> str:
         """Return the location of the first container that uses an image; "" if none does."""
         return next((spec.where for spec in self._desired.containers.values() if spec.image == image), "")
-
-    def _is_relied_on(self, name: str) -> bool:
-        return any(name in spec.needs for spec in self._desired.containers.values())
-
-    def _is_planned(self, step_id: str) -> bool:
-        return any(step.id == step_id for step in self._plan.steps)
 
     def _compute_setup_key(self, spec: ContainerSpec) -> str:
         assert spec.setup is not None
@@ -297,10 +291,6 @@ def _shorten(step: str) -> str:
 
 def _format_count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _format_size(baked: BakedImage) -> str:
-    return f"{sum(layer.size for layer in baked.layers) / 1e6:.0f} MB"
 
 
 def build_request(

@@ -53,12 +53,9 @@ class _PlanRun:
         for step in list(self._waiting.values()):
             if self._running >= MOST_AT_ONCE:
                 return
-            if all(self._has_succeeded(before) for before in step.after):
+            if all(self._ended.get(before, False) for before in step.after):
                 del self._waiting[step.id]
                 self._start(step)
-
-    def _has_succeeded(self, step_id: str) -> bool:
-        return self._ended.get(step_id, False)
 
     def _start(self, step: Step) -> None:
         self._running += 1

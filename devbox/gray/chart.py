@@ -206,7 +206,7 @@ def _render_panel(panel: _Panel, times: Sequence[float], whole: float, *, top: i
     for share in (0.0, 0.5, 1.0):
         y = _scale_y(high * share, high, top)
         parts.append(f'<line class="s-grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        text = panel.shown(_round_value(high * share))
+        text = panel.shown(float(f"{high * share:.2g}"))
         parts.append(f'<text class="f-dim" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     if panel.line:
         y = _scale_y(panel.line[0], high, top)
@@ -275,7 +275,3 @@ def _round_up(most: float) -> float:
     """Return a round upper end of the scale."""
     size = 10.0 ** math.floor(math.log10(most))
     return next(size * step for step in (1, 2, 4, 6, 8, 10) if size * step >= most * 0.999)
-
-
-def _round_value(value: float) -> float:
-    return float(f"{value:.2g}")

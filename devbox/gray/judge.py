@@ -211,5 +211,4 @@ def _is_fresh(compared: Comparison) -> bool:
 
 
 def _name_control(compared: Comparison) -> str:
-    """Return the name of the control."""
     return "the baseline" if _is_fresh(compared) else "stable"

@@ -86,7 +86,9 @@ class Answers:
         fault = _find_fault(metric, reading)
         if fault:
             return Answers(row=self.row + 1, last=fault, value=reading.value)
-        return Answers(good=reading.began, last=_format_value(reading), value=reading.value)
+        return Answers(
+            good=reading.began, last="" if reading.value is None else f"{reading.value:g}", value=reading.value
+        )
 
 
 def find_alarm(metric: ExternalMetric, answers: Answers) -> str:
@@ -118,10 +120,6 @@ def _find_fault(metric: ExternalMetric, reading: MetricReading) -> str:
     if metric.least is not None and reading.value < metric.least:
         return f"{reading.value:g} is below {metric.least:g}"
     return ""
-
-
-def _format_value(reading: MetricReading) -> str:
-    return "" if reading.value is None else f"{reading.value:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

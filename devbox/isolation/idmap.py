@@ -173,7 +173,6 @@ def _swap_owner(mapped: tuple[Range, ...], owner: int) -> tuple[Range, ...]:
 
 
 def _exclude_id(span: Range, number: int) -> Iterator[Range]:
-    """Yield the range without one id."""
     end = span.inside + span.count
     cuts = (number, number + 1) if span.inside <= number < end else (end, end)
     for first, last in ((span.inside, cuts[0]), (cuts[1], end)):

@@ -59,7 +59,10 @@ def add_release(
         offered = exports.get(need, {})
         env |= {new: offered[old] for old, new in renames.items() if old in offered} if renames else dict(offered)
     processes = against.release.config.processes.items()
-    found = {name: _build_container(name, process, env) for name, process in sorted(processes, key=_rank_job)}
+    found = {
+        name: _build_container(name, process, env)
+        for name, process in sorted(processes, key=lambda item: item[1].kind != "job")
+    }
     addresses = {
         f"{name.upper().replace('-', '_')}_URL": f"http://{name}:{process.ports[0].container}"
         for name, process in processes
@@ -131,10 +134,6 @@ def _build_container(name: str, process: Process, env: Mapping[str, str]) -> Con
         stop_timeout=process.stop_timeout,
         limits=process.limits,
     )
-
-
-def _rank_job(item: tuple[str, Process]) -> bool:
-    return item[1].kind != "job"
 
 
 def _build_request(

@@ -221,12 +221,8 @@ def compute_policy_digest(stage: Stage, approvers: dict[str, str], *, builders: 
 
     Approvals and records are bound to it: changing the gates of a stage, or a key, invalidates old approvals.
     """
-    gates = codec.dump([_dump_tagged(gate) for gate in stage.gates])
+    gates = codec.dump([{**codec.dump(gate), "kind": gate.op} for gate in stage.gates])
     return ids.compute_key({"gates": gates, "approvers": approvers, "builders": builders or {}})
-
-
-def _dump_tagged(gate: Gate) -> dict[str, object]:
-    return {**codec.dump(gate), "kind": gate.op}
 
 
 def _apply_stage(process: Process, stage: Stage, name: str) -> Process:

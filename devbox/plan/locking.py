@@ -85,7 +85,6 @@ def _lock_image(spec: ImageSpec, lock: Lockfile, called: str) -> ImageSpec:
 
 
 def _find_entry(step: BakeStep, name: str, lock: Lockfile, entries: Mapping[str, Versions]) -> Versions | None:
-    """Return the lockfile entry of a step, or None."""
     if isinstance(step, FromRegistry):
         digest = lock.references.get(step.reference)
         return {step.reference: digest} if digest else None

@@ -98,7 +98,6 @@ def _expand(table: ToolTable, label: str, context: ExpansionContext) -> Containe
 
 
 def _build_program(table: ToolTable, label: str, context: ExpansionContext) -> Tool:
-    """Return the program of the tool."""
     name = label.partition(".")[2]
     argv = _choose_command(table, label, context)
     return Tool(

@@ -199,7 +199,6 @@ class _Pack:
         return made
 
     def _apply_delta(self, base: bytes, delta: bytes) -> bytes:
-        """Apply a delta to its base."""
         from_size, at = _parse_varint(delta, 0)
         size, at = _parse_varint(delta, at)
         if from_size != len(base) or size > _LARGEST_PACK:

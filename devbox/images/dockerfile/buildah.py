@@ -275,12 +275,8 @@ def _remove_outdated(program: str, storage: list[str], job: BuildJob, env: Mappi
         files.write_atomic(mark, _LAYERS)
 
 
-def _read_text(path: str) -> str:
-    return files.read_text(path) or ""
-
-
 def _read_json(path: str) -> dict[str, Any]:
-    return cache.parse_image_document(_read_text(path).encode())
+    return cache.parse_image_document((files.read_text(path) or "").encode())
 
 
 def _strip_algorithm(digest: str) -> str:

@@ -69,7 +69,7 @@ def download(repository: RegistryRepository, blob: Descriptor, *, oci: Layout, p
             meter.skip(blob.size)
             return
         os.makedirs(paths.partial_blobs, mode=0o700, exist_ok=True)
-        partial = _PartialBlob(f"{paths.partial_blobs}/{_get_digits(blob)}", blob, meter)
+        partial = _PartialBlob(f"{paths.partial_blobs}/{blob.digest.removeprefix('sha256:')}", blob, meter)
         with contextlib.closing(partial):
             retry_transfer(lambda: partial.fill(repository), position=lambda: partial.size)
             partial.check(repository)
@@ -155,10 +155,6 @@ def _build_mismatch_error(repository: RegistryRepository, blob: Descriptor, why:
         f"unexpected content of {blob.digest} from {repository.reference.host}: {why}",
         remedy="check the registry, mirror or proxy; the data was discarded",
     )
-
-
-def _get_digits(blob: Descriptor) -> str:
-    return blob.digest.removeprefix("sha256:")
 
 
 CHUNK = 8 << 20

@@ -92,7 +92,7 @@ class InstanceNetwork:
         """Create the bridge, once per holder, in a subnet that has no other host route."""
         self.subnet = bridge.find_free_subnet()
         bridge.make_bridge(self._context.holder, ipv6=self._ipv6, subnet=self.subnet)
-        self._write_resolv()
+        _rewrite(self._context.resolv, f"nameserver {egress.RESOLVER}\n")
         self._write_hosts()
 
     def adopt(self, before: InstanceState, reach: Mapping[str, NetworkAccess]) -> None:
@@ -275,9 +275,6 @@ class InstanceNetwork:
             known = "\t".join((name, *self._aliases.get(name, ())))
             lines += [f"{address}\t{known}" for address in node if address]
         _rewrite(self._context.hosts, "\n".join(lines) + "\n")
-
-    def _write_resolv(self) -> None:
-        _rewrite(self._context.resolv, f"nameserver {egress.RESOLVER}\n")
 
 
 def _rewrite(path: str, text: str) -> None:
