@@ -9,7 +9,6 @@ import sys
 
 from devbox.cli import output
 from devbox.cli.locate import locate
-from devbox.cli.output import align_columns
 from devbox.cli.terminal import print_line
 from devbox.commands.table.options import Args
 from devbox.errors import UsageError
@@ -38,7 +37,7 @@ _LEFT_BY_PROGRAMS = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache
 def init(args: Args) -> int:
     """Copy a template, or list the templates."""
     if args.get_flag("list"):
-        for line in align_columns(list_templates().items(), width=output.find_data_width()):
+        for line in output.align_columns(list_templates().items(), width=output.find_data_width()):
             print_line(line, stream=sys.stdout)
         return 0
     name = args.get_text("template") or DEFAULT_TEMPLATE

@@ -8,7 +8,6 @@ import textwrap
 
 from devbox.cli import terminal
 from devbox.cli.locate import open_from_args
-from devbox.cli.terminal import print_line
 from devbox.errors import WOULD_CHANGE, UsageError, to_one_line
 
 TYPE_CHECKING = False
@@ -119,7 +118,7 @@ def why(args: Args) -> int:
     else:
         sys.stdout.write("".join(f"{_format_line(verdict)}\n" for verdict in found))
         if is_stage and all(verdict.verdict == PASS for verdict in found):
-            print_line(f"· nothing blocks its promotion to {words[0]}")
+            terminal.print_line(f"· nothing blocks its promotion to {words[0]}")
     return 0
 
 

@@ -12,7 +12,6 @@ from devbox.cli import output, prompts, terminal
 from devbox.cli.display import gray as shown
 from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
-from devbox.cli.prompts import find_passphrase_prompt
 from devbox.cli.terminal import print_line
 from devbox.commands import gray_releases, promote, promotion_records
 from devbox.errors import FAILED
@@ -79,7 +78,7 @@ def refresh(args: Args) -> int:
             open_from_args(args),
             display,
             key=args.get_text("key"),
-            ask=find_passphrase_prompt(),
+            ask=prompts.find_passphrase_prompt(),
             accept=args.get_flag("accept"),
         )
     if args.get_flag("json"):

@@ -9,7 +9,6 @@ from devbox.attest import keys as crypto
 from devbox.cli import image, key, output, terminal
 from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
-from devbox.cli.output import align_columns
 from devbox.cli.prompts import find_passphrase_prompt
 from devbox.cli.terminal import print_line
 from devbox.commands import approvals, signing
@@ -156,7 +155,7 @@ def _print(found: ImageVerification, release: Release | None, ring: Keyring) -> 
     state = "damaged" if found.faults else "intact"
     verdicts = ["failed" if found.faults else "ok", *(each.verdict for each in found.findings)]
     rows = [("content", f"{found.blobs} blobs", state), *(_format_row(each, ring) for each in found.findings)]
-    for verdict, line in zip(verdicts, align_columns(rows), strict=True):
+    for verdict, line in zip(verdicts, output.align_columns(rows), strict=True):
         sign, shade = _SIGNS[verdict]
         print_line(f"{terminal.paint(sign, shade, when=color)} {line}", stream=sys.stdout)
     for fault in found.faults:

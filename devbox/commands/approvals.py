@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from devbox.attest import attachments, statements, verify
-from devbox.attest.statements import Approval
 from devbox.commands import signing as verbs
 from devbox.commands.remote_history import RemoteHistory
-from devbox.commands.signing import PassphrasePrompt
 from devbox.commands.stage_chains import StageChains
 from devbox.deploy.stage_file import find_stage
 from devbox.envfile import stage_services
@@ -134,7 +132,7 @@ class ApprovalResult:
     """
 
     release: Release
-    approval: Approval
+    approval: statements.Approval
     evidence: str
     differences: tuple[str, ...]
 
@@ -147,7 +145,7 @@ def approve(
     sink: Sink,
     *,
     key: str,
-    ask: PassphrasePrompt | None,
+    ask: verbs.PassphrasePrompt | None,
     seconds: float = WEEK,
     comment: str = "",
 ) -> ApprovalResult:
@@ -177,7 +175,7 @@ def approve(
             f"{approvers[fingerprint]} built this release and cannot approve it", remedy=f"devbox why {stage_name}"
         )
     now = dt.datetime.now(dt.UTC)
-    said = Approval(
+    said = statements.Approval(
         release=release.id,
         stage=stage_name,
         policy=keyring.compute_stage_policy(

@@ -18,7 +18,6 @@ from devbox.model.image import BakedImage
 from devbox.model.install import FileConflict, Install, InstalledFile, Manifest
 from devbox.plan import installs
 from devbox.plan import installs as planning
-from devbox.plan.installs import Placement
 from devbox.project import LockPolicy, Project, TrustPolicy, lock_instance, prepare
 from devbox.records.installed import InstalledRecords
 from devbox.records.trust import TrustRecord
@@ -32,7 +31,7 @@ class InstallResult:
 
     name: str
     image: str
-    placement: Placement
+    placement: planning.Placement
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class InstallStatus:
 class _PreparedInstall:
     """An install whose files are extracted and compared with the host."""
 
-    placement: Placement
+    placement: planning.Placement
     sources: dict[str, str]
     before: Manifest | None
     after: Manifest

@@ -12,7 +12,6 @@ from devbox.model.image import FromDockerfile, FromTarball, key_image
 from devbox.model.spec import Spec
 from devbox.project import Project
 from devbox.records import noop, spec_cache
-from devbox.records.noop import NoopRecord
 
 _PATTERN = frozenset("*?[")
 
@@ -34,7 +33,7 @@ def stamp_env_file(opened: Project, *, settled: bool = False) -> tuple[str, ...]
     return None
 
 
-def record_noop(opened: Project, found: flow.PlanResult, record: NoopRecord) -> None:
+def record_noop(opened: Project, found: flow.PlanResult, record: noop.NoopRecord) -> None:
     """Record a no-op for the next `up`, if all observed inputs can be stamped."""
     watched = _list_observed_files(opened, found.resolved)
     if watched is None or found.resolved.unlocked or found.observed.notes or not noop.are_settled(watched):

@@ -14,7 +14,6 @@ from devbox.commands.stage_chains import StageChains
 from devbox.commands.test_evidence import ReleaseTests
 from devbox.deploy import stage_file
 from devbox.deploy.gray import select_target
-from devbox.deploy.stage_file import find_stage
 from devbox.deploy.targets.local import LocalTarget
 from devbox.envfile import host_access
 from devbox.errors import Denied, DevboxError, EnvFileError, NotSupported, NotTrusted, UsageError
@@ -325,7 +324,7 @@ def _open_context(opened: Project, name: str, *, acts: bool, sink: Sink | None =
     Without `sink` the file must be valid; with it, an invalid file is replaced by that of the last promotion.
     """
     resolved = stage_file.load_with_fallback(opened, sink, fresh=True) if sink else prepare(opened, fresh=True)
-    stage = find_stage(resolved, name)
+    stage = stage_file.find_stage(resolved, name)
     wanted = host_access.list_stage_access(resolved)
     allowed = TrustRecord(opened.paths, opened.id).covers_stages(wanted)
     if acts:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from devbox.attest import attachments, statements, verify
-from devbox.attest import keys as crypto
 from devbox.attest.keys import PublicKey, Signer
 from devbox.attest.statements import Provenance, Revocation
 from devbox.attest.verify import AttachmentFinding
@@ -225,7 +224,7 @@ def require_signer(
     return found
 
 
-def _format_name(known: Keyring, key: crypto.PublicKey, otherwise: str) -> str:
+def _format_name(known: Keyring, key: PublicKey, otherwise: str) -> str:
     return known.get_name(key.fingerprint) if key.fingerprint in known.known_keys else otherwise
 
 

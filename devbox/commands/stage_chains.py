@@ -20,7 +20,6 @@ from devbox.project import Project
 from devbox.promotion import stage_records
 from devbox.promotion.history import History
 from devbox.records import keyring
-from devbox.records.keyring import Keyring
 from devbox.records.ledger import Ledger
 from devbox.records.observations import NEW, ConfirmedRecord, StageConfirmation, StageHealthRecord
 
@@ -238,7 +237,7 @@ class StageChains:
             if made is not None:
                 self._ledger.append(made.pop("kind"), **made)
 
-    def _read_keyring(self) -> Keyring:
+    def _read_keyring(self) -> keyring.Keyring:
         resolved = self._resolved
         return keyring.read(self._opened.root, builders=resolved.builders, approvers=resolved.approvers)
 

@@ -19,10 +19,8 @@ from devbox.model.image import ImageConfig, key_image
 from devbox.model.spec import Desired, Spec, Tool
 from devbox.plan import diff as differ
 from devbox.plan import locking, tasks
-from devbox.plan.tasks import DebugRequest
 from devbox.project import ApplyContext, Project, apply, check_names, lock_instance, observe_instance, prepare
-from devbox.records import noop
-from devbox.records.noop import ToolCall
+from devbox.records.noop import ToolCall, write_tool_call
 
 
 def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
@@ -42,7 +40,7 @@ def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
     stamped = None if tasks.has_unseen_inputs(resolved, tool) else noop_stamps.stamp_env_file(opened)
     if stamped is not None:
         for each, call in found.items():
-            noop.write_tool_call(opened.paths.tool_call(opened.id, each), call, stamped)
+            write_tool_call(opened.paths.tool_call(opened.id, each), call, stamped)
     return found[name]
 
 
@@ -68,7 +66,7 @@ def _make_call(resolved: Spec, tool: Tool, name: str, image: ImageConfig) -> Too
 
 
 def debug(
-    opened: Project, target: str, wanted: DebugRequest, sink: Sink, *, env: Mapping[str, str], tty: bool = False
+    opened: Project, target: str, wanted: tasks.DebugRequest, sink: Sink, *, env: Mapping[str, str], tty: bool = False
 ) -> int:
     """Run a one-shot container in the namespaces of `target` (files: /proc/1/root); return its exit code.
 
@@ -101,7 +99,7 @@ def debug(
         return capabilities.run_once(opened.engine, resolved.instance, started, tty=tty)
 
 
-def _add_image(opened: Project, resolved: Desired, wanted: DebugRequest) -> tuple[Desired, str]:
+def _add_image(opened: Project, resolved: Desired, wanted: tasks.DebugRequest) -> tuple[Desired, str]:
     """Add the debug image, of the file or with the base of the lockfile; return its name."""
     from devbox.envfile import recipes
     from devbox.execute.locks import Locks, pin_images

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from devbox.deploy import drift
-from devbox.deploy.drift import Drift
 from devbox.deploy.router import Router
 from devbox.engines.select import select_engine
 from devbox.errors import DevboxError
@@ -54,7 +53,7 @@ class DriftMonitor:
         """True if the instance runs."""
         return self._engine.observe(self._instance).standing
 
-    def check(self) -> tuple[Drift, ...]:
+    def check(self) -> tuple[drift.Drift, ...]:
         """Shut out and record drift; return (), also while a deployment runs, which verifies its own containers."""
         if not drift.find(self._instance, self._engine, self._record):
             return ()
@@ -100,7 +99,7 @@ class DriftMonitor:
             if wanted is not None and wanted.stage.environment == self._stage:
                 yield name, replace(wanted, stage=home.stage) if home and name != self._stage else wanted
 
-    def _record_drift(self, found: tuple[Drift, ...]) -> None:
+    def _record_drift(self, found: tuple[drift.Drift, ...]) -> None:
         """Add each drift to the ledger once."""
         if not found:
             return

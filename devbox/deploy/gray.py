@@ -21,7 +21,6 @@ from devbox.gray import policy, summary
 from devbox.gray.decide import apply_request
 from devbox.gray.release import GrayRelease
 from devbox.gray.state import ABORTED, HOLD, STABLE, WARM, GrayState
-from devbox.gray.summary import summarize
 from devbox.model.ledger import APPLIED
 from devbox.model.ledger_payloads import GrayPayload, read_shared
 from devbox.model.router import BASELINE, RouterState, get_full_share, get_other_side
@@ -283,7 +282,7 @@ class GrayTarget:
         def on_look(seen: GrayRelease, _sight: RouterStats) -> None:
             changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
             self._router.publish_metrics(summary.render_metrics(seen), keep=changed)
-            sink(Looked(glance=summarize(seen), changed=changed))
+            sink(Looked(glance=summary.summarize(seen), changed=changed))
 
         return Controller(
             trials=self.trials,

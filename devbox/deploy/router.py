@@ -19,7 +19,6 @@ from devbox.deploy.haproxy.runtime import Runtime
 from devbox.deploy.haproxy.tally import CUT, CounterReading
 from devbox.deploy.records import TallyRecord
 from devbox.deploy.router_files import RouterFiles
-from devbox.deploy.router_update import RouterUpdate
 from devbox.deploy.stage_containers import ServedProcess
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
@@ -58,13 +57,13 @@ class Router:
 
     def plan_update(
         self, served: Iterable[ServedProcess], known: StickyKey | None, *, existing: Collection[str]
-    ) -> RouterUpdate:
+    ) -> router_update.RouterUpdate:
         """Plan the update for these processes and sticky key; nothing is written. `existing`: containers."""
         deployed = self._record.read()
         made = router_update.plan(deployed.router, deployed.draining, served, known, existing=existing)
         return replace(made, reload=made.reload or self._needs_reload(made.state))
 
-    def prepare(self, update: RouterUpdate) -> None:
+    def prepare(self, update: router_update.RouterUpdate) -> None:
         """Write the files and the record as planned, before a router is started or reloaded."""
         self.files.prepare()
         self.files.write(update.state)
@@ -344,5 +343,5 @@ def _merge_servers(before: RouterState, after: RouterState) -> RouterState:
     return both
 
 
-def _list_places(seen: converge.RouterRuntime) -> set[str]:
+def _list_places(seen: RouterRuntime) -> set[str]:
     return {f"{backend}/{name}" for backend, servers in seen.servers.items() for name in servers}

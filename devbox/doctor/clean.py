@@ -22,13 +22,11 @@ from devbox.engines.select import select_engine
 from devbox.errors import DevboxError
 from devbox.execute import installing
 from devbox.host import disk, files
-from devbox.host.disk import measure_tree
 from devbox.host.paths import Paths
 from devbox.images.image_store import ImageStore
 from devbox.images.store import snapshots
 from devbox.model.spec import Instance
 from devbox.records import host_files
-from devbox.records.host_files import HostFiles
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 
@@ -134,7 +132,7 @@ def _make_instance_item(paths: Paths, instance: KnownInstance) -> CleanupItem:
 
 def _make_item(what: str, candidates: tuple[str, ...]) -> CleanupItem:
     found = tuple(path for path in candidates if os.path.lexists(path))
-    return CleanupItem(what, found, sum(map(measure_tree, found)))
+    return CleanupItem(what, found, sum(map(disk.measure_tree, found)))
 
 
 def _remove_instance(paths: Paths, instance: KnownInstance) -> None:
@@ -145,7 +143,7 @@ def _remove_instance(paths: Paths, instance: KnownInstance) -> None:
         for snapshot in capabilities.open_snapshots(engine, shell).list_all():
             capabilities.open_snapshots(engine, shell).delete(snapshot.name)
         _remove(paths.project(instance.id))
-        HostFiles(paths).forget(instance.id)
+        host_files.HostFiles(paths).forget(instance.id)
 
 
 def _make_instance_stub(instance: KnownInstance) -> Instance:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult, convert_error
 from devbox.errors import DevboxError, HostError
 from devbox.host import disk
-from devbox.host.disk import format_size
 from devbox.host.paths import Paths, read_filesystem_type
 from devbox.isolation import state
 from devbox.isolation.idmap import find_highest_id, load_store_map
@@ -60,7 +59,7 @@ def check_disk(ground: CheckContext) -> Iterator[CheckResult]:
     """Check the disk space for images: one takes half a gigabyte or more, in tens of thousands of files."""
     facts = os.statvfs(ground.nearest_existing)
     free = facts.f_bavail * facts.f_frsize
-    sentence = f"{format_size(free)} free below {ground.nearest_existing}"
+    sentence = f"{disk.format_size(free)} free below {ground.nearest_existing}"
     remedy = "free disk space, or export DEVBOX_HOME=DIR of another disk"
     if free < _FULL:
         yield CheckResult("disk", PROBLEM, f"only {sentence}", remedy)

@@ -11,7 +11,6 @@ from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, EngineError, NotReady, RegistryError
 from devbox.execute import locks
 from devbox.execute.events import Note, Sink, StepLine, StepProgress
-from devbox.execute.locks import complete_spec
 from devbox.execute.runner import Action
 from devbox.execute.terminal import SecretResolver
 from devbox.host.disk import format_size
@@ -310,7 +309,7 @@ def build_image_request(
     fetched = secrets.resolve(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     return StartRequest(
-        spec=complete_spec(spec, image.config),
+        spec=locks.complete_spec(spec, image.config),
         image=image,
         spec_key=compute_spec_key(spec),
         ports=ports,

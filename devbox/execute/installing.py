@@ -21,7 +21,6 @@ from typing import NamedTuple
 from devbox.errors import EnvFileError, HostError
 from devbox.model.install import HostEntry, Install, InstalledFile, Journal, Manifest
 from devbox.plan import installs as planning
-from devbox.plan.installs import Placement
 from devbox.records.installed import InstalledRecords
 
 LINK_MODE = 0o777
@@ -36,7 +35,7 @@ def observe_files(paths: Iterable[str]) -> dict[str, HostEntry | None]:
 
 
 def apply(
-    placement: Placement,
+    placement: planning.Placement,
     sources: Mapping[str, str],
     *,
     before: Manifest | None,

@@ -12,11 +12,10 @@ from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed
 from devbox.images.build import inputs as files
 from devbox.images.image_store import ImageStore
 from devbox.images.store.documents import REPEATABLE_ENV
-from devbox.model import release as model
 from devbox.model.container import Mount, compute_spec_key
 from devbox.model.image import BakedImage, BakeStep, Copy, ImageSpec, Layer, Run, format_title, key_image
 from devbox.model.observed import Observed
-from devbox.model.release import Build, BuildInputs
+from devbox.model.release import WORKSPACE, Build, BuildInputs, compute_build_key, make_build_inputs
 from devbox.model.spec import Instance, Spec
 from devbox.plan import order
 from devbox.records import lockfile
@@ -30,12 +29,12 @@ def read_inputs(wanted: Build, instance: Instance, images: dict[str, ImageSpec],
     image = store.find(key_image(wanted.container.image, images).key)
     own = (lockfile.get_path("", instance.env_file).lstrip("/"),)  # a build that writes the lockfile would alter them
     inputs = files.read_inputs(instance.root, wanted.inputs, but=own, where=wanted.container.where)
-    return model.make_build_inputs(wanted, image=image.digest if image else "", files=inputs)
+    return make_build_inputs(wanted, image=image.digest if image else "", files=inputs)
 
 
 def find_output(inputs: BuildInputs, store: ImageStore) -> Layer | None:
     """Return the cached output of these inputs, or None."""
-    return store.outputs.find(model.compute_build_key(inputs)) if inputs.image else None
+    return store.outputs.find(compute_build_key(inputs)) if inputs.image else None
 
 
 def apply_current_output(spec: Spec, images: dict[str, ImageSpec], store: ImageStore) -> dict[str, ImageSpec]:
@@ -107,7 +106,7 @@ class BuildRun:
         """Return diff ID and size in bytes of the output; run the build unless the output is cached."""
         image = self._find_image()
         inputs = read_inputs(self._build, self._spec.instance, self._images, self._store)
-        key, outputs = model.compute_build_key(inputs), self._store.outputs
+        key, outputs = compute_build_key(inputs), self._store.outputs
         with outputs.open_workdir(key) as place:
             if found := outputs.find(key):
                 return found.diff_id, found.size
@@ -160,7 +159,7 @@ class BuildRun:
     def _start(self, image: BakedImage, work: str) -> None:
         """Start the build container; remove one left by a killed build."""
         instance, spec = self._spec.instance, self._build.container
-        mounts = (*spec.mounts, Mount(kind="scratch", source=work, target=model.WORKSPACE))
+        mounts = (*spec.mounts, Mount(kind="scratch", source=work, target=WORKSPACE))
         spec = replace(spec, mounts=mounts)
         self._engine.remove(instance, spec.name)
         if spec.isolation.network != "none":

@@ -10,7 +10,6 @@ from devbox.execute.runner import run
 from devbox.host.paths import Paths
 from devbox.images.archive import exporter
 from devbox.images.archive import importer as intake
-from devbox.images.archive.importer import ImportedImage
 from devbox.images.registry.blobs import OnTransfer, Transfer
 from devbox.images.registry.push import PushResult
 from devbox.images.registry.reference import Reference
@@ -81,9 +80,9 @@ def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sin
     return found[0]
 
 
-def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink: Sink) -> list[ImportedImage]:
+def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink: Sink) -> list[intake.ImportedImage]:
     """Import the images of an archive with progress; report missing layers."""
-    found: list[ImportedImage] = []
+    found: list[intake.ImportedImage] = []
 
     def work(on_transfer: OnTransfer) -> str:
         found.extend(intake.import_images(source, paths=paths, name=name, on_transfer=on_transfer))

@@ -7,7 +7,6 @@ from dataclasses import field, replace
 
 from devbox.gray import windows
 from devbox.gray.latency import LatencyLimits
-from devbox.gray.windows import Block
 from devbox.model.frozen import dataclass
 from devbox.model.traffic import CANARY, HISTORY, STABLE, Second, Side
 
@@ -165,7 +164,7 @@ def group_moments(
     return [found[at] for at in sorted(found)]
 
 
-def build_block(seconds: Sequence[Moment], *, first: int, length: int, once: int, every: int) -> Block:
+def build_block(seconds: Sequence[Moment], *, first: int, length: int, once: int, every: int) -> windows.Block:
     """Build a block of `length` seconds from `first` on: counts by client (`once`) and by request (`every`)."""
     here = [each for each in seconds if first <= each.at < first + length]
 
@@ -177,7 +176,7 @@ def build_block(seconds: Sequence[Moment], *, first: int, length: int, once: int
                 found.setdefault(name, [0] * length)[moment.at - first] = counts[count]
         return found
 
-    return Block(
+    return windows.Block(
         seconds=length,
         once=rows("canary", once),
         canary=rows("canary", every),

@@ -10,9 +10,8 @@ import enum
 from collections.abc import Iterable
 from dataclasses import field, replace
 
-from devbox.gray import e_values
 from devbox.gray.comparison import Comparison
-from devbox.gray.e_values import Evidence, Tally
+from devbox.gray.e_values import Evidence, Tally, bound_harm
 from devbox.gray.policy import TRUST, Policy, WatchedMetric
 from devbox.model.frozen import dataclass
 from devbox.model.stage import ExternalMetric
@@ -154,7 +153,7 @@ class JudgedMetric:
     @property
     def harm(self) -> float:
         """Upper bound of the canary's excess rate over stable."""
-        return e_values.bound_harm(dict(enumerate(self.canary)), dict(enumerate(self.stable)), alpha=TRUST)
+        return bound_harm(dict(enumerate(self.canary)), dict(enumerate(self.stable)), alpha=TRUST)
 
 
 @dataclass(frozen=True, kw_only=True)

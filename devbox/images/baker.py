@@ -25,8 +25,6 @@ from devbox.images.bake.pool import Workers
 from devbox.images.dockerfile.build import BaseImage
 from devbox.images.layers.unpack import SNAPSHOT
 from devbox.images.store import layout, manifest, snapshots
-from devbox.images.store.layout import Layout
-from devbox.images.store.manifest import write_image
 from devbox.images.store.step_cache import StepCache
 from devbox.model.frozen import dataclass
 from devbox.model.image import (
@@ -89,7 +87,7 @@ class Baker:
         gets a shell on its terminal.
         """
         self._paths = paths
-        self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+        self._oci = layout.Layout(paths.oci, lock=paths.lock("oci-index"))
         self._cache = cache
         self._workers = Workers(paths, lender)
         self._lender = lender
@@ -323,7 +321,7 @@ class Baker:
         first = [f"devbox: {image.chain[-len(added) - 1].describe}"] * lower if below else []
         history = [*first, *(f"devbox: {step.describe}" for step in added)]
         document, name = manifest.build_image_config(run, layers, history), _format_ref(image.name, image.key)
-        return write_image(self._oci, layers, document, name=name, key=image.key, run=run)
+        return manifest.write_image(self._oci, layers, document, name=name, key=image.key, run=run)
 
 
 def _link_log(log: str, name: str) -> None:

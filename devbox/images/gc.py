@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 from devbox.host.disk import measure_tree
 from devbox.host.paths import Paths
-from devbox.images import reachable
 from devbox.images.bake.pool import Workers
 from devbox.images.dockerfile import cache as builds
-from devbox.images.reachable import Roots
+from devbox.images.reachable import Roots, find_needed
 from devbox.images.store import lock, snapshots
 from devbox.images.store.layout import Layout
 from devbox.images.store.step_cache import StepCache
@@ -38,7 +37,7 @@ def find_garbage(paths: Paths, roots: Roots) -> Garbage:
     cache, oci = StepCache(paths), Layout(paths.oci, lock=paths.lock("oci-index"))
     records = cache.read_records()
     leased = {key for key in records if key not in roots.keys and lock.is_leased(paths, key)}
-    needed = reachable.find_needed(roots | Roots(keys=frozenset(leased)), records, oci)
+    needed = find_needed(roots | Roots(keys=frozenset(leased)), records, oci)
     old_records = tuple(key for key, made in records.items() if not needed.holds(made))
     old_snapshots = tuple(each for each in snapshots.list_snapshots(paths) if each not in needed.snapshots)
     old_blobs = tuple(each for each in oci.list_digests() if each not in needed.blobs)

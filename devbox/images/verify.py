@@ -14,7 +14,6 @@ from typing import NamedTuple
 from devbox.errors import RegistryError
 from devbox.host.paths import Paths
 from devbox.images import reachable
-from devbox.images.reachable import Records
 from devbox.images.registry import graph
 from devbox.images.store import lock
 from devbox.images.store.layout import Descriptor, Layout
@@ -85,7 +84,7 @@ def _find_damage(oci: Layout, digest: str) -> str:
     return "" if digest == f"sha256:{found}" else f"{_get_size(oci, digest):,} bytes with the digest sha256:{found}"
 
 
-def _find_missing(oci: Layout, records: Records) -> set[str]:
+def _find_missing(oci: Layout, records: reachable.Records) -> set[str]:
     """Return missing blobs that a record or name requires; other platforms of an index are optional."""
     promised = {digest for made in records.values() for digest in _list_blobs(made)}
     for _, target in reachable.list_entries(oci):

@@ -10,7 +10,6 @@ from devbox.envfile.load import EnvFile, load_each_cell
 from devbox.errors import EnvFileError
 from devbox.execute import locks
 from devbox.execute.grant_checks import check_grants, check_grants_by_vars
-from devbox.execute.locks import Locks
 from devbox.execute.observe import add_contexts
 from devbox.host import project
 from devbox.matrix.release_under_test import CLIENT, ReleaseUnderTest
@@ -133,7 +132,7 @@ def read(
     opened: Project, env: EnvFile, chosen: Iterable[Cell], *, against: ReleaseUnderTest | None = None
 ) -> tuple[list[DesiredCell], Sources]:
     """Resolve the chosen cells with the lockfile; image names depend on all cells of the file."""
-    lock_file = Locks(build_instance(opened, env.name))
+    lock_file = locks.Locks(build_instance(opened, env.name))
     lock, chosen = lock_file.read(), list(chosen)
     known = {cell.name: cell for cell in (*matrix.expand_cells(read_matrix(env)), *chosen)}
     ways: dict[str, Mapping[str, str]] = {_PLAIN: {}, **{name: cell.variables for name, cell in known.items()}}

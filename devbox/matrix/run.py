@@ -21,7 +21,6 @@ from devbox.isolation.supervisor import restart_policy
 from devbox.matrix import release_under_test, service_data
 from devbox.matrix.cells import DesiredCell
 from devbox.matrix.reaper import CellReaper, take_down
-from devbox.matrix.service_data import ReadyData
 from devbox.model.image import key_image
 from devbox.model.matrix import CellEvent, CellResult, MatrixSink
 from devbox.model.observed import Observed
@@ -86,7 +85,7 @@ class RunContext:
 
     records: MatrixRecords
     guardian: CellReaper
-    ready: ReadyData
+    ready: service_data.ReadyData
     board: MatrixSink
     slots: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -18,7 +18,6 @@ from devbox.host import files
 from devbox.host.environ import count_cores, read_available_memory
 from devbox.images.store import lock
 from devbox.matrix import bake, cells, reaper, release_under_test, schedule
-from devbox.matrix.reaper import CellReaper, take_down
 from devbox.matrix.run import CellRun, RunContext
 from devbox.matrix.schedule import RUN, SKIPPED, MatrixObservation, MatrixRequest, Session
 from devbox.matrix.service_data import ReadyData
@@ -207,7 +206,7 @@ def _run(
     """Run the cells and record each result at once."""
     seen, reasons = session.seen, {each.cell.name: each.reason for each in session.decided}
 
-    guardian = CellReaper(opened.paths)
+    guardian = reaper.CellReaper(opened.paths)
     try:
         around = RunContext(
             records=records,
@@ -242,7 +241,7 @@ def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, 
             records.record_result(seen.inputs[name], result)
         except OSError as error:
             with suppress(OSError):
-                take_down(opened.paths, records.compute_cell_id(name))
+                reaper.take_down(opened.paths, records.compute_cell_id(name))
                 records.mark(records.compute_cell_id(name), "")
             if last:
                 sink(Note(text=f"cannot record the result of {name}: {error.strerror}"))

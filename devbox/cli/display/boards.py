@@ -9,7 +9,6 @@ from rich.text import Text
 
 from devbox.cli import terminal
 from devbox.cli.display import gray, plain
-from devbox.cli.display.plain import format_running_time
 from devbox.errors import to_one_line
 from devbox.execute.events import Event, Looked, StepLine, StepProgress, StepStarted
 from devbox.model.matrix import CellDone, CellEvent, MatrixStarted
@@ -175,7 +174,7 @@ class CellBoard:
             " ",
             shown,
             f"  {cell.phase.ljust(_PHASE)}",
-            (f"  {format_running_time(max(now - cell.began, 0.0)).rjust(5)}", "dim"),
+            (f"  {plain.format_running_time(max(now - cell.began, 0.0)).rjust(5)}", "dim"),
             (f"  {cell.line}" if cell.line else "", "dim"),
         )
 
@@ -185,7 +184,7 @@ class CellBoard:
         parts += [f"{count} {word}" for word, count in self._ended.items() if word not in ("passed", "cached")]
         if (waiting := self._cells - ended - len(self._running)) > 0:
             parts.append(f"{waiting} waiting")
-        return " · ".join([*parts, format_running_time(max(now - self._began, 0.0))])
+        return " · ".join([*parts, plain.format_running_time(max(now - self._began, 0.0))])
 
 
 def _choose_spinner(seconds: float, *, unicode: bool) -> str:

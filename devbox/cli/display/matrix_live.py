@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
 from devbox.cli.display import live, matrix_plain
-from devbox.cli.display.live import TtyDisplay
 from devbox.errors import to_one_line
 from devbox.execute.events import Note
 from devbox.model.matrix import CellDone, CellEvent, MatrixStarted
@@ -27,7 +26,7 @@ class TtyMatrix:
     """Live display: steps until the matrix starts, then cells."""
 
     def __init__(self) -> None:
-        self._steps = TtyDisplay()
+        self._steps = live.TtyDisplay()
         self._lock = threading.Lock()
         self._width = 0
         self._known: list[MatrixEvent] = []  # initial events of the board

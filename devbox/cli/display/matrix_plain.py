@@ -11,7 +11,6 @@ from devbox.cli.display.plain import JsonDisplay, PlainDisplay, cut
 from devbox.errors import to_one_line
 from devbox.model.matrix import CellDone, CellEvent, MatrixStarted
 from devbox.reports import files, grid
-from devbox.reports.files import render_cell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class JsonMatrix:
                 line = {"line": event.line} if event.line else {}
                 self._write({"event": "cell", "name": event.cell, "phase": event.phase, **line})
             case CellDone():
-                ended = render_cell(event.result, junit=lambda result: next(iter(result.reports), None))
+                ended = files.render_cell(event.result, junit=lambda result: next(iter(result.reports), None))
                 self._write({"event": "cell_ended", **ended})
             case _:
                 self._steps(event)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from itertools import accumulate
 
 from devbox.deploy.haproxy import cohort, counters
-from devbox.deploy.haproxy.cohort import SIDES
 from devbox.model.router import BASELINE, BLUE, GREEN, WHOLE, Frontend, RouterState, get_other_side
 from devbox.model.traffic import TIMES
 
@@ -91,7 +90,7 @@ def _render_counts(state: RouterState, timed: int, share: str) -> list[str]:
                 _format_line(
                     name,
                     _format_labels(side, share, front),
-                    f"%[str({front.get_backend_name(side)}),table_gpc({at},{SIDES})]",
+                    f"%[str({front.get_backend_name(side)}),table_gpc({at},{cohort.SIDES})]",
                 )
                 for front, side in sides
             ]
@@ -160,7 +159,7 @@ def _render_sum_rules(state: RouterState, timed: int) -> list[str]:
     for front, side in _list_timed(state, timed):
         found.append("http-request set-var(txn.sum) int(0)")
         for at in range(len(TIMES) + 1):
-            count = f"str({front.get_backend_name(side)}),table_gpc({counters.FIRST_TIME + at},{SIDES})"
+            count = f"str({front.get_backend_name(side)}),table_gpc({counters.FIRST_TIME + at},{cohort.SIDES})"
             found.append(f"http-request set-var(txn.sum) {count},add(txn.sum)")
             if at == len(TIMES) or TIMES[at] in _LIMITS:
                 found.append(f"http-request set-var(txn.{_name_sum(state, front, side, at)}) var(txn.sum)")

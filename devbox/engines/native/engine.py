@@ -15,7 +15,6 @@ from devbox.engines.native.data_dirs import WritableLayers
 from devbox.host.paths import Paths
 from devbox.isolation import logs, state
 from devbox.isolation.exec import read_entry
-from devbox.isolation.logs import Mask
 from devbox.isolation.types import Launch, ProcessRef, PublishedPort, pack
 from devbox.model.image import BakedImage
 from devbox.model.observed import BoundPort, ObservedContainer
@@ -242,10 +241,10 @@ class NativeEngine:
         added = (*launch.confine.add_capabilities, "SYS_PTRACE")
         return launch._replace(joins=target, confine=launch.confine._replace(add_capabilities=added))
 
-    def _load_mask(self, instance: Instance, name: str) -> Mask:
+    def _load_mask(self, instance: Instance, name: str) -> logs.Mask:
         """Return the mask for a running container's output."""
         item = state.read_launch_file(self._paths, instance.id, name)
-        return Mask(tuple(item.get("hidden") or ()) if item else ())
+        return logs.Mask(tuple(item.get("hidden") or ()) if item else ())
 
     def _is_running(self, instance: Instance, request: StartRequest) -> bool:
         if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):

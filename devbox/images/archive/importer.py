@@ -11,7 +11,6 @@ from typing import IO, NamedTuple, cast
 
 from devbox.errors import BakeFailed, UsageError
 from devbox.host import disk, files, project, safe_files
-from devbox.host.disk import get_free_space
 from devbox.host.paths import Paths
 from devbox.images.archive import found as finding
 from devbox.images.archive.contents import (
@@ -22,7 +21,6 @@ from devbox.images.archive.contents import (
     StagingDirectory,
     TarContents,
 )
-from devbox.images.archive.found import ArchivedImage
 from devbox.images.bake.pulled import Puller
 from devbox.images.layers.compression import HashedFile
 from devbox.images.layers.tar import CHUNK, TarStream
@@ -30,7 +28,6 @@ from devbox.images.registry.blobs import Meter, OnTransfer
 from devbox.images.registry.reference import Reference
 from devbox.images.store import layout, lock, manifest, snapshots
 from devbox.images.store.layout import Descriptor, Layout
-from devbox.images.store.manifest import parse_run_config, write_image
 from devbox.model.image import BakedImage, FromTarball, Layer, describe
 
 _PLACE = "import"  # name of the import work directories; importers hold its lock shared
@@ -60,7 +57,7 @@ def import_images(
         return commit_images(images, paths=paths)
 
 
-def commit_images(images: list[ArchivedImage], *, paths: Paths) -> list[ImportedImage]:
+def commit_images(images: list[finding.ArchivedImage], *, paths: Paths) -> list[ImportedImage]:
     """Move verified images in: blobs, then names. After a kill at any point, garbage collection cleans up."""
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     oci.create()
@@ -169,15 +166,15 @@ class Importer:
         """Use the decompressed tar as the layer: equal trees with different compression give equal images."""
         layer = self._import_layer(step, blob)
         Puller(self._paths).unpack([layer])
-        run = parse_run_config(None)
+        run = manifest.parse_run_config(None)
         document = manifest.build_image_config(run, [layer], [f"devbox: {describe(step)}"])
-        return write_image(self._oci, [layer], document, name=name, key=key, run=run)
+        return manifest.write_image(self._oci, [layer], document, name=name, key=key, run=run)
 
     def _import_layer(self, step: FromTarball, blob: HashedFile) -> Layer:
         with create_workdir(self._paths) as place:
             out = StagingDirectory(place, Meter("", lambda _: None))
             staged = out.write(
-                _read_content(TarStream(cast("IO[bytes]", blob), None, what=step.path, most=get_free_space(place)))
+                _read_content(TarStream(cast("IO[bytes]", blob), None, what=step.path, most=disk.get_free_space(place)))
             )
             _check_content(step, blob)
             self._oci.create()

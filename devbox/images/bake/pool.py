@@ -19,7 +19,6 @@ from devbox.images.bake.messages import AHEAD, Done, Failed, Progress, Stopped, 
 from devbox.images.bake.output import Lender
 from devbox.images.layers import unpack as unpacking
 from devbox.images.layers.tar import ExpectedLayer
-from devbox.images.layers.unpack import UnpackJob
 from devbox.images.store import snapshots
 from devbox.model import codec
 from devbox.model.image import BakeStep, Bootstrap, Copy, FromDockerfile, KeyedStep, Layer, Run, describe
@@ -209,7 +208,7 @@ class Workers:
     def unpack(self, layer: Layer, *, blob: str, place: str) -> None:
         """Unpack a layer in `place`; raise BakeFailed if it does not match its description."""
         promised = ExpectedLayer(layer.size, layer.digest, layer.diff_id)
-        job = UnpackJob(self._paths.home, self._paths.runtime, os.getpid(), place, blob, promised)
+        job = unpacking.UnpackJob(self._paths.home, self._paths.runtime, os.getpid(), place, blob, promised)
         answer = self._submit(unpacking.dump_job(job), lambda _: None)
         if isinstance(answer, Failed):
             kind = HostError if answer.of_host else BakeFailed

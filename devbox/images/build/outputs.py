@@ -13,7 +13,6 @@ from devbox.images.bake.jobs import LAYER_FILE, WORK
 from devbox.images.bake.pool import Workers
 from devbox.images.layers.unpack import SNAPSHOT
 from devbox.images.store import layout, snapshots
-from devbox.images.store.layout import Layout
 from devbox.images.store.step_cache import StepCache
 from devbox.model.image import Layer
 
@@ -51,7 +50,7 @@ class BuildOutputs:
         """Move the output from the work directory into the store; raise BakeFailed if a part is missing."""
         done = Workers(self._paths).make_output(place, output)
         layer = Layer(digest=done.digest, diff_id=done.digest, size=done.size, media_type=layout.LAYER)
-        oci = Layout(self._paths.oci, lock=self._paths.lock("oci-index"))
+        oci = layout.Layout(self._paths.oci, lock=self._paths.lock("oci-index"))
         oci.create()
         snapshots.flush(place)
         oci.adopt(f"{place}/{LAYER_FILE}", layer.digest)

@@ -20,7 +20,6 @@ from devbox.images.layers.entry import LAST_ID, LayerItem, format_name, judge
 from devbox.images.layers.make import LayerMaker, PipeSource, TarFileSource
 from devbox.images.layers.tar import CHUNK, ExpectedLayer, TarStream
 from devbox.isolation import forks, types
-from devbox.isolation.types import IdMap
 
 _PIPE = 1 << 20  # pipe capacity in bytes: an ordinary user's maximum
 _BUFFER = 1 << 17
@@ -163,7 +162,7 @@ def load_job(plain: dict[str, Any]) -> UnpackJob:
     return types.unpack(UnpackJob, {name: value for name, value in plain.items() if name != "op"})
 
 
-def run_job(job: UnpackJob, idmap: IdMap) -> None:
+def run_job(job: UnpackJob, idmap: types.IdMap) -> None:
     """Run the job, in the worker."""
     target = f"{job.place}/{SNAPSHOT}/fs"
     os.makedirs(target, 0o755)

@@ -18,7 +18,6 @@ from urllib3.util import make_headers
 from devbox.errors import RegistryError
 from devbox.host import host_settings
 from devbox.images.registry import credentials, errors
-from devbox.images.registry.credentials import Credentials, Endpoint
 from devbox.images.store import documents
 
 _OK, _UNAUTHORIZED = 200, 401
@@ -67,7 +66,7 @@ ONCE = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5, 
 class RegistryConnection:
     """A connection to one registry or mirror. Thread-safe."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: credentials.Endpoint) -> None:
         self.host = endpoint.host
         self._known = None if endpoint.is_mirror else credentials.find_credentials(endpoint.host)
         self._pool = _create_pool(endpoint.url)
@@ -238,7 +237,7 @@ def _parse_challenge(header: str) -> tuple[str, dict[str, str]]:
     return kind.lower(), {name.strip(): value.strip().strip('"') for name, _, value in fields}
 
 
-def _format_basic_auth(known: Credentials) -> str:
+def _format_basic_auth(known: credentials.Credentials) -> str:
     return make_headers(basic_auth=f"{known.user}:{known.password}")["authorization"]
 
 

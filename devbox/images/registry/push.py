@@ -16,12 +16,10 @@ from devbox.images.registry import artifacts, credentials, graph
 from devbox.images.registry.blobs import Meter, OnTransfer, upload
 from devbox.images.registry.connection import RegistryConnection
 from devbox.images.registry.errors import run_parallel
-from devbox.images.registry.graph import get_fallback_tag
 from devbox.images.registry.pull import pull
 from devbox.images.registry.reference import Reference, parse
 from devbox.images.registry.repository import RegistryRepository
 from devbox.images.store import documents, layout
-from devbox.images.store.documents import is_digest
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
 
@@ -146,7 +144,7 @@ class _Push:
             kind = plain.get("artifactType") or node.blobs[0].media_type
             listed.append(node.descriptor.to_json(artifactType=kind, annotations=plain.get("annotations", {})))
         index = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed}
-        self._repository.put_manifest(get_fallback_tag(digest), layout.INDEX, ids.encode_canonical_json(index))
+        self._repository.put_manifest(graph.get_fallback_tag(digest), layout.INDEX, ids.encode_canonical_json(index))
 
     def _find_mountable(self) -> dict[str, str]:
         """Return blobs that, by the layout's names, exist in another repository of this registry: blob → repository."""
@@ -197,7 +195,7 @@ def _list_whole_nodes(top: Descriptor, oci: Layout) -> list[graph.Node]:
 
 def _list_known_nodes(top: Descriptor, oci: Layout) -> list[graph.Node]:
     """Return the nodes of an image that the layout has, children first."""
-    raw = oci.read_raw(top.digest) if is_digest(top.digest) and graph.is_manifest(top.media_type) else None
+    raw = oci.read_raw(top.digest) if documents.is_digest(top.digest) and graph.is_manifest(top.media_type) else None
     if raw is None:
         return []
     node = graph.parse_node(top, raw)

@@ -17,7 +17,6 @@ from devbox.images.registry.graph import DOCKER_LIST, DOCKER_MANIFEST, get_fallb
 from devbox.images.registry.reference import Reference
 from devbox.images.store import documents, layout
 from devbox.images.store.documents import is_digest
-from devbox.images.store.layout import Descriptor
 from devbox.model import ids
 
 _ACCEPTED = f"{layout.INDEX}, {layout.MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
@@ -28,7 +27,7 @@ _NOT_FOUND = 404
 class RegistryManifest(NamedTuple):
     """A manifest or index with its original bytes."""
 
-    descriptor: Descriptor
+    descriptor: layout.Descriptor
     raw: bytes
 
 
@@ -60,7 +59,7 @@ class RegistryRepository:
         digest = ids.compute_sha256(raw)
         if is_digest(target) and digest != target:
             raise self._build_mismatch_error(f"the manifest {target}", digest)
-        return RegistryManifest(Descriptor(_detect_media_type(answer, raw), digest, len(raw)), raw)
+        return RegistryManifest(layout.Descriptor(_detect_media_type(answer, raw), digest, len(raw)), raw)
 
     def resolve_digest(self, target: str) -> str:
         """Return the current digest of a tag; "" if it does not exist."""

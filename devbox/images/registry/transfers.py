@@ -9,7 +9,6 @@ from devbox.host.paths import Paths
 from devbox.images.registry import pull as pulling
 from devbox.images.registry import push as pushing
 from devbox.images.registry.blobs import OnTransfer
-from devbox.images.registry.push import PushResult
 from devbox.images.registry.reference import Reference, parse
 from devbox.images.store import lock
 from devbox.images.store.layout import Descriptor, Layout
@@ -47,7 +46,7 @@ class Transfers:
                 if all(map(self._oci.has_blob, lost)):
                     return
 
-    def push(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> PushResult:
+    def push(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> pushing.PushResult:
         """Push an image of the store to a registry."""
         with lock.lock_shared(self._paths):
             return pushing.push(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)

@@ -10,7 +10,6 @@ from typing import Any
 from devbox.host import signals
 from devbox.images.store import layout
 from devbox.images.store.documents import SOURCE_DATE_EPOCH
-from devbox.images.store.layout import Layout
 from devbox.model.container import Health
 from devbox.model.image import DEFAULT_PATH, BakedImage, ImageConfig, Layer
 
@@ -160,7 +159,7 @@ def _parse_seconds(value: Any) -> float:
 
 
 def write_image(
-    oci: Layout, layers: Sequence[Layer], document: Mapping[str, Any], *, name: str, key: str, run: ImageConfig
+    oci: layout.Layout, layers: Sequence[Layer], document: Mapping[str, Any], *, name: str, key: str, run: ImageConfig
 ) -> BakedImage:
     """Write the image to the layout. `document` is its OCI config, `run` the part that containers use."""
     config = oci.write_json(layout.CONFIG, document)

@@ -11,7 +11,6 @@ from devbox.errors import DevboxError
 from devbox.isolation import forks, syscalls
 from devbox.isolation.supervisor import orphans
 from devbox.isolation.supervisor.loop import Callback, Loop, Timer
-from devbox.isolation.supervisor.orphans import PROBE
 from devbox.isolation.types import Probe
 
 _FIRST_PAUSE = 0.05
@@ -80,7 +79,7 @@ class HealthCheck:
 
     def _start(self) -> tuple[int, int]:
         """Return the output descriptor and pid of one attempt."""
-        output = os.memfd_create(PROBE, os.MFD_CLOEXEC)
+        output = os.memfd_create(orphans.PROBE, os.MFD_CLOEXEC)
         try:
             return output, self._spawn(output)
         except BaseException:
