@@ -8,7 +8,7 @@ from typing import Protocol
 from devbox.errors import RegistryError
 from devbox.execute.events import Sink
 from devbox.images import inspect
-from devbox.images.store import documents, layout
+from devbox.images.store import documents
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import codec, ids
 from devbox.model.release import Release
@@ -35,25 +35,13 @@ class StageTarget(Protocol):
 
 
 MEDIA_TYPE = "application/vnd.devbox.release.v1+json"
-_EMPTY = "application/vnd.oci.empty.v1+json"
 
 
 def attach_release(release: Release, subject: Descriptor, oci: Layout) -> None:
     """Attach the release document to its image."""
     if release.id in {each.id for each in list_attached_releases(subject.digest, oci)}:
         return
-    raw = ids.encode_canonical_json(codec.dump(release))
-    digest = ids.compute_sha256(raw)
-    oci.write_raw(digest, raw)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": layout.MANIFEST,
-        "artifactType": MEDIA_TYPE,
-        "config": oci.write_json(_EMPTY, {}).to_json(),
-        "layers": [Descriptor(MEDIA_TYPE, digest, len(raw)).to_json()],
-        "subject": subject.to_json(),
-    }
-    oci.add_unnamed(oci.write_json(layout.MANIFEST, manifest))
+    oci.attach(ids.encode_canonical_json(codec.dump(release)), MEDIA_TYPE, subject)
 
 
 def list_attached_releases(image: str, oci: Layout) -> Iterator[Release]:

@@ -15,14 +15,12 @@ from devbox.images.registry.repository import RegistryRepository
 from devbox.images.store import documents, layout
 from devbox.model import ids
 
-EMPTY = "application/vnd.oci.empty.v1+json"
-
 
 def push_artifact(raw: bytes, media_type: str, reference: Reference, *, oci: layout.Layout) -> str:
     """Push the document under a tag, replacing its target; return the manifest digest. Raises RegistryError."""
     repository = RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True)
     oci.create()
-    config, layer = oci.write_json(EMPTY, {}), layout.Descriptor(media_type, ids.compute_sha256(raw), len(raw))
+    config, layer = oci.write_json(layout.EMPTY, {}), layout.Descriptor(media_type, ids.compute_sha256(raw), len(raw))
     oci.write_raw(layer.digest, raw)
     for blob in (config, layer):
         upload(repository, blob, oci=oci, meter=Meter("pushing", lambda _: None))

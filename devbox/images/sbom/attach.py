@@ -16,7 +16,7 @@ from devbox.images import inspect, reachable
 from devbox.images.bake.pulled import list_layers
 from devbox.images.sbom import documents, packages, tree
 from devbox.images.sbom.documents import GENERATOR, Sbom
-from devbox.images.store import layout, lock
+from devbox.images.store import lock
 from devbox.images.store.documents import SOURCE_DATE_EPOCH
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
@@ -26,7 +26,6 @@ FORMATS = {
     "cyclonedx": (documents.CYCLONEDX_TYPE, documents.write_cyclonedx),
 }
 _GENERATOR = "devbox.sbom.generator"
-_EMPTY = "application/vnd.oci.empty.v1+json"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
@@ -41,7 +40,7 @@ def attach_sbom(top: Descriptor, paths: Paths) -> dict[str, bytes]:
         made = build_sbom(top, oci)
         written = {name: _encode_document(write(made)) for name, (_, write) in FORMATS.items()}
         for name, raw in written.items():
-            _attach(raw, FORMATS[name][0], subject, oci)
+            oci.attach(raw, FORMATS[name][0], subject, annotations={_GENERATOR: GENERATOR})
         return written
 
 
@@ -75,21 +74,6 @@ def find_subject(top: Descriptor, oci: Layout) -> Descriptor:
     node = reachable.read_node(top, oci)
     platforms = {each for each in node.platforms if each[0] != "unknown"} if node else set()
     return top if len(platforms) <= 1 else inspect.find_own_node(top, oci).descriptor
-
-
-def _attach(raw: bytes, media_type: str, subject: Descriptor, oci: Layout) -> None:
-    digest = ids.compute_sha256(raw)
-    oci.write_raw(digest, raw)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": layout.MANIFEST,
-        "artifactType": media_type,
-        "config": oci.write_json(_EMPTY, {}).to_json(),
-        "layers": [Descriptor(media_type, digest, len(raw)).to_json()],
-        "subject": subject.to_json(),
-        "annotations": {_GENERATOR: GENERATOR},
-    }
-    oci.add_unnamed(oci.write_json(layout.MANIFEST, manifest))
 
 
 def _has_all(subject: Descriptor, oci: Layout) -> bool:

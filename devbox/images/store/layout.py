@@ -21,6 +21,7 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 # Layers are stored uncompressed: compression costs ten times as much as hashing and helps only transfers; the digest is
 # the diff id, independent of a compressor's version.
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+EMPTY = "application/vnd.oci.empty.v1+json"  # config of an artifact
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -81,6 +82,22 @@ class Layout:
         digest = ids.compute_sha256(raw)
         self.write_raw(digest, raw)
         return Descriptor(media_type, digest, len(raw))
+
+    def attach(
+        self, raw: bytes, media_type: str, subject: Descriptor, *, annotations: dict[str, str] | None = None
+    ) -> None:
+        """Attach a document to an image: store it as a single-layer artifact that refers to `subject`."""
+        digest = ids.compute_sha256(raw)
+        self.write_raw(digest, raw)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": media_type,
+            "config": self.write_json(EMPTY, {}).to_json(),
+            "layers": [Descriptor(media_type, digest, len(raw)).to_json()],
+            "subject": subject.to_json(),
+        }
+        self.add_unnamed(self.write_json(MANIFEST, manifest | ({"annotations": annotations} if annotations else {})))
 
     def write_raw(self, digest: str, raw: bytes) -> None:
         """Store bytes as a blob under their digest, which the caller has verified."""
