@@ -61,43 +61,43 @@ class PlanResult:
     observed: Observed
 
 
-def list_host_access(opened: Project) -> tuple[HostAccess, ...]:
+def list_host_access(project: Project) -> tuple[HostAccess, ...]:
     """Return the host access that the env file requests beyond containers; `devbox trust` allows it."""
-    return host_access.list_access(prepare(opened))
+    return host_access.list_access(prepare(project))
 
 
-def list_install_access(opened: Project) -> tuple[HostAccess, ...]:
+def list_install_access(project: Project) -> tuple[HostAccess, ...]:
     """Return the host access of `devbox install`; `devbox trust` allows it."""
-    return installs.list_access(prepare(opened))
+    return installs.list_access(prepare(project))
 
 
-def list_stage_access(opened: Project) -> tuple[HostAccess, ...]:
+def list_stage_access(project: Project) -> tuple[HostAccess, ...]:
     """Return the host access of stages during promotions; `devbox trust` allows it."""
-    return host_access.list_stage_access(prepare(opened))
+    return host_access.list_stage_access(prepare(project))
 
 
-def list_shell_access(opened: Project) -> tuple[HostAccess, ...]:
+def list_shell_access(project: Project) -> tuple[HostAccess, ...]:
     """Return the changes to the user's shell (`devbox hook`); `devbox trust` allows them."""
-    return activating.list_access(prepare(opened))
+    return activating.list_access(prepare(project))
 
 
-def load_activation(opened: Project) -> activating.Activation | None:
+def load_activation(project: Project) -> activating.Activation | None:
     """Return the shell activation of the project, or None unless the user has allowed its current form."""
-    resolved = prepare(opened)
-    if not TrustRecord(opened.paths, opened.id).covers_shell(activating.list_access(resolved)):
+    desired = prepare(project)
+    if not TrustRecord(project.paths, project.id).covers_shell(activating.list_access(desired)):
         return None
     return activating.Activation(
-        root=opened.root,
-        path=opened.paths.shims(opened.id) if activating.list_shims(resolved) else "",
-        variables=activating.build_variables(resolved, opened.records.read_ports()),
+        root=project.root,
+        path=project.paths.shims(project.id) if activating.list_shims(desired) else "",
+        variables=activating.build_variables(desired, project.records.read_ports()),
     )
 
 
-def plan(opened: Project, *, locked: bool = False) -> PlanResult:
+def plan(project: Project, *, locked: bool = False) -> PlanResult:
     """Return the plan of `up`; with `locked`, raise NotLocked if the lockfile would have to be written."""
-    resolved = prepare(opened, lock=LockPolicy.from_flag(locked=locked))
-    observed = observe_instance(opened, resolved)
-    return PlanResult(differ.diff(resolved, observed), resolved, observed)
+    desired = prepare(project, lock=LockPolicy.from_flag(locked=locked))
+    observed = observe_instance(project, desired)
+    return PlanResult(differ.diff(desired, observed), desired, observed)
 
 
 _TIMES = 2
@@ -113,20 +113,20 @@ def retry_on_port_conflict(
     """Repeat a verb that lost a port to another program. Completed work is observed and kept."""
 
     @wraps(verb)
-    def retry(opened: Opened, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def retry(project: Opened, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:
         for _ in range(_TIMES):
             try:
-                return verb(opened, sink, *args, **kwargs)
+                return verb(project, sink, *args, **kwargs)
             except PortTaken as lost:
                 sink(Note(text=f"{lost.sentence}: trying again"))
-        return verb(opened, sink, *args, **kwargs)
+        return verb(project, sink, *args, **kwargs)
 
     return retry
 
 
 @retry_on_port_conflict
 def up(
-    opened: Project,
+    project: Project,
     sink: Sink,
     *,
     names: tuple[str, ...] | None = None,
@@ -139,115 +139,115 @@ def up(
     Missing lockfile entries are added; with `locked`, raise NotLocked instead. With `terminal` (a file descriptor), a
     failing build step opens a shell.
     """
-    with lock_instance(opened, sink):
-        resolved = prepare(opened, lock=LockPolicy.from_flag(locked=locked), trust=TrustPolicy.REQUIRE)
-        check_names(resolved, names)
-        observed = observe_instance(opened, resolved)
-        made = differ.diff(resolved, observed, names=names)
-        hooks.refresh_shims(opened.paths.shims(opened.id), resolved.instance, tasks.list_shims(resolved.tools))
+    with lock_instance(project, sink):
+        desired = prepare(project, lock=LockPolicy.from_flag(locked=locked), trust=TrustPolicy.REQUIRE)
+        check_names(desired, names)
+        observed = observe_instance(project, desired)
+        made = differ.diff(desired, observed, names=names)
+        hooks.refresh_shims(project.paths.shims(project.id), desired.instance, tasks.list_shims(desired.tools))
         for sentence in (
             *observed.notes,
-            *((*resolved.later, *_list_unenforced_limits(opened.engine, resolved)) if made else ()),
+            *((*desired.later, *_list_unenforced_limits(project.engine, desired)) if made else ()),
         ):
             sink(Note(text=sentence))
         if made:
-            opened.store.sweep()
-            opened.records.record_place(opened.root, opened.env_file)
-            opened.records.record_ports(remember(observed.ports))
-            record = _make_recorder(opened, resolved, observed, names, sink, locked=locked)
+            project.store.sweep()
+            project.records.record_place(project.root, project.env_file)
+            project.records.record_ports(remember(observed.ports))
+            record = _make_recorder(project, desired, observed, names, sink, locked=locked)
             options = ApplyOptions(wait=wait, locked=locked, terminal=terminal, on_running=record)
-            context = ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink, options=options)
-            resolved = resolved.derive(images=apply(made, context).images)
+            context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options)
+            desired = desired.derive(images=apply(made, context).images)
             if wait:
-                _confirm(opened, resolved, names)
-            if any(step.op == Op.BAKE for step in made.steps) and (warning := image_store.check_budget(opened.paths)):
+                _confirm(project, desired, names)
+            if any(step.op == Op.BAKE for step in made.steps) and (warning := image_store.check_budget(project.paths)):
                 sink(Note(text=warning))
-        elif resolved.unlocked and not locked:
-            complete_lock(opened, resolved, sink)
-        exec.link_agent(opened.paths, opened.id)
-        return PlanResult(made, resolved, observed)
+        elif desired.unlocked and not locked:
+            complete_lock(project, desired, sink)
+        exec.link_agent(project.paths, project.id)
+        return PlanResult(made, desired, observed)
 
 
-def down(opened: Project, sink: Sink, *, volumes: bool = False, name: str = "") -> Plan:
+def down(project: Project, sink: Sink, *, volumes: bool = False, name: str = "") -> Plan:
     """Stop and remove everything, with `volumes` the data, too. Works with an invalid env file.
 
     `name`: instance name in steps; default: the name of the project directory.
     """
-    if os.path.isdir(opened.paths.tests(opened.id)):
+    if os.path.isdir(project.paths.tests(project.id)):
         from devbox.matrix import reaper
 
-        reaper.remove_cells(opened, sink, volumes=volumes)
-    with lock_instance(opened, sink):
-        opened.store.sweep()
-        last = opened.records.read_last_applied()
-        called = build_instance(opened, name or os.path.basename(opened.root))
+        reaper.remove_cells(project, sink, volumes=volumes)
+    with lock_instance(project, sink):
+        project.store.sweep()
+        last = project.records.read_last_applied()
+        called = build_instance(project, name or os.path.basename(project.root))
         nothing = Desired(instance=called, images={}, containers={})
-        observed = observe_best_effort(opened, nothing, sink)
+        observed = observe_best_effort(project, nothing, sink)
         made = takedown.down(last.specs, observed, project=called.name, volumes=volumes)
         options = ApplyOptions(volumes=volumes)
-        apply(made, ApplyContext(project=opened, desired=nothing, observed=observed, sink=sink, options=options))
+        apply(made, ApplyContext(project=project, desired=nothing, observed=observed, sink=sink, options=options))
         if volumes:
-            hooks.remove_shims(opened.paths.shims(opened.id))
-            opened.records.forget()
+            hooks.remove_shims(project.paths.shims(project.id))
+            project.records.forget()
         return made
 
 
-def stop(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
+def stop(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers; `up` starts them again."""
-    with lock_instance(opened, sink):
-        resolved = prepare(opened)
-        check_names(resolved, names)
-        nothing = Spec(instance=resolved.instance, images={}, containers={})  # stopping requires no host access
-        observed = observe_instance(opened, nothing)
-        made = takedown.stop(resolved.containers, observed, names=names)
-        apply(made, ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink))
+    with lock_instance(project, sink):
+        desired = prepare(project)
+        check_names(desired, names)
+        nothing = Spec(instance=desired.instance, images={}, containers={})  # stopping requires no host access
+        observed = observe_instance(project, nothing)
+        made = takedown.stop(desired.containers, observed, names=names)
+        apply(made, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
         return made
 
 
-def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
+def restart(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers and start them from the current env file; images are built before the stop."""
-    with lock_instance(opened, sink):
-        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-        check_names(resolved, names)
-        observed = observe_instance(opened, resolved)
+    with lock_instance(project, sink):
+        desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
+        check_names(desired, names)
+        observed = observe_instance(project, desired)
         if not (observed.supervised or observed.containers):
             raise UsageError("cannot restart: nothing is running", remedy="devbox up")
-        made = differ.restart(resolved, observed, names=names)
-        record = _make_recorder(opened, resolved, observed, names or None, sink)
+        made = differ.restart(desired, observed, names=names)
+        record = _make_recorder(project, desired, observed, names or None, sink)
         options = ApplyOptions(on_running=record)
-        apply(made, ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink, options=options))
-        _confirm(opened, resolved, names or None)
+        apply(made, ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options))
+        _confirm(project, desired, names or None)
         return made
 
 
-def run_once(opened: Project, command: OneShotCommand, sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
+def run_once(project: Project, command: OneShotCommand, sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
     """Run a command in a one-shot container of `source`'s image on the project network after starting its needs."""
     from devbox.execute.actions import build_request
     from devbox.execute.terminal import SecretResolver
 
     with contextlib.ExitStack() as lease:
-        with lock_instance(opened, sink):
-            resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-            spec = build_oneshot(resolved, source, command, name=f"run-{os.getpid()}")
-            observed = observe_instance(opened, resolved)
+        with lock_instance(project, sink):
+            desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
+            spec = build_oneshot(desired, source, command, name=f"run-{os.getpid()}")
+            observed = observe_instance(project, desired)
             made = differ.diff(
-                resolved, observed, names=spec.needs, images=(spec.image,), network=spec.isolation.network != "none"
+                desired, observed, names=spec.needs, images=(spec.image,), network=spec.isolation.network != "none"
             )
             if made:
-                opened.records.record_place(opened.root, opened.env_file)
-                opened.records.record_ports(remember(observed.ports))
-                result = apply(made, ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink))
-                resolved = resolved.derive(images=result.images)
-                complete_lock(opened, resolved, sink)
-            with lend_terminal(opened.asks, sink) as lender:
-                secrets = SecretResolver(resolved, terminal=lender)
-                wanted = build_request(spec, resolved.images, observed, opened.store, secrets)
-            lease.enter_context(lock.lease_image(opened.paths, wanted.image.key))
-        return capabilities.run_once(opened.engine, resolved.instance, wanted, tty=tty)
+                project.records.record_place(project.root, project.env_file)
+                project.records.record_ports(remember(observed.ports))
+                result = apply(made, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
+                desired = desired.derive(images=result.images)
+                complete_lock(project, desired, sink)
+            with lend_terminal(project.asks, sink) as lender:
+                secrets = SecretResolver(desired, terminal=lender)
+                required = build_request(spec, desired.images, observed, project.store, secrets)
+            lease.enter_context(lock.lease_image(project.paths, required.image.key))
+        return capabilities.run_once(project.engine, desired.instance, required, tty=tty)
 
 
 def _make_recorder(
-    opened: Project,
+    project: Project,
     desired: Desired,
     observed: Observed,
     names: tuple[str, ...] | None,
@@ -259,21 +259,21 @@ def _make_recorder(
 
     def record(result: ApplyResult) -> None:
         applied = desired.derive(images=result.images)
-        opened.records.record_applied(locking.find_last_applied(applied, observed, names))
+        project.records.record_applied(locking.find_last_applied(applied, observed, names))
         if not locked:
-            complete_lock(opened, applied, sink)
+            complete_lock(project, applied, sink)
 
     return record
 
 
-def _confirm(opened: Project, resolved: Spec, names: tuple[str, ...] | None) -> None:
+def _confirm(project: Project, resolved: Spec, names: tuple[str, ...] | None) -> None:
     """Observe again: a ready container may have crashed since. Raise NotReady if it does not recover."""
-    seen = opened.engine.observe(resolved.instance).containers
+    seen = project.engine.observe(resolved.instance).containers
     for name in sorted(order.select_containers(resolved, names) & seen.keys()):
         spec = resolved.containers[name]
         if differ.needs_wait(spec, seen[name]):
             try:
-                opened.engine.wait_ready(resolved.instance, name)
+                project.engine.wait_ready(resolved.instance, name)
             except NotReady as error:
                 error.where = error.where or spec.where
                 raise

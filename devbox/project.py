@@ -94,7 +94,7 @@ class TrustPolicy(Enum):
 
 
 def prepare(
-    opened: Project,
+    project: Project,
     *,
     lock: LockPolicy = LockPolicy.FILE,
     trust: TrustPolicy = TrustPolicy.IGNORE,
@@ -113,132 +113,132 @@ def prepare(
     throwaway values. TrustPolicy.REQUIRE implies `held` and `bakes`.
     """
     trusted = trust is TrustPolicy.REQUIRE
-    locked = _load_locked(opened, held=held or trusted, keep=keep, bakes=bakes or trusted, fresh=fresh)
-    images, missing = add_contexts(locked.images, locked.instance, digests=opened.paths.digests(opened.id))
-    containers, branched = _apply_branch(opened, locked)
+    locked = _load_locked(project, held=held or trusted, keep=keep, bakes=bakes or trusted, fresh=fresh)
+    images, missing = add_contexts(locked.images, locked.instance, digests=project.paths.digests(project.id))
+    containers, branched = _apply_branch(project, locked)
     unlocked = tuple(dict.fromkeys((*locked.unlocked, *missing)))
     found = Desired.from_locked(locked, images=images, containers=containers, branched=branched, unlocked=unlocked)
     if lock is not LockPolicy.FILE or output:
-        images = _pin(opened, found, lock=lock, output=output)
+        images = _pin(project, found, lock=lock, output=output)
         found = Desired.from_locked(found, images=images)
     if not trusted:
         return found
-    allowed = check_access(opened, found)
-    check_grants(opened, found)
+    allowed = check_access(project, found)
+    check_grants(project, found)
     return Desired.from_locked(found, images=images, allowed=allowed)
 
 
-def _load_locked(opened: Project, *, held: bool, keep: bool, bakes: bool, fresh: bool) -> LockedSpec:
+def _load_locked(project: Project, *, held: bool, keep: bool, bakes: bool, fresh: bool) -> LockedSpec:
     """Return the locked spec of the env file, cached until one of its inputs changes.
 
     Values from env files may be secret and are never written to disk: their cache is in the runtime directory, writable
     only for the holder of the instance lock, since `down` removes the directory.
     """
     if fresh:
-        PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
-    lasting, fleeting = opened.paths.project(opened.id), opened.paths.instance_runtime(opened.id)
-    cached = None if fresh else _read_cached(opened, lasting, fleeting)
-    if cached is not None and cached.instance == build_instance(opened, cached.instance.name):
+        PlaceRecord(project.paths, project.id).check(project.root, project.env_file)
+    lasting, fleeting = project.paths.project(project.id), project.paths.instance_runtime(project.id)
+    cached = None if fresh else _read_cached(project, lasting, fleeting)
+    if cached is not None and cached.instance == build_instance(project, cached.instance.name):
         return cached
     if bakes:
-        opened.store.prestart_worker()
+        project.store.prestart_worker()
     from devbox.envfile.expand import list_credentials, resolve
     from devbox.envfile.load import load
     from devbox.execute.locks import Locks
 
-    env = load(opened.root, file=opened.env_file)
+    env = load(project.root, file=project.env_file)
     if keep:
-        opened.records.record_place(opened.root, opened.env_file)
-    credentials = opened.records.ensure_credentials(list_credentials(env), keep=keep)
-    spec = resolve(env, instance=build_instance(opened, env.name), credentials=credentials)
+        project.records.record_place(project.root, project.env_file)
+    credentials = project.records.ensure_credentials(list_credentials(env), keep=keep)
+    spec = resolve(env, instance=build_instance(project, env.name), credentials=credentials)
     lock = Locks(spec.instance)
     locked = lock.apply(spec)
     directory = fleeting if env.env_files else lasting
     if keep and (not env.env_files or (held and spec_cache.can_hold_secrets(directory))):
         inputs, names = (*env.inputs, lock.path), env.variables
-        spec_cache.write(opened.paths, directory, locked, compute_reader_id(), inputs=inputs, variables=names)
+        spec_cache.write(project.paths, directory, locked, compute_reader_id(), inputs=inputs, variables=names)
     return locked
 
 
-def _read_cached(opened: Project, *directories: str) -> LockedSpec | None:
-    return next(filter(None, (spec_cache.read(opened.paths, each, compute_reader_id()) for each in directories)), None)
+def _read_cached(project: Project, *directories: str) -> LockedSpec | None:
+    return next(filter(None, (spec_cache.read(project.paths, each, compute_reader_id()) for each in directories)), None)
 
 
-def _apply_branch(opened: Project, spec: Spec) -> tuple[dict[str, ContainerSpec], dict[str, str]]:
+def _apply_branch(project: Project, spec: Spec) -> tuple[dict[str, ContainerSpec], dict[str, str]]:
     """Return the containers and volumes of the current git branch, which is never cached."""
     if not spec.branched:
         return spec.containers, spec.branched
     from devbox.host.repository import layout
 
-    return branches.apply_branch(spec, layout.find_branch(opened.root), opened.records.read_last_applied().specs)
+    return branches.apply_branch(spec, layout.find_branch(project.root), project.records.read_last_applied().specs)
 
 
-def _pin(opened: Project, desired: Desired, *, lock: LockPolicy, output: bool) -> dict[str, ImageSpec]:
+def _pin(project: Project, desired: Desired, *, lock: LockPolicy, output: bool) -> dict[str, ImageSpec]:
     """Return the images with versions of earlier builds, and identified by the output of `[build]`."""
     from devbox.execute import locks, outputs
 
     images = desired.images
     if lock is not LockPolicy.FILE:
-        images = locks.pin_images(images, opened.store)
+        images = locks.pin_images(images, project.store)
     if output:
-        images = outputs.apply_current_output(desired, images, opened.store)
+        images = outputs.apply_current_output(desired, images, project.store)
     elif desired.build is not None:
-        images = outputs.apply_container_output(desired, images, opened.store)
+        images = outputs.apply_container_output(desired, images, project.store)
     if lock is LockPolicy.REQUIRE:  # on-demand containers are exempt
         names = [spec.image for name, spec in desired.containers.items() if name not in desired.on_use]
         locks.Locks(desired.instance).demand(desired, desired.images, names, baked=images)
     return images
 
 
-def check_access(opened: Project, spec: Spec) -> tuple[HostAccess, ...]:
+def check_access(project: Project, spec: Spec) -> tuple[HostAccess, ...]:
     """Return the host access of a spec; NotTrusted if the user has not allowed it."""
-    wanted = host_access.list_access(spec)
-    if not TrustRecord(opened.paths, opened.id).covers(wanted):
+    desired = host_access.list_access(spec)
+    if not TrustRecord(project.paths, project.id).covers(desired):
         raise NotTrusted(
-            host_access.describe_refusal(wanted[0]),
-            where=wanted[0].where,
+            host_access.describe_refusal(desired[0]),
+            where=desired[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
-    return wanted
+    return desired
 
 
-def observe_instance(opened: Project, resolved: Spec) -> Observed:
+def observe_instance(project: Project, resolved: Spec) -> Observed:
     """Observe the host once."""
-    return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records, paths=opened.paths)
+    return observe(resolved, engine=project.engine, store=project.store, records=project.records, paths=project.paths)
 
 
-def observe_best_effort(opened: Project, resolved: Spec, sink: Sink) -> Observed:
+def observe_best_effort(project: Project, resolved: Spec, sink: Sink) -> Observed:
     """Observe an instance; if its state cannot be read, assume that something runs, so that `down` removes it."""
     try:
-        return observe_instance(opened, resolved)
+        return observe_instance(project, resolved)
     except EngineError as error:
         sink(Note(text=error.sentence))
         return Observed(supervised=False, standing=True)
 
 
 @contextlib.contextmanager
-def lock_instance(opened: Project, sink: Sink) -> Iterator[None]:
+def lock_instance(project: Project, sink: Sink) -> Iterator[None]:
     """Hold the instance lock: two devbox processes that change one project take turns."""
-    if environ.get("DEVBOX_HOOK") == opened.id:
+    if environ.get("DEVBOX_HOOK") == project.id:
         raise UsageError(
             "a hook cannot change the instance that is waiting for it",
             remedy="in hooks, use only: devbox exec, run TASK, ps, logs",
         )
-    path = opened.paths.lock(opened.id)
+    path = project.paths.lock(project.id)
     with contextlib.ExitStack() as held:
         if not held.enter_context(files.lock_file(path, wait=False)):
             holder = files.read_lock_holder(path)
             sink(Note(text=f"waiting for another devbox on this project{f' (pid {holder})' if holder else ''}"))
             held.enter_context(files.lock_file(path))
-        held.enter_context(lock.lock_shared(opened.paths))
-        held.callback(opened.store.stop_idle_worker)
-        _recover_installs(opened, sink)
+        held.enter_context(lock.lock_shared(project.paths))
+        held.callback(project.store.stop_idle_worker)
+        _recover_installs(project, sink)
         yield
 
 
-def _recover_installs(opened: Project, sink: Sink) -> None:
+def _recover_installs(project: Project, sink: Sink) -> None:
     """Recover installs to the host, of any project, that were interrupted by a kill."""
-    records = InstalledRecords(opened.paths)
+    records = InstalledRecords(project.paths)
     if not records.is_interrupted:
         return
     from devbox.execute import installing
@@ -290,19 +290,19 @@ def apply(plan: Plan, context: ApplyContext) -> ApplyResult:
     from devbox.execute.runner import run
     from devbox.execute.terminal import SecretResolver
 
-    opened, options, sink = context.project, context.options, context.sink
+    project, options, sink = context.project, context.options, context.sink
     if any(step.op == Op.NETWORK for step in plan.steps):
-        capabilities.check_network(opened.engine)  # before minutes of building
+        capabilities.check_network(project.engine)  # before minutes of building
     if hooks := [step.resource for step in plan.steps if step.op == Op.HOOK]:
-        opened.records.record_due_hooks(hooks)
-    with lend_terminal(opened.asks if options.terminal is None else options.terminal, sink) as lender:
+        project.records.record_due_hooks(hooks)
+    with lend_terminal(project.asks if options.terminal is None else options.terminal, sink) as lender:
         sink = lender.show if lender else sink
         actions = Actions(
             plan,
             context.desired,
             context.observed,
-            engine=opened.engine,
-            store=opened.store,
+            engine=project.engine,
+            store=project.store,
             sink=sink,
             wait=options.wait,
             volumes=options.volumes,
@@ -311,7 +311,7 @@ def apply(plan: Plan, context: ApplyContext) -> ApplyResult:
             lender=lender if options.terminal is not None else None,
             secrets=SecretResolver(context.desired, terminal=lender),
         )
-        hook = Hooks(context.desired, opened.records, sink, hidden=actions.hidden).run
+        hook = Hooks(context.desired, project.records, sink, hidden=actions.hidden).run
         try:
             run(plan, {**actions.build_table(), Op.HOOK: hook}, sink)
         except HookFailed:
@@ -334,13 +334,13 @@ def lend_terminal(terminal: int | None, sink: Sink) -> Iterator[SharedTerminal |
         yield lender
 
 
-def complete_lock(opened: Project, spec: Spec, sink: Sink) -> None:
+def complete_lock(project: Project, spec: Spec, sink: Sink) -> None:
     """Write known but missing entries into the lockfile."""
     from devbox.execute import locks
 
-    if locks.complete(spec, opened.store, sink):
+    if locks.complete(spec, project.store, sink):
         with contextlib.suppress(DevboxError):  # edited meanwhile: the next command reports the problem
-            prepare(opened, held=True)  # update the cache: the lockfile is an input of the spec
+            prepare(project, held=True)  # update the cache: the lockfile is an input of the spec
 
 
 def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:
@@ -356,8 +356,8 @@ def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:
             raise UsageError(f"container {name} not found in {resolved.instance.env_file}", remedy=f"known: {known}")
 
 
-def build_instance(opened: Project, name: str) -> Instance:
+def build_instance(project: Project, name: str) -> Instance:
     """Return the instance of a project under a name."""
-    facts = os.stat(opened.root)
+    facts = os.stat(project.root)
     owner, group = facts.st_uid, facts.st_gid
-    return Instance(id=opened.id, name=name, root=opened.root, env_file=opened.env_file, owner=owner, group=group)
+    return Instance(id=project.id, name=name, root=project.root, env_file=project.env_file, owner=owner, group=group)

@@ -25,14 +25,14 @@ def activate(words: Sequence[str]) -> int:
     from devbox.plan import activation
 
     shell, environment = words[0] if words else "", environ.copy_environment()
-    wanted, watched = None, ""
+    desired, watched = None, ""
     try:
-        wanted, watched = _find_activation()
+        desired, watched = _find_activation()
     except DevboxError as error:
         print_line(error.render())
     after = activation.leave(environment)
-    if wanted is not None:
-        after = activation.enter(after, wanted)
+    if desired is not None:
+        after = activation.enter(after, desired)
     sys.stdout.write(render_script(shell, environment, after, watched))
     return 0
 

@@ -59,13 +59,13 @@ def _format_layer(digest: str) -> str:
 
 def _choose_signer(project: Project, key: str) -> NamedSigner | None:
     """Return the signer of the build, with the passphrase prompt before the build; None without one."""
-    resolved = prepare(project, bakes=True)
-    if not key and not resolved.builders:
+    desired = prepare(project, bakes=True)
+    if not key and not desired.builders:
         return None
     from devbox.cli import prompts
     from devbox.commands import signing
 
-    return signing.choose_builder(project, resolved, key, prompts.find_passphrase_prompt())
+    return signing.choose_builder(project, desired, key, prompts.find_passphrase_prompt())
 
 
 def ls(args: Args) -> int:
@@ -104,7 +104,7 @@ def show(args: Args) -> int:
     from devbox.commands import gray_releases, promote
 
     stages = promote.list_states(project).get(release.id, {})
-    trial = gray_releases.find_running(project, release.id) if stages else None
+    gray_release = gray_releases.find_running(project, release.id) if stages else None
     if args.get_flag("json"):
         from devbox.model import codec
 
@@ -119,11 +119,13 @@ def show(args: Args) -> int:
         print_line(
             f"stages   {', '.join(_format_state(stage, state) for stage, state in stages.items())}", stream=sys.stdout
         )
-    if trial is not None:
+    if gray_release is not None:
         from devbox.cli.display import gray
         from devbox.gray.summary import summarize
 
-        print_line(f"gray     {gray.format_position(summarize(trial))} (devbox release status)", stream=sys.stdout)
+        print_line(
+            f"gray     {gray.format_position(summarize(gray_release))} (devbox release status)", stream=sys.stdout
+        )
     if release.config.needs:
         print_line(f"needs    {', '.join(release.config.needs)}", stream=sys.stdout)
     if release.config.processes:

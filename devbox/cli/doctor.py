@@ -48,12 +48,12 @@ def _find_project(args: Args) -> tuple[str, str] | None:
         return None
 
 
-def _examine(args: Args, ground: CheckContext) -> int:
+def _examine(args: Args, context: CheckContext) -> int:
     if args.get_flag("json"):
-        found = list(examine(ground))
+        found = list(examine(context))
         sys.stdout.write(json.dumps([asdict(finding) for finding in found]) + "\n")
     else:
-        found = [_print_result(finding) for finding in examine(ground)]
+        found = [_print_result(finding) for finding in examine(context)]
         _print_verdict(found)
     return FAILED if any(finding.state == PROBLEM for finding in found) else 0
 

@@ -17,14 +17,14 @@ from devbox.model.spec import Instance
 _IN_DIRECTORY = ("/bin/sh", "-c", 'cd "$0" && exec "$@"')
 
 
-def list_rows(place: ProjectLocation) -> list[dict[str, object]]:
+def list_rows(location: ProjectLocation) -> list[dict[str, object]]:
     """Return the containers of an instance as rows of `ps`."""
-    view = select_engine(place.paths).observe(build_instance(place))
+    view = select_engine(location.paths).observe(build_instance(location))
     return [_to_row(each) for each in view.containers.values()]
 
 
 def execute(
-    place: ProjectLocation,
+    location: ProjectLocation,
     container: str,
     argv: tuple[str, ...],
     *,
@@ -34,35 +34,35 @@ def execute(
     user: str | None = None,
 ) -> int:
     """Run a command in a container on this process's own streams; return its exit code."""
-    engine = select_engine(place.paths)
+    engine = select_engine(location.paths)
     if user:
         raise EngineError(
             f"cannot run a command as {user}: not supported by the engine {engine.name}",
             remedy=f"devbox exec {container} -- su {user} -c COMMAND",
         )
     command = (*_IN_DIRECTORY, cwd, *argv) if cwd else argv
-    return engine.exec(build_instance(place), container, command, tty=tty, env=env)
+    return engine.exec(build_instance(location), container, command, tty=tty, env=env)
 
 
 def read_logs(
-    place: ProjectLocation, names: tuple[str, ...], *, follow: bool, tail: int | None
+    location: ProjectLocation, names: tuple[str, ...], *, follow: bool, tail: int | None
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the log lines of containers: name, time, text."""
-    lines = select_engine(place.paths).read_logs(build_instance(place), names, follow=follow, tail=tail)
+    lines = select_engine(location.paths).read_logs(build_instance(location), names, follow=follow, tail=tail)
     return ((line.container, line.at, line.text) for line in lines)
 
 
-def build_instance(place: ProjectLocation) -> Instance:
+def build_instance(location: ProjectLocation) -> Instance:
     """Return the instance of a project, or of its stage."""
-    facts = os.stat(place.root)
+    facts = os.stat(location.root)
     return Instance(
-        id=place.id,
-        name=os.path.basename(place.root),
-        root=place.root,
-        env_file=place.env_file,
+        id=location.id,
+        name=os.path.basename(location.root),
+        root=location.root,
+        env_file=location.env_file,
         owner=facts.st_uid,
         group=facts.st_gid,
-        stage=place.stage,
+        stage=location.stage,
     )
 
 

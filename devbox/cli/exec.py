@@ -50,35 +50,35 @@ def _execute(args: Args) -> int:
     container = args.get_text("container") or DEV
     if not args.after:
         raise UsageError("missing argument: COMMAND after --", remedy=f"devbox exec {container} -- COMMAND")
-    place = locate(args)
-    if place.stage:
-        return _enter(args, place, _find_stage_container(args, place), args.after)
+    location = locate(args)
+    if location.stage:
+        return _enter(args, location, _find_stage_container(args, location), args.after)
     try:
-        return _enter(args, place, container, args.after)
+        return _enter(args, location, container, args.after)
     except CannotRun:
-        _check_exists(place, container)
+        _check_exists(location, container)
         raise
 
 
 def _shell(args: Args) -> int:
-    place = locate(args)
-    if place.stage:
-        return _enter(args, place, _find_stage_container(args, place), SHELL)
+    location = locate(args)
+    if location.stage:
+        return _enter(args, location, _find_stage_container(args, location), SHELL)
     container = args.get_text("container") or DEV
     try:
-        if place.is_native and are_needs_met(place.paths, place.id, container):
-            return _enter(args, place, container, SHELL)
+        if location.is_native and are_needs_met(location.paths, location.id, container):
+            return _enter(args, location, container, SHELL)
     except CannotRun:
-        if _is_running(place, container):
+        if _is_running(location, container):
             raise
     _start(args, container)
-    return _enter(args, place, container, SHELL)
+    return _enter(args, location, container, SHELL)
 
 
-def _find_stage_container(args: Args, place: ProjectLocation) -> str:
+def _find_stage_container(args: Args, location: ProjectLocation) -> str:
     from devbox.cli import stages
 
-    return stages.find_container(args, place, args.get_text("container"))
+    return stages.find_container(args, location, args.get_text("container"))
 
 
 def _run(args: Args) -> int:
@@ -94,12 +94,12 @@ def _run_once(args: Args, argv: tuple[str, ...]) -> int:
     """Run a clone of the running source container, which is started if necessary."""
     from devbox.isolation.oneshot import run_clone
 
-    place, options = locate(args), {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
+    location, options = locate(args), {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
     source = _choose_source(args)
     try:
-        if place.is_native and are_needs_met(place.paths, place.id, source):
+        if location.is_native and are_needs_met(location.paths, location.id, source):
             return run_clone(
-                place.paths, place.id, source, argv, tty=is_tty(args), env=build_environment(args), **options
+                location.paths, location.id, source, argv, tty=is_tty(args), env=build_environment(args), **options
             )
     except CannotRun:
         pass  # not running: use the env file
@@ -138,21 +138,21 @@ def _run_task(args: Args, name: str) -> int:
         )
 
     def start() -> None:
-        place = locate(args)
-        if not (place.is_native and _is_running(place, DEV) and are_needs_met(place.paths, place.id, DEV)):
+        location = locate(args)
+        if not (location.is_native and _is_running(location, DEV) and are_needs_met(location.paths, location.id, DEV)):
             _start(args, DEV)
 
     return task.run(args, name, start=start, execute=lambda argv: _enter(args, locate(args), DEV, argv))
 
 
-def _enter(args: Args, place: ProjectLocation, container: str, argv: tuple[str, ...]) -> int:
+def _enter(args: Args, location: ProjectLocation, container: str, argv: tuple[str, ...]) -> int:
     options = {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
-    return enter(args, place, container, argv, **options)
+    return enter(args, location, container, argv, **options)
 
 
 def enter(
     args: Args,
-    place: ProjectLocation,
+    location: ProjectLocation,
     container: str,
     argv: tuple[str, ...],
     *,
@@ -161,11 +161,11 @@ def enter(
 ) -> int:
     """Run a command in a running container, through the fast path of the native engine or the engine protocol."""
     tty, env = is_tty(args), build_environment(args)
-    if place.is_native:
-        return run_in_container(place.paths, place.id, container, argv, tty=tty, env=env, cwd=cwd, user=user)
+    if location.is_native:
+        return run_in_container(location.paths, location.id, container, argv, tty=tty, env=env, cwd=cwd, user=user)
     from devbox.cli import engine_calls
 
-    return engine_calls.execute(place, container, argv, tty=tty, env=env, cwd=cwd, user=user)
+    return engine_calls.execute(location, container, argv, tty=tty, env=env, cwd=cwd, user=user)
 
 
 def _start(args: Args, container: str) -> None:
@@ -177,36 +177,36 @@ def _start(args: Args, container: str) -> None:
         flow.up(open_from_args(args), display, names=(container,))
 
 
-def _check_exists(place: ProjectLocation, container: str) -> None:
+def _check_exists(location: ProjectLocation, container: str) -> None:
     """Raise CannotRun if other containers run, but none of this name: `up` starts one of the file."""
-    if place.is_native and not os.path.exists(place.paths.state(place.id)):
+    if location.is_native and not os.path.exists(location.paths.state(location.id)):
         return
     from devbox.cli import ps_rows
 
-    names = [str(row["name"]) for row in ps_rows.read(place)]
+    names = [str(row["name"]) for row in ps_rows.read(location)]
     if not names or container in names:
         return
-    known = _list_file_containers(place)
+    known = _list_file_containers(location)
     if container in known:
         raise CannotRun(f"{container} is not running", remedy=f"devbox up {container}") from None
     raise CannotRun(f"container {container} not found", remedy=f"known: {', '.join(known or names)}") from None
 
 
-def _list_file_containers(place: ProjectLocation) -> tuple[str, ...]:
+def _list_file_containers(location: ProjectLocation) -> tuple[str, ...]:
     """Return the containers of the env file; () if the file cannot be read."""
     from devbox.errors import DevboxError
     from devbox.project import open_project, prepare
 
     try:
-        return tuple(prepare(open_project(place.root, file=place.env_file), keep=False).containers)
+        return tuple(prepare(open_project(location.root, file=location.env_file), keep=False).containers)
     except DevboxError:
         return ()
 
 
-def _is_running(place: ProjectLocation, container: str) -> bool:
+def _is_running(location: ProjectLocation, container: str) -> bool:
     from devbox.cli import ps_rows
 
-    return any(row["name"] == container and row["pid"] for row in ps_rows.read(place))
+    return any(row["name"] == container and row["pid"] for row in ps_rows.read(location))
 
 
 def is_tty(args: Args) -> bool:

@@ -41,8 +41,8 @@ def init(args: Args) -> int:
             print_line(line, stream=sys.stdout)
         return 0
     name = args.get_text("template") or DEFAULT_TEMPLATE
-    wanted = args.get_text("dir") or "."
-    target = os.path.join(args.get_text("directory") or ".", wanted)
+    desired = args.get_text("dir") or "."
+    target = os.path.join(args.get_text("directory") or ".", desired)
     made = copy(name, target)
     if args.get_text("progress") != "quiet":
         print_line(f"✓ {name}: {', '.join(made)} in {os.path.realpath(target)}")
@@ -135,16 +135,16 @@ def devcontainer(args: Args) -> int:
     from devbox.envfile.load import load
     from devbox.host import safe_files
 
-    place = locate(args)
-    plain, lacking = build_document(load(place.root, file=place.env_file))
-    text = f"{_MARK}{place.env_file}; run it again when that changes.\n{json.dumps(plain, indent=2)}\n"
+    location = locate(args)
+    plain, missing = build_document(load(location.root, file=location.env_file))
+    text = f"{_MARK}{location.env_file}; run it again when that changes.\n{json.dumps(plain, indent=2)}\n"
     if args.get_flag("stdout"):
         sys.stdout.write(text)
     else:
-        _refuse_foreign(place.root)
-        safe_files.write(place.root, FILE, text)
-        print_line(f"{place.root}/{FILE}", stream=sys.stdout)
-    for sentence in lacking:
+        _refuse_foreign(location.root)
+        safe_files.write(location.root, FILE, text)
+        print_line(f"{location.root}/{FILE}", stream=sys.stdout)
+    for sentence in missing:
         print_line(f"· not converted: {sentence}")
     return 0
 

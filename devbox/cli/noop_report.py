@@ -28,13 +28,13 @@ def report_if_noop(args: Args) -> bool:
     """Report a no-op; False if `up` has to observe, or another devbox holds the lock."""
     if environ.get("DEVBOX_HOOK") or any(map(args.get_flag, _MORE)) or args.get_texts("names"):
         return False
-    place = locate(args)
-    if not place.is_native:
+    location = locate(args)
+    if not location.is_native:
         return False
-    with files.lock_file(place.paths.lock(place.id), shared=True, wait=False) as free:
-        found = NoopRecord.read(place.paths.noop_record(place.id)) if free else None
+    with files.lock_file(location.paths.lock(location.id), shared=True, wait=False) as free:
+        found = NoopRecord.read(location.paths.noop_record(location.id)) if free else None
         if found is None:
             return False
-        exec.link_agent(place.paths, place.id)
+        exec.link_agent(location.paths, location.id)
     print_addresses(args, found, idle=True)
     return True

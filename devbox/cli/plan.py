@@ -44,14 +44,14 @@ def plan(args: Args) -> int:
     return WOULD_CHANGE if made else 0
 
 
-def format_steps(made: Plan, *, width: int | None = None) -> list[str]:
+def format_steps(plan: Plan, *, width: int | None = None) -> list[str]:
     """Format a plan: one step per line with its reason, wrapped to the terminal `width`."""
-    if not made:
+    if not plan:
         return ["nothing to do"]
-    lead = max(len(step.id) for step in made.steps) + 2
+    lead = max(len(step.id) for step in plan.steps) + 2
     if width is None or width - lead < _NARROWEST:
-        return [f"{step.id.ljust(lead)}{to_one_line(step.reason)}" for step in made.steps]
-    return [line for step in made.steps for line in _fold(step.id.ljust(lead), to_one_line(step.reason), width - lead)]
+        return [f"{step.id.ljust(lead)}{to_one_line(step.reason)}" for step in plan.steps]
+    return [line for step in plan.steps for line in _fold(step.id.ljust(lead), to_one_line(step.reason), width - lead)]
 
 
 def _fold(lead: str, reason: str, room: int) -> list[str]:

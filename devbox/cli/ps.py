@@ -25,20 +25,20 @@ def ps(args: Args) -> int:
     """List containers as a table, or as one document with --json."""
     from devbox.cli import ps_rows
 
-    place = locate(args)
-    found = ps_rows.read(place)
-    if place.stage and not found:
+    location = locate(args)
+    found = ps_rows.read(location)
+    if location.stage and not found:
         _check_stage_known(args)
-    if names := _select_containers(args, place, tuple(str(row["name"]) for row in found)):
-        _check_known(names, {str(row["name"]) for row in found}, place)
+    if names := _select_containers(args, location, tuple(str(row["name"]) for row in found)):
+        _check_known(names, {str(row["name"]) for row in found}, location)
         found = [row for row in found if row["name"] in names]
     if args.get_flag("json"):
         sys.stdout.write(ps_rows.to_json(found))
     elif found:
         show_table(found, stream=sys.stdout)
     else:
-        terminal.print_line(_format_empty(place))
-    if place.stage and found:
+        terminal.print_line(_format_empty(location))
+    if location.stage and found:
         from devbox.cli import stages
 
         return stages.print_drift(args)
@@ -51,16 +51,16 @@ def _check_stage_known(args: Args) -> None:
     stages.check_known(args)
 
 
-def _format_empty(place: ProjectLocation) -> str:
-    if place.stage:
-        return f"· nothing runs in {place.stage}\n  → devbox promote {place.stage}"
+def _format_empty(location: ProjectLocation) -> str:
+    if location.stage:
+        return f"· nothing runs in {location.stage}\n  → devbox promote {location.stage}"
     return "· nothing is up\n  → devbox up"
 
 
-def _select_containers(args: Args, place: ProjectLocation, known: tuple[str, ...]) -> tuple[str, ...]:
+def _select_containers(args: Args, location: ProjectLocation, known: tuple[str, ...]) -> tuple[str, ...]:
     """Return the named containers; in a stage, the name of a process selects all its replicas."""
     names = args.get_texts("names")
-    if not place.stage:
+    if not location.stage:
         return names
     from devbox.cli import stages
 
@@ -71,15 +71,15 @@ def logs(args: Args) -> int:
     """Print log lines, prefixed by name for several containers."""
     if args.get_flag("build"):
         return show_bake_logs(args)
-    place = locate(args)
-    logged = _list_logged(place) if place.is_native else _list_running(place)
-    if place.stage and not logged:
+    location = locate(args)
+    logged = _list_logged(location) if location.is_native else _list_running(location)
+    if location.stage and not logged:
         _check_stage_known(args)
-    names = _select_containers(args, place, logged) or logged
+    names = _select_containers(args, location, logged) or logged
     if not names:
-        terminal.print_line(_format_empty(place))
+        terminal.print_line(_format_empty(location))
     if not set(names) <= set(logged):
-        _check_known(names, {*logged, *_list_running(place)}, place)
+        _check_known(names, {*logged, *_list_running(location)}, location)
     width = max(map(len, names), default=0)
     color = terminal.has_color(sys.stdout)
     fronts = {
@@ -87,7 +87,7 @@ def logs(args: Args) -> int:
         for at, name in enumerate(names)
     }
     follow = args.get_flag("follow")
-    for name, at, text in _read_logs(place, names, follow=follow, tail=args.get_number("tail")):
+    for name, at, text in _read_logs(location, names, follow=follow, tail=args.get_number("tail")):
         when = f"{at} " if args.get_flag("timestamps") else ""
         sys.stdout.write(f"{fronts[name] if len(names) > 1 else ''}{when}{text}\n")
         if follow:
@@ -96,34 +96,34 @@ def logs(args: Args) -> int:
 
 
 def _read_logs(
-    place: ProjectLocation, names: tuple[str, ...], *, follow: bool, tail: int | None
+    location: ProjectLocation, names: tuple[str, ...], *, follow: bool, tail: int | None
 ) -> Iterator[tuple[str, str, str]]:
     """Yield log lines: container, time, text."""
-    if not place.is_native:
+    if not location.is_native:
         from devbox.cli import engine_calls
 
-        return engine_calls.read_logs(place, names, follow=follow, tail=tail)
+        return engine_calls.read_logs(location, names, follow=follow, tail=tail)
     from devbox.isolation import logs as files
 
-    return files.read({name: place.paths.log(place.id, name) for name in names}, tail=tail, follow=follow)
+    return files.read({name: location.paths.log(location.id, name) for name in names}, tail=tail, follow=follow)
 
 
 def open_url(args: Args) -> int:
     """Print the address of a container; on a desktop, open it in the browser."""
     from devbox.cli import ps_rows
 
-    place = locate(args)
-    found = ps_rows.read(place)
+    location = locate(args)
+    found = ps_rows.read(location)
     name = args.get_text("container") or addresses.choose_container({str(row["name"]): row["ports"] for row in found})
     row = next((row for row in found if row["name"] == name), None)
-    if row is None and place.stage:
+    if row is None and location.stage:
         _check_stage_known(args)
-        raise DevboxError(f"{place.stage} has no address yet", remedy=f"devbox promote {place.stage}")
+        raise DevboxError(f"{location.stage} has no address yet", remedy=f"devbox promote {location.stage}")
     if row is None:
         raise DevboxError(f"{name} is not running", remedy="devbox up", exit_code=FAILED)
     ports = [each for each in addresses.list_ports(row) if not addresses.is_metrics(row, each)]
     if not ports:
-        raise DevboxError(f"{name} publishes no port", remedy=f"add to {place.env_file}: ports = [8000]")
+        raise DevboxError(f"{name} publishes no port", remedy=f"add to {location.env_file}: ports = [8000]")
     url = addresses.format_address(str(row["role"]), ports[0])
     sys.stdout.write(f"{url}\n")
     if sys.stdout.isatty():
@@ -144,28 +144,28 @@ def _show_in_browser(url: str) -> None:
         return  # the printed address is enough
 
 
-def _list_logged(place: ProjectLocation) -> tuple[str, ...]:
+def _list_logged(location: ProjectLocation) -> tuple[str, ...]:
     """Return the containers with a log, running or not."""
     try:
-        entries = os.listdir(os.path.dirname(place.paths.log(place.id, "any")))
+        entries = os.listdir(os.path.dirname(location.paths.log(location.id, "any")))
     except FileNotFoundError:
         return ()
     return tuple(sorted(entry.removesuffix(".log") for entry in entries if entry.endswith(".log")))
 
 
-def _list_running(place: ProjectLocation) -> tuple[str, ...]:
+def _list_running(location: ProjectLocation) -> tuple[str, ...]:
     """Return the containers of the state file, which includes those without output yet."""
     from devbox.cli import ps_rows
 
-    return tuple(str(row["name"]) for row in ps_rows.read(place))
+    return tuple(str(row["name"]) for row in ps_rows.read(location))
 
 
-def _check_known(names: tuple[str, ...], known: set[str], place: ProjectLocation) -> None:
+def _check_known(names: tuple[str, ...], known: set[str], location: ProjectLocation) -> None:
     for name in names:
         if name not in known:
-            again = f"devbox promote {place.stage}" if place.stage else "devbox up"
+            again = f"devbox promote {location.stage}" if location.stage else "devbox up"
             shown = f"known: {', '.join(sorted(known))}" if known else f"nothing was up yet: {again}"
-            raise UsageError(f"container {name} not found in {place.root}", remedy=shown)
+            raise UsageError(f"container {name} not found in {location.root}", remedy=shown)
 
 
 def show_bake_logs(args: Args) -> int:

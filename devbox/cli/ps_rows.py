@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from devbox.isolation.types import PublishedPort
 
 
-def read(place: ProjectLocation) -> list[dict[str, object]]:
+def read(location: ProjectLocation) -> list[dict[str, object]]:
     """Return the containers of an instance; none after `down`."""
-    if not place.is_native:
+    if not location.is_native:
         from devbox.cli import engine_calls
 
-        return engine_calls.list_rows(place)
-    _, found = state.read_state(place.paths, place.id)
+        return engine_calls.list_rows(location)
+    _, found = state.read_state(location.paths, location.id)
     return [_to_row(container) for container in found.containers] if found else []
 
 

@@ -83,7 +83,7 @@ def refresh(args: Args) -> int:
         )
     if args.get_flag("json"):
         sys.stdout.write(f"{json.dumps(codec.dump(done), ensure_ascii=False)}\n")
-        return FAILED if done.lacking else 0
+        return FAILED if done.missing else 0
     rows = [
         (
             each.stage,
@@ -98,11 +98,11 @@ def refresh(args: Args) -> int:
     ]
     if rows:
         output.print_table(("STAGE", "HOST", "RECORDS", "LAST", "KIND", "RELEASE", "SIGNED"), rows)
-    if done.lacking:
-        print_line(f"· not confirmed: {', '.join(done.lacking)}{_NOT_CONFIRMED}")
+    if done.missing:
+        print_line(f"· not confirmed: {', '.join(done.missing)}{_NOT_CONFIRMED}")
         return FAILED
-    said = f"signed by {done.by}" if done.by else "complete, but not signed: no authorized key on this host"
-    print_line(f"· the records of the stages are {said}")
+    signature = f"signed by {done.by}" if done.by else "complete, but not signed: no authorized key on this host"
+    print_line(f"· the records of the stages are {signature}")
     return 0
 
 
@@ -145,50 +145,50 @@ def abort(args: Args) -> int:
 def _steer(args: Args, what: str) -> int:
     with choose(args.get_text("progress")) as display:
         project = open_from_args(args)
-        trial = gray_releases.request_action(project, display, what=what, stage=args.get_text("stage"))
-    _print_status(args, project, trial)
-    return FAILED if what == gray_releases.ABORT and not trial.is_over else 0
+        gray_release = gray_releases.request_action(project, display, what=what, stage=args.get_text("stage"))
+    _print_status(args, project, gray_release)
+    return FAILED if what == gray_releases.ABORT and not gray_release.is_over else 0
 
 
 def report(args: Args) -> int:
     """Report the gray release: as text, JSON, page or picture."""
     project = open_from_args(args)
-    trial = gray_releases.find_last(project, args.get_text("stage"))
-    _print_status(args, project, trial)
+    gray_release = gray_releases.find_last(project, args.get_text("stage"))
+    _print_status(args, project, gray_release)
     for option, suffix in (("html", "page"), ("svg", "picture")):
         if path := args.get_text(option):
-            files.write_file(os.path.join(args.get_text("directory"), path), _draw(trial, suffix))
+            files.write_file(os.path.join(args.get_text("directory"), path), _draw(gray_release, suffix))
             print_line(f"· {path}: written")
     return 0
 
 
-def _draw(trial: GrayRelease, kind: str) -> str:
+def _draw(gray_release: GrayRelease, kind: str) -> str:
     from devbox.gray import chart, page
 
-    return page.render_html(trial) if kind == "page" else chart.render_svg(trial)
+    return page.render_html(gray_release) if kind == "page" else chart.render_svg(gray_release)
 
 
-def _print_status(args: Args, project: Project, trial: GrayRelease) -> None:
+def _print_status(args: Args, project: Project, gray_release: GrayRelease) -> None:
     from devbox.gray.summary import summarize
 
-    seen, (controlled, metrics) = summarize(trial), gray_releases.find_control_state(project, trial)
+    seen, (controlled, metrics) = summarize(gray_release), gray_releases.find_control_state(project, gray_release)
     if args.get_flag("json"):
         more = {"controlled": controlled, "metrics": metrics}
-        changes = [dataclasses.asdict(each) for each in trial.changes]
+        changes = [dataclasses.asdict(each) for each in gray_release.changes]
         output.print_document({**dataclasses.asdict(seen), **more, "changes": changes})
         return
     color, unicode = terminal.has_color(sys.stdout), terminal.has_unicode(sys.stdout)
-    print_line(f"release  {trial.release}", stream=sys.stdout)
+    print_line(f"release  {gray_release.release}", stream=sys.stdout)
     for line in shown.format_lines(seen, unicode=unicode, controlled=controlled, now=time.time()):
         print_line(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
     if metrics:
         print_line(terminal.paint(f"  metrics: {metrics}", "dim", when=color), stream=sys.stdout)
     rows, fresh = [], seen.baseline is not None
-    for change in trial.changes:
+    for change in gray_release.changes:
         name = f"step {change.step + 1}" if change.phase == "step" else change.phase
         sides = (change.canary, change.baseline or (0, 0), change.stable) if fresh else (change.canary, change.stable)
         counts = [f"{failed} of {requests}" for requests, failed in sides]
-        minutes, seconds = divmod(int(max(0.0, change.at - trial.began)), 60)
+        minutes, seconds = divmod(int(max(0.0, change.at - gray_release.began)), 60)
         rows.append((f"{minutes}:{seconds:02d}", name, f"{change.threshold / 100:g} %", *counts, change.reason))
     print_line("", stream=sys.stdout)
     output.print_table((*_REPORT_HEAD[:4], *((_BASELINE,) if fresh else ()), *_REPORT_HEAD[4:]), rows)

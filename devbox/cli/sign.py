@@ -52,13 +52,16 @@ def approve(args: Args) -> int:
             seconds=seconds,
             comment=args.get_text("comment"),
         )
-    said = done.approval
+    approval = done.approval
     if args.get_flag("json"):
-        return output.print_document({**vars(said), "evidence": done.evidence, "differences": list(done.differences)})
+        return output.print_document(
+            {**vars(approval), "evidence": done.evidence, "differences": list(done.differences)}
+        )
     print_line(done.evidence, stream=sys.stdout)
     print_line(
-        f"· {said.approver} approved {_shorten_digest(said.release)} for {said.stage}, until {said.expires[:16]}\n"
-        f"  → devbox why {said.stage} · devbox promote {said.stage}"
+        f"· {approval.approver} approved {_shorten_digest(approval.release)} for {approval.stage}, "
+        f"until {approval.expires[:16]}\n"
+        f"  → devbox why {approval.stage} · devbox promote {approval.stage}"
     )
     return 0
 
@@ -86,11 +89,11 @@ def revoke(args: Args) -> int:
         raise UsageError("missing argument: RELEASE", remedy="devbox release ls")
     project = open_from_args(args)
     with choose(args.get_text("progress")) as display:
-        resolved = prepare(project, fresh=True)
+        desired = prepare(project, fresh=True)
         release, evidence = signing.revoke(
             project,
-            resolved,
-            approvals.find_named(project, resolved, args.get_text("release"), display).id,
+            desired,
+            approvals.find_named(project, desired, args.get_text("release"), display).id,
             display,
             reason=args.get_text("reason"),
             key=args.get_text("key"),
@@ -127,8 +130,8 @@ def _load_keys_and_release(args: Args) -> tuple[Keyring | None, Release | None]:
         project = open_from_args(args)
     except UsageError:
         return None, None
-    resolved = prepare(project, fresh=True)
-    ring = keyring.read(project.root, builders=resolved.builders, approvers=resolved.approvers)
+    desired = prepare(project, fresh=True)
+    ring = keyring.read(project.root, builders=desired.builders, approvers=desired.approvers)
     return ring, _find_release(project, args.get_text("what"))
 
 

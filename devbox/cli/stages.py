@@ -40,18 +40,18 @@ def check_known(args: Args) -> None:
         )
 
 
-def find_container(args: Args, place: ProjectLocation, name: str) -> str:
+def find_container(args: Args, location: ProjectLocation, name: str) -> str:
     """Return the running container to enter: the first replica of a process, by default of the release."""
     from devbox.cli import ps_rows
 
-    running = {str(row["name"]): row for row in ps_rows.read(place) if row["pid"]}
+    running = {str(row["name"]): row for row in ps_rows.read(location) if row["pid"]}
     if not running:
         check_known(args)
-        raise CannotRun(f"nothing runs in {place.stage}", remedy=f"devbox promote {place.stage}")
+        raise CannotRun(f"nothing runs in {location.stage}", remedy=f"devbox promote {location.stage}")
     own = [each for each, row in running.items() if row["role"] == "image"]
     found = find_replicas(name or _MAIN, running) or (() if name else tuple(own))
     if not found:
-        raise CannotRun(f"container {name} not found in {place.stage}", remedy=f"running: {', '.join(running)}")
+        raise CannotRun(f"container {name} not found in {location.stage}", remedy=f"running: {', '.join(running)}")
     return found[0]
 
 

@@ -50,12 +50,12 @@ def parse_report_request(args: Args) -> ReportRequest:
     )
 
 
-def show(args: Args, run: MatrixRun, asked: ReportRequest, *, root: str) -> int:
+def show(args: Args, run: MatrixRun, request: ReportRequest, *, root: str) -> int:
     """Print and write the requested reports of the project at `root`; return the exit code of the run."""
     if args.get_text("progress") not in ("quiet", "json"):
         _print_tails(run)
         terminal.print_line("")
-    _write(asked, run, root)
+    _write(request, run, root)
     if args.get_flag("json"):
         from devbox.reports import files
 
@@ -76,15 +76,15 @@ def show(args: Args, run: MatrixRun, asked: ReportRequest, *, root: str) -> int:
     return run.exit_code
 
 
-def _write(asked: ReportRequest, run: MatrixRun, root: str) -> None:
-    if asked.reports:
+def _write(request: ReportRequest, run: MatrixRun, root: str) -> None:
+    if request.reports:
         from devbox.reports import files
 
-        files.write(run, asked.reports, root=root)
-    if asked.coverage:
+        files.write(run, request.reports, root=root)
+    if request.coverage:
         from devbox.reports import coverage
 
-        coverage.collect(run, asked.coverage, root=root)
+        coverage.collect(run, request.coverage, root=root)
 
 
 def _print_tails(run: MatrixRun) -> None:
@@ -128,7 +128,7 @@ def test(args: Args) -> int:
     if args.get_text("against") and (args.get_flag("list") or args.get_flag("keep")):
         raise UsageError("--against conflicts with --list and --keep", remedy="devbox test --against release")
     reports = parse_report_request(args)
-    asked = MatrixRequest(
+    request = MatrixRequest(
         expression=args.get_text("k"),
         shard=args.get_text("shard"),
         last_failed=args.get_flag("last_failed"),
@@ -140,12 +140,12 @@ def test(args: Args) -> int:
         against=args.get_text("against"),
     )
     project = open_from_args(args)
-    by = _choose_signer(args, project) if asked.against else None
+    by = _choose_signer(args, project) if request.against else None
     with choose_matrix(args.get_text("progress")) as display:
         if args.get_flag("list"):
-            found = verbs.list_cells(project, asked, display)
+            found = verbs.list_cells(project, request, display)
         else:
-            run = verbs.test(project, asked, display, display, by=by)
+            run = verbs.test(project, request, display, display, by=by)
     return _list(args, found) if args.get_flag("list") else show(args, run, reports, root=project.root)
 
 
@@ -194,9 +194,9 @@ def shell(args: Args) -> int:
 def _shell(args: Args) -> int:
     from devbox.commands import test_shell
 
-    project, place = open_from_args(args), locate(args)
+    project, location = open_from_args(args), locate(args)
     with test_shell.bring_up_cell(project, args.get_text("shell"), lambda: choose(args.get_text("progress"))) as (
-        place.id,
+        location.id,
         container,
     ):
-        return exec.enter(args, place, container, args.after or exec.SHELL)
+        return exec.enter(args, location, container, args.after or exec.SHELL)

@@ -28,24 +28,24 @@ def _run_tool(args: Args) -> int:
     name = args.get_text("name")
     if not name:
         raise UsageError("missing argument: NAME", remedy=f"devbox tool NAME; known: {_list_known(args)}")
-    place = locate(args)
-    call = _find_warm_call(place, name) or _make_ready(args, name)
+    location = locate(args)
+    call = _find_warm_call(location, name) or _make_ready(args, name)
     return enter(
         args,
-        place,
+        location,
         call.container,
         (*call.command, *(args.after or call.default)),
-        cwd=call.workdir or _translate_directory(place, call.workspace, args.get_text("directory") or "."),
+        cwd=call.workdir or _translate_directory(location, call.workspace, args.get_text("directory") or "."),
     )
 
 
-def _find_warm_call(place: ProjectLocation, name: str) -> noop.ToolCall | None:
+def _find_warm_call(location: ProjectLocation, name: str) -> noop.ToolCall | None:
     """Return the tool's call if the tool and its needs are up as in the file."""
-    call = noop.read_tool_call(place.paths.tool_call(place.id, name)) if place.is_native else None
+    call = noop.read_tool_call(location.paths.tool_call(location.id, name)) if location.is_native else None
     if call is None:
         return None
     try:
-        return call if are_needs_met(place.paths, place.id, call.container) else None
+        return call if are_needs_met(location.paths, location.id, call.container) else None
     except CannotRun:
         return None
 
@@ -59,11 +59,11 @@ def _make_ready(args: Args, name: str) -> noop.ToolCall:
         return tools.make_ready(open_from_args(args), name, display)
 
 
-def _translate_directory(place: ProjectLocation, workspace: str, directory: str) -> str:
+def _translate_directory(location: ProjectLocation, workspace: str, directory: str) -> str:
     """Translate a project directory to its path in the container; the workspace for one outside."""
     here = os.path.realpath(directory)
-    if here.startswith(f"{place.root}/"):
-        return f"{workspace}{here[len(place.root) :]}"
+    if here.startswith(f"{location.root}/"):
+        return f"{workspace}{here[len(location.root) :]}"
     return workspace
 
 
@@ -99,8 +99,8 @@ def _debug(args: Args) -> int:
     from devbox.plan.tasks import DebugRequest
 
     target = args.get_text("container") or "dev"
-    wanted = DebugRequest(tool=args.get_text("tool"), image=args.get_text("image"), command=args.after or ())
-    if wanted.image and wanted.tool:
+    desired = DebugRequest(tool=args.get_text("tool"), image=args.get_text("image"), command=args.after or ())
+    if desired.image and desired.tool:
         raise UsageError("--image conflicts with --tool", remedy=f"devbox debug {target} --image REF -- COMMAND")
     with choose(args.get_text("progress")) as display:
-        return verb.debug(open_from_args(args), target, wanted, display, env=build_environment(args), tty=is_tty(args))
+        return verb.debug(open_from_args(args), target, desired, display, env=build_environment(args), tty=is_tty(args))

@@ -42,25 +42,25 @@ def trust(args: Args) -> int:
     if args.get_flag("show") and args.get_flag("revoke"):
         raise UsageError("--show conflicts with --revoke", remedy="devbox trust --show")
     if args.get_flag("revoke"):
-        place = locate(args)  # works with an invalid file
-        gone = TrustRecord(place.paths, place.id).revoke()
+        location = locate(args)  # works with an invalid file
+        gone = TrustRecord(location.paths, location.id).revoke()
         print_line("· no longer allowed" if gone else "· nothing was allowed")
         return 0
     project = open_from_args(args)
-    record, wanted = TrustRecord(project.paths, project.id), flow.list_host_access(project)
+    record, required = TrustRecord(project.paths, project.id), flow.list_host_access(project)
     shell, install, stages = (
         flow.list_shell_access(project),
         flow.list_install_access(project),
         flow.list_stage_access(project),
     )
-    resolved = prepare(project)
-    more = _list_new_grants(project, resolved)
+    desired = prepare(project)
+    more = _list_new_grants(project, desired)
     if not args.get_flag("show"):
-        record.allow(wanted, shell=shell, install=install, stages=stages)
-        accept_grants(project, resolved)
-    lasting = record.covers(wanted) and record.covers_install(install) and record.covers_stages(stages)
-    allowed = lasting and (not shell or record.covers_shell(shell)) and not _list_new_grants(project, resolved)
-    _print((*wanted, *install, *stages, *shell), more, allowed=allowed, as_json=args.get_flag("json"))
+        record.allow(required, shell=shell, install=install, stages=stages)
+        accept_grants(project, desired)
+    lasting = record.covers(required) and record.covers_install(install) and record.covers_stages(stages)
+    allowed = lasting and (not shell or record.covers_shell(shell)) and not _list_new_grants(project, desired)
+    _print((*required, *install, *stages, *shell), more, allowed=allowed, as_json=args.get_flag("json"))
     return 0
 
 
@@ -68,20 +68,20 @@ def _list_new_grants(project: Project, resolved: Spec) -> tuple[Grant, ...]:
     return tuple(dict.fromkeys((*list_new_grants(project, resolved), *list_new_release_grants(project, resolved))))
 
 
-def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:
+def _print(desired: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:
     if as_json:
-        listed = [{**_to_plain(access.record(), access.where), "allowed": allowed} for access in wanted]
+        listed = [{**_to_plain(access.record(), access.where), "allowed": allowed} for access in desired]
         listed += [
             {**_to_plain(AccessRecord(grant.subject, grant.kind, grant.value), grant.where), "allowed": allowed}
             for grant in more
         ]
         sys.stdout.write(json.dumps(listed) + "\n")
         return
-    for access in wanted:
+    for access in desired:
         print_line(f"{access.where}: {_describe_access(access)}", stream=sys.stdout)
     for line in describe(more):
         print_line(f"new since the last isolated run: {line}", stream=sys.stdout)
-    if not wanted and not more:
+    if not desired and not more:
         print_line("· the file requires no access to the host: nothing to allow")
     elif allowed:
         print_line("· allowed until one of these changes\n  → devbox up · devbox trust --revoke")

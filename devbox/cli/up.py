@@ -43,7 +43,7 @@ def _up_and_watch(args: Args) -> int:
 
 
 def _up(args: Args) -> int:
-    terminal = find_shell_terminal(wanted=args.get_flag("shell_on_fail"))
+    terminal = find_shell_terminal(desired=args.get_flag("shell_on_fail"))
     with choose(args.get_text("progress")) as display:
         project = open_from_args(args)
         outcome = flow.up(
@@ -115,8 +115,8 @@ def _list_addresses(outcome: flow.PlanResult) -> list[str]:
     return addresses.format_table(pairs)
 
 
-def _print_if_noop(args: Args, made: Plan, sentence: str) -> None:
-    if not made and args.get_text("progress") not in ("quiet", "json"):
+def _print_if_noop(args: Args, plan: Plan, sentence: str) -> None:
+    if not plan and args.get_text("progress") not in ("quiet", "json"):
         print_line(f"· {sentence}")
 
 
@@ -131,7 +131,7 @@ def lock(args: Args) -> int:
         images.check_lock(open_from_args(args))
         changed: list[str] = []
     else:
-        terminal = find_shell_terminal(wanted=args.get_flag("shell_on_fail"))
+        terminal = find_shell_terminal(desired=args.get_flag("shell_on_fail"))
         with choose(args.get_text("progress")) as display:
             changed = images.lock(open_from_args(args), display, names=names, terminal=terminal)
     if args.get_flag("json"):

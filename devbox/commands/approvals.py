@@ -33,7 +33,7 @@ from devbox.records.releases import FEWEST_DIGITS, Releases
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseSelection:
-    """The selected release and the known history. `lacking`: stages with incomplete records, with the reason.
+    """The selected release and the known history. `missing`: stages with incomplete records, with the reason.
 
     `observed`: stage → release → seconds observed healthy by another host. `due`: stages whose records this host should
     sign again. `is_guess`: no name was given, and no release is known to have been in the stage before.
@@ -41,19 +41,19 @@ class ReleaseSelection:
 
     release: Release
     history: History
-    lacking: Mapping[str, str]
+    missing: Mapping[str, str]
     observed: Mapping[str, Mapping[str, float]]
     due: tuple[Stage, ...] = ()
     is_guess: bool = False
 
 
-def select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
+def select(project: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
     """Select a release, with its history here and in the registries.
 
     Without a name: the release in progress to the stage, else that of the previous stage, else the newest. For the
     first stage, only a release built here: others are unproven by a stage.
     """
-    elsewhere, ledger = RemoteHistory(opened, resolved, stage, sink), Ledger(opened.paths, opened.id)
+    elsewhere, ledger = RemoteHistory(project, resolved, stage, sink), Ledger(project.paths, project.id)
     elsewhere.learn_stages()
     history = History(ledger.read_entries())
     meant = _find_entry(name, history) if name else _find_next(stage, resolved, history)
@@ -62,40 +62,40 @@ def select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink)
     elif not elsewhere.is_known(meant.release):
         elsewhere.learn(_get_image(meant))
     before = admission.find_previous(stage, resolved.stages)
-    wanted = name or (meant.release if meant else "")
-    release = Releases(opened.paths, opened.id).find(wanted, elsewhere=before is not None)
+    desired = name or (meant.release if meant else "")
+    release = Releases(project.paths, project.id).find(desired, elsewhere=before is not None)
     elsewhere.learn(release.image)
     return ReleaseSelection(
         release=release,
         history=History(ledger.read_entries()),
-        lacking=elsewhere.lacking,
+        missing=elsewhere.missing,
         observed=elsewhere.observed,
         due=tuple(elsewhere.due),
-        is_guess=before is not None and not wanted,
+        is_guess=before is not None and not desired,
     )
 
 
-def find_named(opened: Project, resolved: Spec, name: str, sink: Sink) -> Release:
+def find_named(project: Project, resolved: Spec, name: str, sink: Sink) -> Release:
     """Return a release by ID or leading digits; one known only to other hosts is fetched from repositories."""
     if not resolved.stages:
-        return Releases(opened.paths, opened.id).find(name)
+        return Releases(project.paths, project.id).find(name)
     last = max(resolved.stages.values(), key=lambda stage: stage.order)
-    return select(opened, resolved, last, name, sink).release
+    return select(project, resolved, last, name, sink).release
 
 
 def list_covered_parts(
-    opened: Project, resolved: Spec, deployment: Deployment, *, home: Stage | None = None
+    project: Project, resolved: Spec, deployment: Deployment, *, home: Stage | None = None
 ) -> dict[str, str]:
     """Return the parts of a deployment covered by an approval, from the current file and keys.
 
     `home`: stage of the environment, if it differs from the file.
     """
     order = sorted(resolved.stages.values(), key=lambda stage: stage.order)
-    keys = keyring.list_identities(opened.root, builders=resolved.builders, approvers=resolved.approvers)
+    keys = keyring.list_identities(project.root, builders=resolved.builders, approvers=resolved.approvers)
     home = home or resolved.stages.get(deployment.stage.environment)
     external = (home or deployment.stage).external
     needs = [need for need in deployment.release.config.needs if need not in external]
-    env = read(opened.root, file=opened.env_file).select_stage(deployment.stage.environment) if needs else None
+    env = read(project.root, file=project.env_file).select_stage(deployment.stage.environment) if needs else None
     services = stage_services.digest_services(env, needs) if env else {}
     names = [stage.name for stage in order]
     return approval_scope.list_parts(deployment, order=names, keys=keys, services=services, home=home)
@@ -138,7 +138,7 @@ class ApprovalResult:
 
 
 def approve(
-    opened: Project,
+    project: Project,
     resolved: Spec,
     stage_name: str,
     name: str,
@@ -154,32 +154,32 @@ def approve(
     Without a name, selects as `promote` does. Differences from the current deployment are notes.
     """
     stage = find_stage(resolved, stage_name)
-    selected = _select(opened, resolved, stage, name, sink)
+    selected = _select(project, resolved, stage, name, sink)
     release, history = selected.release, selected.history
-    parts = list_covered_parts(opened, resolved, Deployment(release=release, stage=stage))
-    differences = tuple(_describe_differences(opened, resolved, stage, parts, history))
+    parts = list_covered_parts(project, resolved, Deployment(release=release, stage=stage))
+    differences = tuple(_describe_differences(project, resolved, stage, parts, history))
     for line in differences:
         sink(Note(text=line))
-    ring = verbs.read_keyring(opened, resolved)
+    ring = verbs.read_keyring(project, resolved)
     approvers = {ring.approvers[each].fingerprint: each for each in _list_approvers(resolved, stage)}
-    by = verbs.require_signer(opened, resolved, key, ask, among=approvers)
+    by = verbs.require_signer(project, resolved, key, ask, among=approvers)
     fingerprint = by.signer.public.fingerprint
     if fingerprint not in approvers:
         raise UsageError(
             f"{by.name} cannot approve for {stage_name}: its approvers are {', '.join(approvers.values()) or '(none)'}",
             remedy=f"devbox approve {stage_name} --key NAME",
         )
-    found = verify.list_findings(release.image, attachments.open_store(opened.paths), ring.known_keys)
+    found = verify.list_findings(release.image, attachments.open_store(project.paths), ring.known_keys)
     if fingerprint in evidence.list_builders(found, release.id):
         raise SigningError(
             f"{approvers[fingerprint]} built this release and cannot approve it", remedy=f"devbox why {stage_name}"
         )
     now = dt.datetime.now(dt.UTC)
-    said = statements.Approval(
+    approval = statements.Approval(
         release=release.id,
         stage=stage_name,
         policy=keyring.compute_stage_policy(
-            stage, opened.root, builders=resolved.builders, approvers=resolved.approvers
+            stage, project.root, builders=resolved.builders, approvers=resolved.approvers
         ),
         approver=approvers[fingerprint],
         issued=format_timestamp(now),
@@ -189,19 +189,19 @@ def approve(
         parts=parts,
     )
     digest = verify.attach_statement(
-        release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
+        release.image, statements.APPROVAL, vars(approval), by.signer, name=resolved.instance.name, paths=project.paths
     )
-    clock = stage_records.compute_next_clock((ledger := Ledger(opened.paths, opened.id)).read_entries())
-    body = ApprovedPayload(**vars(said), evidence=digest, image=release.image, clock=clock).to_body()
+    clock = stage_records.compute_next_clock((ledger := Ledger(project.paths, project.id)).read_entries())
+    body = ApprovedPayload(**vars(approval), evidence=digest, image=release.image, clock=clock).to_body()
     ledger.append(APPROVED, release=release.id, stage=stage_name, body=body)
-    copying.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
-    StageChains(opened, resolved, sink).publish([stage], by.signer)
-    return ApprovalResult(release=release, approval=said, evidence=digest, differences=differences)
+    copying.send(release.image, resolved.stages.values(), sink, paths=project.paths)
+    StageChains(project, resolved, sink).publish([stage], by.signer)
+    return ApprovalResult(release=release, approval=approval, evidence=digest, differences=differences)
 
 
-def _select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
+def _select(project: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
     """Select the release. UsageError if write access to DEVBOX_HOME would suffice to forge the selection."""
-    found = select(opened, resolved, stage, name, sink)
+    found = select(project, resolved, stage, name, sink)
     if found.is_guess:
         raise UsageError(
             f"missing argument: RELEASE (no release is known in the stage before {stage.name})",
@@ -211,7 +211,7 @@ def _select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink
 
 
 def _describe_differences(
-    opened: Project, resolved: Spec, stage: Stage, parts: dict[str, str], history: History
+    project: Project, resolved: Spec, stage: Stage, parts: dict[str, str], history: History
 ) -> Iterator[str]:
     """Describe the differences between the approved and the current deployment, one line each."""
     running, environment = _find_deployed(stage.name, history), _find_deployed(stage.environment, history)
@@ -223,10 +223,10 @@ def _describe_differences(
         yield f"{stage.name} runs nothing on this host: everything is new"
         return
     if environment is None:
-        before = list_covered_parts(opened, resolved, running)
+        before = list_covered_parts(project, resolved, running)
     else:  # of a stage that shifts traffic in another: clients use the release deployed in that one
         before = list_covered_parts(
-            opened, resolved, replace(running, release=environment.release), home=environment.stage
+            project, resolved, replace(running, release=environment.release), home=environment.stage
         )
     found = approval_scope.list_differences(before, parts)
     if not found:

@@ -50,24 +50,24 @@ class BuildResult:
     signed: SigningResult | None = None
 
 
-def build(opened: Project, sink: Sink, *, locked: bool = False, by: NamedSigner | None = None) -> BuildResult:
+def build(project: Project, sink: Sink, *, locked: bool = False, by: NamedSigner | None = None) -> BuildResult:
     """Build the release of the current file: `[build]`, then `[image]`. Equal inputs give an equal release.
 
     `by`: signer of the release and its provenance.
     """
     started = dt.datetime.now(dt.UTC)
-    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
-    with lock_instance(opened, sink):
-        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-        config = resolved.release
+    PlaceRecord(project.paths, project.id).check(project.root, project.env_file, begins=True)
+    with lock_instance(project, sink):
+        desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
+        config = desired.release
         if config is None:
             raise UsageError(
-                f"missing [image] in {opened.env_file}: nothing to release",
+                f"missing [image] in {project.env_file}: nothing to release",
                 remedy='add [image] with from = "…" and copy = { … }: docs/how-to/releases.md',
             )
-        source = _compute_source(opened, resolved)
-        made, resolved = make(opened, resolved, sink, images=(IMAGE,), always=True, locked=locked)
-        image = find_baked(opened, resolved, IMAGE)
+        source = _compute_source(project, desired)
+        made, desired = make(project, desired, sink, images=(IMAGE,), always=True, locked=locked)
+        image = find_baked(project, desired, IMAGE)
         release = Release(
             id=compute_release_id(image=image.digest, config=config, source=source),
             image=image.digest,
@@ -75,17 +75,17 @@ def build(opened: Project, sink: Sink, *, locked: bool = False, by: NamedSigner 
             source=source,
             created_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         )
-        Releases(opened.paths, opened.id).add(release)
+        Releases(project.paths, project.id).add(release)
         if by is None:
             return BuildResult(made, release, image)
         from devbox.commands import signing
 
-        return BuildResult(made, release, image, signing.sign_built(opened, resolved, release, by, started=started))
+        return BuildResult(made, release, image, signing.sign_built(project, desired, release, by, started=started))
 
 
 def make(
-    opened: Project,
-    resolved: Desired,
+    project: Project,
+    desired: Desired,
     sink: Sink,
     *,
     images: tuple[str, ...],
@@ -96,30 +96,26 @@ def make(
 
     The caller holds the instance lock. An instance that was down is down afterwards.
     """
-    now = (
-        outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
-        if resolved.build
-        else None
-    )
-    output = outputs.find_output(now, opened.store) if now else None
+    now = outputs.read_inputs(desired.build, desired.instance, desired.images, project.store) if desired.build else None
+    output = outputs.find_output(now, project.store) if now else None
     if output:
-        resolved = resolved.derive(images=outputs.apply_output(resolved.images, output.diff_id))
-    observed = observe_instance(opened, resolved)
-    wanted = now if not output and (always or _has_copies(resolved, images)) else None
-    reason = building.why_build(wanted, opened.records.read_last_build()) if wanted else ""
-    made = building.plan(resolved, observed, images=images, build=reason)
-    if made:
-        opened.store.sweep()
-        opened.records.record_place(opened.root, opened.env_file)
-        opened.records.record_ports(remember(observed.ports))
-        with _remove_afterwards(opened, resolved, standing=observed.standing):
+        desired = desired.derive(images=outputs.apply_output(desired.images, output.diff_id))
+    observed = observe_instance(project, desired)
+    required = now if not output and (always or _has_copies(desired, images)) else None
+    reason = building.why_build(required, project.records.read_last_build()) if required else ""
+    plan = building.plan(desired, observed, images=images, build=reason)
+    if plan:
+        project.store.sweep()
+        project.records.record_place(project.root, project.env_file)
+        project.records.record_ports(remember(observed.ports))
+        with _remove_afterwards(project, desired, standing=observed.standing):
             options = ApplyOptions(locked=locked)
-            context = ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink, options=options)
-            resolved = resolved.derive(images=apply(made, context).images)
-    _record_build(opened, resolved, images)
+            context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options)
+            desired = desired.derive(images=apply(plan, context).images)
+    _record_build(project, desired, images)
     if not locked:
-        complete_lock(opened, resolved, sink)
-    return made, resolved
+        complete_lock(project, desired, sink)
+    return plan, desired
 
 
 def _has_copies(resolved: Spec, images: tuple[str, ...]) -> bool:
@@ -128,11 +124,11 @@ def _has_copies(resolved: Spec, images: tuple[str, ...]) -> bool:
     return any(outputs.is_about_output(link.step for link in chain) for chain in chains)
 
 
-def _record_build(opened: Project, resolved: Spec, images: tuple[str, ...]) -> None:
+def _record_build(project: Project, resolved: Spec, images: tuple[str, ...]) -> None:
     """Record the inputs and images, for later reasons and against garbage collection."""
-    records = opened.records
+    records = project.records
     if resolved.build is not None:
-        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
+        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, project.store)
         if inputs != records.read_last_build():
             records.record_build(inputs)
         images = (*images, resolved.build.container.image)
@@ -141,52 +137,52 @@ def _record_build(opened: Project, resolved: Spec, images: tuple[str, ...]) -> N
         records.record_applied(replace(last, images=last.images | now))
 
 
-def find_baked(opened: Project, resolved: Spec, name: str) -> BakedImage:
+def find_baked(project: Project, resolved: Spec, name: str) -> BakedImage:
     """Return an image of the file that was just built."""
-    found = opened.store.find(key_image(name, resolved.images).key)
+    found = project.store.find(key_image(name, resolved.images).key)
     if found is None:
         raise BakeFailed(f"image of [{name}] not found in the store", remedy="devbox build")
     return found
 
 
-def explain_build(opened: Project) -> tuple[Verdict, ...]:
+def explain_build(project: Project) -> tuple[Verdict, ...]:
     """Return the changes of `[build]` since its last run."""
-    resolved = prepare(opened, lock=LockPolicy.PIN)
-    if resolved.build is None:
-        raise UsageError(f"missing [build] in {opened.env_file}", remedy="devbox why image NAME")
-    now = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
-    built = outputs.find_output(now, opened.store) is not None
-    return building.list_verdicts(now, opened.records.read_last_build(), built=built)
+    desired = prepare(project, lock=LockPolicy.PIN)
+    if desired.build is None:
+        raise UsageError(f"missing [build] in {project.env_file}", remedy="devbox why image NAME")
+    now = outputs.read_inputs(desired.build, desired.instance, desired.images, project.store)
+    built = outputs.find_output(now, project.store) is not None
+    return building.list_verdicts(now, project.records.read_last_build(), built=built)
 
 
-def list_releases(opened: Project) -> list[Release]:
+def list_releases(project: Project) -> list[Release]:
     """Return the releases of the project on this host, newest first."""
-    return Releases(opened.paths, opened.id).list_releases()
+    return Releases(project.paths, project.id).list_releases()
 
 
-def find_release(opened: Project, name: str) -> Release:
+def find_release(project: Project, name: str) -> Release:
     """Return a release by ID or leading digits; the newest for ""."""
-    return Releases(opened.paths, opened.id).find(name)
+    return Releases(project.paths, project.id).find(name)
 
 
-def _compute_source(opened: Project, resolved: Spec) -> str:
+def _compute_source(project: Project, resolved: Spec) -> str:
     """Return the revision of the project's files."""
-    lock = lockfile.get_path("", opened.env_file).lstrip("/")
+    lock = lockfile.get_path("", project.env_file).lstrip("/")
     files = (
-        outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store).files
+        outputs.read_inputs(resolved.build, resolved.instance, resolved.images, project.store).files
         if resolved.build
         else {}
     )
-    return compute_revision(opened.root, files, but=(lock,))
+    return compute_revision(project.root, files, but=(lock,))
 
 
 @contextlib.contextmanager
-def _remove_afterwards(opened: Project, resolved: Spec, *, standing: bool) -> Iterator[None]:
+def _remove_afterwards(project: Project, resolved: Spec, *, standing: bool) -> Iterator[None]:
     """Remove the build container in any case; remove everything if nothing ran before."""
     try:
         yield
     finally:
         if not standing:
-            opened.engine.tear_down(resolved.instance, volumes=False)
+            project.engine.tear_down(resolved.instance, volumes=False)
         elif resolved.build is not None:
-            opened.engine.remove(resolved.instance, resolved.build.container.name)
+            project.engine.remove(resolved.instance, resolved.build.container.name)

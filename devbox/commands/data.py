@@ -30,41 +30,41 @@ from devbox.project import (
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+@-]{0,99}")
 
 
-def save_snapshot(opened: Project, name: str, sink: Sink, *, only: tuple[str, ...] = ()) -> Snapshot:
+def save_snapshot(project: Project, name: str, sink: Sink, *, only: tuple[str, ...] = ()) -> Snapshot:
     """Save the volumes of all containers, or of those in `only`, under a name ("": the git branch).
 
     Containers that use the volumes are stopped during the copy.
     """
-    with lock_instance(opened, sink):
-        name = _resolve_name(opened, name)
-        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-        observed = observe_instance(opened, resolved)
-        volumes = _select_volumes(resolved, observed, only)
-        return _run_quiesced(opened, Op.SAVE, name, volumes, resolved, observed, sink)
+    with lock_instance(project, sink):
+        name = _resolve_name(project, name)
+        desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
+        observed = observe_instance(project, desired)
+        volumes = _select_volumes(desired, observed, only)
+        return _run_quiesced(project, Op.SAVE, name, volumes, desired, observed, sink)
 
 
-def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
+def restore_snapshot(project: Project, name: str, sink: Sink) -> Snapshot:
     """Restore the volumes of a snapshot; current data is lost. Users of the volumes are stopped meanwhile."""
-    with lock_instance(opened, sink):
-        name = _resolve_name(opened, name)
-        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-        known = {each.name: each for each in capabilities.open_snapshots(opened.engine, resolved.instance).list_all()}
+    with lock_instance(project, sink):
+        name = _resolve_name(project, name)
+        desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
+        known = {each.name: each for each in capabilities.open_snapshots(project.engine, desired.instance).list_all()}
         if name not in known:
             raise _make_unknown_error(name, known)
         return _run_quiesced(
-            opened, Op.RESTORE, name, known[name].volumes, resolved, observe_instance(opened, resolved), sink
+            project, Op.RESTORE, name, known[name].volumes, desired, observe_instance(project, desired), sink
         )
 
 
-def list_snapshots(opened: Project) -> tuple[Snapshot, ...]:
+def list_snapshots(project: Project) -> tuple[Snapshot, ...]:
     """Return the snapshots, oldest first."""
-    return capabilities.open_snapshots(opened.engine, build_instance(opened, "")).list_all()
+    return capabilities.open_snapshots(project.engine, build_instance(project, "")).list_all()
 
 
-def remove_snapshots(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
+def remove_snapshots(project: Project, names: tuple[str, ...], sink: Sink) -> None:
     """Remove snapshots."""
-    with lock_instance(opened, sink):
-        kept = capabilities.open_snapshots(opened.engine, build_instance(opened, ""))
+    with lock_instance(project, sink):
+        kept = capabilities.open_snapshots(project.engine, build_instance(project, ""))
         known = {each.name: each for each in kept.list_all()}
         for name in names:
             if name not in known:
@@ -74,27 +74,27 @@ def remove_snapshots(opened: Project, names: tuple[str, ...], sink: Sink) -> Non
 
 
 def _run_quiesced(
-    opened: Project, op: Op, name: str, volumes: tuple[str, ...], resolved: Desired, observed: Observed, sink: Sink
+    project: Project, op: Op, name: str, volumes: tuple[str, ...], desired: Desired, observed: Observed, sink: Sink
 ) -> Snapshot:
     """Save or restore while nothing uses the volumes; always restart the stopped containers."""
-    made = takedown.plan_snapshot(op, name, volumes, resolved.containers, observed)
+    made = takedown.plan_snapshot(op, name, volumes, desired.containers, observed)
     stopped = tuple(step.resource for step in made.steps if step.op == Op.STOP)
     before = replace(observed, volumes=volumes)
     try:
-        apply(made, ApplyContext(project=opened, desired=resolved, observed=before, sink=sink))
+        apply(made, ApplyContext(project=project, desired=desired, observed=before, sink=sink))
     finally:
         if stopped:
-            again = observe_instance(opened, resolved)
-            context = ApplyContext(project=opened, desired=resolved, observed=again, sink=sink)
-            apply(differ.diff(resolved, again, names=stopped), context)
+            again = observe_instance(project, desired)
+            context = ApplyContext(project=project, desired=desired, observed=again, sink=sink)
+            apply(differ.diff(desired, again, names=stopped), context)
     return next(
-        each for each in capabilities.open_snapshots(opened.engine, resolved.instance).list_all() if each.name == name
+        each for each in capabilities.open_snapshots(project.engine, desired.instance).list_all() if each.name == name
     )
 
 
-def _resolve_name(opened: Project, name: str) -> str:
+def _resolve_name(project: Project, name: str) -> str:
     if not name:
-        found = layout.find_branch(opened.root)
+        found = layout.find_branch(project.root)
         if found is None:
             raise UsageError(
                 "missing argument: NAME (the project is not on a git branch)", remedy="devbox snapshot save NAME"
@@ -117,8 +117,8 @@ def _select_volumes(resolved: Spec, observed: Observed, only: tuple[str, ...]) -
             known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(there)])
             raise UsageError(f"container or volume {name} not found", remedy=f"known: {known or 'none'}")
     mine = sorted(volume for volume in there if not branches.is_elsewhere(resolved, volume))
-    wanted = [volume for name in only for volume in owned.get(name, (name,))] if only else mine
-    found = tuple(dict.fromkeys(volume for volume in wanted if volume in there))
+    desired = [volume for name in only for volume in owned.get(name, (name,))] if only else mine
+    found = tuple(dict.fromkeys(volume for volume in desired if volume in there))
     if not found:
         raise UsageError("cannot save a snapshot: the project has no volumes yet", remedy="devbox up")
     return found
@@ -141,23 +141,23 @@ class VolumeSummary:
     in_use: bool
 
 
-def list_volumes(opened: Project) -> tuple[VolumeSummary, ...]:
+def list_volumes(project: Project) -> tuple[VolumeSummary, ...]:
     """Return the volumes of the project, by name."""
-    here = build_instance(opened, "")
-    standing = opened.engine.observe(here).containers
-    specs = opened.records.read_last_applied().specs
+    here = build_instance(project, "")
+    standing = project.engine.observe(here).containers
+    specs = project.records.read_last_applied().specs
     found = []
-    for name, size in sorted(capabilities.open_snapshots(opened.engine, here).measure_volumes().items()):
+    for name, size in sorted(capabilities.open_snapshots(project.engine, here).measure_volumes().items()):
         users = takedown.find_users((name,), specs)
         in_use = any(user in standing for user in users)
         found.append(VolumeSummary(name=name, size=size, containers=users, in_use=in_use))
     return tuple(found)
 
 
-def remove_volumes(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
+def remove_volumes(project: Project, names: tuple[str, ...], sink: Sink) -> None:
     """Remove all named volumes, or none."""
-    with lock_instance(opened, sink):
-        known = {each.name: each for each in list_volumes(opened)}
+    with lock_instance(project, sink):
+        known = {each.name: each for each in list_volumes(project)}
         for name in names:
             if name not in known:
                 raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
@@ -165,4 +165,4 @@ def remove_volumes(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
                 users = ", ".join(known[name].containers)
                 raise UsageError(f"volume {name} is in use by {users}", remedy="devbox down")
         for name in names:
-            capabilities.open_snapshots(opened.engine, build_instance(opened, "")).remove_volume(name)
+            capabilities.open_snapshots(project.engine, build_instance(project, "")).remove_volume(name)

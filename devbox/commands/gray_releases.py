@@ -33,94 +33,108 @@ _REPLACED = 10.0  # seconds after which a missing request was replaced by anothe
 _PAUSE = 0.1
 
 
-def find_last(opened: Project, stage: str = "") -> GrayRelease:
+def find_last(project: Project, stage: str = "") -> GrayRelease:
     """Return the gray release in progress, or the last one; optionally of a stage."""
-    found = [trial for environment in _list_targets(opened, stage) if (trial := environment.trials.read())]
+    found = [
+        gray_release for environment in _list_targets(project, stage) if (gray_release := environment.gray_store.read())
+    ]
     if not found:
         raise UsageError("no gray release found", remedy="devbox promote gray")
-    return max(found, key=lambda trial: (not trial.is_over, trial.began))
+    return max(found, key=lambda gray_release: (not gray_release.is_over, gray_release.began))
 
 
-def find_running(opened: Project, release: str) -> GrayRelease | None:
+def find_running(project: Project, release: str) -> GrayRelease | None:
     """Return the gray release in progress of a release."""
-    trials = (environment.active_release for environment in _list_targets(opened, ""))
-    return next((trial for trial in trials if trial is not None and trial.release == release), None)
+    gray_store = (environment.active_release for environment in _list_targets(project, ""))
+    return next(
+        (gray_release for gray_release in gray_store if gray_release is not None and gray_release.release == release),
+        None,
+    )
 
 
-def find_control_state(opened: Project, trial: GrayRelease) -> tuple[bool, str]:
+def find_control_state(project: Project, gray_release: GrayRelease) -> tuple[bool, str]:
     """Return whether a gray release has a controller, and the URL of its metrics."""
-    environment = next((each for each in _list_targets(opened, "") if trial.stage in each.stages), None)
+    environment = next((each for each in _list_targets(project, "") if gray_release.stage in each.stages), None)
     if environment is None:
         return False, ""
-    return environment.trials.find_controller() is not None, environment.metrics
+    return environment.gray_store.find_controller() is not None, environment.metrics
 
 
-def request_action(opened: Project, sink: Sink, *, what: str, stage: str = "") -> GrayRelease:
+def request_action(project: Project, sink: Sink, *, what: str, stage: str = "") -> GrayRelease:
     """Hold, resume or abort a gray release; return its state. Its controller does it, or this process if none runs."""
-    environment, before = _find_running(opened, stage, sink)
+    environment, before = _find_running(project, stage, sink)
     wish = OperatorRequest(what=what, by=environ.get_user_name(), began=before.began)
     deadline = time.monotonic() + _PATIENCE[what]
     while True:
-        if not _is_busy(opened, environment):
+        if not _is_busy(project, environment):
             if what == ABORT:
-                return _abort(opened, environment, before, sink, by=wish.by)
+                return _abort(project, environment, before, sink, by=wish.by)
             if seen := environment.steer(wish):
-                environment.trials.consume_request(before)  # not to be repeated by the next controller
+                environment.gray_store.consume_request(before)  # not to be repeated by the next controller
                 sink(Note(text=f"no controller is running; resume with: devbox promote {before.stage}"))
                 return seen
-        environment.trials.request(wish)
-        if seen := _await_done(opened, environment, before, wish, deadline=deadline):
+        environment.gray_store.request(wish)
+        if seen := _await_done(project, environment, before, wish, deadline=deadline):
             return seen
 
 
-def abort_for_rollback(opened: Project, sink: Sink, *, stage: str) -> bool:
+def abort_for_rollback(project: Project, sink: Sink, *, stage: str) -> bool:
     """Abort an active gray release to the stage before a rollback, and wait for its end.
 
     False if there is none. Denied if it cannot be rolled back.
     """
-    for environment in _list_targets(opened, stage):
-        trial, ledger = environment.active_release, Ledger(opened.paths, opened.id)
+    for environment in _list_targets(project, stage):
+        gray_release, ledger = environment.active_release, Ledger(project.paths, project.id)
         pending = History(ledger.read_entries()).find_pending(stage)
-        mine = trial is not None and pending is not None and pending.release == trial.release
-        if trial is None or not mine or not _is_busy(opened, environment):
+        mine = gray_release is not None and pending is not None and pending.release == gray_release.release
+        if gray_release is None or not mine or not _is_busy(project, environment):
             continue
-        over = request_action(opened, sink, what=ABORT, stage=stage)
+        over = request_action(project, sink, what=ABORT, stage=stage)
         if not over.is_over:
-            raise Denied(f"cannot roll back {trial.release}: {over.rollout.reason}", remedy="devbox release status")
-        while _is_busy(opened, environment):
+            raise Denied(
+                f"cannot roll back {gray_release.release}: {over.rollout.reason}", remedy="devbox release status"
+            )
+        while _is_busy(project, environment):
             time.sleep(_PAUSE)
         return True
     return False
 
 
-def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
+def supersede(project: Project, sink: Sink, *, stage: str, release: str) -> None:
     """Roll back the gray release in progress, if any, unless it is of this release."""
-    for environment in _list_targets(opened, stage):
-        trial = environment.active_release
-        if trial is not None and not (
-            release and _strip_algorithm(trial.release).startswith(_strip_algorithm(release))
+    for environment in _list_targets(project, stage):
+        gray_release = environment.active_release
+        if gray_release is not None and not (
+            release and _strip_algorithm(gray_release.release).startswith(_strip_algorithm(release))
         ):
-            sink(Note(text=f"rolling back the gray release {trial.deployment.release.short_id}"))
-            request_action(opened, sink, what=ABORT, stage=stage)
+            sink(Note(text=f"rolling back the gray release {gray_release.deployment.release.short_id}"))
+            request_action(project, sink, what=ABORT, stage=stage)
 
 
-def wait_for_turn(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
+def wait_for_turn(project: Project, sink: Sink, *, stage: str, release: str) -> None:
     """Wait until no other release is in progress, except one that is held for its promotion."""
     shown = ""
-    for environment in _list_targets(opened, stage):
-        while _is_busy(opened, environment):
-            trial = environment.active_release
-            if trial is not None and release and _strip_algorithm(trial.release).startswith(_strip_algorithm(release)):
+    for environment in _list_targets(project, stage):
+        while _is_busy(project, environment):
+            gray_release = environment.active_release
+            if (
+                gray_release is not None
+                and release
+                and _strip_algorithm(gray_release.release).startswith(_strip_algorithm(release))
+            ):
                 break  # the same release: its controller continues
-            if trial is not None and (text := describe_wait(trial, stage=stage, release=release)) != shown:
+            if (
+                gray_release is not None
+                and (text := describe_wait(gray_release, stage=stage, release=release)) != shown
+            ):
                 sink(Note(text=text))
                 shown = text
             time.sleep(_PAUSE)
 
 
-def describe_wait(trial: GrayRelease, *, stage: str, release: str = "") -> str:
+def describe_wait(gray_release: GrayRelease, *, stage: str, release: str = "") -> str:
     """Describe what a promotion to a stage waits for during a gray release, and what ends the wait."""
-    name, rollout = trial.deployment.release.short_id, trial.rollout
+    name, rollout = gray_release.deployment.release.short_id, gray_release.rollout
     if rollout.phase == NEEDS_HUMAN:
         waits = f"requires a decision ({rollout.reason}); resume with: devbox release resume"
     elif rollout.held:
@@ -131,26 +145,30 @@ def describe_wait(trial: GrayRelease, *, stage: str, release: str = "") -> str:
     return f"waiting: the gray release {name} {waits}; or roll it back: {again}"
 
 
-def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -> None:
+def detach(project: Project, sink: Sink, *, stage: str, release: str, key: str) -> None:
     """Promote in a background process; return once traffic shifts, or the process has succeeded."""
-    environment = next(iter(_list_targets(opened, stage)), None)
+    environment = next(iter(_list_targets(project, stage)), None)
     if environment is None:
         raise UsageError(
             f"--detach conflicts with {stage}: its strategy does not shift traffic", remedy=f"devbox promote {stage}"
         )
-    argv = [sys.executable, "-P", "-m", "devbox", "-C", opened.root, "-f", opened.env_file, "promote", stage]
+    argv = [sys.executable, "-P", "-m", "devbox", "-C", project.root, "-f", project.env_file, "promote", stage]
     argv += [*([release] if release else ()), *(("--key", key) if key else ()), "--progress", "plain"]
-    with environment.trials.begin_log() as out:
+    with environment.gray_store.begin_log() as out:
         child = spawn(argv, stdout=out, stderr=out, new_session=True)
     while (code := child.poll()) is None:
-        trial = environment.active_release
-        if environment.trials.find_controller() == child.pid and trial is not None and trial.rollout.phase != WARM:
-            name = trial.deployment.release.short_id
+        gray_release = environment.active_release
+        if (
+            environment.gray_store.find_controller() == child.pid
+            and gray_release is not None
+            and gray_release.rollout.phase != WARM
+        ):
+            name = gray_release.deployment.release.short_id
             sink(Note(text=f"gray release {name} is in progress (pid {child.pid}); follow it: devbox release status"))
             return
         time.sleep(_PAUSE)
     if code:
-        log = environment.trials.log
+        log = environment.gray_store.log
         raise DevboxError(
             f"cannot promote to {stage}: the background process exited with code {code}",
             details=files.read_text(log) or "",
@@ -158,41 +176,41 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
         )
 
 
-def _is_busy(opened: Project, environment: GrayTarget) -> bool:
+def _is_busy(project: Project, environment: GrayTarget) -> bool:
     """True if a living process holds the stage or controls its gray release."""
-    held = Ledger(opened.paths, opened.id).find_holder(environment.home)
-    return bool(held) or environment.trials.find_controller() is not None
+    held = Ledger(project.paths, project.id).find_holder(environment.home)
+    return bool(held) or environment.gray_store.find_controller() is not None
 
 
-def _list_targets(opened: Project, stage: str, sink: Sink | None = None) -> list[GrayTarget]:
-    resolved = load_with_fallback(opened, sink)
-    found = [_select_target(opened, resolved, each) for each in resolved.stages.values() if each.strategy.kind == GRAY]
+def _list_targets(project: Project, stage: str, sink: Sink | None = None) -> list[GrayTarget]:
+    resolved = load_with_fallback(project, sink)
+    found = [_select_target(project, resolved, each) for each in resolved.stages.values() if each.strategy.kind == GRAY]
     if stage:
         find_stage(resolved, stage)
         found = [each for each in found if stage in each.stages]
     return found
 
 
-def _select_target(opened: Project, resolved: Desired, stage: Stage) -> GrayTarget:
-    environment = select_target(opened, resolved, stage)
+def _select_target(project: Project, desired: Desired, stage: Stage) -> GrayTarget:
+    environment = select_target(project, desired, stage)
     assert isinstance(environment, GrayTarget)  # noqa: S101 - its strategy is gray
     return environment
 
 
-def _find_running(opened: Project, stage: str, sink: Sink) -> tuple[GrayTarget, GrayRelease]:
-    for environment in _list_targets(opened, stage, sink):
-        if (trial := environment.active_release) is not None:
-            return environment, trial
+def _find_running(project: Project, stage: str, sink: Sink) -> tuple[GrayTarget, GrayRelease]:
+    for environment in _list_targets(project, stage, sink):
+        if (gray_release := environment.active_release) is not None:
+            return environment, gray_release
     raise UsageError("no gray release is in progress", remedy="devbox release status")
 
 
 def _await_done(
-    opened: Project, environment: GrayTarget, before: GrayRelease, wish: OperatorRequest, *, deadline: float
+    project: Project, environment: GrayTarget, before: GrayRelease, wish: OperatorRequest, *, deadline: float
 ) -> GrayRelease | None:
     """Wait for the controller to comply; return the state. None if the controller has exited."""
-    trials, taken = environment.trials, math.inf
+    gray_store, taken = environment.gray_store, math.inf
     while time.monotonic() < deadline:
-        now = trials.read() or before
+        now = gray_store.read() or before
         if now.began != before.began:
             raise UsageError(
                 f"the gray release of {before.release} has ended, and another one has started",
@@ -200,17 +218,18 @@ def _await_done(
             )
         if _is_done(now, before, wish.what):
             return now
-        taken = math.inf if trials.read_pending() == wish else min(taken, time.monotonic())
+        taken = math.inf if gray_store.read_pending() == wish else min(taken, time.monotonic())
         if time.monotonic() > taken + _REPLACED:
             raise DevboxError(
                 f"cannot {wish.what} the gray release: another request replaced this one",
                 remedy=f"try again: devbox release {wish.what}",
             )
-        if trials.find_controller() is None and not _is_busy(opened, environment):
+        if gray_store.find_controller() is None and not _is_busy(project, environment):
             return None
         time.sleep(_PAUSE)
+    pid = gray_store.find_controller()
     raise DevboxError(
-        f"cannot {wish.what} the gray release yet: no response from its controller (pid {trials.find_controller()})",
+        f"cannot {wish.what} the gray release yet: no response from its controller (pid {pid})",
         remedy=f"wait for its next check, or end it and run: devbox release {wish.what}",
     )
 
@@ -224,9 +243,9 @@ def _is_done(now: GrayRelease, before: GrayRelease, what: str) -> bool:
     return what == ABORT and waits and now.rollout.reason != before.rollout.reason
 
 
-def _abort(opened: Project, environment: GrayTarget, before: GrayRelease, sink: Sink, *, by: str) -> GrayRelease:
+def _abort(project: Project, environment: GrayTarget, before: GrayRelease, sink: Sink, *, by: str) -> GrayRelease:
     """Roll back in this process, and end the interrupted promotion."""
-    ledger = Ledger(opened.paths, opened.id)
+    ledger = Ledger(project.paths, project.id)
     with ledger.acquire(environment.home, purpose="abort a gray release") as lease:
         over = environment.abort(sink, by=by, began=before.began)
         pending = History(ledger.read_entries()).find_pending(before.stage)
@@ -247,12 +266,12 @@ def _strip_algorithm(release: str) -> str:
     return release.removeprefix("sha256:")
 
 
-def record_down(opened: Project, stage: str, sink: Sink, *, ask: PassphrasePrompt | None) -> None:
+def record_down(project: Project, stage: str, sink: Sink, *, ask: PassphrasePrompt | None) -> None:
     """Record that a stage with a release was stopped; publish the record if a key is available.
 
     A key that cannot be used is a note: the stage is down.
     """
-    ledger = Ledger(opened.paths, opened.id)
+    ledger = Ledger(project.paths, project.id)
     entries = ledger.read_entries()
     current = History(entries).find_running(stage)
     if current is None:
@@ -262,9 +281,9 @@ def record_down(opened: Project, stage: str, sink: Sink, *, ask: PassphrasePromp
     )
     ledger.append(DOWN, release=current.release, stage=stage, body=payload.to_body())
     try:
-        resolved = load_with_fallback(opened, fresh=True)
+        resolved = load_with_fallback(project, fresh=True)
         if stage in resolved.stages and resolved.stages[stage].repository:
-            by = choose_promoter(opened, resolved, "", ask)
-            StageChains(opened, resolved, sink).publish([resolved.stages[stage]], by.signer if by else None)
+            by = choose_promoter(project, resolved, "", ask)
+            StageChains(project, resolved, sink).publish([resolved.stages[stage]], by.signer if by else None)
     except DevboxError as error:
         sink(Note(text=f"other hosts are not informed yet that {stage} is down: {error.sentence}"))

@@ -55,7 +55,7 @@ class _PreparedInstall:
 
 
 def install(
-    opened: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False, set_id: bool = False
+    project: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False, set_id: bool = False
 ) -> list[InstallResult]:
     """Install files of the named installs (default: all) on the host; remove outdated ones.
 
@@ -63,46 +63,46 @@ def install(
     """
     if set_id and os.geteuid() != 0:
         raise UsageError("--set-id requires root", remedy="sudo devbox install --set-id, or omit --set-id")
-    with lock_instance(opened, sink), contextlib.ExitStack() as stack:
-        resolved = prepare(opened, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-        wanted = installs.select_installs(resolved, names)
-        _require_trust(opened, installs.list_access(resolved))
-        _, resolved = make(opened, resolved, sink, images=tuple(each.image for each in wanted))
-        records = stack.enter_context(_lock_records(opened, sink))
+    with lock_instance(project, sink), contextlib.ExitStack() as stack:
+        desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
+        required = installs.select_installs(desired, names)
+        _require_trust(project, installs.list_access(desired))
+        _, desired = make(project, desired, sink, images=tuple(each.image for each in required))
+        records = stack.enter_context(_lock_records(project, sink))
         prepared = []
-        for each in wanted:
-            image = find_baked(opened, resolved, each.image)
-            copies = stack.enter_context(_extract(opened, each, image))
+        for each in required:
+            image = find_baked(project, desired, each.image)
+            copies = stack.enter_context(_extract(project, each, image))
             found = installing.list_files(each, copies, umask=_read_umask(), set_id=set_id)
-            after = _make_manifest(opened, each.name, image.digest, tuple(file.installed for file in found))
+            after = _make_manifest(project, each.name, image.digest, tuple(file.installed for file in found))
             sources = {file.installed.path: file.source for file in found}
             prepared.append(_prepare(after, sources, records, force=force))
         _refuse(prepared)
         return [_apply(each, records) for each in prepared]
 
 
-def uninstall(opened: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False) -> list[InstallResult]:
+def uninstall(project: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False) -> list[InstallResult]:
     """Uninstall the named installs, including those no longer in the file (default: all)."""
-    with lock_instance(opened, sink), _lock_records(opened, sink) as records:
-        known = {each.name: each for each in records.list_manifests() if each.instance == opened.id}
+    with lock_instance(project, sink), _lock_records(project, sink) as records:
+        known = {each.name: each for each in records.list_manifests() if each.instance == project.id}
         for name in names:
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise UsageError(f"[install.{name}] is not installed", remedy=f"installed: {listed}")
         found = [known[name] for name in dict.fromkeys(names or known)]
         prepared = [
-            _prepare(_make_manifest(opened, each.name, each.image, ()), {}, records, force=force) for each in found
+            _prepare(_make_manifest(project, each.name, each.image, ()), {}, records, force=force) for each in found
         ]
         _refuse(prepared)
         return [_apply(each, records) for each in prepared]
 
 
-def list_installs(opened: Project, sink: Sink) -> list[InstallStatus]:
+def list_installs(project: Project, sink: Sink) -> list[InstallStatus]:
     """Return the installs of the file, and installed ones no longer in the file."""
-    with _lock_records(opened, sink) as records:
-        known = {each.name: each for each in records.list_manifests() if each.instance == opened.id}
+    with _lock_records(project, sink) as records:
+        known = {each.name: each for each in records.list_manifests() if each.instance == project.id}
     try:
-        names = tuple(prepare(opened).installs)
+        names = tuple(prepare(project).installs)
     except DevboxError as error:  # reported even with an invalid file
         sink(Note(text=error.sentence))
         names = ()
@@ -118,9 +118,9 @@ def _read_status(name: str, manifest: Manifest | None) -> InstallStatus:
 
 
 @contextlib.contextmanager
-def _lock_records(opened: Project, sink: Sink) -> Iterator[InstalledRecords]:
+def _lock_records(project: Project, sink: Sink) -> Iterator[InstalledRecords]:
     """Lock the records of all projects; first recover an interrupted install."""
-    records = InstalledRecords(opened.paths)
+    records = InstalledRecords(project.paths)
     with files.lock_file(records.lock):
         if installing.recover(records):
             sink(Note(text=installing.RECOVERED))
@@ -128,30 +128,30 @@ def _lock_records(opened: Project, sink: Sink) -> Iterator[InstalledRecords]:
 
 
 @contextlib.contextmanager
-def _extract(opened: Project, each: Install, image: BakedImage) -> Iterator[str]:
+def _extract(project: Project, each: Install, image: BakedImage) -> Iterator[str]:
     """Yield a directory with copies of the install's files, by number."""
     with contextlib.ExitStack() as stack:
         try:
-            copies = stack.enter_context(opened.store.extract(image, tuple(each.files.values())))
+            copies = stack.enter_context(project.store.extract(image, tuple(each.files.values())))
         except BakeFailed as error:
             error.where = error.where or each.where
             raise
         yield copies
 
 
-def _require_trust(opened: Project, wanted: tuple[InstallAccess, ...]) -> None:
+def _require_trust(project: Project, desired: tuple[InstallAccess, ...]) -> None:
     """Raise NotTrusted unless the user has allowed exactly this."""
-    if not TrustRecord(opened.paths, opened.id).covers_install(wanted):
+    if not TrustRecord(project.paths, project.id).covers_install(desired):
         raise NotTrusted(
-            f"{wanted[0].install} installs {wanted[0].place} on the host, which you have not allowed yet",
-            where=wanted[0].where,
+            f"{desired[0].install} installs {desired[0].place} on the host, which you have not allowed yet",
+            where=desired[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
 
 
-def _make_manifest(opened: Project, name: str, image: str, found: tuple[InstalledFile, ...]) -> Manifest:
+def _make_manifest(project: Project, name: str, image: str, found: tuple[InstalledFile, ...]) -> Manifest:
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Manifest(name=name, project=opened.root, instance=opened.id, image=image, installed_at=now, files=found)
+    return Manifest(name=name, project=project.root, instance=project.id, image=image, installed_at=now, files=found)
 
 
 def _prepare(after: Manifest, sources: dict[str, str], records: InstalledRecords, *, force: bool) -> _PreparedInstall:

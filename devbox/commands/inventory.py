@@ -148,9 +148,9 @@ def _find_wanted(one: KnownInstance, notes: list[str]) -> Roots:
     if not one.root:
         return Roots()
     try:
-        opened = open_project(one.root, file=one.env_file)
-        output = find_wanted_output(opened)
-        return _collect_keys(list_wanted_images(opened)) | Roots(keys=frozenset({output} if output else ()))
+        project = open_project(one.root, file=one.env_file)
+        output = find_wanted_output(project)
+        return _collect_keys(list_wanted_images(project)) | Roots(keys=frozenset({output} if output else ()))
     except (DevboxError, OSError, ValueError) as error:  # one project's files must never stop the others
         sentence = error.sentence if isinstance(error, DevboxError) else str(error)
         notes.append(f"{one.label}: keeping only its last applied images: {sentence}")

@@ -16,48 +16,48 @@ from devbox.records import noop, spec_cache
 _PATTERN = frozenset("*?[")
 
 
-def stamp_env_file(opened: Project, *, settled: bool = False) -> tuple[str, ...] | None:
+def stamp_env_file(project: Project, *, settled: bool = False) -> tuple[str, ...] | None:
     """Return the stamps of the env file and its inputs, from before they were read; None if unknown.
 
     `settled`: also None if one of them was written just now.
     """
-    for directory in (opened.paths.project(opened.id), opened.paths.instance_runtime(opened.id)):
+    for directory in (project.paths.project(project.id), project.paths.instance_runtime(project.id)):
         if sources := spec_cache.read_sources(directory):
             paths, variables = sources
             # Before the check: later changes result in another stamp.
             stamped = (*noop.stamp_files(paths), *noop.stamp_variables(variables))
             if settled and not noop.are_settled(paths):
                 return None
-            if spec_cache.read(opened.paths, directory, compute_reader_id()) is not None:
+            if spec_cache.read(project.paths, directory, compute_reader_id()) is not None:
                 return stamped
     return None
 
 
-def record_noop(opened: Project, found: flow.PlanResult, record: noop.NoopRecord) -> None:
+def record_noop(project: Project, found: flow.PlanResult, record: noop.NoopRecord) -> None:
     """Record a no-op for the next `up`, if all observed inputs can be stamped."""
-    watched = _list_observed_files(opened, found.resolved)
+    watched = _list_observed_files(project, found.resolved)
     if watched is None or found.resolved.unlocked or found.observed.notes or not noop.are_settled(watched):
         return
-    supervised, now = state.read_state(opened.paths, opened.id)
+    supervised, now = state.read_state(project.paths, project.id)
     if now is None or not supervised or now.holder is None:
         return
     processes = (now.supervisor, now.holder, *(row.process for row in now.containers if row.process))
-    own = (opened.paths.state(opened.id), opened.paths.trust(opened.id), opened.paths.shims(opened.id))
+    own = (project.paths.state(project.id), project.paths.trust(project.id), project.paths.shims(project.id))
     images = (key_image(name, found.resolved.images).key for name in found.resolved.images)
     seen = (
-        *noop.stamp_files((*watched, *own, *(path for key in images for path in opened.store.list_evidence(key)))),
-        noop.stamp_owner(opened.root),
+        *noop.stamp_files((*watched, *own, *(path for key in images for path in project.store.list_evidence(key)))),
+        noop.stamp_owner(project.root),
         *noop.stamp_variables((noop.SETTINGS,)),
         *noop.stamp_processes(processes),
     )
-    file = stamp_env_file(opened, settled=True)
-    if file is not None and not flow.plan(opened).plan:  # all stamps precede this observation
-        record.write(opened.paths.noop_record(opened.id), (*file, *seen))
+    file = stamp_env_file(project, settled=True)
+    if file is not None and not flow.plan(project).plan:  # all stamps precede this observation
+        record.write(project.paths.noop_record(project.id), (*file, *seen))
 
 
-def _list_observed_files(opened: Project, resolved: Spec) -> tuple[str, ...] | None:
+def _list_observed_files(project: Project, resolved: Spec) -> tuple[str, ...] | None:
     """Return the files observed by `up` besides the env file's inputs; None unless they are few and known."""
-    root = opened.root
+    root = project.root
     steps = [step for image in resolved.images.values() for step in image.steps]
     tarballs = [f"{root}/{step.path}" for step in steps if isinstance(step, FromTarball)]
     setups = [spec.setup for spec in resolved.containers.values() if spec.setup is not None]

@@ -60,7 +60,7 @@ class PromotionResult:
 class PromotionContext:
     """A stage of an open project with its ledger."""
 
-    opened: Project
+    project: Project
     resolved: Desired
     stage: Stage
     ledger: Ledger
@@ -74,7 +74,7 @@ class PromotionContext:
     def policy(self) -> str:
         """Digest of the inputs of gates: the stage and the keys of the file."""
         builders, approvers = self.resolved.builders, self.resolved.approvers
-        return keyring.compute_stage_policy(self.stage, self.opened.root, builders=builders, approvers=approvers)
+        return keyring.compute_stage_policy(self.stage, self.project.root, builders=builders, approvers=approvers)
 
     def judge_release(self, selected: ReleaseSelection) -> tuple[Verdict, ...]:
         """Return the verdicts of admission and gates; pending if they depend on missing records."""
@@ -88,22 +88,22 @@ class PromotionContext:
             instance=self.resolved.instance,
             approvers=self.resolved.approvers,
             builders=self.resolved.builders,
-            paths=self.opened.paths,
-            store=self.opened.store,
+            paths=self.project.paths,
+            store=self.project.store,
             trusted=self.trusted,
             allowed=self.resolved.allowed,
-            deployment=list_covered_parts(self.opened, self.resolved, Deployment(release=release, stage=self.stage)),
+            deployment=list_covered_parts(self.project, self.resolved, Deployment(release=release, stage=self.stage)),
             observed=functools.partial(self._read_observed, selected),
-            tests=functools.cache(lambda but: ReleaseTests(self.opened).compute_identity(but)),
+            tests=functools.cache(lambda but: ReleaseTests(self.project).compute_identity(but)),
         )
         admitted = admission.admit(release, self.stage, self.resolved.stages, history)
         known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and attached to the image
         judged = (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
-        return admission.mark_incomplete(judged, self.stage, self.resolved.stages, selected.lacking)
+        return admission.mark_incomplete(judged, self.stage, self.resolved.stages, selected.missing)
 
     def _read_observed(self, selected: ReleaseSelection, stage: str, release: str) -> SoakObservation:
         """Return the observed health of a stage with a release: here, or in signed records of another host."""
-        watched, history = StageHealthRecord(self.opened.paths, self.opened.id), selected.history
+        watched, history = StageHealthRecord(self.project.paths, self.project.id), selected.history
         run = history.find_local_run(stage, release) if history.is_run_valid(stage, release) else None
         elsewhere = selected.observed.get(stage, {}).get(release, 0.0)
         if run is None:
@@ -115,11 +115,12 @@ class PromotionContext:
         """Record that the stage is healthy now, from where its drift monitor continues."""
         run = self.read_history().find_local_run(self.stage.name, release.id)
         if run is not None:
-            StageHealthRecord(self.opened.paths, self.opened.id).record_health(self.stage.name, run.hash, healthy=True)
+            record = StageHealthRecord(self.project.paths, self.project.id)
+            record.record_health(self.stage.name, run.hash, healthy=True)
 
     def select_release(self, name: str, sink: Sink) -> ReleaseSelection:
         """Select a release, with its history."""
-        return select(self.opened, self.resolved, self.stage, name, sink)
+        return select(self.project, self.resolved, self.stage, name, sink)
 
     def catch_up(self, sink: Sink, *, within: float = errors.ANSWER) -> None:
         """Fetch other hosts' records of the stage, or of all if it has no repository, within some seconds.
@@ -128,7 +129,7 @@ class PromotionContext:
         """
         notes: list[Event] = []
         only = self.stage.name if self.stage.repository else ""
-        chains = StageChains(self.opened, self.resolved, notes.append)
+        chains = StageChains(self.project, self.resolved, notes.append)
         try:
             errors.run_with_timeout(lambda: chains.learn(only=only), most=within)
         except errors.TooSlow:
@@ -141,11 +142,11 @@ class PromotionContext:
     def make_copier(self, sink: Sink) -> Copier:
         """Return the copier of images to the stage's repository."""
         before = [stage.repository for stage in self.resolved.stages.values() if stage.order < self.stage.order]
-        return Copier(self.opened.paths, [*before, self.stage.repository], sink)
+        return Copier(self.project.paths, [*before, self.stage.repository], sink)
 
 
 def promote(
-    opened: Project,
+    project: Project,
     sink: Sink,
     *,
     stage: str,
@@ -157,44 +158,45 @@ def promote(
 
     `by`: signer of the record.
     """
-    scene = _open_context(opened, stage, acts=True)
-    stage_file.remember(opened, scene.resolved)
-    adopt(scene.ledger, sink)
-    environment = environments(opened, scene.resolved, scene.stage)
-    with scene.ledger.acquire(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
-        selected = scene.select_release(release, sink)
+    context = _open_context(project, stage, acts=True)
+    stage_file.remember(project, context.resolved)
+    adopt(context.ledger, sink)
+    environment = environments(project, context.resolved, context.stage)
+    purpose = f"promote {release or 'a release'} to {stage}"
+    with context.ledger.acquire(context.stage.environment, purpose=purpose) as lease:
+        selected = context.select_release(release, sink)
         meant, history = selected.release, selected.history
-        wanted = Deployment(release=meant, stage=scene.stage)
-        recorder = PromotionRecorder(opened, scene.resolved, scene.stage, by, sink)
-        recorder.check(history.entries, wanted.release.image)
+        desired = Deployment(release=meant, stage=context.stage)
+        recorder = PromotionRecorder(project, context.resolved, context.stage, by, sink)
+        recorder.check(history.entries, desired.release.image)
         recorder.confirm(selected.due)
-        planned = plan.plan_promotion(wanted, history, environment.observe())
-        copier = scene.make_copier(sink)
+        planned = plan.plan_promotion(desired, history, environment.observe())
+        copier = context.make_copier(sink)
         if planned is None:
             if not admission.check_not_revoked(meant, history):
-                copier.mark(wanted)
-            recorder.publish(wanted.release.image)
-            return _report_unchanged(wanted, history, environment)
-        learn = functools.partial(scene.catch_up, sink)
+                copier.mark(desired)
+            recorder.publish(desired.release.image)
+            return _report_unchanged(desired, history, environment)
+        learn = functools.partial(context.catch_up, sink)
         means = PromotionDeps(environment=environment, copy=copier.copy, attest=recorder.record, learn=learn)
-        move = PromotionAttempt(planned, scene.ledger, lease, means, sink)
+        move = PromotionAttempt(planned, context.ledger, lease, means, sink)
         verdicts = (
-            scene.judge_release(selected) if planned.asks else admission.check_not_revoked(wanted.release, history)
+            context.judge_release(selected) if planned.asks else admission.check_not_revoked(desired.release, history)
         )
         if any(verdict.verdict != PASS for verdict in verdicts):
-            denial = _make_denied(wanted, verdicts)
+            denial = _make_denied(desired, verdicts)
             if planned.done:
                 move.fail(denial.sentence)
             raise denial
-        entry = move.run(policy=scene.policy, verdicts=verdicts)
-        scene.record_healthy(wanted.release)
-        copier.mark(wanted)
-        recorder.publish(wanted.release.image)
-        return PromotionResult(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)
+        entry = move.run(policy=context.policy, verdicts=verdicts)
+        context.record_healthy(desired.release)
+        copier.mark(desired)
+        recorder.publish(desired.release.image)
+        return PromotionResult(deployment=desired, entry=entry, changed=True, address=environment.observe().address)
 
 
 def rollback(
-    opened: Project,
+    project: Project,
     sink: Sink,
     *,
     stage: str,
@@ -202,22 +204,23 @@ def rollback(
     by: NamedSigner | None = None,
 ) -> PromotionResult:
     """Roll back a stage to its previous release, image and config, without gates."""
-    scene = _open_context(opened, stage, acts=False, sink=sink)  # access of the previous release has been allowed
-    adopt(scene.ledger, sink)
-    environment = environments(opened, scene.resolved, scene.stage)
-    with scene.ledger.acquire(scene.stage.environment, purpose=f"roll back {stage}") as lease:
-        scene.catch_up(sink, within=_URGENT)
-        history = scene.read_history()
+    context = _open_context(project, stage, acts=False, sink=sink)  # access of the previous release has been allowed
+    adopt(context.ledger, sink)
+    environment = environments(project, context.resolved, context.stage)
+    with context.ledger.acquire(context.stage.environment, purpose=f"roll back {stage}") as lease:
+        context.catch_up(sink, within=_URGENT)
+        history = context.read_history()
         planned = plan.plan_rollback(stage, history)
-        recorder, copier = PromotionRecorder(opened, scene.resolved, scene.stage, by, sink), scene.make_copier(sink)
+        recorder = PromotionRecorder(project, context.resolved, context.stage, by, sink)
+        copier = context.make_copier(sink)
 
         def attest(intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> SignedRecord:
-            scene.catch_up(sink)
+            context.catch_up(sink)
             return recorder.record(intent, steps)
 
         means = PromotionDeps(environment=environment, copy=copier.ensure_image, attest=attest)
         if planned is None and (begun := plan.find_interrupted(stage, history)) is not None:
-            PromotionAttempt(begun, scene.ledger, lease, means, sink).fail("given up by a rollback")
+            PromotionAttempt(begun, context.ledger, lease, means, sink).fail("given up by a rollback")
             raise DevboxError(
                 f"cannot roll back {stage}: no previous release; its interrupted promotion was ended, and nothing runs",
                 remedy=f"devbox promote {stage}",
@@ -227,9 +230,9 @@ def rollback(
             raise UsageError(f"cannot roll back {stage}: it has run no release {before}", remedy="devbox release log")
         _check_reversible(stage, history)
         sink(Note(text=f"rolling back to {planned.wanted.release.short_id}"))
-        move = PromotionAttempt(planned, scene.ledger, lease, means, sink)
-        entry = move.run(policy=scene.policy, verdicts=())
-        kept = replace(planned.wanted.stage, repository=scene.stage.repository)  # a newer repository is possible
+        move = PromotionAttempt(planned, context.ledger, lease, means, sink)
+        entry = move.run(policy=context.policy, verdicts=())
+        kept = replace(planned.wanted.stage, repository=context.stage.repository)  # a newer repository is possible
         copier.mark(replace(planned.wanted, stage=kept))
         recorder.publish(planned.wanted.release.image)
         return PromotionResult(
@@ -237,34 +240,34 @@ def rollback(
         )
 
 
-def read_current(opened: Project, *, stage: str, environments: TargetSelector = select_target) -> PromotionResult:
+def read_current(project: Project, *, stage: str, environments: TargetSelector = select_target) -> PromotionResult:
     """Return the current release of a stage after an aborted promotion."""
-    scene = _open_context(opened, stage, acts=False, sink=_ignore_event)
-    history = scene.read_history()
+    context = _open_context(project, stage, acts=False, sink=_ignore_event)
+    history = context.read_history()
     entry = history.find_current(stage)
     deployment = plan.load_deployment(entry, history) if entry else None
     if entry is None or deployment is None:
         raise UsageError(f"{stage} runs nothing", remedy=f"devbox promote {stage}")
-    address = environments(opened, scene.resolved, scene.stage).observe().address
+    address = environments(project, context.resolved, context.stage).observe().address
     return PromotionResult(deployment=deployment, entry=entry, changed=True, address=address)
 
 
-def explain_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | None = None) -> tuple[Verdict, ...]:
+def explain_stage(project: Project, *, stage: str, release: str = "", sink: Sink | None = None) -> tuple[Verdict, ...]:
     """Return the verdicts about a promotion without changes. `sink` receives notes."""
     sink = sink or _ignore_event
-    scene = _open_context(opened, stage, acts=False)
-    adopt(scene.ledger, sink)
-    selected = scene.select_release(release, sink)
+    context = _open_context(project, stage, acts=False)
+    adopt(context.ledger, sink)
+    selected = context.select_release(release, sink)
     image = selected.release.image
     sink(Note(text=f"release {selected.release.short_id}{_describe_standing(selected, stage)}"))
-    PromotionRecorder(opened, scene.resolved, scene.stage, None, sink).check(selected.history.entries, image)
-    verdicts = scene.judge_release(selected)
-    holder = scene.ledger.find_holder(scene.stage.environment)
+    PromotionRecorder(project, context.resolved, context.stage, None, sink).check(selected.history.entries, image)
+    verdicts = context.judge_release(selected)
+    holder = context.ledger.find_holder(context.stage.environment)
     if not holder:
         return verdicts
     return (
         *verdicts,
-        Verdict(subject=f"target {scene.stage.environment}", verdict=PENDING, reason=f"held by {holder}"),
+        Verdict(subject=f"target {context.stage.environment}", verdict=PENDING, reason=f"held by {holder}"),
     )
 
 
@@ -278,9 +281,9 @@ def _describe_standing(selected: ReleaseSelection, stage: str) -> str:
     return ""
 
 
-def read_log(opened: Project, sink: Sink | None = None) -> tuple[LedgerEntry, ...]:
+def read_log(project: Project, sink: Sink | None = None) -> tuple[LedgerEntry, ...]:
     """Return the ledger of the project, oldest entry first."""
-    ledger = Ledger(opened.paths, opened.id)
+    ledger = Ledger(project.paths, project.id)
     entries = ledger.read_entries()
     adopt(ledger, sink or _ignore_event)
     return entries
@@ -292,56 +295,56 @@ def adopt(ledger: Ledger, sink: Sink) -> None:
         sink(Note(text=f"authenticated {number} ledger entries of an earlier version"))
 
 
-def list_states(opened: Project) -> Mapping[str, Mapping[str, str]]:
+def list_states(project: Project) -> Mapping[str, Mapping[str, str]]:
     """Map release → stage → state: running, unsupervised, stopped, passed, failed, moving, rolled-back."""
-    history = History(read_log(opened))
+    history = History(read_log(project))
     states = state_table.compute_states(history)
     for stages in states.values():
         for stage, state in stages.items():
             if state == state_table.RUNS:
-                stages[stage] = _read_running_state(opened, stage, history)
+                stages[stage] = _read_running_state(project, stage, history)
     return states
 
 
-def list_revoked(opened: Project) -> frozenset[str]:
+def list_revoked(project: Project) -> frozenset[str]:
     """Return the revoked releases."""
-    return frozenset(entry.release for entry in read_log(opened) if entry.kind == REVOKED)
+    return frozenset(entry.release for entry in read_log(project) if entry.kind == REVOKED)
 
 
-def _read_running_state(opened: Project, stage: str, history: History) -> str:
+def _read_running_state(project: Project, stage: str, history: History) -> str:
     """Return whether a stage's release runs and is supervised, from the runtime alone."""
     current = history.find_current(stage)
     deployment = plan.load_deployment(current, history) if current else None
-    view = LocalTarget(opened, deployment.stage.environment).read_view() if deployment else None
+    view = LocalTarget(project, deployment.stage.environment).read_view() if deployment else None
     if view is None or all(seen.state != "running" for seen in view.containers.values()):
         return state_table.STOPPED
     return state_table.RUNS if view.supervised else state_table.UNSUPERVISED
 
 
-def _open_context(opened: Project, name: str, *, acts: bool, sink: Sink | None = None) -> PromotionContext:
+def _open_context(project: Project, name: str, *, acts: bool, sink: Sink | None = None) -> PromotionContext:
     """Open the context of a stage; `acts`: check that changes are supported and allowed.
 
     Without `sink` the file must be valid; with it, an invalid file is replaced by that of the last promotion.
     """
-    resolved = stage_file.load_with_fallback(opened, sink, fresh=True) if sink else prepare(opened, fresh=True)
-    stage = stage_file.find_stage(resolved, name)
-    wanted = host_access.list_stage_access(resolved)
-    allowed = TrustRecord(opened.paths, opened.id).covers_stages(wanted)
+    desired = stage_file.load_with_fallback(project, sink, fresh=True) if sink else prepare(project, fresh=True)
+    stage = stage_file.find_stage(desired, name)
+    required = host_access.list_stage_access(desired)
+    allowed = TrustRecord(project.paths, project.id).covers_stages(required)
     if acts:
         _check_possible(stage)
-        check_grants(opened, resolved)
-        check_release_grants(opened, resolved)
+        check_grants(project, desired)
+        check_release_grants(project, desired)
     if acts and not allowed:
         raise NotTrusted(
-            host_access.describe_refusal(wanted[0]),
-            where=wanted[0].where,
+            host_access.describe_refusal(required[0]),
+            where=required[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
     return PromotionContext(
-        opened=opened,
-        resolved=resolved.derive(allowed=wanted) if allowed else resolved,
+        project=project,
+        resolved=desired.derive(allowed=required) if allowed else desired,
         stage=stage,
-        ledger=Ledger(opened.paths, opened.id),
+        ledger=Ledger(project.paths, project.id),
         trusted=allowed,
     )
 
@@ -359,11 +362,11 @@ def _check_possible(stage: Stage) -> None:
         )
 
 
-def _report_unchanged(wanted: Deployment, history: History, environment: StageTarget) -> PromotionResult:
+def _report_unchanged(desired: Deployment, history: History, environment: StageTarget) -> PromotionResult:
     """Return the result of a no-op promotion."""
-    entry = history.find_current(wanted.stage.name)
+    entry = history.find_current(desired.stage.name)
     assert entry is not None and entry.kind == APPLIED  # noqa: S101, PT018 - ensured by `plan_promotion`
-    return PromotionResult(deployment=wanted, entry=entry, changed=False, address=environment.observe().address)
+    return PromotionResult(deployment=desired, entry=entry, changed=False, address=environment.observe().address)
 
 
 def _check_reversible(stage: str, history: History) -> None:
@@ -377,16 +380,16 @@ def _check_reversible(stage: str, history: History) -> None:
         )
 
 
-def _make_denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
+def _make_denied(desired: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
     against = [verdict for verdict in verdicts if verdict.verdict != PASS]
     when = [f", opens {format_time(verdict.opens_at)}" if verdict.opens_at else "" for verdict in against]
     return Denied(
-        f"cannot promote {wanted.release.short_id} to {wanted.stage.name}: {against[0].reason}",
-        where=wanted.stage.where,
+        f"cannot promote {desired.release.short_id} to {desired.stage.name}: {against[0].reason}",
+        where=desired.stage.where,
         details="\n".join(
             f"{each.verdict}  {each.subject} — {each.reason}{opens}" for each, opens in zip(against, when, strict=True)
         ),
-        remedy=f"devbox why {wanted.stage.name}",
+        remedy=f"devbox why {desired.stage.name}",
     )
 
 

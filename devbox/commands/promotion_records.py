@@ -32,14 +32,14 @@ _TAG, _DIGITS = "devbox-ledger-", 12
 _REMEDY = "compare the ledger with a copy: promotions are refused until then"
 
 
-def choose_promoter(opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
+def choose_promoter(project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
     """Return the signer of a record: the named key, else this host's builder key.
 
     Without one, this host's approver key.
     """
-    known = read_keyring(opened, resolved)
+    known = read_keyring(project, resolved)
     for those in (known.builders, known.approvers):
-        if found := choose_signer(opened, resolved, key, ask, fitting={each.fingerprint for each in those.values()}):
+        if found := choose_signer(project, resolved, key, ask, fitting={each.fingerprint for each in those.values()}):
             return found
     return None
 
@@ -47,13 +47,13 @@ def choose_promoter(opened: Project, resolved: Spec, key: str, ask: PassphrasePr
 class PromotionRecorder:
     """Recorder of one project's promotions to one stage; also reads earlier records."""
 
-    def __init__(self, opened: Project, resolved: Spec, stage: Stage, by: NamedSigner | None, sink: Sink) -> None:
-        self._opened = opened
+    def __init__(self, project: Project, resolved: Spec, stage: Stage, by: NamedSigner | None, sink: Sink) -> None:
+        self._opened = project
         self._resolved = resolved
         self._stage = stage
         self._by = by
         self._sink = sink
-        self._ledger = Ledger(opened.paths, opened.id)
+        self._ledger = Ledger(project.paths, project.id)
 
     def gather(self, image: str) -> None:
         """Fetch attachments of an image by other hosts from the repositories of stages."""
@@ -67,11 +67,11 @@ class PromotionRecorder:
         if self._by is None:
             return SignedRecord()
         image, signer = plan.read_deployment(intent).release.image, self._by.signer
-        said = _make_promotion(intent, steps, ledger=self._read_ledger_id(), origin=self._find_origin())
-        evidence = self._find_recorded(image, said, signer.public)
+        promotion = _make_promotion(intent, steps, ledger=self._read_ledger_id(), origin=self._find_origin())
+        evidence = self._find_recorded(image, promotion, signer.public)
         if not evidence:
             name = self._resolved.instance.name
-            predicate = said.to_predicate()
+            predicate = promotion.to_predicate()
             evidence = verify.attach_statement(
                 image, statements.PROMOTION, predicate, signer, name=name, paths=self._opened.paths
             )
@@ -86,8 +86,10 @@ class PromotionRecorder:
         with self._defer_errors("the record", self._stage):
             copying.send(image, [self._stage], self._sink, paths=self._opened.paths)
         head = self._ledger.read_head()
-        told = stage_chain.PublishedHead(project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at)
-        raw = stage_chain.sign_head(told, self._by.signer)
+        published = stage_chain.PublishedHead(
+            project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at
+        )
+        raw = stage_chain.sign_head(published, self._by.signer)
         with self._defer_errors("the head of the ledger", self._stage):
             artifacts.push_artifact(
                 raw,
@@ -139,14 +141,14 @@ class PromotionRecorder:
 
     def _list_named_entries(self, image: str, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
         """Yield the entries named by records of this ledger."""
-        for each, said in verify.list_signed(self._list_findings(image, keys), statements.PROMOTION):
-            if said.predicate.get("ledger") == self._read_ledger_id():
-                yield f"the record {each.evidence}", documents.read_text(said.predicate, "previous")
+        for each, promotion in verify.list_signed(self._list_findings(image, keys), statements.PROMOTION):
+            if promotion.predicate.get("ledger") == self._read_ledger_id():
+                yield f"the record {each.evidence}", documents.read_text(promotion.predicate, "previous")
 
-    def _find_recorded(self, image: str, wanted: Promotion, key: PublicKey) -> str:
+    def _find_recorded(self, image: str, desired: Promotion, key: PublicKey) -> str:
         """Return the evidence of an attempt recorded before a kill; "" for none."""
         found = verify.list_signed(self._list_findings(image, {key.fingerprint: key}), statements.PROMOTION)
-        return next((each.evidence for each, said in found if said.predicate == wanted.to_predicate()), "")
+        return next((each.evidence for each, promotion in found if promotion.predicate == desired.to_predicate()), "")
 
     def _list_findings(self, image: str, keys: Mapping[str, PublicKey]) -> Iterable[verify.AttachmentFinding]:
         oci = attachments.open_store(self._opened.paths)
@@ -209,27 +211,27 @@ class RefreshResult:
     """Chains of other hosts, and stages with incomplete records, with the reason. `by`: signing key."""
 
     chains: tuple[PublishedChain, ...]
-    lacking: dict[str, str]
+    missing: dict[str, str]
     by: str
 
 
 def refresh(
-    opened: Project, sink: Sink, *, key: str, ask: PassphrasePrompt | None, accept: bool = False
+    project: Project, sink: Sink, *, key: str, ask: PassphrasePrompt | None, accept: bool = False
 ) -> RefreshResult:
     """Fetch other hosts' records of all stages, and sign this host's again.
 
     `accept`: accept records read for the first time, regardless of their age. Without a key of the file, nothing is
     signed.
     """
-    resolved = prepare(opened, fresh=True)
-    stages = [stage for stage in resolved.stages.values() if stage.repository]
+    desired = prepare(project, fresh=True)
+    stages = [stage for stage in desired.stages.values() if stage.repository]
     if not stages:
         raise UsageError("missing repository of any stage", remedy='[stage.NAME] repository = "HOST/NAME"')
-    by = choose_promoter(opened, resolved, key, ask)
-    chains = StageChains(opened, resolved, sink)
-    lacking = chains.learn(accept=accept)
+    by = choose_promoter(project, desired, key, ask)
+    chains = StageChains(project, desired, sink)
+    missing = chains.learn(accept=accept)
     if by is not None:
-        chains.publish((stage for stage in stages if stage.name not in lacking), by.signer, confirm=True)
+        chains.publish((stage for stage in stages if stage.name not in missing), by.signer, confirm=True)
     found = [
         PublishedChain(
             stage=name,
@@ -244,7 +246,7 @@ def refresh(
         for each in documents
         for last in each.records[-1:]
     ]
-    return RefreshResult(chains=tuple(found), lacking=lacking, by=by.name if by else "")
+    return RefreshResult(chains=tuple(found), missing=missing, by=by.name if by else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,17 +257,17 @@ class RebuildResult:
     learned: int
 
 
-def rebuild(opened: Project, sink: Sink) -> RebuildResult:
+def rebuild(project: Project, sink: Sink) -> RebuildResult:
     """Move the ledger aside, and rebuild it from the signed records of stages.
 
     Facts only in the old ledger are lost: gates that depend on them are pending. Running stages are not affected.
     """
-    resolved = prepare(opened, fresh=True)
-    if not resolved.stages:
+    desired = prepare(project, fresh=True)
+    if not desired.stages:
         raise UsageError("cannot rebuild the ledger: the file has no stages", remedy="devbox release ls")
-    ledger = Ledger(opened.paths, opened.id)
-    ConfirmedRecord(opened.paths, opened.id).forget()  # first: after a kill here, the old ledger still exists
+    ledger = Ledger(project.paths, project.id)
+    ConfirmedRecord(project.paths, project.id).forget()  # first: after a kill here, the old ledger still exists
     aside = ledger.rebuild(RebuiltPayload(reason="devbox release rebuild").to_body())
-    StageChains(opened, resolved, sink).learn()
+    StageChains(project, desired, sink).learn()
     learned = [entry for entry in ledger.read_entries() if read_shared(entry).origin]
     return RebuildResult(aside=aside, learned=len(learned))

@@ -29,29 +29,29 @@ from devbox.records.releases import Releases
 
 
 class RemoteHistory:
-    """Knowledge required before a promotion. `lacking`: stage → what could not be fetched.
+    """Knowledge required before a promotion. `missing`: stage → what could not be fetched.
 
     `observed`: stage → release → seconds observed healthy by another host. `due`: stages whose records this host should
     sign again.
     """
 
-    def __init__(self, opened: Project, resolved: Spec, stage: Stage, sink: Sink) -> None:
-        self._opened = opened
+    def __init__(self, project: Project, resolved: Spec, stage: Stage, sink: Sink) -> None:
+        self._opened = project
         self._resolved = resolved
         self._stage = stage
         self._before = admission.find_previous(stage, resolved.stages)
-        self._releases = Releases(opened.paths, opened.id)
-        self._ledger = Ledger(opened.paths, opened.id)
+        self._releases = Releases(project.paths, project.id)
+        self._ledger = Ledger(project.paths, project.id)
         self._sink = sink
         self._learned: set[str] = set()
-        self.lacking: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
         self.observed: dict[str, dict[str, float]] = {}
         self.due: list[Stage] = []
 
     def learn_stages(self) -> None:
         """Fetch other hosts' records of all stages."""
         chains = StageChains(self._opened, self._resolved, self._sink)
-        self.lacking, self.observed, self.due = chains.learn(), chains.observed, chains.due
+        self.missing, self.observed, self.due = chains.learn(), chains.observed, chains.due
 
     def find_image(self, name: str) -> str:
         """Return an image of the previous stage's repository for a release unknown to this host; "" for none.
@@ -130,13 +130,15 @@ class RemoteHistory:
                 name = str(statement.predicate.get("release", ""))
                 self._ledger.append(TESTED, release=name, body=payload.to_body())
 
-    def _enter_revocation(self, image: str, found: AttachmentFinding, said: Mapping[str, Any], *, by: str) -> None:
+    def _enter_revocation(
+        self, image: str, found: AttachmentFinding, revocation: Mapping[str, Any], *, by: str
+    ) -> None:
         """Record a revocation missing from all chains, as its command was killed; this host publishes it."""
         payload = RevokedPayload(
             by=by,
-            reason=str(said.get("reason", "")),
+            reason=str(revocation.get("reason", "")),
             evidence=found.evidence,
             image=image,
             clock=stage_records.compute_next_clock(self._ledger.read_entries()),
         )
-        self._ledger.append(REVOKED, release=str(said.get("release", "")), body=payload.to_body())
+        self._ledger.append(REVOKED, release=str(revocation.get("release", "")), body=payload.to_body())

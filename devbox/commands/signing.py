@@ -125,43 +125,43 @@ class SigningResult:
     what: tuple[str, ...]
 
 
-def read_keyring(opened: Project, resolved: Spec) -> Keyring:
+def read_keyring(project: Project, resolved: Spec) -> Keyring:
     """Return the keys of the file."""
-    return keyring.read(opened.root, builders=resolved.builders, approvers=resolved.approvers)
+    return keyring.read(project.root, builders=resolved.builders, approvers=resolved.approvers)
 
 
-def choose_builder(opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
+def choose_builder(project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
     """Return the signer of builds: the named key, else this host's only key in [builders]."""
-    builders = read_keyring(opened, resolved).builders.values()
-    return choose_signer(opened, resolved, key, ask, fitting={each.fingerprint for each in builders})
+    builders = read_keyring(project, resolved).builders.values()
+    return choose_signer(project, resolved, key, ask, fitting={each.fingerprint for each in builders})
 
 
 def choose_signer(
-    opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, fitting: Collection[str]
+    project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, fitting: Collection[str]
 ) -> NamedSigner | None:
     """Open the named key, else this host's only matching key (by fingerprint); None for none."""
     if not key and not fitting:
         return None
-    found, known = choose_key(opened.paths, key, fitting=fitting), read_keyring(opened, resolved)
+    found, known = choose_key(project.paths, key, fitting=fitting), read_keyring(project, resolved)
     return (
-        NamedSigner(_format_name(known, found.public, found.name), open_signer(opened.paths, found, ask))
+        NamedSigner(_format_name(known, found.public, found.name), open_signer(project.paths, found, ask))
         if found
         else None
     )
 
 
 def sign_built(
-    opened: Project, resolved: Spec, release: Release, by: NamedSigner, *, started: dt.datetime
+    project: Project, resolved: Spec, release: Release, by: NamedSigner, *, started: dt.datetime
 ) -> SigningResult:
     """Sign a new release: signature, provenance and SBOM. Existing statements stay."""
-    name, paths = resolved.instance.name, opened.paths
+    name, paths = resolved.instance.name, project.paths
     mine = {by.signer.public.fingerprint: by.signer.public}
     found = verify.list_findings(release.image, attachments.open_store(paths), mine)
     what = []
     if verify.sign_image(release.image, by.signer, name=name, paths=paths):
         what.append("signature")
     if release.id not in _list_stated_releases(found):
-        predicate = _make_provenance(opened, resolved, release, by.name, started).to_predicate()
+        predicate = _make_provenance(project, resolved, release, by.name, started).to_predicate()
         verify.attach_statement(release.image, statements.PROVENANCE, predicate, by.signer, name=name, paths=paths)
         what.append("provenance")
     if not verify.list_signed(found, statements.SPDX):
@@ -173,50 +173,55 @@ def sign_built(
 
 
 def sign(
-    opened: Project, resolved: Spec, name: str, sink: Sink, *, key: str, ask: PassphrasePrompt | None
+    project: Project, resolved: Spec, name: str, sink: Sink, *, key: str, ask: PassphrasePrompt | None
 ) -> tuple[Release, SigningResult]:
     """Sign the image of a release without having built it."""
-    release = Releases(opened.paths, opened.id).find(name)
-    by = require_signer(opened, resolved, key, ask)
-    done = verify.sign_image(release.image, by.signer, name=resolved.instance.name, paths=opened.paths)
-    copying.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
+    release = Releases(project.paths, project.id).find(name)
+    by = require_signer(project, resolved, key, ask)
+    done = verify.sign_image(release.image, by.signer, name=resolved.instance.name, paths=project.paths)
+    copying.send(release.image, resolved.stages.values(), sink, paths=project.paths)
     return release, SigningResult(by=by.name, what=("signature",) if done else ())
 
 
 def revoke(
-    opened: Project, resolved: Spec, name: str, sink: Sink, *, reason: str, key: str, ask: PassphrasePrompt | None
+    project: Project, resolved: Spec, name: str, sink: Sink, *, reason: str, key: str, ask: PassphrasePrompt | None
 ) -> tuple[Release, str]:
     """Revoke a release for all stages; return the digest of the revocation."""
-    release = Releases(opened.paths, opened.id).find(name)
-    by = require_signer(opened, resolved, key, ask)
-    known = read_keyring(opened, resolved).known_keys
+    release = Releases(project.paths, project.id).find(name)
+    by = require_signer(project, resolved, key, ask)
+    known = read_keyring(project, resolved).known_keys
     if by.signer.public.fingerprint not in known:
         raise UsageError(
             f"cannot revoke with the key {by.name}: it is neither in [builders] nor in [approvers]",
             remedy="devbox release revoke RELEASE --key NAME",
         )
-    said = Revocation(release=release.id, reason=reason, issued=format_timestamp(dt.datetime.now(dt.UTC)))
+    revocation = Revocation(release=release.id, reason=reason, issued=format_timestamp(dt.datetime.now(dt.UTC)))
     evidence = verify.attach_statement(
-        release.image, statements.REVOCATION, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
+        release.image,
+        statements.REVOCATION,
+        vars(revocation),
+        by.signer,
+        name=resolved.instance.name,
+        paths=project.paths,
     )
-    ledger = Ledger(opened.paths, opened.id)
+    ledger = Ledger(project.paths, project.id)
     clock = stage_records.compute_next_clock(ledger.read_entries())
     payload = RevokedPayload(by=by.name, reason=reason, evidence=evidence, image=release.image, clock=clock)
     ledger.append(REVOKED, release=release.id, body=payload.to_body())
     for stage in resolved.stages.values():
         try:
-            copying.send(release.image, [stage], sink, paths=opened.paths)
+            copying.send(release.image, [stage], sink, paths=project.paths)
         except RegistryError as error:  # the registries that respond must get it
             sink(Note(text=f"cannot publish the revocation to {stage.repository} yet: {error.sentence}"))
-    StageChains(opened, resolved, sink).publish(resolved.stages.values(), by.signer)
+    StageChains(project, resolved, sink).publish(resolved.stages.values(), by.signer)
     return release, evidence
 
 
 def require_signer(
-    opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, among: Collection[str] = ()
+    project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, among: Collection[str] = ()
 ) -> NamedSigner:
     """Return the signer: the named key, else this host's only key known to the file (or in `among`)."""
-    found = choose_signer(opened, resolved, key, ask, fitting=among or read_keyring(opened, resolved).known_keys)
+    found = choose_signer(project, resolved, key, ask, fitting=among or read_keyring(project, resolved).known_keys)
     if found is None:
         raise UsageError(
             "none of your keys is in [builders] or [approvers]", remedy="devbox key ls, devbox key create NAME"
@@ -231,24 +236,24 @@ def _format_name(known: Keyring, key: PublicKey, otherwise: str) -> str:
 def _list_stated_releases(found: list[verify.AttachmentFinding]) -> set[str]:
     """Return the releases with a provenance."""
     return {
-        statements.read_provenance(said.predicate).release
-        for _, said in verify.list_signed(found, statements.PROVENANCE)
+        statements.read_provenance(revocation.predicate).release
+        for _, revocation in verify.list_signed(found, statements.PROVENANCE)
     }
 
 
 def _make_provenance(
-    opened: Project, resolved: Spec, release: Release, builder: str, started: dt.datetime
+    project: Project, resolved: Spec, release: Release, builder: str, started: dt.datetime
 ) -> Provenance:
     """Return the provenance of a release that was just built under the instance lock."""
-    place = lockfile.get_path(opened.root, opened.env_file)
+    place = lockfile.get_path(project.root, project.env_file)
     lock = lockfile.read(place)
     made_of = {f"recipe {name}": digest for name, digest in resolved.recipes.items()}
-    for path in (opened.env_file, os.path.relpath(place, opened.root)):
-        if (text := safe_files.read_text(opened.root, path)) is not None:
+    for path in (project.env_file, os.path.relpath(place, project.root)):
+        if (text := safe_files.read_text(project.root, path)) is not None:
             made_of[path] = ids.compute_sha256(text.encode())
     images = dict(lock.references) if lock else {}
     if resolved.build:
-        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
+        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, project.store)
         made_of |= {path: _compute_digest(content) for path, content in inputs.files.items()}
         images[f"[build] {resolved.build.container.image}"] = inputs.image
     made_of |= dict(lock.tarballs) if lock else {}
@@ -257,7 +262,7 @@ def _make_provenance(
         config=release.config_digest,
         source=release.source,
         builder=builder,
-        env_file=opened.env_file,
+        env_file=project.env_file,
         files=made_of,
         images=images,
         started=format_timestamp(started),
@@ -329,22 +334,23 @@ def format_finding(finding: AttachmentFinding) -> str:
         return "cannot parse the statement"
 
 
-def _format_provenance(said: Predicate) -> str:
-    _, release, source = statements.read_provenance(said)
+def _format_provenance(revocation: Predicate) -> str:
+    _, release, source = statements.read_provenance(revocation)
     return f"release {_shorten_digest(release)} from {source}" if release else "by another tool"
 
 
-def _format_approval(said: Predicate) -> str:
-    release, stage, expires = (_read_text(said, name) for name in ("release", "stage", "expires"))
+def _format_approval(approval: Predicate) -> str:
+    release, stage, expires = (_read_text(approval, name) for name in ("release", "stage", "expires"))
     return f"release {release} for {stage}, until {expires[:16]}"
 
 
-def _format_promotion(said: Predicate) -> str:
-    return f"release {_read_text(said, 'release')} into {_read_text(said, 'to')}, {_read_text(said, 'issued')[:16]}"
+def _format_promotion(promotion: Predicate) -> str:
+    release, stage, issued = (_read_text(promotion, name) for name in ("release", "to", "issued"))
+    return f"release {release} into {stage}, {issued[:16]}"
 
 
-def _format_revocation(said: Predicate) -> str:
-    return f"release {_read_text(said, 'release')}: {_read_text(said, 'reason')}"
+def _format_revocation(revocation: Predicate) -> str:
+    return f"release {_read_text(revocation, 'release')}: {_read_text(revocation, 'reason')}"
 
 
 _SAID: dict[str, Callable[[Predicate], str]] = {
@@ -355,8 +361,8 @@ _SAID: dict[str, Callable[[Predicate], str]] = {
 }
 
 
-def _read_text(said: Predicate, key: str) -> str:
-    return _shorten_digest(documents.read_text(said, key))
+def _read_text(revocation: Predicate, key: str) -> str:
+    return _shorten_digest(documents.read_text(revocation, key))
 
 
 def _shorten_digest(text: str) -> str:

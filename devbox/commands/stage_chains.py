@@ -32,12 +32,12 @@ _TRIES = 3  # another process of this host may publish concurrently
 class StageChains:
     """Records of all stages of a project, local and in repositories."""
 
-    def __init__(self, opened: Project, resolved: Spec, sink: Sink) -> None:
-        self._opened = opened
+    def __init__(self, project: Project, resolved: Spec, sink: Sink) -> None:
+        self._opened = project
         self._resolved = resolved
         self._sink = sink
-        self._ledger = Ledger(opened.paths, opened.id)
-        self._confirmed = ConfirmedRecord(opened.paths, opened.id)
+        self._ledger = Ledger(project.paths, project.id)
+        self._confirmed = ConfirmedRecord(project.paths, project.id)
         self._now = dt.datetime.now(dt.UTC)
         self.observed: dict[str, dict[str, float]] = {}  # stage → release → seconds observed healthy by another host
         self.due: list[Stage] = []  # stages whose published records are old
@@ -50,7 +50,7 @@ class StageChains:
         date. LedgerDamaged if a repository has records of this host that its ledger does not have.
         """
         keys = self._read_keyring().known_keys
-        lacking: dict[str, str] = {}
+        missing: dict[str, str] = {}
         for stage in self._resolved.stages.values() if keys else ():
             if stage.repository and only in ("", stage.name):
                 try:
@@ -58,9 +58,9 @@ class StageChains:
                 except RegistryError as error:
                     problem = error.sentence
                 if problem:
-                    lacking[stage.name] = f"not all records of {stage.name} are known: {problem}"
-                    self._sink(Note(text=lacking[stage.name]))
-        return lacking
+                    missing[stage.name] = f"not all records of {stage.name} are known: {problem}"
+                    self._sink(Note(text=missing[stage.name]))
+        return missing
 
     def publish(self, stages: Iterable[Stage], signer: Signer | None, *, confirm: bool = False) -> None:
         """Publish this host's signed records to the repositories of stages; refused ones are retried later.

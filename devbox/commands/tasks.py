@@ -26,7 +26,7 @@ Execute = Callable[[tuple[str, ...]], int]
 
 
 def run(
-    opened: Project,
+    project: Project,
     name: str,
     sink: Sink,
     *,
@@ -40,8 +40,8 @@ def run(
     Needs run in parallel with line-wise output to `line`; the task itself has the caller's stdio. Up-to-date tasks with
     all outputs are skipped unless `force`, or if the task has arguments.
     """
-    session = _TaskSession(opened, prepare(opened), line, force=force)
-    task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
+    session = _TaskSession(project, prepare(project), line, force=force)
+    task = tasks.find_task(name, session.resolved.tasks, env_file=project.env_file)
     if code := session.run_needs(name, sink):
         return code
     now = session.read_inputs(task)
@@ -57,10 +57,10 @@ def run(
     return code
 
 
-def run_captured(opened: Project, name: str, sink: Sink, *, line: LineSink) -> str:
+def run_captured(project: Project, name: str, sink: Sink, *, line: LineSink) -> str:
     """Run a task after its needs with output to `line`; return a short result. CommandFailed on a failure."""
-    session = _TaskSession(opened, prepare(opened), line, force=False)
-    task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
+    session = _TaskSession(project, prepare(project), line, force=False)
+    task = tasks.find_task(name, session.resolved.tasks, env_file=project.env_file)
     if session.run_needs(name, sink):
         raise CommandFailed(
             f"cannot run {name}: a task it needs failed", remedy=f"reproduce it with: devbox run {name}"
@@ -71,13 +71,13 @@ def run_captured(opened: Project, name: str, sink: Sink, *, line: LineSink) -> s
 class _TaskSession:
     """One run of tasks."""
 
-    def __init__(self, opened: Project, resolved: Spec, line: LineSink, *, force: bool) -> None:
+    def __init__(self, project: Project, resolved: Spec, line: LineSink, *, force: bool) -> None:
         self.resolved = resolved
-        self._opened = opened
+        self._opened = project
         self._line = line
         self._force = force
-        self._record = TaskRecord(opened.paths, opened.id)
-        dev = opened.engine.observe(resolved.instance).containers.get(DEV)
+        self._record = TaskRecord(project.paths, project.id)
+        dev = project.engine.observe(resolved.instance).containers.get(DEV)
         self._image = dev.image_key if dev else ""
         self._code = 0
 
@@ -128,7 +128,7 @@ class _TaskSession:
         """Return why the task has to run; "" if it is up to date."""
         if self._force:
             return "--force"
-        return tasks.explain_run(task, self._record.read_last(task.name), now, lacking=self._list_missing_outputs(task))
+        return tasks.explain_run(task, self._record.read_last(task.name), now, missing=self._list_missing_outputs(task))
 
     def record_success(self, task: Task, done: TaskDone) -> None:
         """Record the success of a task."""

@@ -26,23 +26,25 @@ if TYPE_CHECKING:
 NEWEST = "release"  # name of the newest release
 
 
-def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *, by: NamedSigner | None) -> MatrixRun:
+def test(
+    project: Project, request: MatrixRequest, sink: Sink, board: MatrixSink, *, by: NamedSigner | None
+) -> MatrixRun:
     """Run the outdated cells. The result has every cell of the file, in file order.
 
     `by`: signer of the tests' evidence about a release.
     """
     began, now = time.monotonic(), dt.datetime.now(dt.UTC)
-    release = _find_release(opened, asked.against) if asked.against else None
-    records = MatrixRecords(opened.paths, opened.id, released=release is not None)
-    writes = _find_within(opened.root, asked.writes)
+    release = _find_release(project, request.against) if request.against else None
+    records = MatrixRecords(project.paths, project.id, released=release is not None)
+    writes = _find_within(project.root, request.writes)
     records.record_written(writes)
-    keeper = None
+    recorder = None
     if release:
         from devbox.commands.test_evidence import EvidenceRecorder  # reads the env file
 
-        keeper = EvidenceRecorder(opened, release, writes)
-        asked = replace(asked, proven=keeper.list_proven())
-    session = _open_session(opened, records, replace(asked, against=release.id if release else ""), sink, board)
+        recorder = EvidenceRecorder(project, release, writes)
+        request = replace(request, proven=recorder.list_proven())
+    session = _open_session(project, records, replace(request, against=release.id if release else ""), sink, board)
     cells = session.seen.known.cells
     run = MatrixRun(
         id=now.strftime("%Y%m%dT%H%M%S.%fZ"),
@@ -59,22 +61,22 @@ def test(opened: Project, asked: MatrixRequest, sink: Sink, board: MatrixSink, *
         records.record_run(run)
     except OSError as error:  # the results are known nevertheless
         sink(Note(text=f"cannot record the run: {error.strerror}"))
-    if keeper:
-        keeper.record(run, by, sink)
+    if recorder:
+        recorder.record(run, by, sink)
     return run
 
 
-def list_cells(opened: Project, asked: MatrixRequest, sink: Sink) -> list[CellDecision]:
+def list_cells(project: Project, request: MatrixRequest, sink: Sink) -> list[CellDecision]:
     """Return the cells and the decisions of `test`."""
-    records = MatrixRecords(opened.paths, opened.id)
-    seen = schedule.read_known(opened, records) or _read_matrix(opened, records)
-    return schedule.decide(seen, records, _drop_last_failed(seen, records, asked, sink))
+    records = MatrixRecords(project.paths, project.id)
+    seen = schedule.read_known(project, records) or _read_matrix(project, records)
+    return schedule.decide(seen, records, _drop_last_failed(seen, records, request, sink))
 
 
-def explain_cells(opened: Project, names: tuple[str, ...]) -> tuple[Verdict, ...]:
+def explain_cells(project: Project, names: tuple[str, ...]) -> tuple[Verdict, ...]:
     """Explain why cells would run or not (default: all cells)."""
-    records = MatrixRecords(opened.paths, opened.id)
-    seen = schedule.read_known(opened, records) or _read_matrix(opened, records)
+    records = MatrixRecords(project.paths, project.id)
+    seen = schedule.read_known(project, records) or _read_matrix(project, records)
     known = [cell.name for cell in seen.known.cells]
     for name in names:
         if name not in known:
@@ -92,41 +94,41 @@ def _find_within(root: str, paths: Iterable[str]) -> list[str]:
     return [f"{inner}{slash}" for inner, slash in found if inner]
 
 
-def _find_release(opened: Project, name: str) -> Release:
+def _find_release(project: Project, name: str) -> Release:
     """Return the release; "release" is the newest."""
-    return Releases(opened.paths, opened.id).find("" if name == NEWEST else name)
+    return Releases(project.paths, project.id).find("" if name == NEWEST else name)
 
 
 def _open_session(
-    opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink, board: MatrixSink
+    project: Project, records: MatrixRecords, request: MatrixRequest, sink: Sink, board: MatrixSink
 ) -> Session:
     """Open a session without reading the file if no cell has to run."""
-    seen = schedule.read_known(opened, records, release=asked.against)
-    if seen is not None and not asked.locked:
-        asked = _drop_last_failed(seen, records, asked, sink)
-        decided = schedule.decide(seen, records, asked)
+    seen = schedule.read_known(project, records, release=request.against)
+    if seen is not None and not request.locked:
+        request = _drop_last_failed(seen, records, request, sink)
+        decided = schedule.decide(seen, records, request)
         if all(each.verdict != RUN for each in decided):
             session = Session(seen, decided)
             session.report_cells(board)
             return session
     from devbox.matrix import session as running
 
-    return running.run_session(opened, records, asked, sink, board)
+    return running.run_session(project, records, request, sink, board)
 
 
 def _drop_last_failed(
-    seen: MatrixObservation, records: MatrixRecords, asked: MatrixRequest, sink: Sink
+    seen: MatrixObservation, records: MatrixRecords, request: MatrixRequest, sink: Sink
 ) -> MatrixRequest:
     """Drop `--last-failed` if no cell failed."""
-    if not asked.last_failed or schedule.has_failed(seen, records):
-        return asked
+    if not request.last_failed or schedule.has_failed(seen, records):
+        return request
     sink(Note(text="no cell failed in the last run: running all changed cells"))
-    return replace(asked, last_failed=False)
+    return replace(request, last_failed=False)
 
 
-def _read_matrix(opened: Project, records: MatrixRecords) -> MatrixObservation:
+def _read_matrix(project: Project, records: MatrixRecords) -> MatrixObservation:
     from devbox.matrix import cells
 
-    env, every = cells.load_cells(opened)
-    wanted, sources = cells.read(opened, env, every)
-    return schedule.record_cells(opened, records, wanted, sources)
+    env, every = cells.load_cells(project)
+    desired, sources = cells.read(project, env, every)
+    return schedule.record_cells(project, records, desired, sources)

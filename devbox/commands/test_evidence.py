@@ -34,18 +34,18 @@ _PASSED = ("passed", "cached")  # in an entry, `cached` means passed by an earli
 class EvidenceRecorder:
     """Recorder of a run's evidence about a release."""
 
-    def __init__(self, opened: Project, release: Release, written: Iterable[str]) -> None:
+    def __init__(self, project: Project, release: Release, written: Iterable[str]) -> None:
         """Read the tests before they run. Raises EnvFileError, and UsageError for a file without [test].
 
         HostError if the releases belong to another project.
         """
-        PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
-        self._opened = opened
+        PlaceRecord(project.paths, project.id).check(project.root, project.env_file, begins=True)
+        self._opened = project
         self._release = release
-        tests = ReleaseTests(opened)
+        tests = ReleaseTests(project)
         self._but = tests.list_excluded(written)
         self._before = tests.compute_identity(self._but)
-        self._ledger = Ledger(opened.paths, opened.id)
+        self._ledger = Ledger(project.paths, project.id)
 
     def list_proven(self) -> frozenset[str]:
         """Return the cells that passed in this image with these tests, by the ledger."""
@@ -64,7 +64,7 @@ class EvidenceRecorder:
             return
         states = {each.cell.name: each.state for each in run.cells}
         whole = "skipped" not in states.values() and states.keys() == {*self._before.cells}
-        said = TestEvidence(
+        evidence = TestEvidence(
             digest=self._release.image,
             passed=run.exit_code == 0 and whole,
             at=format_timestamp(dt.datetime.now(dt.UTC)),
@@ -74,17 +74,17 @@ class EvidenceRecorder:
             run=run.id,
             but=self._but,
         )
-        payload = TestedPayload(run=codec.dump(said), evidence=self._sign(said, by, sink) if by else "")
+        payload = TestedPayload(run=codec.dump(evidence), evidence=self._sign(evidence, by, sink) if by else "")
         self._ledger.append(TESTED, release=self._release.id, body=payload.to_body())
 
-    def _sign(self, said: TestEvidence, by: NamedSigner, sink: Sink) -> str:
+    def _sign(self, evidence: TestEvidence, by: NamedSigner, sink: Sink) -> str:
         """Attach the builder's statement to the image; return the digest of its manifest."""
-        resolved, paths = prepare(self._opened, fresh=True), self._opened.paths
+        desired, paths = prepare(self._opened, fresh=True), self._opened.paths
         made = verify.attach_statement(
-            said.digest, statements.TESTS, codec.dump(said), by.signer, name=resolved.instance.name, paths=paths
+            evidence.digest, statements.TESTS, codec.dump(evidence), by.signer, name=desired.instance.name, paths=paths
         )
         try:
-            copying.send(said.digest, resolved.stages.values(), sink, paths=paths)
+            copying.send(evidence.digest, desired.stages.values(), sink, paths=paths)
         except RegistryError as error:
             sink(Note(text=f"other hosts are not informed yet of the test results: {error.sentence}"))
         return made
@@ -100,11 +100,11 @@ def _load_evidence(plain: object) -> TestEvidence | None:
 class ReleaseTests:
     """Current tests against a release, from the file and the project; independent of the host and of DEVBOX_HOME."""
 
-    def __init__(self, opened: Project) -> None:
+    def __init__(self, project: Project) -> None:
         """Load the file. Raises EnvFileError, and UsageError for a file without [test]."""
-        self._opened = opened
-        self._env, self._cells = cells.load_cells(opened, pinned=True)
-        own = build_instance(opened, self._env.name)
+        self._opened = project
+        self._env, self._cells = cells.load_cells(project, pinned=True)
+        own = build_instance(project, self._env.name)
         nobody = dict.fromkeys(list_credentials(self._env), "")
         tests = resolve_tests(self._env, instance=own, credentials=nobody).tests
         assert tests is not None  # noqa: S101 - `resolve_tests` raises without them

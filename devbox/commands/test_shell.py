@@ -24,44 +24,44 @@ DisplayFactory = Callable[[], AbstractContextManager[Sink]]
 
 
 @contextmanager
-def bring_up_cell(opened: Project, name: str, display: DisplayFactory) -> Iterator[tuple[str, str]]:
+def bring_up_cell(project: Project, name: str, display: DisplayFactory) -> Iterator[tuple[str, str]]:
     """Yield instance and container of a cell, which is restored to its previous state afterwards."""
-    records = MatrixRecords(opened.paths, opened.id)
+    records = MatrixRecords(project.paths, project.id)
     with files.lock_file(records.lock, wait=False) as mine:
         if not mine:
             raise UsageError("tests of this project are running", remedy="try again when they have ended")
-        with lock.lock_shared(opened.paths):
-            reaper.sweep(opened, records)
-            env, every = cells.load_cells(opened)
+        with lock.lock_shared(project.paths):
+            reaper.sweep(project, records)
+            env, every = cells.load_cells(project)
             name = _find_cell(every, name)
             before = records.list_standing().get(records.compute_cell_id(name), "")
-            guardian = CellReaper(opened.paths)
+            guardian = CellReaper(project.paths)
             try:
                 with display() as sink:
-                    run = _prepare_run(opened, records, (env, every), name, guardian, sink)
-                    _bring_up(opened, records, run, before, guardian, sink)
+                    run = _prepare_run(project, records, (env, every), name, guardian, sink)
+                    _bring_up(project, records, run, before, guardian, sink)
                 yield run.wanted.resolved.instance.id, run.wanted.tests.container.name
             finally:
-                _restore_cell(opened, records, records.compute_cell_id(name), before)
+                _restore_cell(project, records, records.compute_cell_id(name), before)
                 guardian.end()
 
 
-def _find_cell(every: tuple[Cell, ...], wanted: str) -> str:
+def _find_cell(every: tuple[Cell, ...], desired: str) -> str:
     """Return the cell of this name, or the only match of an expression."""
     names = [cell.name for cell in every]
-    if wanted in names:
-        return wanted
-    found = sorted(matrix.select_cells(every, wanted))
+    if desired in names:
+        return desired
+    found = sorted(matrix.select_cells(every, desired))
     if len(found) != 1:
         raise UsageError(
-            f"invalid value for --shell: expected one cell, {wanted} matches {len(found)}: {', '.join(found[:4])}",
+            f"invalid value for --shell: expected one cell, {desired} matches {len(found)}: {', '.join(found[:4])}",
             remedy="devbox test --list",
         )
     return found[0]
 
 
 def _prepare_run(
-    opened: Project,
+    project: Project,
     records: MatrixRecords,
     known: tuple[EnvFile, tuple[Cell, ...]],
     name: str,
@@ -69,12 +69,12 @@ def _prepare_run(
     sink: Sink,
 ) -> CellRun:
     """Return the current cell with its images built."""
-    with lock_instance(opened, sink):
-        wanted, sources = cells.read(opened, *known)
-        seen = schedule.record_cells(opened, records, wanted, sources)
-        (one,) = cells.check_access(opened, (each for each in wanted if each.cell.name == name))
-        if lacking := bake.bake(opened, [one], sink):
-            raise BakeFailed(f"cannot bake the cell {name}: {lacking[name]}", remedy=f"devbox test --shell {name}")
+    with lock_instance(project, sink):
+        desired, sources = cells.read(project, *known)
+        seen = schedule.record_cells(project, records, desired, sources)
+        (one,) = cells.check_access(project, (each for each in desired if each.cell.name == name))
+        if missing := bake.bake(project, [one], sink):
+            raise BakeFailed(f"cannot bake the cell {name}: {missing[name]}", remedy=f"devbox test --shell {name}")
 
     def ignore(_event: MatrixEvent) -> None:
         """Only steps are shown."""
@@ -82,7 +82,7 @@ def _prepare_run(
     around = RunContext(
         records=records,
         guardian=guardian,
-        ready=open_ready_data(opened, records, seen.tree),
+        ready=open_ready_data(project, records, seen.tree),
         board=ignore,
         slots=threading.Semaphore(1),
         steps=sink,
@@ -91,7 +91,7 @@ def _prepare_run(
 
 
 def _bring_up(
-    opened: Project, records: MatrixRecords, run: CellRun, before: str, guardian: CellReaper, sink: Sink
+    project: Project, records: MatrixRecords, run: CellRun, before: str, guardian: CellReaper, sink: Sink
 ) -> None:
     instance = run.wanted.resolved.instance.id
     if before != KEPT:
@@ -100,15 +100,15 @@ def _bring_up(
         run.bring_up()
         return
     sink(Note(text=f"{run.wanted.cell.name} has no kept state: starting a new cell"))
-    take_down(opened.paths, instance)
+    take_down(project.paths, instance)
     records.mark(instance, RUNNING)
     run.prepare()
 
 
-def _restore_cell(opened: Project, records: MatrixRecords, instance: str, before: str) -> None:
+def _restore_cell(project: Project, records: MatrixRecords, instance: str, before: str) -> None:
     """Restore a cell: a kept one stays up, a failed one keeps its data, a new one is removed."""
     if before == FAILED:
-        take_down(opened.paths, instance, data=True)
+        take_down(project.paths, instance, data=True)
     elif before != KEPT:
-        take_down(opened.paths, instance)
+        take_down(project.paths, instance)
         records.mark(instance, "")

@@ -23,12 +23,12 @@ from devbox.project import ApplyContext, Project, apply, check_names, lock_insta
 from devbox.records.noop import ToolCall, write_tool_call
 
 
-def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
+def make_ready(project: Project, name: str, sink: Sink) -> ToolCall:
     """Start the container of tool `name` and its needs; return the call. The container stays warm."""
-    container = tasks.find_tool(prepare(opened), name).container
-    resolved = flow.up(opened, sink, names=(container,), wait=False).resolved
+    container = tasks.find_tool(prepare(project), name).container
+    resolved = flow.up(project, sink, names=(container,), wait=False).resolved
     tool = tasks.find_tool(resolved, name)
-    image = _find_config(opened, resolved, tool)
+    image = _find_config(project, resolved, tool)
     found = {each: _make_call(resolved, tool, each, image) for each in tasks.list_call_names(resolved, tool)}
     if not found[name].command and not found[name].default:
         spec = resolved.containers[tool.container]
@@ -37,23 +37,23 @@ def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
             where=spec.where,
             remedy='add command = ["program"]',
         )
-    stamped = None if tasks.has_unseen_inputs(resolved, tool) else noop_stamps.stamp_env_file(opened)
+    stamped = None if tasks.has_unseen_inputs(resolved, tool) else noop_stamps.stamp_env_file(project)
     if stamped is not None:
         for each, call in found.items():
-            write_tool_call(opened.paths.tool_call(opened.id, each), call, stamped)
+            write_tool_call(project.paths.tool_call(project.id, each), call, stamped)
     return found[name]
 
 
-def write_shims(opened: Project) -> tuple[str, tuple[str, ...]]:
+def write_shims(project: Project) -> tuple[str, tuple[str, ...]]:
     """Update the project's shims; return their directory and names."""
-    resolved = prepare(opened)
-    directory = opened.paths.shims(opened.id)
-    hooks.refresh_shims(directory, resolved.instance, tasks.list_shims(resolved.tools))
-    return directory, tasks.list_shims(resolved.tools)
+    desired = prepare(project)
+    directory = project.paths.shims(project.id)
+    hooks.refresh_shims(directory, desired.instance, tasks.list_shims(desired.tools))
+    return directory, tasks.list_shims(desired.tools)
 
 
-def _find_config(opened: Project, resolved: Spec, tool: Tool) -> ImageConfig:
-    baked = opened.store.find(key_image(resolved.containers[tool.container].image, resolved.images).key)
+def _find_config(project: Project, resolved: Spec, tool: Tool) -> ImageConfig:
+    baked = project.store.find(key_image(resolved.containers[tool.container].image, resolved.images).key)
     return baked.config if baked else ImageConfig()
 
 
@@ -66,7 +66,13 @@ def _make_call(resolved: Spec, tool: Tool, name: str, image: ImageConfig) -> Too
 
 
 def debug(
-    opened: Project, target: str, wanted: tasks.DebugRequest, sink: Sink, *, env: Mapping[str, str], tty: bool = False
+    project: Project,
+    target: str,
+    required: tasks.DebugRequest,
+    sink: Sink,
+    *,
+    env: Mapping[str, str],
+    tty: bool = False,
 ) -> int:
     """Run a one-shot container in the namespaces of `target` (files: /proc/1/root); return its exit code.
 
@@ -76,36 +82,36 @@ def debug(
     from devbox.execute.terminal import SecretResolver
 
     with contextlib.ExitStack() as lease:
-        with lock_instance(opened, sink):
-            resolved = prepare(opened)
-            check_grants(opened, resolved)
-            resolved, image = _add_image(opened, resolved, wanted)
-            spec = tasks.build_debug_spec(f"debug-{os.getpid()}", image, tasks.build_debug_argv(resolved, wanted), env)
-            observed = observe_instance(opened, resolved)
+        with lock_instance(project, sink):
+            desired = prepare(project)
+            check_grants(project, desired)
+            desired, image = _add_image(project, desired, required)
+            spec = tasks.build_debug_spec(f"debug-{os.getpid()}", image, tasks.build_debug_argv(desired, required), env)
+            observed = observe_instance(project, desired)
             seen = observed.containers.get(target)
             if seen is None:
-                check_names(resolved, (target,))
+                check_names(desired, (target,))
             if seen is None or seen.pid is None:
                 known = ", ".join(name for name, each in observed.containers.items() if each.pid) or "nothing"
                 raise CannotRun(f"{target} is not running", remedy=f"devbox up {target} (running: {known})")
             if image not in observed.baked:
-                opened.store.sweep()
-                context = ApplyContext(project=opened, desired=resolved, observed=observed, sink=sink)
-                result = apply(differ.plan_bakes(resolved, (image,)), context)
-                resolved = resolved.derive(images=result.images)
-            asked = build_request(spec, resolved.images, observed, opened.store, SecretResolver(resolved))
+                project.store.sweep()
+                context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink)
+                result = apply(differ.plan_bakes(desired, (image,)), context)
+                desired = desired.derive(images=result.images)
+            asked = build_request(spec, desired.images, observed, project.store, SecretResolver(desired))
             started = dataclasses.replace(asked, joins=target)
-            lease.enter_context(lock.lease_image(opened.paths, started.image.key))
-        return capabilities.run_once(opened.engine, resolved.instance, started, tty=tty)
+            lease.enter_context(lock.lease_image(project.paths, started.image.key))
+        return capabilities.run_once(project.engine, desired.instance, started, tty=tty)
 
 
-def _add_image(opened: Project, resolved: Desired, wanted: tasks.DebugRequest) -> tuple[Desired, str]:
+def _add_image(project: Project, desired: Desired, required: tasks.DebugRequest) -> tuple[Desired, str]:
     """Add the debug image, of the file or with the base of the lockfile; return its name."""
     from devbox.envfile import recipes
     from devbox.execute.locks import Locks, pin_images
 
-    name, table = tasks.find_debug_image(resolved, wanted)
+    name, table = tasks.find_debug_image(desired, required)
     if table is not None:
-        images = resolved.images | {name: recipes.build_tool_image(name, table, root=opened.root)}
-        resolved = resolved.derive(images=locking.lock_images(images, Locks(resolved.instance).read()))
-    return resolved.derive(images=pin_images(resolved.images, opened.store)), name
+        images = desired.images | {name: recipes.build_tool_image(name, table, root=project.root)}
+        desired = desired.derive(images=locking.lock_images(images, Locks(desired.instance).read()))
+    return desired.derive(images=pin_images(desired.images, project.store)), name

@@ -11,16 +11,16 @@ from devbox.project import Project, build_instance
 from devbox.records.trust import GrantRecord
 
 
-def accept_grants(opened: Project, resolved: Spec) -> None:
+def accept_grants(project: Project, resolved: Spec) -> None:
     """Record, for `devbox trust`, the current grants of the file as accepted, those by other vars included."""
-    record, released = (GrantRecord(opened.paths, opened.id, for_releases=which) for which in (False, True))
-    if any(known is not None for known in (read_accepted_grants(opened), released.read())) or grants.is_closed(
+    record, released = (GrantRecord(project.paths, project.id, for_releases=which) for which in (False, True))
+    if any(known is not None for known in (read_accepted_grants(project), released.read())) or grants.is_closed(
         resolved
     ):
-        own = list_file_grants(opened, resolved)
+        own = list_file_grants(project, resolved)
         others = (
             grant
-            for other in _resolve_by_vars(opened)
+            for other in _resolve_by_vars(project)
             for grant in grants.find_loosened(grants.list_grants(other), own)
         )
         accepted = tuple(dict.fromkeys((*own, *grants.mark_by_vars(others))))
@@ -29,7 +29,7 @@ def accept_grants(opened: Project, resolved: Spec) -> None:
             released.write(accepted)
 
 
-def _resolve_by_vars(opened: Project) -> Iterator[Spec]:
+def _resolve_by_vars(project: Project) -> Iterator[Spec]:
     """Yield the spec by the vars of each matrix cell and each stage."""
     from devbox.envfile.expand import list_credentials, resolve
     from devbox.envfile.load import load as read
@@ -37,10 +37,10 @@ def _resolve_by_vars(opened: Project) -> Iterator[Spec]:
     from devbox.plan import matrix
     from devbox.roles import test
 
-    env = read(opened.root, file=opened.env_file)
+    env = read(project.root, file=project.env_file)
     tests = env.document.find(test.ROLE)
     table = tests.matrix if tests else None
     ways = {cell.name: cell.variables for cell in matrix.expand_cells(table.to_matrix())} if table else {}
     for one in (*(one for _, one in load_each_cell(env, ways)), *env.staged.values()):
         nobody = dict.fromkeys(list_credentials(one), "")
-        yield resolve(one, instance=build_instance(opened, one.name), credentials=nobody)
+        yield resolve(one, instance=build_instance(project, one.name), credentials=nobody)

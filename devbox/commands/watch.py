@@ -31,80 +31,80 @@ _LATER_MS = 3_600_000
 Facts = dict[str, tuple[int, int]]  # mtime and size of files by path
 
 
-def list_watches(opened: Project, names: tuple[str, ...] | None = None) -> tuple[Watch, ...]:
+def list_watches(project: Project, names: tuple[str, ...] | None = None) -> tuple[Watch, ...]:
     """Return the watch rules of these containers (default: all); UsageError if there are none."""
-    resolved = prepare(opened)
-    chosen = order.select_containers(resolved, names)
-    found = tuple(watch for watch in resolved.watches if watch.container in chosen)
+    desired = prepare(project)
+    chosen = order.select_containers(desired, names)
+    found = tuple(watch for watch in desired.watches if watch.container in chosen)
     if not found:
         raise UsageError(
-            f"missing watch rules in {opened.env_file}{' for ' + ', '.join(names) if names else ''}",
+            f"missing watch rules in {project.env_file}{' for ' + ', '.join(names) if names else ''}",
             remedy='add [[dev.watch]] with paths = ["src/**"]',
         )
     return found
 
 
-def watch(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> None:
+def watch(project: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> None:
     """React to file changes until Ctrl-C (KeyboardInterrupt). A changed env file is reloaded."""
-    watches = list_watches(opened, names)
+    watches = list_watches(project, names)
     while True:
         places = watching.list_places(watches)
         sink(Note(text=f"watching {', '.join(place or 'the whole project' for place in places)}; stop with Ctrl-C"))
-        for changed in watch_batches(opened.root, (*places, opened.env_file, LOCAL_FILE)):
-            _react(opened, sink, watches, changed)
-            if {opened.env_file, LOCAL_FILE} & changed:
-                watches = _reload_watches(opened, sink, names) or watches
+        for changed in watch_batches(project.root, (*places, project.env_file, LOCAL_FILE)):
+            _react(project, sink, watches, changed)
+            if {project.env_file, LOCAL_FILE} & changed:
+                watches = _reload_watches(project, sink, names) or watches
                 if watching.list_places(watches) != places:
                     break
 
 
-def _reload_watches(opened: Project, sink: Sink, names: tuple[str, ...] | None) -> tuple[Watch, ...]:
+def _reload_watches(project: Project, sink: Sink, names: tuple[str, ...] | None) -> tuple[Watch, ...]:
     """Return the current watch rules; () for an invalid file, for example during an edit."""
     try:
-        found = list_watches(opened, names)
+        found = list_watches(project, names)
     except DevboxError as error:
         sink(Note(text=f"{f'{error.where}: ' if error.where else ''}{error.sentence}; keeping the previous rules"))
         return ()
-    sink(Note(text=f"{opened.env_file} changed: apply it with devbox up"))
+    sink(Note(text=f"{project.env_file} changed: apply it with devbox up"))
     return found
 
 
-def _react(opened: Project, sink: Sink, watches: tuple[Watch, ...], changed: frozenset[str]) -> None:
+def _react(project: Project, sink: Sink, watches: tuple[Watch, ...], changed: frozenset[str]) -> None:
     seen = frozenset(path for path in changed if watching.plan_reactions(watches, [path]))
-    made = watching.plan_reactions(watches, exclude_ignored(opened.root, seen))
+    made = watching.plan_reactions(watches, exclude_ignored(project.root, seen))
     if not made:
         return
     try:
-        runner.run(made, _build_actions(opened, sink), sink)
+        runner.run(made, _build_actions(project, sink), sink)
     except DevboxError as error:
         for line in (*error.details.strip().splitlines()[-8:], f"→ {error.remedy}" if error.remedy else ""):
             if line:
                 sink(Note(text=line))
 
 
-def _build_actions(opened: Project, sink: Sink) -> dict[Op, Callable[[Step], str]]:
+def _build_actions(project: Project, sink: Sink) -> dict[Op, Callable[[Step], str]]:
     """Return the action of each reaction."""
 
     def restart(step: Step) -> str:
-        with lock_instance(opened, _ignore_event):
+        with lock_instance(project, _ignore_event):
             capabilities.rerun(
-                opened.engine, build_instance(opened, ""), step.resource
+                project.engine, build_instance(project, ""), step.resource
             )  # regardless of the current file
         return "restarted"
 
     def signal(step: Step) -> str:
         name, _, container = step.resource.partition(" ")
-        with lock_instance(opened, _ignore_event):
-            capabilities.send_signal(opened.engine, build_instance(opened, ""), container, name)
+        with lock_instance(project, _ignore_event):
+            capabilities.send_signal(project.engine, build_instance(project, ""), container, name)
         return "signaled"
 
     def rebuild(step: Step) -> str:
-        outcome = flow.up(opened, _filter_notes(sink), names=(step.resource,))
+        outcome = flow.up(project, _filter_notes(sink), names=(step.resource,))
         return "rebuilt" if outcome.plan else "image unchanged"
 
     def task(step: Step) -> str:
         return tasks.run_captured(
-            opened, step.resource, _ignore_event, line=lambda _, text: sink(StepLine(id=step.id, text=text))
+            project, step.resource, _ignore_event, line=lambda _, text: sink(StepLine(id=step.id, text=text))
         )
 
     return {Op.RESTART: restart, Op.SIGNAL: signal, Op.REBUILD: rebuild, Op.TASK: task}

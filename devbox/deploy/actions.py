@@ -72,13 +72,13 @@ class RolloutActions:
         if spec is None:
             return self._base.start(step)
         instance = self._resolved.instance
-        wanted = build_image_request(
+        desired = build_image_request(
             spec, self._store.load_by_digest(self._digests[spec.name]), ports=(), secrets=self._secrets
         )
         seen = self._engine.observe(instance).containers.get(spec.name)
-        if seen is not None and not self._matches(seen, wanted):
+        if seen is not None and not self._matches(seen, desired):
             self._engine.remove(instance, spec.name)
-        capabilities.start(self._engine, instance, wanted)
+        capabilities.start(self._engine, instance, desired)
         try:
             ready = self._engine.wait_ready(instance, spec.name)
         except NotReady as error:
@@ -178,18 +178,18 @@ class RolloutActions:
 
     def _find_fault(self, name: str) -> str:
         """Return what is wrong with a container's image; "" if nothing."""
-        wanted = self._digests[name]
+        desired = self._digests[name]
         try:
             found = capabilities.verify_image(self._engine, self._resolved.instance, name)
         except EngineError as error:
             return error.sentence
         other = found or "an image that does not match its digest"
-        return "" if found == wanted else f"{name} runs {other}, not {wanted}"
+        return "" if found == desired else f"{name} runs {other}, not {desired}"
 
-    def _matches(self, seen: ObservedContainer, wanted: StartRequest) -> bool:
+    def _matches(self, seen: ObservedContainer, desired: StartRequest) -> bool:
         """True if a container matches the request; a finished job's image is not verified."""
-        same = (seen.spec_key, seen.image_key) == (wanted.spec_key, wanted.image.key)
-        return same and (seen.state != "running" or wanted.spec.kind == "job" or not self._find_fault(seen.name))
+        same = (seen.spec_key, seen.image_key) == (desired.spec_key, desired.image.key)
+        return same and (seen.state != "running" or desired.spec.kind == "job" or not self._find_fault(seen.name))
 
 
 def _format_connections(number: int) -> str:

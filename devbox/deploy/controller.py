@@ -90,8 +90,8 @@ class Controller:
     when the router does not respond; decisions wait for its return.
     """
 
-    trials: GrayStore
-    ground: TrafficBackend
+    gray_store: GrayStore
+    backend: TrafficBackend
     until: Iterable[str]
     on_look: Callable[[GrayRelease, RouterStats], None]
     on_change: Callable[[GrayRelease], None]
@@ -105,19 +105,19 @@ class Controller:
     _last: RouterStats | None = field(default=None, init=False)
     _away: float | None = field(default=None, init=False)
 
-    def run(self, trial: GrayRelease) -> GrayRelease:
+    def run(self, gray_release: GrayRelease) -> GrayRelease:
         """Control the release until one of the phases `until`; return the result."""
-        while trial.rollout.phase not in self.until or self.wish is not None:
-            sight = self._read_stats()
-            trial = self._observe(trial, sight) if sight else trial
-            if trial.rollout.phase not in self.until:
+        while gray_release.rollout.phase not in self.until or self.wish is not None:
+            stats = self._read_stats()
+            gray_release = self._observe(gray_release, stats) if stats else gray_release
+            if gray_release.rollout.phase not in self.until:
                 self.pause(self.tick)
-        return trial
+        return gray_release
 
     def _read_stats(self) -> RouterStats | None:
         """Return None while the router does not respond; RouterUnavailable after PATIENCE."""
         try:
-            sight = self.ground.read_stats()
+            stats = self.backend.read_stats()
         except RouterUnavailable:
             since, self._away = self._away, self.clock() if self._away is None else self._away
             if since is None:
@@ -126,66 +126,66 @@ class Controller:
                 raise
             return None
         self._away = None
-        return sight
+        return stats
 
-    def _observe(self, trial: GrayRelease, sight: RouterStats) -> GrayRelease:
-        wish, self.wish = self.wish or self.trials.consume_request(trial), None
-        batch = sight.count_since(self._last) if self._last else Batch(canary=Side(), stable=Side())
+    def _observe(self, gray_release: GrayRelease, stats: RouterStats) -> GrayRelease:
+        wish, self.wish = self.wish or self.gray_store.consume_request(gray_release), None
+        batch = stats.count_since(self._last) if self._last else Batch(canary=Side(), stable=Side())
         now = self.now()
-        batch = replace(batch, seconds=self._read_seconds(trial, now))
-        look = GrayObservation(
+        batch = replace(batch, seconds=self._read_seconds(gray_release, now))
+        observation = GrayObservation(
             now=now,
             batch=batch,
-            threshold=sight.threshold,
-            canary_healthy=sight.canary_healthy,
-            stable_healthy=sight.stable_healthy,
-            canary_restarts=sight.canary_restarts,
-            open=sight.open,
-            tripped=sight.tripped and trial.rollout.phase != WARM,
+            threshold=stats.threshold,
+            canary_healthy=stats.canary_healthy,
+            stable_healthy=stats.stable_healthy,
+            canary_restarts=stats.canary_restarts,
+            open=stats.open,
+            tripped=stats.tripped and gray_release.rollout.phase != WARM,
             asked=wish.what if wish else "",
             by=wish.by if wish else "",
             readings=self.readings(),
-            canary_replicas=sight.canary_replicas,
-            stable_replicas=sight.stable_replicas,
-            baseline_replicas=sight.baseline_replicas,
-            baseline_healthy=sight.baseline_healthy,
-            baseline_tripped=sight.baseline_tripped,
+            canary_replicas=stats.canary_replicas,
+            stable_replicas=stats.stable_replicas,
+            baseline_replicas=stats.baseline_replicas,
+            baseline_healthy=stats.baseline_healthy,
+            baseline_tripped=stats.baseline_tripped,
         )
-        after = decide(trial.rollout, look, trial.policy)
-        seen = trial.add_observation(
-            after, batch, now=now, threshold=compute_traffic(after, trial.policy).threshold
-        ).add_counts(sight.counts)
-        self._apply(trial, seen, sight)
-        self.on_look(seen, sight)
+        after = decide(gray_release.rollout, observation, gray_release.policy)
+        seen = gray_release.add_observation(
+            after, batch, now=now, threshold=compute_traffic(after, gray_release.policy).threshold
+        ).add_counts(stats.counts)
+        self._apply(gray_release, seen, stats)
+        self.on_look(seen, stats)
         return seen
 
-    def _read_seconds(self, trial: GrayRelease, now: float) -> tuple[Second, ...]:
+    def _read_seconds(self, gray_release: GrayRelease, now: float) -> tuple[Second, ...]:
         """Return new seconds; none while the router is away: the next observation has them."""
-        known = trial.rollout.compared
+        known = gray_release.rollout.compared
         with contextlib.suppress(RouterUnavailable):
             until = min(known.until if known else 0, int(now))  # the clock may have been set back
-            return self.ground.read_seconds(after=max(until, int(now) - HISTORY - 1))
+            return self.backend.read_seconds(after=max(until, int(now) - HISTORY - 1))
         return ()
 
-    def _apply(self, before: GrayRelease, after: GrayRelease, sight: RouterStats) -> None:
+    def _apply(self, before: GrayRelease, after: GrayRelease, stats: RouterStats) -> None:
         """Write the record, then update the router: after a crash, the record is never behind the router.
 
         A new share starts a new batch. If the router is away, the next observation renews the lease.
         """
         changed = _read_position(before.rollout) != _read_position(after.rollout)
         goal = compute_traffic(after.rollout, after.policy)
-        self.trials.write(after)
-        self._last = sight
+        self.gray_store.write(after)
+        self._last = stats
         with contextlib.suppress(RouterUnavailable):
-            self.ground.lease_share(
+            self.backend.lease_share(
                 threshold=goal.threshold, safe=goal.safe, generation=goal.generation, slow=goal.slow
             )
             if goal.reopen:
-                self.ground.reopen()
+                self.backend.reopen()
             if goal.reopen_baseline:
-                self.ground.reopen(baseline=True)
-            if goal.threshold != sight.threshold:
-                self._last = self.ground.read_stats()
+                self.backend.reopen(baseline=True)
+            if goal.threshold != stats.threshold:
+                self._last = self.backend.read_stats()
         if changed:
             self.on_change(after)
 
@@ -194,6 +194,6 @@ def _read_position(rollout: GrayState) -> tuple[str, int, bool]:
     return rollout.phase, rollout.step, rollout.held
 
 
-def allow_completion(trial: GrayRelease) -> GrayRelease:
+def allow_completion(gray_release: GrayRelease) -> GrayRelease:
     """Allow the gray release to reach 100 % without another promotion: the awaited promotion has started."""
-    return replace(trial, policy=replace(trial.policy, completes=True))
+    return replace(gray_release, policy=replace(gray_release.policy, completes=True))

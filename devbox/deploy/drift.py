@@ -65,14 +65,14 @@ def _detect_drift(instance: Instance, engine: Engine, known: StageDeployments) -
     digests = {stage_containers.compute_mark(each): each.release.image for each in known.all_deployments}
     view = engine.observe(instance)
     for name, digits in _list_replicas(view):
-        wanted, since = digests.get(digits, ""), view.containers[name].started_at or ""
+        desired, since = digests.get(digits, ""), view.containers[name].started_at or ""
         try:
             found = capabilities.verify_image(engine, instance, name)
         except EngineError as error:
-            yield Drift(container=name, since=since, wanted=wanted, doubt=error.sentence)
+            yield Drift(container=name, since=since, wanted=desired, doubt=error.sentence)
         else:
-            if not wanted or found != wanted:
-                yield Drift(container=name, since=since, found=found, wanted=wanted)
+            if not desired or found != desired:
+                yield Drift(container=name, since=since, found=found, wanted=desired)
 
 
 def _list_replicas(view: InstanceView) -> Iterator[tuple[str, str]]:
@@ -82,21 +82,21 @@ def _list_replicas(view: InstanceView) -> Iterator[tuple[str, str]]:
             yield name, digits
 
 
-def is_healthy(instance: Instance, engine: Engine, wanted: Deployment) -> bool:
+def is_healthy(instance: Instance, engine: Engine, desired: Deployment) -> bool:
     """True if the router and all replicas are healthy, and the replicas run the deployment's image.
 
-    `wanted` comes from the ledger: the stage's own record is not trusted.
+    `desired` comes from the ledger: the stage's own record is not trusted.
     """
     view = engine.observe(instance)
-    mine = [seen for name, seen in view.containers.items() if stage_containers.is_among(wanted, {name})]
-    services = [seen for seen in mine if not stage_containers.is_job(wanted, seen.name)]
-    if len(services) != sum(each.replicas for each in wanted.processes.values() if each.kind != "job"):
+    mine = [seen for name, seen in view.containers.items() if stage_containers.is_among(desired, {name})]
+    services = [seen for seen in mine if not stage_containers.is_job(desired, seen.name)]
+    if len(services) != sum(each.replicas for each in desired.processes.values() if each.kind != "job"):
         return False
     router = view.containers.get(ROUTER)
-    needed = [*services, *([router] if stage_containers.list_served(wanted.processes) else [])]
+    needed = [*services, *([router] if stage_containers.list_served(desired.processes) else [])]
     if any(seen is None or seen.state != "running" or seen.health not in ("healthy", "none") for seen in needed):
         return False
     try:
-        return all(capabilities.verify_image(engine, instance, seen.name) == wanted.release.image for seen in services)
+        return all(capabilities.verify_image(engine, instance, seen.name) == desired.release.image for seen in services)
     except EngineError:
         return False

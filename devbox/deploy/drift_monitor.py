@@ -73,13 +73,13 @@ class DriftMonitor:
         """Record, for soak gates, whether the stage's release runs here, healthy and without drift."""
         history = self._read_history()
         found = (
-            (name, wanted, history.find_local_run(name, wanted.release.id))
-            for name, wanted in self._list_deployments(history)
+            (name, desired, history.find_local_run(name, desired.release.id))
+            for name, desired in self._list_deployments(history)
         )
-        runs = [(name, wanted, begun.hash) for name, wanted, begun in found if begun]
+        runs = [(name, desired, begun.hash) for name, desired, begun in found if begun]
         drifted = bool(runs) and bool(drift.find(self._instance, self._engine, self._record))
-        for name, wanted, run in runs:
-            healthy = not drifted and drift.is_healthy(self._instance, self._engine, wanted)
+        for name, desired, run in runs:
+            healthy = not drifted and drift.is_healthy(self._instance, self._engine, desired)
             self._watched.record_health(name, run, healthy=healthy)
 
     def _read_history(self) -> History:
@@ -95,9 +95,9 @@ class DriftMonitor:
         home = plan.load_deployment(current, history) if current else None
         for name in dict.fromkeys(entry.stage for entry in history.list_entries(APPLIED)):
             entry = history.find_current(name)
-            wanted = plan.load_deployment(entry, history) if entry else None
-            if wanted is not None and wanted.stage.environment == self._stage:
-                yield name, replace(wanted, stage=home.stage) if home and name != self._stage else wanted
+            desired = plan.load_deployment(entry, history) if entry else None
+            if desired is not None and desired.stage.environment == self._stage:
+                yield name, replace(desired, stage=home.stage) if home and name != self._stage else desired
 
     def _record_drift(self, found: tuple[drift.Drift, ...]) -> None:
         """Add each drift to the ledger once."""
@@ -131,19 +131,22 @@ def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tupl
 def main() -> int:
     """Check until the instance has stopped."""
     home, runtime, instance, project, stage, *config = sys.argv[1:7]
-    guard, said = DriftMonitor(Paths(home, runtime, *config), instance=instance, project=project, stage=stage), ""
+    monitor, last_note = (
+        DriftMonitor(Paths(home, runtime, *config), instance=instance, project=project, stage=stage),
+        "",
+    )
     while True:
         try:
-            if not guard.is_running:
+            if not monitor.is_running:
                 return 0
-            guard.check()
-            guard.record_observations()
-            guard.record_counts()
+            monitor.check()
+            monitor.record_observations()
+            monitor.record_counts()
         except (DevboxError, OSError) as error:  # the next check may succeed
             text = error.render() if isinstance(error, DevboxError) else str(error)
-            if text != said:
+            if text != last_note:
                 sys.stderr.write(f"{text}\n")
-            said = text
+            last_note = text
         time.sleep(PAUSE)
 
 

@@ -55,7 +55,7 @@ class GrayTarget:
         self._ledger = ledger
         self._router = inner.router
         self._record = inner.record
-        self.trials = GrayStore(inner.paths, inner.id)
+        self.gray_store = GrayStore(inner.paths, inner.id)
         self._went_back = False
         self._nobody: Deployment | None = None  # accepted without shifting traffic
 
@@ -77,53 +77,53 @@ class GrayTarget:
     @property
     def active_release(self) -> GrayRelease | None:
         """The gray release in progress, if any."""
-        trial = self.trials.read()
-        return trial if trial is not None and not trial.is_over else None
+        gray_release = self.gray_store.read()
+        return gray_release if gray_release is not None and not gray_release.is_over else None
 
     # The `StageTarget` interface.
 
     def observe(self) -> StageObserved:
         """See `StageTarget`. A gray stage has the release that passed all steps; without one, its home's release."""
         seen, known = self._inner.observe(), self._record.read()
-        trial = self.active_release
+        gray_release = self.active_release
         if self._nobody is not None:
             own = self._set_own_stage(self._nobody)
             return StageObserved(release=own.release.id, config=own.config_digest, healthy=True)
-        if self._stage is self._home or trial is None:
+        if self._stage is self._home or gray_release is None:
             return self._convert_observed(seen, known)
-        if trial.rollout.phase != HOLD:
+        if gray_release.rollout.phase != HOLD:
             return replace(seen, release="", config="", healthy=False, digests={})
         return replace(
             seen,
-            release=trial.release,
-            config=self._set_own_stage(trial.deployment).config_digest,
-            healthy=self._inner.has_router() and self._is_healthy(trial),
-            digests=_select_digests(trial.deployment, seen.digests),
+            release=gray_release.release,
+            config=self._set_own_stage(gray_release.deployment).config_digest,
+            healthy=self._inner.has_router() and self._is_healthy(gray_release),
+            digests=_select_digests(gray_release.deployment, seen.digests),
         )
 
-    def _is_healthy(self, trial: GrayRelease) -> bool:
+    def _is_healthy(self, gray_release: GrayRelease) -> bool:
         """True if the canary responds; waits for a restarting router."""
-        return self._router.runtime.repeat(lambda: self._build_backend(trial).read_stats().canary_healthy)
+        return self._router.runtime.repeat(lambda: self._build_backend(gray_release).read_stats().canary_healthy)
 
-    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
+    def deploy(self, desired: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """See `StageTarget`. Return when all steps are passed or the release is complete; RolledBack if it failed."""
         if self._went_back:  # the previous release runs
             return
-        self._settle(sink, about=wanted.release.id)
-        goal = wanted if self._stage is self._home else replace(wanted, stage=self._home)
-        known, trial = self._read_record(sink), self.active_release
-        if trial is not None and trial.release != wanted.release.id:
+        self._settle(sink, about=desired.release.id)
+        goal = desired if self._stage is self._home else replace(desired, stage=self._home)
+        known, gray_release = self._read_record(sink), self.active_release
+        if gray_release is not None and gray_release.release != desired.release.id:
             if not self._has_run(goal, known):
                 raise UsageError(
-                    f"a gray release of {trial.release} is in progress in {self._home.name}",
-                    remedy=f"resume it: devbox promote {trial.stage}; roll it back: devbox release abort",
+                    f"a gray release of {gray_release.release} is in progress in {self._home.name}",
+                    remedy=f"resume it: devbox promote {gray_release.stage}; roll it back: devbox release abort",
                 )
             self.abort(sink, by="a rollback")
-            trial = None
+            gray_release = None
         again = verify and self._was_rolled_back(goal)
-        if self._deploy_without_gray(goal, known, trial, sink, again=again):
+        if self._deploy_without_gray(goal, known, gray_release, sink, again=again):
             return
-        self._run_release(trial or self._begin_release(goal), sink)
+        self._run_release(gray_release or self._begin_release(goal), sink)
 
     def retire(self) -> None:
         """See `StageTarget`. A gray stage removes only the canary."""
@@ -134,10 +134,10 @@ class GrayTarget:
 
     def abort(self, sink: Sink, *, by: str, began: float = 0.0) -> GrayRelease:
         """Roll back a release of any controller; return the result. `began`: of the intended release; 0: any."""
-        trial = self.active_release
-        if trial is None or began not in (0.0, trial.began):
+        gray_release = self.active_release
+        if gray_release is None or began not in (0.0, gray_release.began):
             raise UsageError(f"no gray release is in progress in {self._home.name}", remedy="devbox release log")
-        over = self._run_controller(trial, sink, wish=OperatorRequest(what="abort", by=by))
+        over = self._run_controller(gray_release, sink, wish=OperatorRequest(what="abort", by=by))
         self._settle(sink, about="")
         return over
 
@@ -146,26 +146,26 @@ class GrayTarget:
 
         None also if another release is meant.
         """
-        with self.trials.lock_controller() as mine:
-            trial = self.active_release
-            if not mine or trial is None or wish.began not in (0.0, trial.began):
+        with self.gray_store.lock_controller() as mine:
+            gray_release = self.active_release
+            if not mine or gray_release is None or wish.began not in (0.0, gray_release.began):
                 return None
-            seen = replace(trial, rollout=apply_request(trial.rollout, wish.what))
-            self.trials.write(seen)
+            seen = replace(gray_release, rollout=apply_request(gray_release.rollout, wish.what))
+            self.gray_store.write(seen)
             self._append_entry(seen)
             return seen
 
     # One gray release.
 
     def _deploy_without_gray(
-        self, goal: Deployment, known: StageDeployments, trial: GrayRelease | None, sink: Sink, *, again: bool
+        self, goal: Deployment, known: StageDeployments, gray_release: GrayRelease | None, sink: Sink, *, again: bool
     ) -> bool:
         """Return True if no gray release is needed: no stable release, or the goal ran here; the home deploys it.
 
         `again`: promotion after a rollback.
         """
         own = self._stage is self._home
-        if trial is not None:
+        if gray_release is not None:
             return False
         if known.running is None or known.runs(goal) or (own and not again and self._has_run(goal, known)):
             if own:
@@ -203,11 +203,11 @@ class GrayTarget:
 
     def _begin_release(self, goal: Deployment) -> GrayRelease:
         """Record a new gray release before any action. Pending requests about another one are dropped."""
-        self.trials.consume_request()
+        self.gray_store.consume_request()
         own = self._stage is self._home
         rules = policy.build_policy(self._stage.strategy, completes=own)
         side = self._router.state.idle_side
-        trial = GrayRelease(
+        gray_release = GrayRelease(
             stage=self._stage.name,
             deployment=goal,
             policy=rules,
@@ -216,78 +216,79 @@ class GrayTarget:
             began=time.time(),
             counts_before=self._router.read_counts(),
         )
-        self.trials.write(trial)
-        return trial
+        self.gray_store.write(gray_release)
+        return gray_release
 
-    def _run_release(self, trial: GrayRelease, sink: Sink) -> None:
+    def _run_release(self, gray_release: GrayRelease, sink: Sink) -> None:
         """Continue from the recorded phase to the end of this promotion."""
         wish = None
-        if trial.rollout.phase == WARM:
-            self._warm(trial, sink)
+        if gray_release.rollout.phase == WARM:
+            self._warm(gray_release, sink)
         if self._stage is self._home:
-            _check_not_held(trial, self._home.name)
-            trial = allow_completion(trial)
-            wish = OperatorRequest(what="complete", by="the promotion") if trial.rollout.phase == HOLD else None
-        elif trial.rollout.phase == HOLD and self._inner.has_router():
+            _check_not_held(gray_release, self._home.name)
+            gray_release = allow_completion(gray_release)
+            wish = OperatorRequest(what="complete", by="the promotion") if gray_release.rollout.phase == HOLD else None
+        elif gray_release.rollout.phase == HOLD and self._inner.has_router():
             return
-        self._run_controller(trial, sink, wish=wish)
-        self._settle(sink, about=trial.release)
+        self._run_controller(gray_release, sink, wish=wish)
+        self._settle(sink, about=gray_release.release)
 
-    def _warm(self, trial: GrayRelease, sink: Sink) -> None:
+    def _warm(self, gray_release: GrayRelease, sink: Sink) -> None:
         """Start the release next to the running one, and register it with the router as the canary."""
 
         def on_trial(state: RouterState) -> RouterState:
-            return replace(state, canary=trial.side, share=get_full_share(get_other_side(trial.side)))
+            return replace(state, canary=gray_release.side, share=get_full_share(get_other_side(gray_release.side)))
 
         running = self._record.read().running
         if running is not None and not self._inner.has_router():
             self._inner.deploy(running, sink)
         self._router.change(on_trial)
-        for side in (trial.side, *((BASELINE,) if trial.policy.has_baseline else ())):
+        has_baseline = gray_release.policy.has_baseline
+        for side in (gray_release.side, *((BASELINE,) if has_baseline else ())):
             self._router.reset_counts(side)
         try:
-            self._inner.warm(trial.deployment, sink, stable=running if trial.policy.has_baseline else None)
+            self._inner.warm(gray_release.deployment, sink, stable=running if has_baseline else None)
         except DevboxError as error:
-            self.trials.write(replace(trial, rollout=trial.rollout.enter(ABORTED, error.sentence)))
+            self.gray_store.write(replace(gray_release, rollout=gray_release.rollout.enter(ABORTED, error.sentence)))
             self._settle(sink, about="")
             raise
 
-    def _run_controller(self, trial: GrayRelease, sink: Sink, *, wish: OperatorRequest | None) -> GrayRelease:
-        with self.trials.lock_controller() as mine:
+    def _run_controller(self, gray_release: GrayRelease, sink: Sink, *, wish: OperatorRequest | None) -> GrayRelease:
+        with self.gray_store.lock_controller() as mine:
             if not mine:
                 raise UsageError(
-                    f"another devbox controls this gray release (pid {self.trials.find_controller() or 'unknown'})",
+                    f"another devbox controls this gray release (pid {self.gray_store.find_controller() or 'unknown'})",
                     remedy="control it with: devbox release hold, resume or abort",
                 )
-            self._append_missed_entry(trial)
+            self._append_missed_entry(gray_release)
             if not self._inner.has_router():
-                return self._abort_stopped(trial)
-            asked = () if wish and wish.what == "abort" else trial.policy.outside
-            with MetricPoller(asked, self._build_metric_context(trial)) as measures, self._router.poll_counts():
-                return self._build_controller(sink, trial, wish, measures).run(trial)
+                return self._abort_stopped(gray_release)
+            asked = () if wish and wish.what == "abort" else gray_release.policy.outside
+            with MetricPoller(asked, self._build_metric_context(gray_release)) as measures, self._router.poll_counts():
+                return self._build_controller(sink, gray_release, wish, measures).run(gray_release)
 
-    def _abort_stopped(self, trial: GrayRelease) -> GrayRelease:
+    def _abort_stopped(self, gray_release: GrayRelease) -> GrayRelease:
         """End a release whose environment was stopped, for example by a reboot: no client uses the canary."""
-        gone = trial.rollout.enter(ABORTED, "the environment was stopped meanwhile")
-        over = trial.add_observation(gone, Batch(canary=Side(), stable=Side()), now=time.time(), threshold=0)
-        self.trials.write(over)
+        gone = gray_release.rollout.enter(ABORTED, "the environment was stopped meanwhile")
+        over = gray_release.add_observation(gone, Batch(canary=Side(), stable=Side()), now=time.time(), threshold=0)
+        self.gray_store.write(over)
         self._append_entry(over)
         return over
 
     def _build_controller(
-        self, sink: Sink, trial: GrayRelease, wish: OperatorRequest | None, measures: MetricPoller
+        self, sink: Sink, gray_release: GrayRelease, wish: OperatorRequest | None, measures: MetricPoller
     ) -> Controller:
-        known = {"changes": len(trial.changes)}
+        known = {"changes": len(gray_release.changes)}
 
         def on_look(seen: GrayRelease, _sight: RouterStats) -> None:
             changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
             self._router.publish_metrics(summary.render_metrics(seen), keep=changed)
-            sink(Looked(glance=summary.summarize(seen), changed=changed))
+            sink(Looked(summary=summary.summarize(seen), changed=changed))
 
         return Controller(
-            trials=self.trials,
-            ground=self._build_backend(trial),
-            until=(STABLE, ABORTED) if trial.policy.completes else ENDS,
+            gray_store=self.gray_store,
+            backend=self._build_backend(gray_release),
+            until=(STABLE, ABORTED) if gray_release.policy.completes else ENDS,
             readings=measures.consume_readings,
             on_look=on_look,
             on_change=self._append_entry,
@@ -295,61 +296,61 @@ class GrayTarget:
             wish=wish,
         )
 
-    def _build_backend(self, trial: GrayRelease) -> RouterBackend:
+    def _build_backend(self, gray_release: GrayRelease) -> RouterBackend:
         process = self._stage.strategy.process
         return RouterBackend(
             runtime=self._router.runtime,
-            canary=trial.side,
+            canary=gray_release.side,
             processes=(process,) if process else (),
             keep=self._router.store_share,
-            restarts=lambda: self._inner.count_restarts(trial.deployment),
+            restarts=lambda: self._inner.count_restarts(gray_release.deployment),
             counts=self._router.read_counts,
-            baseline=trial.policy.has_baseline,
+            baseline=gray_release.policy.has_baseline,
         )
 
-    def _build_metric_context(self, trial: GrayRelease) -> MetricContext:
+    def _build_metric_context(self, gray_release: GrayRelease) -> MetricContext:
         running = self._record.read().running
         return self._around.build_context(
-            trial, stage=self._stage, home=self._home, address=self._inner.address, stable=running
+            gray_release, stage=self._stage, home=self._home, address=self._inner.address, stable=running
         )
 
-    def _append_entry(self, trial: GrayRelease) -> None:
+    def _append_entry(self, gray_release: GrayRelease) -> None:
         """Add the phase or step to the ledger, with its counts."""
-        self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=trial.build_payload().to_body())
+        body = gray_release.build_payload().to_body()
+        self._ledger.append(GRAY, release=gray_release.release, stage=gray_release.stage, body=body)
 
-    def _append_missed_entry(self, trial: GrayRelease) -> None:
+    def _append_missed_entry(self, gray_release: GrayRelease) -> None:
         """Add the entry of a controller that was killed before it could."""
-        mine = (
-            each for each in reversed(self._ledger.read_entries()) if each.kind == GRAY and each.stage == trial.stage
-        )
-        last = next((GrayPayload.read(each) for each in mine if each.release == trial.release), None)
-        place = (trial.rollout.phase, trial.rollout.step, trial.rollout.held)
-        if trial.changes and (last is None or (last.phase, last.step, last.held) != place):
-            self._append_entry(trial)
+        mine = (GRAY, gray_release.stage, gray_release.release)
+        entries = reversed(self._ledger.read_entries())
+        last = next((GrayPayload.read(each) for each in entries if (each.kind, each.stage, each.release) == mine), None)
+        place = (gray_release.rollout.phase, gray_release.rollout.step, gray_release.rollout.held)
+        if gray_release.changes and (last is None or (last.phase, last.step, last.held) != place):
+            self._append_entry(gray_release)
 
     def _settle(self, sink: Sink, *, about: str) -> None:
         """Finish a completed release: all traffic on one side, the other side removed.
 
         RolledBack if the release `about` failed.
         """
-        trial = self.trials.read()
-        if trial is None or not trial.is_over or trial.settled:
+        gray_release = self.gray_store.read()
+        if gray_release is None or not gray_release.is_over or gray_release.settled:
             return
-        self._append_missed_entry(trial)
-        good = trial.rollout.phase == STABLE
-        side = trial.side if good else get_other_side(trial.side)
+        self._append_missed_entry(gray_release)
+        good = gray_release.rollout.phase == STABLE
+        side = gray_release.side if good else get_other_side(gray_release.side)
         known = self._record.read()
         change = self._router.change if self._inner.has_router() else self._router.change_stored
         change(lambda state: replace(state, canary="", share=get_full_share(side)))
         if good:
-            self._inner.deploy(trial.deployment, sink)
+            self._inner.deploy(gray_release.deployment, sink)
         elif known.running is not None:
             self._inner.deploy(known.running, sink)
-        self.trials.write(replace(trial.add_counts(self._router.read_counts()), settled=True))
-        if not good and trial.release == about:
+        self.gray_store.write(replace(gray_release.add_counts(self._router.read_counts()), settled=True))
+        if not good and gray_release.release == about:
             self._went_back = True
             raise RolledBack(
-                f"{trial.release} was rolled back: {trial.rollout.reason}",
+                f"{gray_release.release} was rolled back: {gray_release.rollout.reason}",
                 remedy="see its course: devbox release status",
             )
 
@@ -367,10 +368,10 @@ class GrayTarget:
         return replace(seen, config=config, digests=_select_digests(having, seen.digests))
 
 
-def _check_not_held(trial: GrayRelease, stage: str) -> None:
+def _check_not_held(gray_release: GrayRelease, stage: str) -> None:
     """Raise UsageError if the release is held: it must not be completed."""
-    if trial.rollout.phase == HOLD and trial.rollout.held:
-        raise UsageError(f"cannot promote to {stage}: {trial.release} is held", remedy="devbox release resume")
+    if gray_release.rollout.phase == HOLD and gray_release.rollout.held:
+        raise UsageError(f"cannot promote to {stage}: {gray_release.release} is held", remedy="devbox release resume")
 
 
 def _select_digests(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:
@@ -379,14 +380,14 @@ def _select_digests(deployment: Deployment, digests: dict[str, str]) -> dict[str
     return {name: digest for name, digest in digests.items() if name.endswith(mine)}
 
 
-def select_target(opened: Project, resolved: Desired, stage: Stage) -> StageTarget:
+def select_target(project: Project, desired: Desired, stage: Stage) -> StageTarget:
     """Return the local target of a stage; a GrayTarget if a stage of the file shifts traffic in the environment."""
-    home = resolved.stages[stage.environment]
-    shifting = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
+    home = desired.stages[stage.environment]
+    shifting = [each for each in desired.stages.values() if each.strategy.kind == GRAY]
     through = next((each.name for each in shifting if each.environment == stage.environment), "")
     # Two releases serve in parallel at times, also during a rollback.
     strategy = BLUE_GREEN if through and home.strategy.kind == RECREATE else home.strategy.kind
-    inner = LocalTarget(opened, home.name, allowed=resolved.allowed, strategy=strategy, drain=home.drain)
+    inner = LocalTarget(project, home.name, allowed=desired.allowed, strategy=strategy, drain=home.drain)
     if not through:
         return inner
     return GrayTarget(
@@ -394,6 +395,6 @@ def select_target(opened: Project, resolved: Desired, stage: Stage) -> StageTarg
         stage=stage,
         home=home,
         through=through,
-        ledger=Ledger(opened.paths, opened.id),
-        around=MetricScope(root=opened.root, allowed=resolved.allowed),
+        ledger=Ledger(project.paths, project.id),
+        around=MetricScope(root=project.root, allowed=desired.allowed),
     )

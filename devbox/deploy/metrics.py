@@ -218,8 +218,8 @@ def judge_output(
         return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` timed out after {metric.timeout:g} s")
     limited = metric.most is not None or metric.least is not None
     if code and (limited or code != 1):
-        said = f": {complained or printed}" if complained or printed else ""
-        return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` exited with code {code}{said}")
+        detail = f": {complained or printed}" if complained or printed else ""
+        return MetricReading(name=metric.name, began=began, trouble=f"`{shown}` exited with code {code}{detail}")
     if not limited:
         return MetricReading(name=metric.name, began=began, no=code == 1, said=printed or complained)
     with contextlib.suppress(ValueError):
@@ -246,21 +246,21 @@ class MetricScope:
     allowed: tuple[HostAccess, ...]
 
     def build_context(
-        self, trial: GrayRelease, *, stage: Stage, home: Stage, address: str, stable: Deployment | None
+        self, gray_release: GrayRelease, *, stage: Stage, home: Stage, address: str, stable: Deployment | None
     ) -> MetricContext:
         """Return the context for a canary of `stage` in the environment of `home`, next to `stable`."""
         outside = {name: at for every in home.external.values() for name, at in every.items()}
 
-        def fetch(wanted: Mapping[str, Secret]) -> dict[str, str]:
-            return secrets.fetch(wanted, root=self.root, where=stage.where, allowed=self.allowed)
+        def fetch(desired: Mapping[str, Secret]) -> dict[str, str]:
+            return secrets.fetch(desired, root=self.root, where=stage.where, allowed=self.allowed)
 
         return MetricContext(
             root=self.root,
             env={**home.env, **stage.env},
             names={
                 "DEVBOX_STAGE": stage.name,
-                "DEVBOX_RELEASE": trial.release,
-                "DEVBOX_DIGEST": trial.deployment.release.image,
+                "DEVBOX_RELEASE": gray_release.release,
+                "DEVBOX_DIGEST": gray_release.deployment.release.image,
                 "DEVBOX_STABLE_RELEASE": stable.release.id if stable else "",
                 "DEVBOX_ADDRESS": address,
             },

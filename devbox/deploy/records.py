@@ -147,9 +147,9 @@ class GrayStore:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DevboxError(f"{self._file} is damaged", remedy=f"remove it: rm {self._file}") from None
 
-    def write(self, trial: GrayRelease) -> None:
+    def write(self, gray_release: GrayRelease) -> None:
         """Write the release, readable only by its owner: it contains references to secrets."""
-        self._files.write(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(trial)}))
+        self._files.write(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(gray_release)}))
 
     def begin_log(self) -> contextlib.AbstractContextManager[int]:
         """Open and truncate the log of a detached promotion without following links; yields a descriptor."""
@@ -168,7 +168,7 @@ class GrayStore:
             return codec.load(OperatorRequest, jsontext.loads(files.read_text(self._wish) or ""))
         return None
 
-    def consume_request(self, trial: GrayRelease | None = None) -> OperatorRequest | None:
+    def consume_request(self, gray_release: GrayRelease | None = None) -> OperatorRequest | None:
         """Take the pending request, if any; None if it is about another release.
 
         Only a promotion completes a gray release, in its own process, never by a file.
@@ -180,7 +180,7 @@ class GrayStore:
             return None
         with contextlib.suppress(ValueError, TypeError):
             wish = codec.load(OperatorRequest, jsontext.loads(files.read_text(taken) or ""))
-            mine = trial is None or wish.began in (0.0, trial.began)
+            mine = gray_release is None or wish.began in (0.0, gray_release.began)
             return wish if mine and wish.what in _BY_FILE else None
         return None
 

@@ -60,8 +60,8 @@ class Router:
     ) -> router_update.RouterUpdate:
         """Plan the update for these processes and sticky key; nothing is written. `existing`: containers."""
         deployed = self._record.read()
-        made = router_update.plan(deployed.router, deployed.draining, served, known, existing=existing)
-        return replace(made, reload=made.reload or self._needs_reload(made.state))
+        plan = router_update.plan(deployed.router, deployed.draining, served, known, existing=existing)
+        return replace(plan, reload=plan.reload or self._needs_reload(plan.state))
 
     def prepare(self, update: router_update.RouterUpdate) -> None:
         """Write the files and the record as planned, before a router is started or reloaded."""
@@ -121,25 +121,25 @@ class Router:
             before = self.state
             self.converge(how(before))
 
-    def converge(self, wanted: RouterState) -> None:
+    def converge(self, desired: RouterState) -> None:
         """Converge the router: new servers, then traffic, then removals. Idempotent.
 
         Waits for a killed router. Open requests continue; see `drain` and `finish`.
         """
         with self._changing:
-            self.runtime.repeat(lambda: self._converge(wanted))
+            self.runtime.repeat(lambda: self._converge(desired))
 
-    def _converge(self, wanted: RouterState) -> None:
+    def _converge(self, desired: RouterState) -> None:
         before = self.state
-        self._write(replace(_merge_servers(before, wanted), share=before.share))
-        for command in converge.plan_admissions(wanted, self.read_runtime()):
+        self._write(replace(_merge_servers(before, desired), share=before.share))
+        for command in converge.plan_admissions(desired, self.read_runtime()):
             self.runtime.execute(command)
-        for command in converge.plan_shift(wanted, self.read_runtime()):
+        for command in converge.plan_shift(desired, self.read_runtime()):
             self.runtime.execute(command)
-        if self.read_runtime().share != wanted.share:
+        if self.read_runtime().share != desired.share:
             raise EngineError("cannot set the traffic weight: the router kept the old value", remedy="devbox doctor")
-        self._write(replace(_merge_servers(before, wanted), share=wanted.share))
-        self._remove_superfluous(wanted)
+        self._write(replace(_merge_servers(before, desired), share=desired.share))
+        self._remove_superfluous(desired)
 
     def reset_counts(self, side: str) -> None:
         """Reset the counters of a side without traffic, for the next release."""
@@ -271,12 +271,12 @@ class Router:
         mine = {name, f"{RESCUE}{name}", f"{PANIC}{name}"}
         return frozenset(place for place in _list_places(self.read_runtime()) if place.partition("/")[2] in mine)
 
-    def _remove_superfluous(self, wanted: RouterState) -> None:
+    def _remove_superfluous(self, desired: RouterState) -> None:
         """Drain superfluous servers; delete those without open requests."""
-        going = converge.find_superfluous(wanted, self.read_runtime())
+        going = converge.find_superfluous(desired, self.read_runtime())
         for place in going:
             self.runtime.execute(f"set server {place} state drain")
-        self._write(wanted)
+        self._write(desired)
         stat = self.runtime.query(counters.ASK_STAT) if going else ""
         for place in going:
             if not converge.count_active(stat, frozenset({place})):

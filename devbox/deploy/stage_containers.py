@@ -234,13 +234,13 @@ def _build_ports(deployment: Deployment, reached: Iterable[ServedProcess]) -> tu
     return (*fixed, *(Port(container=port) for port in targets.values() if port not in named))
 
 
-def add_reload(ground: Plan, *, again: bool) -> Plan:
+def add_reload(plan: Plan, *, again: bool) -> Plan:
     """Append a reload of a running router whose files changed."""
     if not again:
-        return ground
-    after = tuple(step.id for step in ground.steps)
+        return plan
+    after = tuple(step.id for step in plan.steps)
     step = Step(op=Op.RELOAD, resource=ROUTER, reason="the release serves other ports", after=after)
-    return Plan(steps=(*ground.steps, step))
+    return Plan(steps=(*plan.steps, step))
 
 
 def build_stub(name: str, image: str) -> ContainerSpec:

@@ -52,12 +52,12 @@ class StageFileReading:
     copy: str
 
 
-def remember(opened: Project, resolved: Spec) -> None:
+def remember(project: Project, resolved: Spec) -> None:
     """Store the stages and keys of the file for `load_with_fallback`, without container variables.
 
     Also records the project that owns the releases.
     """
-    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
+    PlaceRecord(project.paths, project.id).check(project.root, project.env_file, begins=True)
     kept = Desired(
         instance=resolved.instance,
         images={},
@@ -67,20 +67,20 @@ def remember(opened: Project, resolved: Spec) -> None:
         approvers=resolved.approvers,
         builders=resolved.builders,
     )
-    HostFiles(opened.paths).write(_locate_stored(opened), _serialize(kept))
+    HostFiles(project.paths).write(_locate_stored(project), _serialize(kept))
 
 
-def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Desired:
+def load_with_fallback(project: Project, sink: Sink | None = None, *, fresh: bool = False) -> Desired:
     """Load the env file; if it is invalid, as of the last promotion, with a note to `sink`.
 
     `fresh`: bypass the cache. EnvFileError if the file is invalid and nothing was promoted before. HostError if the
     promoted state belongs to another project.
     """
-    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
+    PlaceRecord(project.paths, project.id).check(project.root, project.env_file)
     try:
-        return prepare(opened, fresh=fresh)
+        return prepare(project, fresh=fresh)
     except EnvFileError as error:
-        kept = _parse_stored(Desired, HostFiles(opened.paths).read(_locate_stored(opened)))
+        kept = _parse_stored(Desired, HostFiles(project.paths).read(_locate_stored(project)))
         if kept is None:
             raise
         if sink:
@@ -100,12 +100,12 @@ class StageFiles:
         self._fleeting = f"{place.paths.instance_runtime(place.id)}/backing.json"
         self._files = HostFiles(place.paths)
 
-    def read(self, wanted: Deployment, instance: Instance) -> StageFileReading:
+    def read(self, desired: Deployment, instance: Instance) -> StageFileReading:
         """Return the locked services of a deployment; the stored copy if the file is invalid or misses one."""
-        needs = [need for need in wanted.release.config.needs if need not in wanted.stage.external]
+        needs = [need for need in desired.release.config.needs if need not in desired.stage.external]
         try:
             env = read(self._project.root, file=self._project.env_file).select_stage(self._stage)
-            found = self._read_file(env, needs, wanted, instance)
+            found = self._read_file(env, needs, desired, instance)
         except EnvFileError:
             kept = self._read_stored()
             if kept is None or not kept.backing.containers.keys() >= set(needs):
@@ -113,10 +113,10 @@ class StageFiles:
             return StageFileReading(file=replace(kept, backing=_filter_backing(kept.backing, needs, instance)), copy="")
         return StageFileReading(file=found, copy=self._fleeting if env.env_files else self._lasting)
 
-    def _read_file(self, env: EnvFile, needs: list[str], wanted: Deployment, instance: Instance) -> StageFile:
+    def _read_file(self, env: EnvFile, needs: list[str], desired: Deployment, instance: Instance) -> StageFile:
         credentials = self._place.records.ensure_credentials(list_credentials(env))
         found = stage_services.resolve_backing(
-            env, needs, instance=instance, credentials=credentials, where=wanted.stage.where
+            env, needs, instance=instance, credentials=credentials, where=desired.stage.where
         )
         check_grants_by_vars(self._project, found.resolved)
         images = {**found.resolved.images, stage_services.ROUTER: stage_services.build_router_image()}
@@ -151,10 +151,10 @@ def _filter_backing(
     known = backing.resolved.containers
     names = order.add_needs([backing.containers[need] for need in needs], known)
     containers = {name: spec for name, spec in known.items() if name in names}
-    wanted = order.list_lineage(
+    desired = order.list_lineage(
         [*(spec.image for spec in containers.values()), stage_services.ROUTER], backing.resolved.images
     )
-    images = {name: backing.resolved.images[name] for name in wanted}
+    images = {name: backing.resolved.images[name] for name in desired}
     return stage_services.Backing(
         resolved=backing.resolved.derive(instance=instance, containers=containers, images=images),
         containers={need: backing.containers[need] for need in needs},
@@ -176,8 +176,8 @@ def _merge_backing(before: stage_services.Backing, now: stage_services.Backing) 
     )
 
 
-def _locate_stored(opened: Project) -> str:
-    return opened.paths.promoted_stages(opened.id)
+def _locate_stored(project: Project) -> str:
+    return project.paths.promoted_stages(project.id)
 
 
 def _parse_stored(kind: type[T], text: str | None) -> T | None:

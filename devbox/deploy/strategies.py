@@ -96,9 +96,9 @@ def warm(rollout: RolloutInputs, *, after: Plan, jobs: bool = True) -> Plan:
 
 
 def _assemble_plan(rollout: RolloutInputs, after: Plan, steps: _PlanBuilder) -> Plan:
-    made = Plan(steps=(*after.steps, *steps.all))
-    ports.check_steps(made.steps, {*rollout.standing, *rollout.kept}, instance="the stage")
-    return made
+    plan = Plan(steps=(*after.steps, *steps.all))
+    ports.check_steps(plan.steps, {*rollout.standing, *rollout.kept}, instance="the stage")
+    return plan
 
 
 def retire(names: Iterable[str], rollout: RolloutInputs) -> Plan:

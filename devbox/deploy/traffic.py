@@ -42,10 +42,10 @@ class RouterBackend:
     def read_stats(self) -> RouterStats:
         """See `TrafficBackend`."""
         began = self._identify_router()
-        sight = self._read_stats(began)
+        stats = self._read_stats(began)
         if self._identify_router() != began:  # answers of two routers, or incomplete ones
             raise RouterUnavailable("the router restarted just now", remedy="try again")
-        return sight
+        return stats
 
     def _read_stats(self, began: str) -> RouterStats:
         table = self.runtime.query(counters.ASK)

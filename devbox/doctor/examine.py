@@ -21,24 +21,24 @@ from devbox.plan import ports
 from devbox.records.projects import find_port_holder
 
 
-def check_project(ground: CheckContext) -> Iterator[CheckResult]:
+def check_project(context: CheckContext) -> Iterator[CheckResult]:
     """Check that the env file is valid, and that its fixed ports are free or its own."""
-    if ground.project is None:
+    if context.project is None:
         yield CheckResult("project", OK, "devbox.toml not found")
         return
-    root, file = ground.project
+    root, file = context.project
     try:
-        resolved = _resolve(ground.paths, root, file)
+        resolved = _resolve(context.paths, root, file)
     except DevboxError as error:
         yield convert_error("project", error)
         return
     yield CheckResult("project", OK, f"{root}/{file}")
     for spec in resolved.containers.values():
-        yield from _check_ports(ground, resolved.instance.id, spec)
+        yield from _check_ports(context, resolved.instance.id, spec)
 
 
-def _check_ports(ground: CheckContext, instance: str, spec: ContainerSpec) -> Iterator[CheckResult]:
-    now = state.read_state_file(ground.paths, instance)
+def _check_ports(context: CheckContext, instance: str, spec: ContainerSpec) -> Iterator[CheckResult]:
+    now = state.read_state_file(context.paths, instance)
     own = {each.publish.host for each in now.published} if now else set()
     for port in spec.ports:
         if port.host is None:
@@ -48,7 +48,7 @@ def _check_ports(ground: CheckContext, instance: str, spec: ContainerSpec) -> It
         elif is_free(port.address, port.host, port.protocol):
             yield CheckResult("ports", OK, f"{port.host}, required by {spec.label}, is free")
         else:
-            holder = find_port_holder(ground.paths, port.address, port.host, port.protocol)
+            holder = find_port_holder(context.paths, port.address, port.host, port.protocol)
             sentence = f"{spec.where}: {ports.describe_taken(spec, port, holder)}"
             yield CheckResult("ports", PROBLEM, sentence, ports.suggest_remedy(port, holder))
 
@@ -70,9 +70,9 @@ _SOMETIMES = {"buildah": "required for images from Dockerfiles"}
 _ROOTLESS = ("newuidmap", "newgidmap")
 
 
-def check_programs(ground: CheckContext) -> Iterator[CheckResult]:
+def check_programs(context: CheckContext) -> Iterator[CheckResult]:
     """Check each program; the remedy is its package."""
-    for name in (*_ALWAYS, *(_ROOTLESS if ground.is_rootless else ())):
+    for name in (*_ALWAYS, *(_ROOTLESS if context.is_rootless else ())):
         try:
             path = find(name)
         except HostError as error:
@@ -147,12 +147,12 @@ CHECKS: tuple[Callable[[CheckContext], Iterator[CheckResult]], ...] = (
 )
 
 
-def examine(ground: CheckContext) -> Iterator[CheckResult]:
+def examine(context: CheckContext) -> Iterator[CheckResult]:
     """Run all checks. A check that fails is reported as a problem, and the others continue."""
     for check in CHECKS:
         name = check.__name__.removeprefix("check_").replace("_", " ")
         try:
-            yield from check(ground)
+            yield from check(context)
         except DevboxError as error:
             yield CheckResult(name, PROBLEM, error.sentence, error.remedy)
         except Exception as error:  # noqa: BLE001 - a crashing check must not end the examination

@@ -39,26 +39,26 @@ _STATES = {"debian": PROBLEM, "ubuntu": WARNING}  # all defaults are Debian's; o
 _OFF = 300.0  # allowed clock offset in seconds, before signatures appear expired or not yet valid
 
 
-def check_version(ground: CheckContext) -> Iterator[CheckResult]:
+def check_version(context: CheckContext) -> Iterator[CheckResult]:
     """Check for the mount calls used by isolation."""
     release = os.uname().release
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
-    oldest = _OLDEST_ROOTLESS if ground.is_rootless else _OLDEST
+    oldest = _OLDEST_ROOTLESS if context.is_rootless else _OLDEST
     if numbers < oldest:
-        wanted = ".".join(map(str, oldest))
+        desired = ".".join(map(str, oldest))
         remedy = "upgrade the kernel" if numbers < _OLDEST_ROOTLESS else "run devbox as an ordinary user"
         sentence = (
-            f"Linux {release} is too old: devbox requires {wanted} {'' if ground.is_rootless else 'as root'}".rstrip()
+            f"Linux {release} is too old: devbox requires {desired} {'' if context.is_rootless else 'as root'}".rstrip()
         )
         yield CheckResult("kernel", PROBLEM, sentence, remedy)
     else:
         yield CheckResult("kernel", OK, f"Linux {release}")
 
 
-def check_user_namespaces(ground: CheckContext) -> Iterator[CheckResult]:
+def check_user_namespaces(context: CheckContext) -> Iterator[CheckResult]:
     """Check user namespaces with mounts, used by every instance."""
     try:
-        forks.run_in_child(lambda: _become_root_of_trial(rootless=ground.is_rootless))
+        forks.run_in_child(lambda: _become_root_of_trial(rootless=context.is_rootless))
     except DevboxError as error:
         shut = [
             f"{name.replace('/', '.', 1)}={opens}" for name, closed, opens in _GATES if _read_setting(name) == closed
@@ -69,15 +69,15 @@ def check_user_namespaces(ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("user namespaces", OK, "allowed")
 
 
-def check_overlay(ground: CheckContext) -> Iterator[CheckResult]:
+def check_overlay(context: CheckContext) -> Iterator[CheckResult]:
     """Check overlays, used for layers and the writable layer, on the file system of DEVBOX_HOME."""
-    if not os.access(ground.nearest_existing, os.W_OK):
+    if not os.access(context.nearest_existing, os.W_OK):
         return  # reported by the check of DEVBOX_HOME
     try:
-        with _create_scratch_dir(ground.nearest_existing) as place:
-            forks.run_in_child(lambda: _mount_overlay(place, rootless=ground.is_rootless))
+        with _create_scratch_dir(context.nearest_existing) as place:
+            forks.run_in_child(lambda: _mount_overlay(place, rootless=context.is_rootless))
     except DevboxError as error:
-        sentence = f"cannot mount overlays below {ground.nearest_existing}: {error.sentence}"
+        sentence = f"cannot mount overlays below {context.nearest_existing}: {error.sentence}"
         yield CheckResult(
             "overlay", PROBLEM, sentence, "export DEVBOX_HOME=DIR of a local file system (ext4, xfs, btrfs)"
         )
@@ -85,11 +85,11 @@ def check_overlay(ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("overlay", OK, "available")
 
 
-def check_idmapped_mounts(ground: CheckContext) -> Iterator[CheckResult]:
+def check_idmapped_mounts(context: CheckContext) -> Iterator[CheckResult]:
     """Check id-mapped mounts, used by root to give containers their own ID range."""
-    if ground.is_rootless:
+    if context.is_rootless:
         return
-    for path in (ground.nearest_existing, ground.project[0] if ground.project else ""):
+    for path in (context.nearest_existing, context.project[0] if context.project else ""):
         if path:
             yield _check_idmapped(path)
 
@@ -114,14 +114,14 @@ def check_tun(_ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("tun", OK, "/dev/net/tun is accessible")
 
 
-def check_bridge_filter(ground: CheckContext) -> Iterator[CheckResult]:
+def check_bridge_filter(context: CheckContext) -> Iterator[CheckResult]:
     """Check bridge filters, which prevent containers from using another container's address."""
     try:
         nft = programs.find("nft")
     except HostError:
         return  # reported by the check of programs
     try:
-        forks.run_in_child(lambda: _filter_bridge(nft, rootless=ground.is_rootless))
+        forks.run_in_child(lambda: _filter_bridge(nft, rootless=context.is_rootless))
     except DevboxError as error:
         sentence = f"missing: containers can forge addresses, and cannot use isolation.egress: {error.sentence}"
         yield CheckResult("bridge filter", WARNING, sentence, "boot a kernel with CONFIG_NF_TABLES_BRIDGE")
@@ -129,12 +129,12 @@ def check_bridge_filter(ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("bridge filter", OK, "available")
 
 
-def check_control_groups(ground: CheckContext) -> Iterator[CheckResult]:
+def check_control_groups(context: CheckContext) -> Iterator[CheckResult]:
     """Check cgroups, which enforce limits (memory, cpus, pids)."""
     kind = cgroups.detect()
     if kind != "none":
         yield CheckResult("control groups", OK, f"{kind}: limits are enforced")
-    elif obstacle := delegation.find_obstacle() if ground.is_rootless else None:
+    elif obstacle := delegation.find_obstacle() if context.is_rootless else None:
         why, remedy = obstacle
         yield CheckResult("control groups", WARNING, f"memory, cpus and pids limits are not enforced: {why}", remedy)
     else:
@@ -157,8 +157,8 @@ def _filter_bridge(nft: str, *, rootless: bool) -> None:
     if rootless:
         _become_root_of_trial(rootless=True)
     syscalls.unshare(syscalls.CLONE_NEWNET)
-    trial = b"table bridge trial {\n chain trial {\n  type filter hook prerouting priority -300;\n }\n}\n"
-    programs.call([nft, "-f", "-"], purpose="filter on a bridge", text=trial)
+    ruleset = b"table bridge trial {\n chain trial {\n  type filter hook prerouting priority -300;\n }\n}\n"
+    programs.call([nft, "-f", "-"], purpose="filter on a bridge", text=ruleset)
 
 
 def _mount_overlay(place: str, *, rootless: bool) -> None:
@@ -190,8 +190,8 @@ def _check_idmapped(path: str) -> CheckResult:
     try:
         tree = syscalls.clone_mount(path, recursive=True)
         try:
-            trial = idmap.open_userns(IdMap(rootless=False, uids=_TRIAL_IDS, gids=_TRIAL_IDS))
-            syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=trial, recursive=True)
+            ruleset = idmap.open_userns(IdMap(rootless=False, uids=_TRIAL_IDS, gids=_TRIAL_IDS))
+            syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=ruleset, recursive=True)
         finally:
             os.close(tree)
     except (OSError, DevboxError) as error:
@@ -212,9 +212,9 @@ class _MirrorAnswer:
     failure: str = ""
 
 
-def check_mirrors(ground: CheckContext) -> Iterator[CheckResult]:
+def check_mirrors(context: CheckContext) -> Iterator[CheckResult]:
     """Check that the package mirrors respond and agree with the host's clock."""
-    if ground.offline:
+    if context.offline:
         return
     answers = {distribution: _MirrorAnswer(failure=f"no response in {_PATIENCE:.0f} s") for distribution in _SUITES}
     threads = [
@@ -255,7 +255,7 @@ def _check_proxy(name: str, inside: str, on_host: str) -> CheckResult:
     return CheckResult("proxy", OK, f"passed to bakes and dev: {name}={shown}{' (the host)' if own else ''}")
 
 
-def _query_mirror(distribution: str, answer: _MirrorAnswer) -> None:
+def _query_mirror(distribution: str, response: _MirrorAnswer) -> None:
     """Send a HEAD request for a mirror's newest index."""
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
@@ -265,27 +265,27 @@ def _query_mirror(distribution: str, answer: _MirrorAnswer) -> None:
         request, context = Request(url, method="HEAD"), host_settings.create_tls_context()  # noqa: S310
         with urlopen(request, timeout=_PATIENCE, context=context) as reply:  # noqa: S310
             date = email.utils.parsedate_to_datetime(reply.headers["Date"]) if reply.headers["Date"] else None
-        answer.offset = time.time() - date.timestamp() if date else 0.0
+        response.offset = time.time() - date.timestamp() if date else 0.0
     except HTTPError as error:
-        answer.failure = f"returned {error.code} {error.reason}"
+        response.failure = f"returned {error.code} {error.reason}"
     except (URLError, OSError, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
-        answer.failure = getattr(reason, "strerror", None) or str(reason)
+        response.failure = getattr(reason, "strerror", None) or str(reason)
 
 
 def _build_url(distribution: str) -> str:
     return f"{bootstrap.find_mirror(distribution)}/dists/{_SUITES[distribution]}/InRelease"
 
 
-def _check_mirror(distribution: str, answer: _MirrorAnswer) -> CheckResult:
+def _check_mirror(distribution: str, response: _MirrorAnswer) -> CheckResult:
     mirror = bootstrap.find_mirror(distribution)
-    if answer.offset is not None:
+    if response.offset is not None:
         return CheckResult("mirror", OK, f"{distribution}: {mirror} is reachable")
     variable = bootstrap.get_mirror_variable(distribution)
     remedy = f"test it with curl -I {_build_url(distribution)}, or use another mirror: export {variable}=URL"
     if environ.get(variable):
         remedy = f"correct {variable}, or unset it"
-    sentence = f"{distribution}: cannot reach {mirror}: {answer.failure}"
+    sentence = f"{distribution}: cannot reach {mirror}: {response.failure}"
     return CheckResult("mirror", _STATES[distribution], sentence, remedy)
 
 

@@ -152,16 +152,16 @@ def find_unused_volumes(paths: Paths, instance: KnownInstance) -> tuple[str, ...
     return find_abandoned_volumes(paths, instance.id, instance.root)
 
 
-def check_leftovers(ground: CheckContext) -> Iterator[CheckResult]:
+def check_leftovers(context: CheckContext) -> Iterator[CheckResult]:
     """Report leftovers as warnings; `down`, `up` or `--prune` handle them."""
-    instances = list_instances(ground.paths)
+    instances = list_instances(context.paths)
     findings = [
-        *(finding for instance in instances for finding in _check_dead_supervisor(ground.paths, instance)),
-        *(finding for instance in instances for finding in _check_moved(ground.paths, instance)),
-        *_report_gone(ground.paths, find_removable(ground.paths, instances)),
-        *_report_kept([each for each in instances if each.is_gone and each.is_deployed(ground.paths)]),
-        *(finding for instance in instances for finding in _check_branches(ground.paths, instance)),
-        *_check_interrupted_bakes(ground.paths),
+        *(finding for instance in instances for finding in _check_dead_supervisor(context.paths, instance)),
+        *(finding for instance in instances for finding in _check_moved(context.paths, instance)),
+        *_report_gone(context.paths, find_removable(context.paths, instances)),
+        *_report_kept([each for each in instances if each.is_gone and each.is_deployed(context.paths)]),
+        *(finding for instance in instances for finding in _check_branches(context.paths, instance)),
+        *_check_interrupted_bakes(context.paths),
     ]
     yield from findings or [CheckResult("leftovers", OK, "none")]
 

@@ -21,9 +21,9 @@ _TIGHT, _FULL = 5_000_000_000, 1_000_000_000  # bytes: a few images; less than o
 _FEWEST_FILES = 50_000  # of one image with its layers
 
 
-def check_home(ground: CheckContext) -> Iterator[CheckResult]:
+def check_home(context: CheckContext) -> Iterator[CheckResult]:
     """Check that DEVBOX_HOME is writable and owned by the caller."""
-    path, standing = ground.paths.home, ground.nearest_existing
+    path, standing = context.paths.home, context.nearest_existing
     elsewhere = "export DEVBOX_HOME=DIR to use another directory"
     if blocking := _find_obstacle(path):
         yield CheckResult("DEVBOX_HOME", PROBLEM, f"{blocking} is not a directory", elsewhere)
@@ -36,9 +36,9 @@ def check_home(ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("DEVBOX_HOME", OK, path if path == standing else f"{path}, created by the first `devbox up`")
 
 
-def check_host_key(ground: CheckContext) -> Iterator[CheckResult]:
+def check_host_key(context: CheckContext) -> Iterator[CheckResult]:
     """Check that the key of the release history is private; no result before the first promotion."""
-    key = HostKey(ground.paths)
+    key = HostKey(context.paths)
     try:
         key.check()
     except HostError as error:
@@ -55,17 +55,17 @@ def _find_obstacle(path: str) -> str:
     return "" if os.path.isdir(path) else path
 
 
-def check_disk(ground: CheckContext) -> Iterator[CheckResult]:
+def check_disk(context: CheckContext) -> Iterator[CheckResult]:
     """Check the disk space for images: one takes half a gigabyte or more, in tens of thousands of files."""
-    facts = os.statvfs(ground.nearest_existing)
+    facts = os.statvfs(context.nearest_existing)
     free = facts.f_bavail * facts.f_frsize
-    sentence = f"{disk.format_size(free)} free below {ground.nearest_existing}"
+    sentence = f"{disk.format_size(free)} free below {context.nearest_existing}"
     remedy = "free disk space, or export DEVBOX_HOME=DIR of another disk"
     if free < _FULL:
         yield CheckResult("disk", PROBLEM, f"only {sentence}", remedy)
     elif facts.f_files and facts.f_favail < _FEWEST_FILES:
         yield CheckResult(
-            "disk", PROBLEM, f"only {facts.f_favail} more files fit below {ground.nearest_existing}", remedy
+            "disk", PROBLEM, f"only {facts.f_favail} more files fit below {context.nearest_existing}", remedy
         )
     elif free < _TIGHT:
         yield CheckResult("disk", WARNING, f"only {sentence}", remedy)
@@ -73,9 +73,9 @@ def check_disk(ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("disk", OK, sentence)
 
 
-def check_runtime_state(ground: CheckContext) -> Iterator[CheckResult]:
+def check_runtime_state(context: CheckContext) -> Iterator[CheckResult]:
     """Check that runtime state, including secrets, is in memory."""
-    path = ground.paths.runtime
+    path = context.paths.runtime
     standing = path
     while not os.path.isdir(standing):
         standing = os.path.dirname(standing)
@@ -87,12 +87,12 @@ def check_runtime_state(ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("runtime state", WARNING, sentence, "export DEVBOX_RUNTIME_DIR=DIR of a tmpfs of your own")
 
 
-def check_subordinate_ids(ground: CheckContext) -> Iterator[CheckResult]:
+def check_subordinate_ids(context: CheckContext) -> Iterator[CheckResult]:
     """Check the user's ranges in /etc/subuid and /etc/subgid, used by rootless containers."""
-    if not ground.is_rootless:
+    if not context.is_rootless:
         return
     try:
-        last = find_highest_id(load_store_map(ground.paths))
+        last = find_highest_id(load_store_map(context.paths))
     except HostError as error:
         yield convert_error("subordinate ids", error)
     else:
@@ -114,14 +114,14 @@ def find_moved_directory(paths: Paths, instance: str) -> str:
     """Return the new path of a moved directory; "" if nothing runs, or it was removed, or its identity is unknown."""
     with contextlib.suppress(DevboxError, OSError):
         records = InstanceRecords(paths, instance)
-        wanted, before = records.read_directory(), records.read_place()[0]
+        desired, before = records.read_directory(), records.read_place()[0]
         _, now = state.observe_state(paths, instance)
-        pids = [row.process.pid for row in now.containers if row.process is not None] if wanted and now else []
+        pids = [row.process.pid for row in now.containers if row.process is not None] if desired and now else []
         host = list(_list_mounts("self"))
         for inner in (mount for pid in pids for mount in _list_mounts(str(pid))):
             for outer in host:
                 path = _translate_path(inner, outer)
-                if path not in ("", before) and disk.read_directory_identity(path) == wanted:
+                if path not in ("", before) and disk.read_directory_identity(path) == desired:
                     return path
     return ""
 

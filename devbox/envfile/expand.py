@@ -148,11 +148,11 @@ class Expansion:
 
     def extend(self, spec: Spec, active: Iterable[str]) -> Spec:
         """Return the spec with the additions of each kind of table: of `active` containers, if it has any."""
-        wanted = set(active)
+        desired = set(active)
         for kind in TABLE_KINDS:
             tables = self._document.select(kind)
             if isinstance(kind, Role) and kind.start is not Start.NEVER:
-                tables = {label: table for label, table in tables.items() if label in wanted}
+                tables = {label: table for label, table in tables.items() if label in desired}
             spec = kind.extend(spec, tables, self.context)
         return spec
 

@@ -35,13 +35,13 @@ def list_stage_access(resolved: Spec) -> tuple[StageAccess, ...]:
     found: list[StageAccess] = []
     for stage in resolved.stages.values():
         label = f"stage.{stage.name}"
-        for wanted in (
+        for desired in (
             _list_external(stage),
             _list_headers(stage),
             stage.secrets,
             *_list_process_secrets(resolved, stage),
         ):
-            found += secrets.list_outside(wanted, label=label, where=stage.where, root=resolved.instance.root)
+            found += secrets.list_outside(desired, label=label, where=stage.where, root=resolved.instance.root)
         found += [
             GateAccess(stage=label, command=shlex.join(gate.run), where=stage.where)
             for gate in stage.gates

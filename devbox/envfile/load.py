@@ -237,12 +237,12 @@ def _check_requires(data: Mapping[str, Any], where: Callable[[Key], str]) -> Non
         return
     key = ("project", "requires")
     try:
-        wanted = parse_requires(requires)
+        specifier = parse_requires(requires)
     except ValueError as error:
         raise EnvFileError(f"invalid value for {problems.format_key(key)}: {error}", where=where(key)) from None
-    if not satisfies(wanted, VERSION):
+    if not satisfies(specifier, VERSION):
         raise EnvFileError(
-            f"the file requires devbox {wanted}, this is {VERSION}",
+            f"the file requires devbox {specifier}, this is {VERSION}",
             where=where(key),
             remedy="install a matching version of devbox",
         )

@@ -20,11 +20,11 @@ def list_host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple
     return tuple(access for each in found for access in each)
 
 
-def list_outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[SecretAccess, ...]:
+def list_outside(desired: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[SecretAccess, ...]:
     """Return the secrets of one table that reach beyond the project."""
     return tuple(
         SecretAccess(container=label, variable=variable, reference=reference, where=where, path=path)
-        for variable, secret in wanted.items()
+        for variable, secret in desired.items()
         if (path := _find_outside(reference := secret.reference, root)) is not None
     )
 
@@ -35,7 +35,7 @@ def may_prompt(secret: Secret) -> bool:
 
 
 def fetch(
-    wanted: Mapping[str, Secret],
+    desired: Mapping[str, Secret],
     *,
     root: str,
     where: str,
@@ -49,7 +49,7 @@ def fetch(
     """
     known = frozenset((each.reference, each.path) for each in (access.record() for access in allowed))
     found = {}
-    for name, secret in wanted.items():
+    for name, secret in desired.items():
         if may_prompt(secret):
             if (secret.reference, "") not in known:
                 raise _build_not_allowed(name, secret.reference, where)
@@ -100,18 +100,18 @@ def _run_command(variable: str, command: str, root: str, where: str, terminal: i
     value = done.out.decode(errors="replace").rstrip("\n")
     if done.code == 0 and value:
         return value
-    said = "printed nothing"
+    failure = "printed nothing"
     if done.is_too_long:
-        said = f"printed more than {process.LIMIT >> 20} MiB and was killed"
+        failure = f"printed more than {process.LIMIT >> 20} MiB and was killed"
     elif done.code is None:
-        said = f"timed out after {_PATIENCE:.0f} s"
+        failure = f"timed out after {_PATIENCE:.0f} s"
     elif done.code:
-        said = f"exited with code {done.code}"
+        failure = f"exited with code {done.code}"
     remedy = f"reproduce it in {root} with: {command}"
     if terminal is None:
         remedy += "; a prompt requires that devbox runs on a terminal"
     raise CommandFailed(
-        f"missing secret {variable}: its command `{command}` {said}",
+        f"missing secret {variable}: its command `{command}` {failure}",
         where=where,
         details="" if done.is_too_long else done.err.decode(errors="replace"),
         remedy=remedy,

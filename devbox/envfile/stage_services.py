@@ -35,20 +35,20 @@ class Backing:
 
 
 def resolve_backing(
-    env: EnvFile, wanted: Iterable[str], *, instance: Instance, credentials: Mapping[str, str], where: str
+    env: EnvFile, desired: Iterable[str], *, instance: Instance, credentials: Mapping[str, str], where: str
 ) -> Backing:
     """Return these services by the stage's file, without published ports, as stages run in parallel."""
     document, expansion = env.document, expand.Expansion(env, credentials)
     known, called = document.list_needable(), document.name_containers()
-    wanted = tuple(wanted)
-    for name in wanted:
+    desired = tuple(desired)
+    for name in desired:
         if name not in known:
             raise EnvFileError(
                 f"{name} not found in the file, needed by the release",
                 where=where,
                 remedy=f"restore it, or replace it: external = {{ {name} = {{ … }} }}",
             )
-    labels = expand.add_needs(document, [known[name] for name in wanted])
+    labels = expand.add_needs(document, [known[name] for name in desired])
     for label in labels:
         if not find_role(label).backing:
             raise EnvFileError(f"the release needs {label} indirectly, which no stage can run", where=where)
@@ -60,8 +60,8 @@ def resolve_backing(
             containers={spec.name: spec for spec in specs},
             recipes=dict(env.recipe_digests),
         ),
-        containers={name: called[known[name]] for name in wanted},
-        exports={name: expansion.list_offers(known[name]) for name in wanted},
+        containers={name: called[known[name]] for name in desired},
+        exports={name: expansion.list_offers(known[name]) for name in desired},
     )
 
 

@@ -124,10 +124,12 @@ class Actions:
         """Run `[build]`; images that copy its output are identified by that output afterwards."""
         from devbox.execute.outputs import BuildRun, apply_output
 
-        wanted = self._desired.build
-        if wanted is None:
+        desired = self._desired.build
+        if desired is None:
             raise BakeFailed("missing [build] in the env file: removed meanwhile", remedy="devbox build")
-        building = BuildRun(wanted, self._desired, self._images, self._observed, engine=self._engine, store=self._store)
+        building = BuildRun(
+            desired, self._desired, self._images, self._observed, engine=self._engine, store=self._store
+        )
         output, size = building.run(
             on_text=lambda text: self._sink(StepProgress(id=step.id, text=text)),
             on_line=lambda text: self._sink(StepLine(id=step.id, text=text)),
@@ -154,9 +156,9 @@ class Actions:
     def start(self, step: Step) -> str:
         """Start a container; if others depend on it, wait until it is ready."""
         spec = self._desired.containers[step.resource]
-        wanted = build_request(spec, self._images, self._observed, self._store, self._secrets)
-        self.hidden.update(wanted.hidden)
-        capabilities.start(self._engine, self._desired.instance, wanted)
+        desired = build_request(spec, self._images, self._observed, self._store, self._secrets)
+        self.hidden.update(desired.hidden)
+        capabilities.start(self._engine, self._desired.instance, desired)
         if spec.setup is not None:
             if any(step.id == f"setup {spec.name}" for step in self._plan.steps):
                 return "started"

@@ -6,8 +6,8 @@ import os
 from typing import Protocol
 
 from devbox.errors import NotTrusted
-from devbox.host import project
 from devbox.host.paths import Paths
+from devbox.host.project import LOCAL_FILE
 from devbox.model.container import Grant
 from devbox.model.spec import Spec
 from devbox.plan import grants
@@ -30,35 +30,35 @@ class LocatedProject(Protocol):
         """The state directories."""
 
 
-def check_grants(opened: LocatedProject, resolved: Spec) -> None:
+def check_grants(project: LocatedProject, resolved: Spec) -> None:
     """Raise NotTrusted if the file grants more than was accepted since a container first ran isolated.
 
     Without any isolated container, now or earlier, nothing is recorded or refused.
     """
-    record, accepted = GrantRecord(opened.paths, opened.id), read_accepted_grants(opened)
+    record, accepted = GrantRecord(project.paths, project.id), read_accepted_grants(project)
     if accepted is None and not grants.is_closed(resolved):
         return
-    if more := list_new_grants(opened, resolved):
+    if more := list_new_grants(project, resolved):
         raise _make_grant_error(more)
-    record.write(grants.narrow(list_file_grants(opened, resolved), accepted or ()))
+    record.write(grants.narrow(list_file_grants(project, resolved), accepted or ()))
 
 
-def check_release_grants(opened: LocatedProject, resolved: Spec) -> None:
+def check_release_grants(project: LocatedProject, resolved: Spec) -> None:
     """Raise NotTrusted if the file grants more than at its first promotion or the last `devbox trust`.
 
     The record is outside DEVBOX_HOME, so that no file below it can widen a promotion. For files that ran isolated; call
     `check_grants` first.
     """
-    if more := list_new_release_grants(opened, resolved):
+    if more := list_new_release_grants(project, resolved):
         raise _make_grant_error(more)
-    record = GrantRecord(opened.paths, opened.id, for_releases=True)
-    if record.read() is None and read_accepted_grants(opened) is not None:
-        record.write(list_file_grants(opened, resolved))
+    record = GrantRecord(project.paths, project.id, for_releases=True)
+    if record.read() is None and read_accepted_grants(project) is not None:
+        record.write(list_file_grants(project, resolved))
 
 
-def check_grants_by_vars(opened: LocatedProject, resolved: Spec) -> None:
+def check_grants_by_vars(project: LocatedProject, resolved: Spec) -> None:
     """Raise NotTrusted if other vars (a matrix cell, a stage) grant a container more than accepted."""
-    accepted = read_accepted_grants(opened)
+    accepted = read_accepted_grants(project)
     if accepted is not None and (more := grants.find_loosened(grants.list_grants(resolved), accepted)):
         raise _make_grant_error(more)
 
@@ -72,27 +72,27 @@ def _make_grant_error(more: tuple[Grant, ...]) -> NotTrusted:
     )
 
 
-def list_new_grants(opened: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
+def list_new_grants(project: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
     """Return the grants of the file beyond those accepted since it ran isolated."""
-    accepted = read_accepted_grants(opened)
-    return grants.find_added(list_file_grants(opened, resolved), accepted) if accepted is not None else ()
+    accepted = read_accepted_grants(project)
+    return grants.find_added(list_file_grants(project, resolved), accepted) if accepted is not None else ()
 
 
-def list_new_release_grants(opened: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
+def list_new_release_grants(project: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
     """Return the grants of the file beyond those allowed for promotions; see `check_release_grants`."""
-    accepted = GrantRecord(opened.paths, opened.id, for_releases=True).read()
-    return grants.find_added(list_file_grants(opened, resolved), accepted) if accepted is not None else ()
+    accepted = GrantRecord(project.paths, project.id, for_releases=True).read()
+    return grants.find_added(list_file_grants(project, resolved), accepted) if accepted is not None else ()
 
 
-def read_accepted_grants(opened: LocatedProject) -> tuple[Grant, ...] | None:
+def read_accepted_grants(project: LocatedProject) -> tuple[Grant, ...] | None:
     """Return the accepted grants; () for an unrecorded file that an isolated container of another project can write."""
-    found = GrantRecord(opened.paths, opened.id).read()
-    return () if found is None and is_within_isolated(opened.paths, opened.root) else found
+    found = GrantRecord(project.paths, project.id).read()
+    return () if found is None and is_within_isolated(project.paths, project.root) else found
 
 
-def list_file_grants(opened: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
+def list_file_grants(project: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
     """Return the grants of the file and the files read with it, so that a file created by a container is noticed."""
-    names = {project.LOCAL_FILE: "", **{f"recipes/{name}.toml": digest for name, digest in resolved.recipes.items()}}
-    present = ((name, value) for name, value in names.items() if os.path.lexists(f"{opened.root}/{name}"))
+    names = {LOCAL_FILE: "", **{f"recipes/{name}.toml": digest for name, digest in resolved.recipes.items()}}
+    present = ((name, value) for name, value in names.items() if os.path.lexists(f"{project.root}/{name}"))
     read = (Grant(subject=name, kind="file", value=value) for name, value in present)
     return (*grants.list_grants(resolved), *read)

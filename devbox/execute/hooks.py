@@ -87,13 +87,13 @@ _SCRIPT = """\
 
 def refresh_shims(directory: str, instance: Instance, names: Iterable[str]) -> None:
     """Make the directory contain exactly these shims."""
-    wanted = set(names)
+    desired = set(names)
     known = set(os.listdir(directory)) if os.path.isdir(directory) else set()
-    if wanted:
+    if desired:
         os.makedirs(directory, mode=0o755, exist_ok=True)
-    for name in known - wanted:
+    for name in known - desired:
         os.unlink(f"{directory}/{name}")
-    for name in wanted:
+    for name in desired:
         path, text = f"{directory}/{name}", _render_shim(name, instance)
         if name not in known or files.read_text(path) != text:
             files.write_atomic(path, text, mode=0o755)

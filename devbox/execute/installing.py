@@ -43,10 +43,10 @@ def apply(
     records: InstalledRecords,
 ) -> None:
     """Change files on the host. `sources`: target → file to install. The caller holds the records' lock."""
-    wanted = {os.path.dirname(each.path) for each in after.files}
-    made = _find_missing(wanted)
+    desired = {os.path.dirname(each.path) for each in after.files}
+    made = _find_missing(desired)
     known = (*(before.directories if before else ()), *made)
-    kept = tuple(path for path in known if any(f"{each}/".startswith(f"{path}/") for each in wanted))
+    kept = tuple(path for path in known if any(f"{each}/".startswith(f"{path}/") for each in desired))
     journal = Journal(
         name=after.name,
         instance=after.instance,

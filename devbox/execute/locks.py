@@ -69,16 +69,16 @@ class Locks:
 
         `images`: the spec's, by the lockfile. `baked`: with versions of earlier builds, the only source for commands.
         """
-        lock, wanted = self.read(), order.list_lineage(names, images)
-        lacking = locking.list_missing({name: images[name] for name in wanted}, spec.recipes, lock)
-        taken = {name: (baked or images)[name] for name in wanted}
+        lock, desired = self.read(), order.list_lineage(names, images)
+        missing = locking.list_missing({name: images[name] for name in desired}, spec.recipes, lock)
+        taken = {name: (baked or images)[name] for name in desired}
         found = locking.collect_lock(taken, spec.recipes, lock)
-        lacking += [f"{name} has no entry" for name in locking.list_additions(lock, found) if not lacking]
-        if lacking:
-            more = len(lacking) - _SHOWN
+        missing += [f"{name} has no entry" for name in locking.list_additions(lock, found) if not missing]
+        if missing:
+            more = len(missing) - _SHOWN
             raise NotLocked(
                 f"{self.name} is not up to date with {self._env_file}",
-                details="\n".join([*lacking[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]),
+                details="\n".join([*missing[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]),
                 remedy="add missing entries with devbox up, or renew all with devbox lock; then commit it",
             )
 

@@ -24,12 +24,12 @@ OnText = Callable[[str], None]
 _TAIL = 15
 
 
-def read_inputs(wanted: Build, instance: Instance, images: dict[str, ImageSpec], store: ImageStore) -> BuildInputs:
+def read_inputs(desired: Build, instance: Instance, images: dict[str, ImageSpec], store: ImageStore) -> BuildInputs:
     """Return the current build inputs. The image is "" until the toolchain is built."""
-    image = store.find(key_image(wanted.container.image, images).key)
+    image = store.find(key_image(desired.container.image, images).key)
     own = (lockfile.get_path("", instance.env_file).lstrip("/"),)  # a build that writes the lockfile would alter them
-    inputs = files.read_inputs(instance.root, wanted.inputs, but=own, where=wanted.container.where)
-    return make_build_inputs(wanted, image=image.digest if image else "", files=inputs)
+    inputs = files.read_inputs(instance.root, desired.inputs, but=own, where=desired.container.where)
+    return make_build_inputs(desired, image=image.digest if image else "", files=inputs)
 
 
 def find_output(inputs: BuildInputs, store: ImageStore) -> Layer | None:

@@ -56,24 +56,24 @@ class _Panel:
     legend: tuple[_Curve, ...] = ()
 
 
-def render_svg(trial: GrayRelease) -> str:
+def render_svg(gray_release: GrayRelease) -> str:
     """Return the picture, self-contained."""
-    points = trial.points
-    panels = _build_panels(trial) if points else []
+    points = gray_release.points
+    panels = _build_panels(gray_release) if points else []
     height = _TOP + len(panels) * (_PANEL + _GAP) + 20
-    times = [point.at - trial.began for point in points]
+    times = [point.at - gray_release.began for point in points]
     whole = max([1.0, *times])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"',
         ' role="img" font-family="system-ui, sans-serif" font-size="12">',
         f"<style>{_render_style()}</style>",
         f'<rect class="f-paper" width="{_WIDTH}" height="{height}"/>',
-        *_render_legend(trial),
+        *_render_legend(gray_release),
     ]
     for number, panel in enumerate(panels):
         parts += _render_panel(panel, times, whole, top=_TOP + number * (_PANEL + _GAP))
     bottom = _TOP + len(panels) * (_PANEL + _GAP) - _GAP
-    parts += [*_render_changes(trial, whole, bottom), *_render_axis(whole, bottom), "</svg>"]
+    parts += [*_render_changes(gray_release, whole, bottom), *_render_axis(whole, bottom), "</svg>"]
     return "\n".join(parts)
 
 
@@ -86,8 +86,8 @@ def _render_style() -> str:
     return f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
 
 
-def _build_panels(trial: GrayRelease) -> list[_Panel]:
-    points = trial.points
+def _build_panels(gray_release: GrayRelease) -> list[_Panel]:
+    points = gray_release.points
     found = [
         _Panel(
             title="clients on the new release",
@@ -112,7 +112,7 @@ def _build_panels(trial: GrayRelease) -> list[_Panel]:
             least=1.0,
         ),
     ]
-    return [*found, *(_build_evidence_panel(points, watch) for watch in trial.policy.watches)]
+    return [*found, *(_build_evidence_panel(points, watch) for watch in gray_release.policy.watches)]
 
 
 def _build_evidence_panel(points: Sequence[Point], watch: WatchedMetric) -> _Panel:
@@ -184,10 +184,12 @@ def _format_millis(value: float) -> str:
     return f"{value:g} ms" if value < 1000 else f"{value / 1000:g} s"  # noqa: PLR2004 - ms per second
 
 
-def _render_legend(trial: GrayRelease) -> list[str]:
+def _render_legend(gray_release: GrayRelease) -> list[str]:
     found, at = [], _LEFT
     names = {_CANARY: "new release (canary)", _STABLE: "old release (stable)"}
-    for kind, name in (names | ({_BASELINE: "old, fresh (baseline)"} if trial.policy.has_baseline else {})).items():
+    for kind, name in (
+        names | ({_BASELINE: "old, fresh (baseline)"} if gray_release.policy.has_baseline else {})
+    ).items():
         found.append(f'<rect class="f-{kind}" x="{at}" y="8" width="14" height="4"/>')
         found.append(f'<text class="f-ink" x="{at + 20}" y="14">{name}</text>')
         at += 170
@@ -240,12 +242,12 @@ def _render_path(curve: _Curve, times: Sequence[float], whole: float, high: floa
     return "".join(parts)
 
 
-def _render_changes(trial: GrayRelease, whole: float, bottom: int) -> list[str]:
+def _render_changes(gray_release: GrayRelease, whole: float, bottom: int) -> list[str]:
     """Render a thin line at each change of step or phase."""
     return [
         f'<line class="s-change" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP + 14}" y2="{bottom}" stroke-dasharray="1 3"/>'
-        for change in trial.changes
-        if (x := _scale_x(change.at - trial.began, whole)) <= _WIDTH - _RIGHT
+        for change in gray_release.changes
+        if (x := _scale_x(change.at - gray_release.began, whole)) <= _WIDTH - _RIGHT
     ]
 
 

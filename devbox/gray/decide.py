@@ -114,87 +114,87 @@ def _find_slow_limit(rollout: GrayState) -> int:
     return limits.tail_time if limits else 0
 
 
-def decide(rollout: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def decide(rollout: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     """Return the state after an observation. `reason` explains the change, or what the release waits for."""
     if rollout.phase in OVER:
         return rollout
-    seen = _record_observation(rollout, look, policy)
+    seen = _record_observation(rollout, observation, policy)
     if seen.phase == ABORTING:
-        return _finish_abort(seen, look)
-    if look.asked == "abort":
-        return _roll_back(seen, look, policy, f"aborted by {look.by or 'an operator'}")
-    seen = apply_request(seen, look.asked)
+        return _finish_abort(seen, observation)
+    if observation.asked == "abort":
+        return _roll_back(seen, observation, policy, f"aborted by {observation.by or 'an operator'}")
+    seen = apply_request(seen, observation.asked)
     if seen.phase == REHEARSING:
-        return _rehearse(seen, look, policy)
-    if trouble := _find_trouble(seen, look, policy):
-        return _roll_back(seen, look, policy, trouble)
-    return _advance(seen, look, policy)
+        return _rehearse(seen, observation, policy)
+    if trouble := _find_trouble(seen, observation, policy):
+        return _roll_back(seen, observation, policy, trouble)
+    return _advance(seen, observation, policy)
 
 
-def _record_observation(rollout: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def _record_observation(rollout: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     """Add the router's counts since the last observation."""
-    seen = rollout.add_batch(look.batch, policy, now=look.now).add_readings(look.readings, policy)
-    if _are_both_unhealthy(look):
+    seen = rollout.add_batch(observation.batch, policy, now=observation.now).add_readings(observation.readings, policy)
+    if _are_both_unhealthy(observation):
         seen = replace(seen, watched=rollout.watched)  # without observed time
     goal = compute_traffic(seen, policy).threshold
     # After a kill of the controller or an unresponsive router, the canary may still be shut out.
-    reopened = _may_reopen(rollout, rollout.shut) and look.batch.canary.requests > 0
-    stable = look.batch.stable
+    reopened = _may_reopen(rollout, rollout.shut) and observation.batch.canary.requests > 0
+    stable = observation.batch.stable
     stable_fails = stable.requests > 0 and stable.errors >= HALF * stable.requests
-    seen = seen.record_shut_out(tripped=look.tripped, reopened=reopened, stable_fails=stable_fails)
-    if not look.baseline_tripped or seen.baseline_shut is None or _may_reopen(rollout, rollout.baseline_shut):
-        seen = replace(seen, baseline_shut=look.now if look.baseline_tripped else None)
-    has_control = not _find_baseline_gap(look, policy) or goal == WHOLE
-    in_force = look.threshold == goal and not look.tripped and has_control
+    seen = seen.record_shut_out(tripped=observation.tripped, reopened=reopened, stable_fails=stable_fails)
+    if not observation.baseline_tripped or seen.baseline_shut is None or _may_reopen(rollout, rollout.baseline_shut):
+        seen = replace(seen, baseline_shut=observation.now if observation.baseline_tripped else None)
+    has_control = not _find_baseline_gap(observation, policy) or goal == WHOLE
+    in_force = observation.threshold == goal and not observation.tripped and has_control
     place = judge.build_split(
         seen,
         threshold=goal,
-        canaries=look.canary_replicas,
-        stables=look.stable_replicas,
-        baselines=look.baseline_replicas if policy.has_baseline else None,
+        canaries=observation.canary_replicas,
+        stables=observation.stable_replicas,
+        baselines=observation.baseline_replicas if policy.has_baseline else None,
     )
-    before = seen.entered or look.now
-    return judge.add_seconds(seen, look.batch.seconds, policy, place=place, before=before, in_force=in_force)
+    before = seen.entered or observation.now
+    return judge.add_seconds(seen, observation.batch.seconds, policy, place=place, before=before, in_force=in_force)
 
 
-def _find_baseline_gap(look: GrayObservation, policy: Policy) -> str:
+def _find_baseline_gap(observation: GrayObservation, policy: Policy) -> str:
     """Return why the baseline cannot be compared with now; "" if it can, or the policy has none."""
-    if not policy.has_baseline or (look.baseline_healthy and not look.baseline_tripped):
+    if not policy.has_baseline or (observation.baseline_healthy and not observation.baseline_tripped):
         return ""
-    if look.baseline_tripped:
+    if observation.baseline_tripped:
         return f"for the baseline: the router shut it out for {SHUT:.0f} s after consecutive failed requests"
     return "for the baseline's health"
 
 
-def _advance(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def _advance(seen: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     """Advance one step if nothing is missing, else return what is missing; the canary is healthy."""
-    if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _find_obstacle(seen, look)):
-        late = _are_both_unhealthy(look) and look.now - (seen.entered or look.now) > policy.timeout
+    if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _find_obstacle(seen, observation)):
+        late = _are_both_unhealthy(observation) and observation.now - (seen.entered or observation.now) > policy.timeout
         return _escalate(seen, f"waited {obstacle}") if late else _wait(seen, obstacle)
     match seen.phase:
         case "warm":
-            return _warm(seen, look, policy)
+            return _warm(seen, observation, policy)
         case "step":
-            return _step(seen, look, policy)
+            return _step(seen, observation, policy)
         case "hold":
-            return _hold(seen, look, policy)
+            return _hold(seen, observation, policy)
         case "bake":
-            return _bake(seen, look, policy)
+            return _bake(seen, observation, policy)
     return seen  # an operator must decide
 
 
-def _find_obstacle(seen: GrayState, look: GrayObservation) -> str:
+def _find_obstacle(seen: GrayState, observation: GrayObservation) -> str:
     """Return what the release waits for that is not the canary's fault; "" if nothing."""
-    if _are_both_unhealthy(look):
+    if _are_both_unhealthy(observation):
         return "for the health of both sides"
     if seen.shut is not None:
         return f"for the canary: the router shut it out for {SHUT:.0f} s after consecutive failed requests"
     return ""
 
 
-def _are_both_unhealthy(look: GrayObservation) -> bool:
+def _are_both_unhealthy(observation: GrayObservation) -> bool:
     """True if both sides fail, possibly because of a common dependency."""
-    return not look.canary_healthy and not look.stable_healthy
+    return not observation.canary_healthy and not observation.stable_healthy
 
 
 def apply_request(rollout: GrayState, asked: str) -> GrayState:
@@ -207,15 +207,15 @@ def apply_request(rollout: GrayState, asked: str) -> GrayState:
     return resumed.resume() if rollout.phase == NEEDS_HUMAN else resumed
 
 
-def _find_trouble(seen: GrayState, look: GrayObservation, policy: Policy) -> str:
+def _find_trouble(seen: GrayState, observation: GrayObservation, policy: Policy) -> str:
     """Return why the release must be rolled back at once; "" if nothing is wrong."""
-    if look.canary_restarts >= CRASHES:
-        return f"the canary crashed {look.canary_restarts} times"
+    if observation.canary_restarts >= CRASHES:
+        return f"the canary crashed {observation.canary_restarts} times"
     if seen.phase == WARM:
         return ""
     if seen.trips >= TRIPS:
         return f"the router shut the canary out {seen.trips} times after consecutive failed requests"
-    if not look.canary_healthy and look.stable_healthy:
+    if not observation.canary_healthy and observation.stable_healthy:
         return "the canary's health check fails"
     alarms = _collect_alarms(seen, policy)
     return alarms[0] if alarms else _judge_counts(seen, policy)
@@ -232,16 +232,17 @@ def _judge_counts(seen: GrayState, policy: Policy) -> str:
 
 def _collect_alarms(seen: GrayState, policy: Policy) -> list[str]:
     """Return the alarms of external metrics."""
-    said = (state.find_alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
-    return [sentence for sentence in said if sentence]
+    alarms = (state.find_alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
+    return [sentence for sentence in alarms if sentence]
 
 
-def _find_silence(seen: GrayState, look: GrayObservation, policy: Policy) -> str:
+def _find_silence(seen: GrayState, observation: GrayObservation, policy: Policy) -> str:
     """Return the first external metric that blocks the next step now; "" if none does."""
-    lacking = (
-        state.find_missing(metric, seen.outside.get(metric.name, Answers()), now=look.now) for metric in policy.outside
+    missing = (
+        state.find_missing(metric, seen.outside.get(metric.name, Answers()), now=observation.now)
+        for metric in policy.outside
     )
-    return next((each for each in lacking if each), "")
+    return next((each for each in missing if each), "")
 
 
 def _judge_batches(seen: GrayState, policy: Policy) -> str:
@@ -279,11 +280,11 @@ def _judge_bake(seen: GrayState, policy: Policy) -> str:
     return ""
 
 
-def _roll_back(seen: GrayState, look: GrayObservation, policy: Policy, why: str) -> GrayState:
+def _roll_back(seen: GrayState, observation: GrayObservation, policy: Policy, why: str) -> GrayState:
     """Roll back if stable is healthy and the release is reversible; otherwise require an operator."""
     if policy.irreversible and seen.phase != WARM:
         return _escalate(seen, f"{why}; the release is irreversible, so the share stays")
-    if not look.stable_healthy and look.canary_healthy and seen.phase != WARM:
+    if not observation.stable_healthy and observation.canary_healthy and seen.phase != WARM:
         return _escalate(seen, f"{why}; but stable is unhealthy, and a rollback would be an outage")
     return seen.enter(ABORTING, why)
 
@@ -294,17 +295,17 @@ def _escalate(seen: GrayState, why: str) -> GrayState:
     return replace(seen.enter(NEEDS_HUMAN, why), before=seen.phase)
 
 
-def _warm(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def _warm(seen: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     late = seen.watched > policy.timeout
-    if not look.canary_healthy:
+    if not observation.canary_healthy:
         return (
             seen.enter(ABORTING, "the canary never became healthy") if late else _wait(seen, "for the canary's health")
         )
-    if lacking_baseline := _find_baseline_gap(look, policy):
+    if lacking_baseline := _find_baseline_gap(observation, policy):
         why = f"waited {lacking_baseline}"
         return _escalate(seen, why) if late else _wait(seen, lacking_baseline)
-    if lacking := [name for name, seen_by in _list_latencies(seen, policy).items() if seen_by is None]:
-        why = f"for {lacking[0]} of stable: {seen.warm.requests} requests so far"
+    if missing := [name for name, seen_by in _list_latencies(seen, policy).items() if seen_by is None]:
+        why = f"for {missing[0]} of stable: {seen.warm.requests} requests so far"
         return _escalate(seen, f"waited {why}") if late else _wait(seen, why)
     return replace(seen, reason=HELD) if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
 
@@ -313,14 +314,14 @@ def _list_latencies(seen: GrayState, policy: Policy) -> dict[str, int | None]:
     return {watch.name: seen.judged[watch.name].limit for watch in policy.watches if watch.name == "latency"}
 
 
-def _step(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def _step(seen: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
         return replace(seen, reason=HELD)
-    missing = _find_baseline_gap(look, policy) or _find_missing(seen, policy)
-    if lacking := missing or judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
+    missing = _find_baseline_gap(observation, policy) or _find_missing(seen, policy)
+    if reason := missing or judge.find_doubt(seen, policy) or _find_silence(seen, observation, policy):
         late = seen.watched > policy.timeout
         return (
-            _escalate(seen, f"no decision in {policy.timeout:.0f} s: waits {lacking}") if late else _wait(seen, lacking)
+            _escalate(seen, f"no decision in {policy.timeout:.0f} s: waits {reason}") if late else _wait(seen, reason)
         )
     harm = _format_points(max(each.harm for each in seen.judged.values()))
     passed = f"{seen.requests} requests, at most {harm} worse than {policy.control}"
@@ -348,45 +349,45 @@ def _find_missing(seen: GrayState, policy: Policy) -> str:
     return ""
 
 
-def _rehearse(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def _rehearse(seen: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     """Check that a rollback works: the canary gets no requests. Long connections, as of WebSockets, may remain."""
-    drained = look.open == 0 or seen.watched > DRAIN
-    if look.threshold == 0 and look.batch.canary == Side() and drained:
+    drained = observation.open == 0 or seen.watched > DRAIN
+    if observation.threshold == 0 and observation.batch.canary == Side() and drained:
         return replace(seen.enter(STEP, "the rollback works"), rehearsed=True)
-    lacking = "for the router to send no requests to the canary"
+    missing = "for the router to send no requests to the canary"
     if seen.watched > policy.timeout:
-        return _escalate(seen, f"the rollback does not work: waited {policy.timeout:.0f} s {lacking}")
-    return _wait(seen, lacking)
+        return _escalate(seen, f"the rollback does not work: waited {policy.timeout:.0f} s {missing}")
+    return _wait(seen, missing)
 
 
-def _hold(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def _hold(seen: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
         return replace(seen, reason=HELD)
-    if look.asked != "complete" and not policy.completes:
+    if observation.asked != "complete" and not policy.completes:
         return _wait(seen, COMPLETION)
-    if lacking := judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
-        return _wait(seen, lacking)
-    return seen.enter(BAKE, f"completed by {look.by or 'the promotion'}")
+    if missing := judge.find_doubt(seen, policy) or _find_silence(seen, observation, policy):
+        return _wait(seen, missing)
+    return seen.enter(BAKE, f"completed by {observation.by or 'the promotion'}")
 
 
-def _bake(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
+def _bake(seen: GrayState, observation: GrayObservation, policy: Policy) -> GrayState:
     if seen.held or seen.watched < policy.bake:
         bake = f"for the bake: {policy.bake - seen.watched:.0f} s more"
         return replace(seen, reason=HELD) if seen.held else _wait(seen, bake)
-    if lacking := _find_silence(seen, look, policy):
+    if missing := _find_silence(seen, observation, policy):
         late = seen.watched > policy.bake + policy.timeout
-        return _escalate(seen, f"the bake does not end: waits {lacking}") if late else _wait(seen, lacking)
+        return _escalate(seen, f"the bake does not end: waits {missing}") if late else _wait(seen, missing)
     return seen.enter(STABLE, f"baked for {policy.bake:.0f} s")
 
 
-def _finish_abort(seen: GrayState, look: GrayObservation) -> GrayState:
+def _finish_abort(seen: GrayState, observation: GrayObservation) -> GrayState:
     """Finish a rollback once the canary is drained or DRAIN is over; keep the reason."""
-    late = seen.watched > DRAIN
-    return seen.enter(ABORTED, seen.reason) if look.threshold == 0 and (_is_drained(look) or late) else seen
+    drained = _is_drained(observation) or seen.watched > DRAIN
+    return seen.enter(ABORTED, seen.reason) if observation.threshold == 0 and drained else seen
 
 
-def _is_drained(look: GrayObservation) -> bool:
-    return look.threshold == 0 and look.open == 0 and look.batch.canary == Side()
+def _is_drained(observation: GrayObservation) -> bool:
+    return observation.threshold == 0 and observation.open == 0 and observation.batch.canary == Side()
 
 
 def _wait(seen: GrayState, what: str) -> GrayState:

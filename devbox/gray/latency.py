@@ -111,10 +111,10 @@ def compute_log(logs: Logs) -> float:
 
 def _find_limit(times: Sequence[int], share: float) -> int:
     """Return the first class that, with all lower ones, contains this share of the requests."""
-    wanted, seen = share * sum(times), 0
+    desired, seen = share * sum(times), 0
     for at, count in enumerate(times):
         seen += count
-        if seen >= wanted:
+        if seen >= desired:
             return at
     return len(times) - 1
 

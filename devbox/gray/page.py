@@ -46,48 +46,48 @@ footer { color: var(--dim); font-size: .9rem; margin-top: 2rem }
 """
 
 
-def render_html(trial: GrayRelease) -> str:
+def render_html(gray_release: GrayRelease) -> str:
     """Return the page, self-contained."""
-    home, seen = trial.deployment.stage.name, summarize(trial)
-    title, color, then = _ENDS.get(trial.rollout.phase, _UNDER_WAY)
-    rows = "\n".join(_render_row(change, trial) for change in trial.changes)
+    home, seen = gray_release.deployment.stage.name, summarize(gray_release)
+    title, color, then = _ENDS.get(gray_release.rollout.phase, _UNDER_WAY)
+    rows = "\n".join(_render_row(change, gray_release) for change in gray_release.changes)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(home)}: {escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>
 <h1 class="{color}">{escape(title)}</h1>
-<p class="reason">{escape(trial.rollout.reason)}</p>
+<p class="reason">{escape(gray_release.rollout.reason)}</p>
 <p class="next">{escape(then.format(home=home))} Lost requests: {escape(describe_losses(seen))}.</p>
 <div class="wide"><table>
 <tr><th>in {escape(home)}</th><th class="n">requests</th><th class="n">failed</th><th class="n">of them</th></tr>
 {_render_sides(seen)}
 </table></div>
-{_render_external(trial)}<div class="wide">{render_svg(trial)}</div>
+{_render_external(gray_release)}<div class="wide">{render_svg(gray_release)}</div>
 <h2>Step by step</h2>
 <div class="wide"><table>
 <tr><th>after</th><th>phase</th><th class="n">clients</th><th>why</th>
-<th class="n">new: failed</th>{_BASELINE if trial.policy.has_baseline else ""}<th class="n">old: failed</th></tr>
+<th class="n">new: failed</th>{_BASELINE if gray_release.policy.has_baseline else ""}<th class="n">old: failed</th></tr>
 {rows}
 </table></div>
-{_render_footer(trial)}
+{_render_footer(gray_release)}
 </body></html>
 """
 
 
-def _render_external(trial: GrayRelease) -> str:
+def _render_external(gray_release: GrayRelease) -> str:
     """Render the last readings of external metrics, if any."""
     words = {True: ("good", "good"), False: ("bad", "bad"), None: ("warn", "no answer")}
     rows = [
         f'<tr><td>{escape(each.metric)}</td><td class="{words[each.good][0]}">{words[each.good][1]}</td>'
         f"<td>{escape(each.said)}</td></tr>"
-        for each in summarize(trial).outside
+        for each in summarize(gray_release).outside
         if each.good is not None or each.said
     ]
     head = "<tr><th>external metric</th><th></th><th></th></tr>"
     return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>\n' if rows else ""
 
 
-def _render_footer(trial: GrayRelease) -> str:
-    policy = trial.policy
+def _render_footer(gray_release: GrayRelease) -> str:
+    policy = gray_release.policy
     names = (*(each.name for each in policy.watches), *(each.name for each in policy.outside))
     watched = ", ".join(names)
     fresh = (
@@ -95,11 +95,12 @@ def _render_footer(trial: GrayRelease) -> str:
         if policy.has_baseline
         else ""
     )
-    return f"""<footer>Release <code>{escape(trial.release)}</code><br>
-image <code>{escape(trial.deployment.release.image)}</code><br>
-Started {_format_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_format_steps(policy.steps)}, each at least
-{policy.min_time:g} s and {policy.min_requests} requests of the new release, which may be {100 * policy.margin:g} points
-worse than the old one at most. At 100 % of the evidence it is rolled back, at any time: this happens to a release that
+    return f"""<footer>Release <code>{escape(gray_release.release)}</code><br>
+image <code>{escape(gray_release.deployment.release.image)}</code><br>
+Started {_format_moment(gray_release.began)}. Watched: {escape(watched)}. Steps: {_format_steps(policy.steps)},
+each at least {policy.min_time:g} s and {policy.min_requests} requests of the new release,
+which may be {100 * policy.margin:g} points worse than the old one at most.
+At 100 % of the evidence it is rolled back, at any time: this happens to a release that
 is as good as the old one once in {1 / sum(watch.alpha for watch in policy.watches):.0f} times, at most.
 {fresh}</footer>"""
 
@@ -113,12 +114,12 @@ def _render_sides(seen: GraySummary) -> str:
     )
 
 
-def _render_row(change: Change, trial: GrayRelease) -> str:
+def _render_row(change: Change, gray_release: GrayRelease) -> str:
     share, other = f"{100 * change.threshold / WHOLE:g} %", change.baseline or (0, 0)
-    baseline = f"<td class='n'>{other[1]} of {other[0]}</td>" if trial.policy.has_baseline else ""
+    baseline = f"<td class='n'>{other[1]} of {other[0]}</td>" if gray_release.policy.has_baseline else ""
     name = f"step {change.step + 1}" if change.phase == "step" else change.phase.replace("_", " ")
     return (
-        f"<tr><td>{_format_elapsed(change.at - trial.began)}</td><td>{name}</td><td class='n'>{share}</td>"
+        f"<tr><td>{_format_elapsed(change.at - gray_release.began)}</td><td>{name}</td><td class='n'>{share}</td>"
         f"<td class='w'>{escape(change.reason)}</td><td class='n'>{change.canary[1]} of {change.canary[0]}</td>"
         f"{baseline}<td class='n'>{change.stable[1]} of {change.stable[0]}</td></tr>"
     )

@@ -79,15 +79,15 @@ class GraySummary:
     safe: float = 0.0
 
 
-def summarize(trial: GrayRelease) -> GraySummary:
+def summarize(gray_release: GrayRelease) -> GraySummary:
     """Return the summary of an observation."""
-    rollout, policy = trial.rollout, trial.policy
-    lately = [point for point in trial.points if point.at >= trial.points[-1].at - _RECENT]
+    rollout, policy = gray_release.rollout, gray_release.policy
+    lately = [point for point in gray_release.points if point.at >= gray_release.points[-1].at - _RECENT]
     traffic = compute_traffic(rollout, policy)
     return GraySummary(
-        stage=trial.stage,
-        home=trial.deployment.stage.name,
-        release=trial.release,
+        stage=gray_release.stage,
+        home=gray_release.deployment.stage.name,
+        release=gray_release.release,
         phase=rollout.phase,
         step=rollout.step + 1,
         steps=tuple(step * 100 / WHOLE for step in policy.steps),
@@ -95,17 +95,19 @@ def summarize(trial: GrayRelease) -> GraySummary:
         held=rollout.held,
         reason=rollout.reason,
         left=max(0.0, policy.min_time - rollout.watched) if rollout.phase == STEP else 0.0,
-        canary=_summarize_side(trial.canary, [point.canary_p99 for point in lately]),
-        stable=_summarize_side(trial.stable, [point.stable_p99 for point in lately]),
-        against=tuple(_summarize_evidence(trial, watch) for watch in policy.watches),
+        canary=_summarize_side(gray_release.canary, [point.canary_p99 for point in lately]),
+        stable=_summarize_side(gray_release.stable, [point.stable_p99 for point in lately]),
+        against=tuple(_summarize_evidence(gray_release, watch) for watch in policy.watches),
         outside=tuple(
             _summarize_metric(each.name, rollout.outside.get(each.name, Answers())) for each in policy.outside
         ),
         margin=policy.margin,
-        lost=trial.lost_requests,
-        lost_by_cause={cause: count for cause, count in trial.losses.lost.items() if count} if trial.losses else {},
-        lost_unknown=trial.losses.unknown if trial.losses else 0,
-        baseline=_summarize_side(trial.baseline or Side(), [point.baseline_p99 for point in lately])
+        lost=gray_release.lost_requests,
+        lost_by_cause={cause: count for cause, count in gray_release.losses.lost.items() if count}
+        if gray_release.losses
+        else {},
+        lost_unknown=gray_release.losses.unknown if gray_release.losses else 0,
+        baseline=_summarize_side(gray_release.baseline or Side(), [point.baseline_p99 for point in lately])
         if policy.has_baseline
         else None,
         looked_at=rollout.looked_at,
@@ -135,14 +137,16 @@ def _summarize_side(whole: Side, times: list[int | None]) -> SideSummary:
     return SideSummary(requests=whole.requests, errors=whole.errors, p99=known[len(known) // 2] if known else None)
 
 
-def _summarize_metric(name: str, said: Answers) -> ExternalMetricStatus:
-    good = False if said.row else True if said.good is not None else None
-    return ExternalMetricStatus(metric=name, good=good, said=said.last)
+def _summarize_metric(name: str, answers: Answers) -> ExternalMetricStatus:
+    good = False if answers.row else True if answers.good is not None else None
+    return ExternalMetricStatus(metric=name, good=good, said=answers.last)
 
 
-def _summarize_evidence(trial: GrayRelease, watch: WatchedMetric) -> MetricEvidence:
+def _summarize_evidence(gray_release: GrayRelease, watch: WatchedMetric) -> MetricEvidence:
     return MetricEvidence(
-        metric=watch.name, of_enough=trial.compute_strength(watch), harm=trial.rollout.judged[watch.name].harm
+        metric=watch.name,
+        of_enough=gray_release.compute_strength(watch),
+        harm=gray_release.rollout.judged[watch.name].harm,
     )
 
 
@@ -165,12 +169,12 @@ _KINDS = {
 }
 
 
-def render_metrics(trial: GrayRelease) -> str:
+def render_metrics(gray_release: GrayRelease) -> str:
     """Render the Prometheus lines."""
-    seen = summarize(trial)
+    seen = summarize(gray_release)
     of = {"stage": seen.stage}
     lines: list[str] = []
-    for name, samples in _build_samples(trial, seen).items():
+    for name, samples in _build_samples(gray_release, seen).items():
         found = [_format_line(name, {**of, **labels}, value) for labels, value in samples]
         kind = "counter" if name.endswith("_total") else "gauge"
         lines += [f"# HELP devbox_{name} {_KINDS[name]}", f"# TYPE devbox_{name} {kind}", *found] if found else []
@@ -180,20 +184,22 @@ def render_metrics(trial: GrayRelease) -> str:
 Samples = Iterable[tuple[dict[str, str], float]]
 
 
-def _build_samples(trial: GrayRelease, seen: GraySummary) -> dict[str, Samples]:
-    rollout, sides = trial.rollout, {"canary": trial.canary, "stable": trial.stable}
-    if trial.policy.has_baseline:
-        sides["baseline"] = trial.baseline or Side()
-    decisions = Counter(change.phase for change in trial.changes)
-    outside = {each.name: rollout.outside.get(each.name) for each in trial.policy.outside}
+def _build_samples(gray_release: GrayRelease, seen: GraySummary) -> dict[str, Samples]:
+    rollout, sides = gray_release.rollout, {"canary": gray_release.canary, "stable": gray_release.stable}
+    if gray_release.policy.has_baseline:
+        sides["baseline"] = gray_release.baseline or Side()
+    decisions = Counter(change.phase for change in gray_release.changes)
+    outside = {each.name: rollout.outside.get(each.name) for each in gray_release.policy.outside}
     return {
-        "rollout_info": [({"release": seen.release, "image": trial.deployment.release.image, "color": trial.side}, 1)],
+        "rollout_info": [
+            ({"release": seen.release, "image": gray_release.deployment.release.image, "color": gray_release.side}, 1)
+        ],
         "rollout_phase": [({"phase": seen.phase}, 1)],
         "rollout_step": [({}, seen.step)],
         "rollout_steps": [({}, len(seen.steps))],
         "rollout_held": [({}, seen.held)],
-        "rollout_share_ratio": [({}, compute_traffic(rollout, trial.policy).threshold / WHOLE)],
-        "rollout_began_timestamp_seconds": [({}, trial.began)],
+        "rollout_share_ratio": [({}, compute_traffic(rollout, gray_release.policy).threshold / WHOLE)],
+        "rollout_began_timestamp_seconds": [({}, gray_release.began)],
         "rollout_looked_timestamp_seconds": [({}, rollout.looked_at)] if rollout.looked_at else [],
         "rollout_decisions_total": [({"to": phase}, count) for phase, count in decisions.items()],
         "rollout_requests_total": [({"side": name}, side.requests) for name, side in sides.items()],
@@ -201,12 +207,14 @@ def _build_samples(trial: GrayRelease, seen: GraySummary) -> dict[str, Samples]:
         "rollout_evidence_ratio": [({"metric": each.metric}, each.of_enough) for each in seen.against],
         "rollout_harm_ratio": [({"metric": each.metric}, each.harm) for each in seen.against],
         "rollout_metric_value": [
-            ({"metric": name}, said.value) for name, said in outside.items() if said and said.value is not None
+            ({"metric": name}, answers.value)
+            for name, answers in outside.items()
+            if answers and answers.value is not None
         ],
         "rollout_metric_good": [
-            ({"metric": name}, said.good is not None)
-            for name, said in outside.items()
-            if said and (said.row or said.good is not None)
+            ({"metric": name}, answers.good is not None)
+            for name, answers in outside.items()
+            if answers and (answers.row or answers.good is not None)
         ],
     }
 

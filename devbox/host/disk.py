@@ -132,9 +132,9 @@ def read_directory_identity(path: str) -> str:
     facts, statx = _Statx(), _load_statx()
     if statx is None:
         return ""
-    wanted = _STATX_INO | _STATX_BTIME
-    failed = statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, wanted, ctypes.byref(facts))
-    if failed or facts.mask & wanted != wanted:
+    desired = _STATX_INO | _STATX_BTIME
+    failed = statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, desired, ctypes.byref(facts))
+    if failed or facts.mask & desired != desired:
         return ""
     return f"{facts.ino}:{facts.btime.seconds}.{facts.btime.nanoseconds:09d}"
 

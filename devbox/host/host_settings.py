@@ -112,12 +112,12 @@ def find_ca_file() -> str:
 
     Raises HostError if DEVBOX_CA_FILE is unreadable: a fallback would only fail later.
     """
-    wanted = environ.get("DEVBOX_CA_FILE")
-    if wanted and not os.access(wanted, os.R_OK):
+    path = environ.get("DEVBOX_CA_FILE")
+    if path and not os.access(path, os.R_OK):
         raise HostError(
-            f"invalid value for DEVBOX_CA_FILE: cannot read {wanted}", remedy="export DEVBOX_CA_FILE=FILE, or unset it"
+            f"invalid value for DEVBOX_CA_FILE: cannot read {path}", remedy="export DEVBOX_CA_FILE=FILE, or unset it"
         )
-    for candidate in (wanted, environ.get("SSL_CERT_FILE"), _SYSTEM_CA):
+    for candidate in (path, environ.get("SSL_CERT_FILE"), _SYSTEM_CA):
         if candidate and os.path.isfile(candidate):
             return os.path.realpath(candidate)
     return ""

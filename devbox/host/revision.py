@@ -31,8 +31,10 @@ def compute_revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str]
     `inputs`: path → content. Files in `but` are ignored.
     """
     repository = find_repository(root)
-    told = _compute_revision(repository, _get_start(repository, root), frozenset(but), depth=0) if repository else None
-    return told or f"files:{ids.compute_key(dict(inputs))}"
+    revision = (
+        _compute_revision(repository, _get_start(repository, root), frozenset(but), depth=0) if repository else None
+    )
+    return revision or f"files:{ids.compute_key(dict(inputs))}"
 
 
 def list_files(root: str) -> list[str] | None:
@@ -142,10 +144,10 @@ def _compare_directory(
 ) -> tuple[str, bool]:
     """Compare a submodule or other repository by its revision; one that is not checked out counts as equal."""
     nested = find_nested(repository, path) if depth < _NESTED else None
-    told = _compute_revision(nested, "", frozenset(), depth=depth + 1) if nested else None
+    revision = _compute_revision(nested, "", frozenset(), depth=depth + 1) if nested else None
     if entry is None or entry.mode != SUBMODULE:
-        return f"repository:{told}", False
-    return f"repository:{told}", nested is None or told == f"git:{entry.name}"
+        return f"repository:{revision}", False
+    return f"repository:{revision}", nested is None or revision == f"git:{entry.name}"
 
 
 def _hash_file(project: ProjectDirectory, path: str, like: str) -> str:

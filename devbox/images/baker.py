@@ -107,8 +107,8 @@ class Baker:
         layers: list[Layer] = []
         chain: list[KeyedStep] = []
         below: BakedImage | None = None
-        for wanted in image.chain:
-            step = build_keyed_step(chain[-1].key if chain else "", wanted.step)
+        for desired in image.chain:
+            step = build_keyed_step(chain[-1].key if chain else "", desired.step)
             if isinstance(step.step, FromRegistry):
                 below = self._pull_base(image, step, step.step, on_event)
                 layers += below.layers
@@ -143,39 +143,39 @@ class Baker:
             _link_log(self._paths.bake_log(step.key), self._paths.bake_log(fixed.key))
         return fixed
 
-    def _pull_base(self, image: KeyedImage, step: KeyedStep, wanted: FromRegistry, on_event: OnEvent) -> BakedImage:
+    def _pull_base(self, image: KeyedImage, step: KeyedStep, desired: FromRegistry, on_event: OnEvent) -> BakedImage:
         """Return the registry image at the start of the chain: cached, or pulled under the lock of the step's key."""
         from devbox.images.bake.pulled import Puller
 
         event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
 
         def pull() -> tuple[BakedImage, dict[str, str]]:
-            def progress(told: Transfer) -> None:
-                on_event(event(text=told.text, bytes_done=told.done, bytes_total=told.total))
+            def progress(update: Transfer) -> None:
+                on_event(event(text=update.text, bytes_done=update.done, bytes_total=update.total))
 
-            pulled = Puller(self._paths).pull(wanted, step.key, progress)
-            return pulled, {wanted.reference: pulled.digest}
+            pulled = Puller(self._paths).pull(desired, step.key, progress)
+            return pulled, {desired.reference: pulled.digest}
 
         return self._find_or_make_base(image, step, pull, on_event)
 
-    def _import_base(self, image: KeyedImage, step: KeyedStep, wanted: FromTarball, on_event: OnEvent) -> BakedImage:
+    def _import_base(self, image: KeyedImage, step: KeyedStep, desired: FromTarball, on_event: OnEvent) -> BakedImage:
         """Return the image of a project's tarball: cached, or imported under the lock of the step's key."""
         from devbox.images.archive.importer import Importer
 
         event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
 
         def take() -> tuple[BakedImage, dict[str, str]]:
-            def progress(told: Transfer) -> None:
-                on_event(event(text=told.text, bytes_done=told.done, bytes_total=told.total))
+            def progress(update: Transfer) -> None:
+                on_event(event(text=update.text, bytes_done=update.done, bytes_total=update.total))
 
             return Importer(self._paths).import_tarball(
-                wanted, step.key, _format_ref(image.name, step.key), progress
+                desired, step.key, _format_ref(image.name, step.key), progress
             ), {}
 
         return self._find_or_make_base(image, step, take, on_event)
 
     def _build_base(
-        self, image: KeyedImage, step: KeyedStep, wanted: FromDockerfile, below: BaseImage, on_event: OnEvent
+        self, image: KeyedImage, step: KeyedStep, desired: FromDockerfile, below: BaseImage, on_event: OnEvent
     ) -> BakedImage:
         """Return a Dockerfile's image, which replaces the layers below: cached, or built under the step's lock."""
         from devbox.images.dockerfile.build import DockerfileBuilder
@@ -185,7 +185,11 @@ class Baker:
         def build() -> tuple[BakedImage, dict[str, str]]:
             name = _format_ref(image.name, step.key)
             return DockerfileBuilder(self._paths, self._lender).build(
-                wanted, step.key, name, below, lambda told: on_event(event(text=told.text, fraction=told.fraction))
+                desired,
+                step.key,
+                name,
+                below,
+                lambda update: on_event(event(text=update.text, fraction=update.fraction)),
             )
 
         return self._find_or_make_base(image, step, build, on_event)
@@ -252,14 +256,14 @@ class Baker:
         event = partial(BakeEvent, image=image.name, step=step.describe)
         started = time.monotonic()
 
-        def progress(told: Progress) -> None:
+        def progress(update: Progress) -> None:
             on_event(
                 event(
                     state="progress",
-                    text=told.text,
-                    fraction=told.fraction,
-                    bytes_done=told.bytes_done,
-                    bytes_total=told.bytes_total,
+                    text=update.text,
+                    fraction=update.fraction,
+                    bytes_done=update.bytes_done,
+                    bytes_total=update.bytes_total,
                 )
             )
 

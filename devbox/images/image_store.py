@@ -130,9 +130,9 @@ class ImageStore:
     def pin(self, image: KeyedImage) -> KeyedImage:
         """Return the image pinned to the package versions of its built steps."""
         chain: list[KeyedStep] = []
-        for wanted in image.chain:
+        for desired in image.chain:
             parent = chain[-1].key if chain else ""
-            step = build_keyed_step(parent, wanted.step)
+            step = build_keyed_step(parent, desired.step)
             versions = self._cache.find_versions(step.key) if has_unknown_versions(step.step) else None
             chain.append(step if versions is None else build_keyed_step(parent, pin_step(step.step, versions)))
         return build_keyed_image(image.name, chain, image.config)

@@ -109,8 +109,8 @@ def read_node(top: Descriptor, oci: Layout) -> graph.Node | None:
 
 def find_names(digests: Iterable[str], oci: Layout) -> list[str]:
     """Return the names of images that use any of these blobs."""
-    wanted = set(digests)
-    return sorted({name for name, target in oci.read_refs().items() if collect_digests(target, oci) & wanted})
+    desired = set(digests)
+    return sorted({name for name, target in oci.read_refs().items() if collect_digests(target, oci) & desired})
 
 
 def read_layers(oci: Layout, digest: str) -> tuple[Layer, ...]:

@@ -49,24 +49,24 @@ def main() -> int:
 
 def _run_job() -> Done | None:
     """Run one job; return None if stdin closes first."""
-    asked = _read_job()
-    if asked is None:
+    request = _read_job()
+    if request is None:
         return None
-    paths = Paths(asked["home"], asked["runtime"])
+    paths = Paths(request["home"], request["runtime"])
     idmap = idmaps.load_store_map(paths)
-    sandbox.enter(idmap, parent=asked["parent"])
-    ground = None
-    if asked["op"] == AHEAD:
-        ground = _start_sandbox(paths, idmap)
-        asked = _read_job()
-        if asked is None:
+    sandbox.enter(idmap, parent=request["parent"])
+    shared = None
+    if request["op"] == AHEAD:
+        shared = _start_sandbox(paths, idmap)
+        request = _read_job()
+        if request is None:
             return None
-    if asked["op"] == unpacking.OP:
-        unpacking.run_job(unpacking.load_job(asked), idmap)
+    if request["op"] == unpacking.OP:
+        unpacking.run_job(unpacking.load_job(request), idmap)
         return Done()
     from devbox.images import worker_jobs
 
-    return worker_jobs.run_job(worker_jobs.load_job(asked), paths, idmap, ground)
+    return worker_jobs.run_job(worker_jobs.load_job(request), paths, idmap, shared)
 
 
 def _read_job() -> dict[str, Any] | None:
@@ -80,10 +80,10 @@ def _start_sandbox(paths: Paths, idmap: IdMap) -> BuildSandbox:
     from devbox.images.bake import installed  # noqa: F401 - preload
     from devbox.images.bake.steps import BuildSandbox
 
-    ground = BuildSandbox(paths, idmap)
+    sandbox = BuildSandbox(paths, idmap)
     with contextlib.suppress(DevboxError, OSError):  # a step that needs the instance reports the error
-        ground.ensure_instance()
-    return ground
+        sandbox.ensure_instance()
+    return sandbox
 
 
 def _build_failure(error: DevboxError) -> Failed:

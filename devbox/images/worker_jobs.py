@@ -33,23 +33,23 @@ def load_job(plain: dict[str, Any]) -> jobs.Job:
     return codec.load(_KINDS[plain["op"]], plain)
 
 
-def run_job(job: jobs.Job, paths: Paths, idmap: IdMap, ground: BuildSandbox | None = None) -> Done:
-    """Run a job in the sandbox, with its containers on `ground` if prestarted.
+def run_job(job: jobs.Job, paths: Paths, idmap: IdMap, sandbox: BuildSandbox | None = None) -> Done:
+    """Run a job in the sandbox, with its containers on `sandbox` if prestarted.
 
     Raises DevboxError, with the programs' last lines if the cause is unknown.
     """
     output = JobOutput(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
     try:
-        return _dispatch(job, paths, idmap, output, ground)
+        return _dispatch(job, paths, idmap, output, sandbox)
     except OSError as error:
         unknown = BakeFailed(f"cannot continue: {error}", details=output.read_tail())
         raise os_errors.from_os_error(error) or unknown from None
 
 
-def _dispatch(job: jobs.Job, paths: Paths, idmap: IdMap, output: JobOutput, ground: BuildSandbox | None) -> Done:
+def _dispatch(job: jobs.Job, paths: Paths, idmap: IdMap, output: JobOutput, sandbox: BuildSandbox | None) -> Done:
     match job:
         case jobs.StepJob():
-            return _make_step(job, paths, idmap, output, ground)
+            return _make_step(job, paths, idmap, output, sandbox)
         case jobs.OutputJob():
             return _make_output(job, idmap)
         case jobs.BuildJob():
@@ -89,7 +89,7 @@ def _remove(job: jobs.RemoveJob) -> Done:
     return Done()
 
 
-def _make_step(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput, ground: BuildSandbox | None) -> Done:
+def _make_step(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput, sandbox: BuildSandbox | None) -> Done:
     """Run the step; write its layer and snapshot."""
     from devbox.images.bake import installed, steps
     from devbox.images.bake.apt import Tick
@@ -98,7 +98,7 @@ def _make_step(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput,
     os.mkdir(scratch, 0o755)
     tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{SNAPSHOT}/fs"
     try:
-        tree, ownership = _run(job, paths, idmap, output, ground, scratch=scratch)
+        tree, ownership = _run(job, paths, idmap, output, sandbox, scratch=scratch)
         versions = installed.find_installed(job.step, tree, job.lowers, output=job.output)
         installed.check_pins(job.step, versions)
         output.report_progress(Tick("writing the layer"))
@@ -113,7 +113,7 @@ def _make_step(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput,
 
 
 def _run(
-    job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput, ground: BuildSandbox | None, *, scratch: str
+    job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput, sandbox: BuildSandbox | None, *, scratch: str
 ) -> tuple[str, Ownership]:
     """Make the step's changes below `scratch`; return their directory and the ownership of its ids."""
     if isinstance(job.step, Bootstrap):
@@ -135,8 +135,8 @@ def _run(
     from devbox.images.bake.pulled import detect_system
     from devbox.images.bake.steps import BuildSandbox, StepRunner
 
-    ground = ground or BuildSandbox(paths, idmap)
-    inside = StepRunner(paths, ground, output, lowers=job.lowers, place=scratch, project=job.project)
+    sandbox = sandbox or BuildSandbox(paths, idmap)
+    inside = StepRunner(paths, sandbox, output, lowers=job.lowers, place=scratch, project=job.project)
     try:
         if isinstance(job.step, Packages):
             inside.install_packages(job.step, job.base or detect_system(job.lowers))
@@ -147,7 +147,7 @@ def _run(
             output.wait_for_terminal(f"{describe(job.step)}: {error.sentence}", error.details)
             inside.run_shell(job.terminal)
         raise
-    ground.stop()  # takes a while: in parallel with the remaining work
+    sandbox.stop()  # takes a while: in parallel with the remaining work
     return f"{scratch}/top/upper", build_ownership(idmap)
 
 

@@ -40,11 +40,11 @@ def encode_error(error: DevboxError) -> Message:
     return {"error": facts}
 
 
-def unwrap_result(answer: Message) -> Message:
+def unwrap_result(response: Message) -> Message:
     """Return the result of a response, or raise the error that it carries."""
-    error = answer.get("error")
+    error = response.get("error")
     if error is None:
-        ok: Message = answer["ok"]
+        ok: Message = response["ok"]
         return ok
     raise _KINDS[error["kind"]](error["sentence"], details=error["details"], remedy=error["remedy"])
 

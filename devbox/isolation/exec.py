@@ -77,18 +77,18 @@ _NO_AGENT = "none"
 
 def link_agent(paths: Paths, instance: str) -> None:
     """Point the instance's agent link at the caller's SSH agent; remove the link without an agent."""
-    link, wanted = paths.agent_link(instance), find_agent()
+    link, desired = paths.agent_link(instance), find_agent()
     try:
         known = os.readlink(link)
     except OSError:
         known = ""
-    if known == wanted or not os.path.isdir(paths.agent(instance)):  # the supervisor is older than this code
+    if known == desired or not os.path.isdir(paths.agent(instance)):  # the supervisor is older than this code
         return
-    if not wanted:
+    if not desired:
         os.unlink(link)
         return
     fresh = f"{link}.new-{os.getpid()}-0"
-    os.symlink(wanted, fresh)
+    os.symlink(desired, fresh)
     os.rename(fresh, link)
 
 
@@ -168,9 +168,9 @@ def wait_for_command(pid: int, log: int, container: str) -> int:
     """Wait for the command and return its exit code."""
     status = os.waitpid(pid, 0)[1]
     code = oci.translate_exit_code(os.waitstatus_to_exitcode(status), f"/proc/self/fd/{log}")
-    if code in oci.RUNTIME_FAILED and (said := oci.read_last_error(f"/proc/self/fd/{log}")):
+    if code in oci.RUNTIME_FAILED and (detail := oci.read_last_error(f"/proc/self/fd/{log}")):
         raise CannotRun(
-            f"cannot run a command in {container}: {said}", remedy=f"inspect it with: devbox shell {container}"
+            f"cannot run a command in {container}: {detail}", remedy=f"inspect it with: devbox shell {container}"
         )
     os.close(log)
     return code

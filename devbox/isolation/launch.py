@@ -76,11 +76,11 @@ def finish(starting: StartingContainer, status: int | None = None) -> ProcessRef
     if failure is not None:
         raise failure
     if status != 0:
-        said = (
+        detail = (
             oci.read_last_error(f"{starting.directory}/log") or f"exited with code {os.waitstatus_to_exitcode(status)}"
         )
         raise EngineError(
-            f"the OCI runtime cannot start {os.path.basename(starting.directory)}: {said}",
+            f"the OCI runtime cannot start {os.path.basename(starting.directory)}: {detail}",
             remedy="run devbox up again; if that fails, find the cause with: devbox doctor",
         )
     if starting.state:

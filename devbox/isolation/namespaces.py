@@ -129,8 +129,8 @@ def _find_by_path(path: str) -> str:
     return path
 
 
-def _build_runtime_error(path: str, said: object) -> HostError:
-    details = said.details if isinstance(said, CommandFailed) else str(said)
+def _build_runtime_error(path: str, detail: object) -> HostError:
+    details = detail.details if isinstance(detail, CommandFailed) else str(detail)
     return HostError(
         f"invalid value for DEVBOX_RUNTIME: {path} is not an OCI runtime (unexpected output of `{path} features`)",
         details=details,

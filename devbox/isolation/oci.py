@@ -110,12 +110,12 @@ def translate_exit_code(code: int, log: str) -> int:
     if code < 0:
         return 128 - code
     if code in RUNTIME_FAILED:
-        said = read_last_error(log).lower()
-        if _NO_DIRECTORY in said:
+        message = read_last_error(log).lower()
+        if _NO_DIRECTORY in message:
             return code  # the directory is missing, not the command
-        if any(phrase in said for phrase in _MISSING):
+        if any(phrase in message for phrase in _MISSING):
             return NOT_FOUND
-        if any(phrase in said for phrase in _NOT_RUNNABLE):
+        if any(phrase in message for phrase in _NOT_RUNNABLE):
             return NOT_EXECUTABLE
     return code
 
@@ -129,12 +129,12 @@ def read_last_error(log: str) -> str:
         return ""
     from devbox.model import jsontext
 
-    said = ""
+    message = ""
     for line in lines:
         try:
             entry = jsontext.loads(line)
         except ValueError:  # truncated: the runtime was killed while writing
             continue
         if isinstance(entry, dict) and entry.get("level") == "error":
-            said = str(entry.get("msg", ""))
-    return said
+            message = str(entry.get("msg", ""))
+    return message

@@ -125,9 +125,9 @@ def stage_binds(
         source = f"{stage}/b/{number}"
         if bind.within == bind.source and bind.read_only and not os.path.lexists(bind.source):
             continue  # a protected file of the project that was removed since
-        opened = _open_source(bind)
+        descriptor = _open_source(bind)
         try:
-            facts = os.fstat(opened)
+            facts = os.fstat(descriptor)
             is_directory = stat.S_ISDIR(facts.st_mode)
             if is_directory:
                 os.mkdir(source)
@@ -137,9 +137,9 @@ def stage_binds(
             if bind.read_only or bind.top:
                 attributes |= syscalls.MOUNT_ATTR_RDONLY
             mapped = owners.get(get_owner(bind)) if bind.owner is not None else None
-            _attach(bind.source, source, attributes=attributes, userns=mapped, recursive=True, opened=opened)
+            _attach(bind.source, source, attributes=attributes, userns=mapped, recursive=True, descriptor=descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
         if bind.top and is_directory:
             source = _mount_with_top(stage, number, bind.top, mode=stat.S_IMODE(facts.st_mode), ids=ids)
         staged.append(bind._replace(source=source))
@@ -187,15 +187,15 @@ def _mount_with_top(stage: str, number: int, top: str, *, mode: int, ids: IdMap)
 
 def _open_source(bind: Bind) -> int:
     """Open the source, so that the checked file is the mounted one even if a container changes the path."""
-    opened = os.open(bind.source, os.O_PATH | os.O_CLOEXEC)
-    real = os.readlink(_FD_PATH.format(opened))
+    descriptor = os.open(bind.source, os.O_PATH | os.O_CLOEXEC)
+    real = os.readlink(_FD_PATH.format(descriptor))
     if bind.within and real != bind.within and not real.startswith(f"{bind.within}/"):
-        os.close(opened)
+        os.close(descriptor)
         raise EngineError(
             f"cannot mount {bind.source} at {bind.target}: link out of the project, to {real}",
             remedy=f"see its owner: ls -ld {bind.source}",
         )
-    return opened
+    return descriptor
 
 
 def get_owner(bind: Bind) -> tuple[int, int]:
@@ -225,13 +225,13 @@ def _map_ids(tree: int, userns: int, source: str, *, recursive: bool) -> None:
 
 
 def _attach(
-    source: str, target: str, *, attributes: int, userns: int | None, recursive: bool, opened: int | None = None
+    source: str, target: str, *, attributes: int, userns: int | None, recursive: bool, descriptor: int | None = None
 ) -> None:
     """Bind `source` at `target` with mount attributes, id-mapped if a user namespace is given.
 
-    `opened`: a descriptor of the source, if its path may have changed.
+    `descriptor`: a descriptor of the source, if its path may have changed.
     """
-    tree = syscalls.clone_mount(source if opened is None else _FD_PATH.format(opened), recursive=recursive)
+    tree = syscalls.clone_mount(source if descriptor is None else _FD_PATH.format(descriptor), recursive=recursive)
     try:
         if userns is not None:
             _map_ids(tree, userns, source, recursive=recursive)

@@ -210,19 +210,19 @@ def build_config(context: InstanceContext, container: Launch, staged: StagedCont
 
 def build_process(container: Launch, open_files: int) -> dict[str, Any]:
     """Build a container's process for config.json and `exec --process`. An init without a command only sleeps."""
-    wanted = container.process
+    desired = container.process
     entry: dict[str, Any] = {
-        "terminal": wanted.tty,
-        "user": {"uid": wanted.uid, "gid": wanted.gid, "additionalGids": list(wanted.groups)},
-        "args": [*_build_init_argv(container), *wanted.argv],
-        "env": list(wanted.env),
-        "cwd": wanted.cwd,
+        "terminal": desired.tty,
+        "user": {"uid": desired.uid, "gid": desired.gid, "additionalGids": list(desired.groups)},
+        "args": [*_build_init_argv(container), *desired.argv],
+        "env": list(desired.env),
+        "cwd": desired.cwd,
         "capabilities": _build_capabilities(container.confine),
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": min(open_files, _OPEN_FILES), "hard": open_files}],
         "noNewPrivileges": True,
     }
-    if wanted.tty:
-        entry["consoleSize"] = {"height": wanted.rows or _ROWS, "width": wanted.columns or _COLUMNS}
+    if desired.tty:
+        entry["consoleSize"] = {"height": desired.rows or _ROWS, "width": desired.columns or _COLUMNS}
     return entry
 
 

@@ -48,8 +48,8 @@ def ensure_supervisor(paths: Paths, instance: str) -> Client:
             pid = _spawn(paths, instance)
         time.sleep(_PAUSE)
     log = paths.supervisor_log(instance)
-    with open(log, encoding="utf-8", errors="replace") as said:
-        raise EngineError("the instance's supervisor did not start", details=said.read(), remedy=f"see {log}")
+    with open(log, encoding="utf-8", errors="replace") as log_file:
+        raise EngineError("the instance's supervisor did not start", details=log_file.read(), remedy=f"see {log}")
 
 
 def build_supervisor_argv(paths: Paths, instance: str) -> list[str]:

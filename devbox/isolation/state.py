@@ -126,9 +126,11 @@ class StateFile:
         known, self._texts = self._texts, {}
         for each in itertools.chain(*lists.values()):
             self._texts[each] = known.get(each) or _format_json(each)
-        told = [f'"{name}":[{",".join(map(self._texts.__getitem__, value))}]' for name, value in lists.items() if value]
+        changed = [
+            f'"{name}":[{",".join(map(self._texts.__getitem__, value))}]' for name, value in lists.items() if value
+        ]
         rest = _format_json(state._replace(names=(), published=(), containers=(), guests=()))
-        files.write_atomic(self._path, ",".join((rest[:-1], *told)) + "}", mode=0o600)
+        files.write_atomic(self._path, ",".join((rest[:-1], *changed)) + "}", mode=0o600)
 
 
 def _format_json(value: NamedTuple) -> str:

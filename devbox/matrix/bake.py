@@ -14,39 +14,39 @@ from devbox.plan import diff, matrix, order
 from devbox.project import ApplyContext, ApplyOptions, Project, apply, build_instance, observe_instance
 
 
-def merge_cells(wanted: Iterable[DesiredCell], resolved: Desired, *, by_lock: bool = False) -> Desired:
+def merge_cells(required: Iterable[DesiredCell], desired: Desired, *, by_lock: bool = False) -> Desired:
     """Add the images of cells to the spec, under their names in the lockfile.
 
     `by_lock`: ignore versions of earlier builds on this host.
     """
-    cells = list(wanted)
+    cells = list(required)
     images = matrix.merge_images((one.by_lock if by_lock else one.resolved.images, one.names) for one in cells)
     recipes = {name: digest for one in cells for name, digest in one.resolved.recipes.items()}
-    return resolved.derive(images=resolved.images | images, recipes=resolved.recipes | recipes)
+    return desired.derive(images=desired.images | images, recipes=desired.recipes | recipes)
 
 
-def bake(opened: Project, wanted: Iterable[DesiredCell], sink: Sink, *, locked: bool = False) -> dict[str, str]:
+def bake(project: Project, required: Iterable[DesiredCell], sink: Sink, *, locked: bool = False) -> dict[str, str]:
     """Build missing images. Returns the cells (by name) without an image, with the reason."""
-    cells = list(wanted)
+    cells = list(required)
     if not cells:
         return {}
-    shared = _open_shared(opened, cells)
-    shared.records.record_place(opened.root, opened.env_file)
-    resolved = Desired(instance=build_instance(shared, "tests"), images={}, containers={})
-    failed = _bake_all(shared, merge_cells(cells, resolved), sink, locked=locked)
+    shared = _open_shared(project, cells)
+    shared.records.record_place(project.root, project.env_file)
+    desired = Desired(instance=build_instance(shared, "tests"), images={}, containers={})
+    failed = _bake_all(shared, merge_cells(cells, desired), sink, locked=locked)
     found: dict[str, str] = {}
     for one in cells:
-        lacking = [failed[name] for label in _list_run_images(one) if (name := one.names[label]) in failed]
-        found |= {one.cell.name: lacking[0]} if lacking else {}
+        missing = [failed[name] for label in _list_run_images(one) if (name := one.names[label]) in failed]
+        found |= {one.cell.name: missing[0]} if missing else {}
     return found
 
 
-def remember(opened: Project, wanted: Iterable[DesiredCell]) -> None:
+def remember(project: Project, desired: Iterable[DesiredCell]) -> None:
     """Record the images of the cells, which protects them from garbage collection."""
-    cells = list(wanted)
+    cells = list(desired)
     every = matrix.merge_images((one.resolved.images, one.names) for one in cells)
     images: dict[str, KeyedImage] = {name: key_image(name, every) for name in every}
-    shared = _open_shared(opened, cells)
+    shared = _open_shared(project, cells)
     if shared.records.read_last_applied().images != images:
         shared.records.record_applied(LastApplied(images=images))
 
@@ -56,12 +56,12 @@ def _list_run_images(one: DesiredCell) -> tuple[str, ...]:
     return order.list_lineage((spec.image for spec in one.resolved.containers.values()), one.resolved.images)
 
 
-def _open_shared(opened: Project, cells: list[DesiredCell]) -> Project:
+def _open_shared(project: Project, cells: list[DesiredCell]) -> Project:
     """Return the project that records the images of all cells."""
-    return open_cell(opened, SHARED, released=any(one.against for one in cells))
+    return open_cell(project, SHARED, released=any(one.against for one in cells))
 
 
-def _bake_all(shared: Project, resolved: Desired, sink: Sink, *, locked: bool) -> dict[str, str]:
+def _bake_all(shared: Project, desired: Desired, sink: Sink, *, locked: bool) -> dict[str, str]:
     """Build all images that can be built; return the failed ones, with the reason."""
     failed: dict[str, str] = {}
 
@@ -70,19 +70,19 @@ def _bake_all(shared: Project, resolved: Desired, sink: Sink, *, locked: bool) -
             failed[event.resource] = event.text
         sink(event)
 
-    images = resolved.images
+    images = desired.images
     while True:
         before = dict(failed)
         left = tuple(name for name in images if name not in _include_children(failed, images))
-        observed = observe_instance(shared, resolved)
-        made = diff.diff(resolved, observed, names=(), images=left)
+        observed = observe_instance(shared, desired)
+        made = diff.diff(desired, observed, names=(), images=left)
         if not made:
             return _include_children(failed, images)
         shared.store.sweep()
         try:
             options = ApplyOptions(locked=locked)
-            context = ApplyContext(project=shared, desired=resolved, observed=observed, sink=watch, options=options)
-            resolved = resolved.derive(images=apply(made, context).images)
+            context = ApplyContext(project=shared, desired=desired, observed=observed, sink=watch, options=options)
+            desired = desired.derive(images=apply(made, context).images)
         except DevboxError as error:
             if failed == before:
                 raise

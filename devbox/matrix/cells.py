@@ -58,17 +58,17 @@ class Sources:
     lasting: bool  # inputs cannot change in another way: no Dockerfile, no tarball
 
 
-def open_cell(opened: Project, name: str, *, released: bool = False) -> Project:
+def open_cell(project: Project, name: str, *, released: bool = False) -> Project:
     """Return a cell's instance as a project, with its own containers, volumes and records."""
-    key = ids.compute_cell_id(opened.id, format_instance_name(name, released=released))
-    return replace(opened, id=key, records=InstanceRecords(opened.paths, key))
+    key = ids.compute_cell_id(project.id, format_instance_name(name, released=released))
+    return replace(project, id=key, records=InstanceRecords(project.paths, key))
 
 
-def load_cells(opened: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple[Cell, ...]]:
+def load_cells(project: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple[Cell, ...]]:
     """Load the file and its matrix cells; `pinned`: no cells whose vars change the release image."""
     from devbox.envfile.load import load
 
-    env = load(opened.root, file=opened.env_file)
+    env = load(project.root, file=project.env_file)
     whole = read_matrix(env)
     return env, matrix.expand_cells(_pin_axes(env, whole) if pinned else whole)
 
@@ -98,21 +98,21 @@ def _pin_axes(env: EnvFile, whole: Matrix) -> Matrix:
     return matrix.pin_axes(whole, {name: env.document.vars[name] for name in changing})
 
 
-def check_access(opened: Project, wanted: Iterable[DesiredCell]) -> list[DesiredCell]:
+def check_access(project: Project, desired: Iterable[DesiredCell]) -> list[DesiredCell]:
     """Add the allowed host access to the cells. NotTrusted if it is not allowed."""
-    check_grants(opened, load_file(opened))
+    check_grants(project, load_file(project))
     found = []
-    for one in wanted:
-        check_grants_by_vars(opened, one.resolved)
-        allowed = check_allowed(opened, one.resolved)
+    for one in desired:
+        check_grants_by_vars(project, one.resolved)
+        allowed = check_allowed(project, one.resolved)
         found.append(replace(one, resolved=one.resolved.derive(allowed=allowed)))
     return found
 
 
-def pin_cell(wanted: DesiredCell) -> DesiredCell:
+def pin_cell(desired: DesiredCell) -> DesiredCell:
     """Pin the images of a cell to the versions of earlier builds."""
-    images = locks.pin_images(wanted.resolved.images, wanted.project.store)
-    return replace(wanted, resolved=wanted.resolved.derive(images=images))
+    images = locks.pin_images(desired.resolved.images, desired.project.store)
+    return replace(desired, resolved=desired.resolved.derive(images=images))
 
 
 _PLAIN = ""  # instead of a cell name: the file without its matrix
@@ -129,14 +129,14 @@ class _CellSource:
 
 
 def read(
-    opened: Project, env: EnvFile, chosen: Iterable[Cell], *, against: ReleaseUnderTest | None = None
+    source: Project, env: EnvFile, chosen: Iterable[Cell], *, against: ReleaseUnderTest | None = None
 ) -> tuple[list[DesiredCell], Sources]:
     """Resolve the chosen cells with the lockfile; image names depend on all cells of the file."""
-    lock_file = locks.Locks(build_instance(opened, env.name))
+    lock_file = locks.Locks(build_instance(source, env.name))
     lock, chosen = lock_file.read(), list(chosen)
     known = {cell.name: cell for cell in (*matrix.expand_cells(read_matrix(env)), *chosen)}
     ways: dict[str, Mapping[str, str]] = {_PLAIN: {}, **{name: cell.variables for name, cell in known.items()}}
-    every = {name: _resolve_cell(opened, one, name, against) for name, one in load_each_cell(env, ways)}
+    every = {name: _resolve_cell(source, one, name, against) for name, one in load_each_cell(env, ways)}
     plain = {name: env.document.vars.get(name, "") for way in ways.values() for name in way}
     rows = {
         name: matrix.CellImages(variables={**plain, **ways[name]}, images=one.resolved.images)
@@ -144,20 +144,20 @@ def read(
     }
     named = matrix.ImageVariants(rows[_PLAIN], [row for name, row in rows.items() if name != _PLAIN])
     found = [
-        _build_cell(opened, cell, every[cell.name], named.name_images(rows[cell.name]), lock, against)
+        _build_cell(source, cell, every[cell.name], named.name_images(rows[cell.name]), lock, against)
         for cell in chosen
     ]
     files = {lock_file.path, *env.inputs}.union(*(one.env.inputs for one in every.values()))
-    own = (opened.env_file, project.LOCAL_FILE, lockfile.get_path("", opened.env_file).lstrip("/"))
-    recipes = (path.removeprefix(f"{opened.root}/") for path in files if path.startswith(f"{opened.root}/recipes/"))
+    own = (source.env_file, project.LOCAL_FILE, lockfile.get_path("", source.env_file).lstrip("/"))
+    recipes = (path.removeprefix(f"{source.root}/") for path in files if path.startswith(f"{source.root}/recipes/"))
     return found, Sources(
         files=tuple(files), variables=env.variables, own=(*own, *recipes), lasting=not any(map(_has_host_inputs, found))
     )
 
 
-def _resolve_cell(opened: Project, env: EnvFile, name: str, against: ReleaseUnderTest | None) -> _CellSource:
-    credentials = opened.records.ensure_credentials(list_credentials(env))
-    place = open_cell(opened, name, released=against is not None)
+def _resolve_cell(project: Project, env: EnvFile, name: str, against: ReleaseUnderTest | None) -> _CellSource:
+    credentials = project.records.ensure_credentials(list_credentials(env))
+    place = open_cell(project, name, released=against is not None)
     own = build_instance(place, env.name)
     if name == _PLAIN:
         return _CellSource(env=env, project=place, resolved=resolve(env, instance=own, credentials=credentials))
@@ -189,7 +189,7 @@ def _add_needs(
 
 
 def _build_cell(
-    opened: Project,
+    project: Project,
     cell: Cell,
     one: _CellSource,
     names: Mapping[str, str],
@@ -202,16 +202,16 @@ def _build_cell(
     locked = LockedSpec.from_spec(
         one.resolved, images=locking.lock_images(one.resolved.images, lock, names=names), unlocked=()
     )
-    images, unlocked = add_contexts(locked.images, locked.instance, digests=opened.paths.digests(opened.id))
+    images, unlocked = add_contexts(locked.images, locked.instance, digests=project.paths.digests(project.id))
     containers = {**locked.containers, spec.name: spec}
-    resolved = Desired.from_locked(locked, images=images, containers=containers, unlocked=unlocked)
+    desired = Desired.from_locked(locked, images=images, containers=containers, unlocked=unlocked)
     return pin_cell(
         DesiredCell(
             cell=cell,
             project=one.project,
-            resolved=resolved,
+            resolved=desired,
             tests=replace(tests, container=spec),
-            by_lock=resolved.images,
+            by_lock=desired.images,
             names=names,
             against=against,
             exports=one.exports,
@@ -219,6 +219,6 @@ def _build_cell(
     )
 
 
-def _has_host_inputs(wanted: DesiredCell) -> bool:
-    steps = (step for image in wanted.resolved.images.values() for step in image.steps)
+def _has_host_inputs(desired: DesiredCell) -> bool:
+    steps = (step for image in desired.resolved.images.values() for step in image.steps)
     return any(isinstance(step, FromDockerfile | FromTarball) for step in steps)

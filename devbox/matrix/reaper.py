@@ -84,16 +84,16 @@ if __name__ == "__main__":
     main()
 
 
-def sweep(opened: Project, records: MatrixRecords) -> None:
+def sweep(project: Project, records: MatrixRecords) -> None:
     """Remove the cells of a killed run. The caller holds the lock of the tests, so that no tests run."""
     for cell, what in records.list_standing().items():
         if what == RUNNING:
-            _remove_cell(opened, records, cell)
+            _remove_cell(project, records, cell)
 
 
-def remove_cells(opened: Project, sink: Sink, *, volumes: bool) -> None:
+def remove_cells(project: Project, sink: Sink, *, volumes: bool) -> None:
     """Remove all cells for `down`; with `volumes`, also the records of tests."""
-    both = [MatrixRecords(opened.paths, opened.id, released=released) for released in (False, True)]
+    both = [MatrixRecords(project.paths, project.id, released=released) for released in (False, True)]
     if not (volumes or any(records.list_standing() for records in both)):
         return
     with files.lock_file(both[0].lock, wait=False) as mine:
@@ -104,21 +104,21 @@ def remove_cells(opened: Project, sink: Sink, *, volumes: bool) -> None:
             for cell, what in records.list_standing().items():
                 if volumes or what in (RUNNING, KEPT):
                     sink(Note(text=f"removing test cell {records.find_name(cell) or cell}"))
-                    _remove_cell(opened, records, cell)
+                    _remove_cell(project, records, cell)
         if volumes:
-            _forget(opened, both[0])
+            _forget(project, both[0])
 
 
-def _remove_cell(opened: Project, records: MatrixRecords, cell: str) -> None:
-    take_down(opened.paths, cell)
+def _remove_cell(project: Project, records: MatrixRecords, cell: str) -> None:
+    take_down(project.paths, cell)
     records.mark(cell, "")
 
 
-def _forget(opened: Project, records: MatrixRecords) -> None:
-    shared = ids.compute_cell_id(opened.id, "")
-    kept = capabilities.open_snapshots(opened.engine, build_instance(opened, ""), kept_by=shared)
+def _forget(project: Project, records: MatrixRecords) -> None:
+    shared = ids.compute_cell_id(project.id, "")
+    kept = capabilities.open_snapshots(project.engine, build_instance(project, ""), kept_by=shared)
     for each in kept.list_all():
         kept.delete(each.name)
-    take_down(opened.paths, shared)
-    take_down(opened.paths, ids.compute_cell_id(opened.id, format_instance_name("", released=True)))
+    take_down(project.paths, shared)
+    take_down(project.paths, ids.compute_cell_id(project.id, format_instance_name("", released=True)))
     records.forget()

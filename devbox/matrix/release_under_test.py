@@ -40,20 +40,20 @@ class ReleaseUnderTest:
     image: BakedImage
 
 
-def find(opened: Project, identity: str) -> ReleaseUnderTest:
+def find(project: Project, identity: str) -> ReleaseUnderTest:
     """Return the release with this ID and its image."""
-    release = Releases(opened.paths, opened.id).find(identity)
-    return ReleaseUnderTest(release=release, image=opened.store.load_by_digest(release.image))
+    release = Releases(project.paths, project.id).find(identity)
+    return ReleaseUnderTest(release=release, image=project.store.load_by_digest(release.image))
 
 
 def add_release(
-    resolved: Desired, tests: Tests, against: ReleaseUnderTest, exports: Mapping[str, Mapping[str, str]]
+    desired: Desired, tests: Tests, against: ReleaseUnderTest, exports: Mapping[str, Mapping[str, str]]
 ) -> Desired:
     """Add the release to a cell. `exports`: variables of each need of the release."""
     spec = tests.container
     spec = replace(spec, env={**spec.env, **tests.release_env, VARIABLE: against.release.image})
     if tests.release == INSIDE:
-        return resolved.derive(containers={**resolved.containers, **_place_inside(spec)})
+        return desired.derive(containers={**desired.containers, **_place_inside(spec)})
     env: dict[str, str] = {}
     for need, renames in against.release.config.needs.items():
         offered = exports.get(need, {})
@@ -69,8 +69,8 @@ def add_release(
         if process.ports
     }
     spec = replace(spec, env={**addresses, **spec.env})
-    others = {name: each for name, each in resolved.containers.items() if name != spec.name}
-    return resolved.derive(containers={**others, **found, spec.name: spec})
+    others = {name: each for name, each in desired.containers.items() if name != spec.name}
+    return desired.derive(containers={**others, **found, spec.name: spec})
 
 
 def _place_inside(spec: ContainerSpec) -> dict[str, ContainerSpec]:
@@ -90,14 +90,14 @@ def name_setup(spec: ContainerSpec) -> str:
 
 
 def start(
-    name: str, resolved: Desired, observed: Observed, against: ReleaseUnderTest, engine: Engine, store: ImageStore
+    name: str, desired: Desired, observed: Observed, against: ReleaseUnderTest, engine: Engine, store: ImageStore
 ) -> None:
     """Start one container of a cell with a release, and verify its image."""
-    spec, instance = resolved.containers[name], resolved.instance
+    spec, instance = desired.containers[name], desired.instance
     seen = observed.containers.get(name)
     if seen is not None and seen.exit_code == 0 and spec.kind == "job":
         return  # a completed job
-    capabilities.start(engine, instance, _build_request(spec, resolved, against, store))
+    capabilities.start(engine, instance, _build_request(spec, desired, against, store))
     try:
         engine.wait_ready(instance, name)
     except NotReady as error:
@@ -136,13 +136,11 @@ def _build_container(name: str, process: Process, env: Mapping[str, str]) -> Con
     )
 
 
-def _build_request(
-    spec: ContainerSpec, resolved: Desired, against: ReleaseUnderTest, store: ImageStore
-) -> StartRequest:
-    fetched = SecretResolver(resolved).resolve(spec)
+def _build_request(spec: ContainerSpec, desired: Desired, against: ReleaseUnderTest, store: ImageStore) -> StartRequest:
+    fetched = SecretResolver(desired).resolve(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     beside = {mount.source for mount in spec.mounts if mount.kind == "image"}
-    found = {name: store.find(key_image(name, resolved.images).key) for name in beside}
+    found = {name: store.find(key_image(name, desired.images).key) for name in beside}
     around: dict[str, str] = {}
     for image in filter(None, found.values()):
         around |= merge_search_paths(image.config, against.image.config)

@@ -96,24 +96,24 @@ class RunContext:
 class CellRun:
     """One run of one cell. `run` is called once; `abort` from any thread at any time."""
 
-    def __init__(self, wanted: DesiredCell, around: RunContext, *, reason: str) -> None:
-        self.wanted = wanted
+    def __init__(self, desired: DesiredCell, around: RunContext, *, reason: str) -> None:
+        self.wanted = desired
         self._around = around
         self._reason = reason
-        self._tests = wanted.tests
-        self._spec = wanted.tests.container
-        self._project = wanted.project
-        self._engine: Engine = wanted.project.engine
-        self._instance = wanted.resolved.instance
-        self._resolved = wanted.resolved
-        if wanted.against is not None:
+        self._tests = desired.tests
+        self._spec = desired.tests.container
+        self._project = desired.project
+        self._engine: Engine = desired.project.engine
+        self._instance = desired.resolved.instance
+        self._resolved = desired.resolved
+        if desired.against is not None:
             self._resolved = release_under_test.add_release(
-                wanted.resolved, wanted.tests, wanted.against, wanted.exports
+                desired.resolved, desired.tests, desired.against, desired.exports
             )
-        self._place = around.records.get_directory(wanted.cell.name)
+        self._place = around.records.get_directory(desired.cell.name)
         self._log: CellLog | None = None
         self._clock = Clock()
-        self._left = wanted.tests.timeout
+        self._left = desired.tests.timeout
         self._expired = False
         self._attempts = 0
         self._exit_code: int | None = None

@@ -76,17 +76,17 @@ class MatrixObservation:
     inputs: Mapping[str, CellInputs]
 
 
-def read_known(opened: Project, records: MatrixRecords, *, release: str = "") -> MatrixObservation | None:
+def read_known(project: Project, records: MatrixRecords, *, release: str = "") -> MatrixObservation | None:
     """Return the cells from the cache, or None if their sources changed."""
     known = records.read_cached_matrix(compute_reader_id())
-    return _observe(opened, records, known) if known and known.release == release else None
+    return _observe(project, records, known) if known and known.release == release else None
 
 
 def record_cells(
-    opened: Project, records: MatrixRecords, wanted: Iterable[DesiredCell], sources: Sources
+    project: Project, records: MatrixRecords, desired: Iterable[DesiredCell], sources: Sources
 ) -> MatrixObservation:
     """Return the cells as just read, and cache them."""
-    cells = list(wanted)
+    cells = list(desired)
     known = CachedMatrix(
         project=cells[0].resolved.instance.name if cells else "",
         cells=tuple(one.cell for one in cells),
@@ -97,34 +97,36 @@ def record_cells(
     )
     if sources.lasting:
         records.write_cached_matrix(
-            known, compute_reader_id(), read=sources.files, variables=sources.variables, root=opened.root
+            known, compute_reader_id(), read=sources.files, variables=sources.variables, root=project.root
         )
-    return _observe(opened, records, known)
+    return _observe(project, records, known)
 
 
-def _list_outputs(wanted: Iterable[DesiredCell]) -> Iterator[str]:
+def _list_outputs(desired: Iterable[DesiredCell]) -> Iterator[str]:
     """Yield the tests' own outputs, which are not inputs."""
-    for one in wanted:
+    for one in desired:
         yield from map(os.path.normpath, (*one.tests.junit, *one.tests.coverage))
 
 
-def decide(seen: MatrixObservation, records: MatrixRecords, asked: MatrixRequest) -> list[CellDecision]:
+def decide(seen: MatrixObservation, records: MatrixRecords, request: MatrixRequest) -> list[CellDecision]:
     """Decide about each cell, in file order."""
     cells = seen.known.cells
     ways = {
-        f"-k {asked.expression}": matrix.select_cells(cells, asked.expression) if asked.expression else None,
-        "--last-failed": _find_failed(cells, records) if asked.last_failed else None,
+        f"-k {request.expression}": matrix.select_cells(cells, request.expression) if request.expression else None,
+        "--last-failed": _find_failed(cells, records) if request.last_failed else None,
     }
     left = [cell for cell in cells if all(names is None or cell.name in names for names in ways.values())]
-    if asked.shard:
-        ways[f"--shard {asked.shard}"] = matrix.select_shard(left, asked.shard)
-    everything = asked.everything or asked.keep
-    return [_require_evidence(_decide_cell(cell, seen, records, ways, everything=everything), asked) for cell in cells]
+    if request.shard:
+        ways[f"--shard {request.shard}"] = matrix.select_shard(left, request.shard)
+    everything = request.everything or request.keep
+    return [
+        _require_evidence(_decide_cell(cell, seen, records, ways, everything=everything), request) for cell in cells
+    ]
 
 
-def has_changed(opened: Project, records: MatrixRecords, seen: MatrixObservation) -> bool:
+def has_changed(project: Project, records: MatrixRecords, seen: MatrixObservation) -> bool:
     """True if relevant files have changed since."""
-    return _read_tree(opened, records, seen.known) != seen.tree
+    return _read_tree(project, records, seen.known) != seen.tree
 
 
 def has_failed(seen: MatrixObservation, records: MatrixRecords) -> bool:
@@ -137,17 +139,17 @@ def _compute_inputs(one: DesiredCell) -> CellInputs:
     return matrix.compute_inputs(one.resolved, one.tests, release=release)
 
 
-def _observe(opened: Project, records: MatrixRecords, known: CachedMatrix) -> MatrixObservation:
-    tree = _read_tree(opened, records, known)
+def _observe(project: Project, records: MatrixRecords, known: CachedMatrix) -> MatrixObservation:
+    tree = _read_tree(project, records, known)
     digest = ids.compute_key(tree)
     inputs = {name: replace(each, files=digest) for name, each in known.inputs.items()}
     return MatrixObservation(known=known, tree=tree, inputs=inputs)
 
 
-def _read_tree(opened: Project, records: MatrixRecords, known: CachedMatrix) -> dict[str, str]:
+def _read_tree(project: Project, records: MatrixRecords, known: CachedMatrix) -> dict[str, str]:
     """Return the tests' input files, without files written by devbox."""
     but = (*known.but, *records.read_written())
-    return read_source_files(opened.root, known.patterns, but=but, record=records.files)
+    return read_source_files(project.root, known.patterns, but=but, record=records.files)
 
 
 def _find_failed(cells: Iterable[Cell], records: MatrixRecords) -> frozenset[str]:
@@ -180,9 +182,9 @@ def _decide_cell(
     return CellDecision(cell=cell, verdict=RUN, reason=matrix.why_run(now, before.inputs, last, changed))
 
 
-def _require_evidence(decided: CellDecision, asked: MatrixRequest) -> CellDecision:
+def _require_evidence(decided: CellDecision, request: MatrixRequest) -> CellDecision:
     """Rerun a cell whose result is only known from files below DEVBOX_HOME."""
-    if decided.verdict != CACHED or asked.proven is None or decided.cell.name in asked.proven:
+    if decided.verdict != CACHED or request.proven is None or decided.cell.name in request.proven:
         return decided
     return replace(decided, verdict=RUN, reason="no evidence of this host that the cell passed", last=None)
 
@@ -207,27 +209,27 @@ class Session:
     interrupted: bool = False
     results: dict[str, CellResult] = field(default_factory=dict)
 
-    def report_cells(self, board: MatrixSink, lacking: Mapping[str, str] = NOBODY) -> None:
+    def report_cells(self, board: MatrixSink, missing: Mapping[str, str] = NOBODY) -> None:
         """Report the selected cells and those that do not start.
 
-        `lacking`: cells without an image, with the reason. Deselected cells are only in the results.
+        `missing`: cells without an image, with the reason. Deselected cells are only in the results.
         """
         now = time.monotonic()
         meant = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
         board(MatrixStarted(cells=meant, jobs=self.jobs, at=now))
         for each in self.decided:
-            result = _build_skipped_result(each, lacking)
+            result = _build_skipped_result(each, missing)
             if result is not None:
                 self.results[each.cell.name] = result
                 if each.verdict != SKIPPED:
                     board(CellDone(result=result, at=now))
 
 
-def _build_skipped_result(decided: CellDecision, lacking: Mapping[str, str]) -> CellResult | None:
+def _build_skipped_result(decided: CellDecision, missing: Mapping[str, str]) -> CellResult | None:
     """Return the result of a cell that does not run. Reports of a cached one still exist."""
     cell, last = decided.cell, decided.last
     if decided.verdict == RUN:
-        return CellResult(cell=cell, state="error", reason=lacking[cell.name]) if cell.name in lacking else None
+        return CellResult(cell=cell, state="error", reason=missing[cell.name]) if cell.name in missing else None
     if last is None:
         return CellResult(cell=cell, state=decided.verdict, reason=decided.reason)
     return CellResult(

@@ -33,58 +33,58 @@ class ReadyData:
         self._failed: dict[str, DevboxError] = {}
 
     def provide(
-        self, wanted: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
+        self, desired: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
     ) -> None:
         """Provide a new cell's data, or create it there. `bring_up` starts the cell, `run` executes a command in it.
 
         If its services have no volumes, the commands run in every cell.
         """
-        ready = wanted.tests.ready
+        ready = desired.tests.ready
         if ready is None:
             return
-        key = matrix.compute_ready_key(wanted.resolved, wanted.tests, self._files(ready.inputs))
+        key = matrix.compute_ready_key(desired.resolved, desired.tests, self._files(ready.inputs))
         name = key.removeprefix("sha256:")[:_DIGITS]
         with self._find_lock(name):
             if name in self._failed:
                 raise self._failed[name]
-            kept = capabilities.open_snapshots(self._engine, wanted.resolved.instance, kept_by=self._shared)
+            kept = capabilities.open_snapshots(self._engine, desired.resolved.instance, kept_by=self._shared)
             if any(each.name == name for each in kept.list_all()):
                 kept.restore(name)
                 return
             try:
-                self._make(wanted, bring_up=bring_up, run=run)
+                self._make(desired, bring_up=bring_up, run=run)
             except CommandFailed as error:
                 self._failed[name] = error
                 raise
-            if volumes := self._engine.observe(wanted.resolved.instance).volumes:
-                self._stop(wanted)
+            if volumes := self._engine.observe(desired.resolved.instance).volumes:
+                self._stop(desired)
                 kept.save(name, volumes)
                 for old in kept.list_all()[:-_KEPT]:
                     kept.delete(old.name)
 
     def _make(
-        self, wanted: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
+        self, desired: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
     ) -> None:
-        assert wanted.tests.ready is not None  # noqa: S101 - for mypy: checked by the caller
+        assert desired.tests.ready is not None  # noqa: S101 - for mypy: checked by the caller
         bring_up()
-        for command in wanted.tests.ready.commands:
+        for command in desired.tests.ready.commands:
             argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
             if code := run(argv):
                 shown = command if isinstance(command, str) else " ".join(command)
                 raise CommandFailed(
                     f"services_ready_from failed: `{shown}` exited with code {code}",
-                    where=wanted.tests.container.where,
-                    remedy=f"inspect it with: devbox test --shell {wanted.cell.name}",
+                    where=desired.tests.container.where,
+                    remedy=f"inspect it with: devbox test --shell {desired.cell.name}",
                 )
 
-    def _stop(self, wanted: DesiredCell) -> None:
+    def _stop(self, desired: DesiredCell) -> None:
         """Stop everything that writes to the volumes."""
-        instance, containers = wanted.resolved.instance, wanted.resolved.containers
+        instance, containers = desired.resolved.instance, desired.resolved.containers
         for name in self._engine.observe(instance).containers:
-            if name not in containers or name == wanted.tests.container.name:
+            if name not in containers or name == desired.tests.container.name:
                 self._engine.remove(instance, name)
         for name in order.list_stop_order(containers):
-            if name != wanted.tests.container.name:
+            if name != desired.tests.container.name:
                 self._engine.stop(instance, name)
 
     def _find_lock(self, name: str) -> threading.Lock:
@@ -101,14 +101,14 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 def collect(source: str, patterns: Iterable[str], target: str) -> tuple[str, ...]:
     """Copy the regular files below `source` that match the patterns to `target`; return the copies."""
-    wanted = [re.compile(translate_glob(os.path.normpath(pattern)), re.DOTALL) for pattern in patterns]
-    if not wanted or not os.path.isdir(source):
+    desired = [re.compile(translate_glob(os.path.normpath(pattern)), re.DOTALL) for pattern in patterns]
+    if not desired or not os.path.isdir(source):
         return ()
     found: list[str] = []
     top = os.open(source, _DIRECTORY)
     try:
         for path, directory, name in _walk_files(top, ""):
-            if len(found) < _MOST and any(pattern.fullmatch(path) for pattern in wanted):
+            if len(found) < _MOST and any(pattern.fullmatch(path) for pattern in desired):
                 copy = f"{target}/{path}"
                 if _copy_file(name, directory, copy):
                     found.append(copy)

@@ -102,88 +102,88 @@ _HOLDS = 0.8  # of the available memory
 
 
 def run_session(
-    opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink, board: MatrixSink
+    project: Project, records: MatrixRecords, request: MatrixRequest, sink: Sink, board: MatrixSink
 ) -> Session:
     """Run a test session."""
-    with _lock_exclusively(opened, records, sink):
-        session, wanted, lacking = _prepare(opened, records, asked, sink)
-        session.report_cells(board, lacking)
-        runs = [one for name, one in wanted.items() if name not in session.results]
+    with _lock_exclusively(project, records, sink):
+        session, desired, missing = _prepare(project, records, request, sink)
+        session.report_cells(board, missing)
+        runs = [one for name, one in desired.items() if name not in session.results]
         if runs:
-            _run(opened, records, asked, session, runs, sink, board)
+            _run(project, records, request, session, runs, sink, board)
             with suppress(OSError):  # the disk is full, as already reported
-                _invalidate_changed(opened, records, session, runs, sink)
+                _invalidate_changed(project, records, session, runs, sink)
     return session
 
 
 def _invalidate_changed(
-    opened: Project, records: MatrixRecords, session: Session, wanted: list[cells.DesiredCell], sink: Sink
+    project: Project, records: MatrixRecords, session: Session, desired: list[cells.DesiredCell], sink: Sink
 ) -> None:
     """Invalidate results if project files changed during the run: the cells run again next time."""
-    if not schedule.has_changed(opened, records, session.seen):
+    if not schedule.has_changed(project, records, session.seen):
         return
     sink(Note(text="project files changed during the tests: these cells run again next time"))
-    for one in wanted:
+    for one in desired:
         result = session.results.get(one.cell.name)
         if result is not None and result.attempts:
             records.record_result(replace(session.seen.inputs[one.cell.name], files=""), result)
 
 
 @contextmanager
-def _lock_exclusively(opened: Project, records: MatrixRecords, sink: Sink) -> Iterator[None]:
+def _lock_exclusively(project: Project, records: MatrixRecords, sink: Sink) -> Iterator[None]:
     """Lock the project's tests and remove the cells of a killed run."""
     with files.lock_file(records.lock, wait=False) as got:
         if got:
-            with lock.lock_shared(opened.paths):
-                reaper.sweep(opened, records)
+            with lock.lock_shared(project.paths):
+                reaper.sweep(project, records)
                 yield
             return
     holder = files.read_lock_holder(records.lock)
     sink(Note(text=f"waiting for another devbox test of this project{f' (pid {holder})' if holder else ''}"))
-    with files.lock_file(records.lock), lock.lock_shared(opened.paths):
-        reaper.sweep(opened, records)
+    with files.lock_file(records.lock), lock.lock_shared(project.paths):
+        reaper.sweep(project, records)
         yield
 
 
 def _prepare(
-    opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink
+    project: Project, records: MatrixRecords, request: MatrixRequest, sink: Sink
 ) -> tuple[Session, dict[str, cells.DesiredCell], dict[str, str]]:
     """Build the images of the cells to run; also return the cells without an image, with the reason."""
-    with lock_instance(opened, sink):
-        release = release_under_test.find(opened, asked.against) if asked.against else None
-        env, every = cells.load_cells(opened, pinned=release is not None)
-        wanted, sources = cells.read(opened, env, every, against=release)
-        seen = schedule.record_cells(opened, records, wanted, sources)
-        first = {each.cell.name: each for each in schedule.decide(seen, records, asked)}
-        if asked.locked:
-            _demand(opened, [one for one in wanted if first[one.cell.name].verdict != SKIPPED])
-        running = cells.check_access(opened, (one for one in wanted if first[one.cell.name].verdict == RUN))
-        lacking = bake.bake(opened, running, sink, locked=asked.locked)
+    with lock_instance(project, sink):
+        release = release_under_test.find(project, request.against) if request.against else None
+        env, every = cells.load_cells(project, pinned=release is not None)
+        desired, sources = cells.read(project, env, every, against=release)
+        seen = schedule.record_cells(project, records, desired, sources)
+        first = {each.cell.name: each for each in schedule.decide(seen, records, request)}
+        if request.locked:
+            _demand(project, [one for one in desired if first[one.cell.name].verdict != SKIPPED])
+        running = cells.check_access(project, (one for one in desired if first[one.cell.name].verdict == RUN))
+        missing = bake.bake(project, running, sink, locked=request.locked)
         running = [cells.pin_cell(one) for one in running]
         fresh = {one.cell.name: one for one in running}
-        wanted = [fresh.get(one.cell.name, one) for one in wanted]
-        bake.remember(opened, wanted)
-        if not asked.locked:
-            complete_lock(opened, bake.merge_cells(wanted, prepare(opened)), sink)
-        seen = schedule.record_cells(opened, records, wanted, sources)
+        desired = [fresh.get(one.cell.name, one) for one in desired]
+        bake.remember(project, desired)
+        if not request.locked:
+            complete_lock(project, bake.merge_cells(desired, prepare(project)), sink)
+        seen = schedule.record_cells(project, records, desired, sources)
     # With pinned packages, a cell may match one that passed. Other decisions stay.
-    again = schedule.decide(seen, records, asked)
+    again = schedule.decide(seen, records, request)
     decided = [each if each.cell.name in fresh else first[each.cell.name] for each in again]
-    session = Session(seen, decided, jobs=_count_jobs(asked, running))
-    return session, {each.cell.name: fresh[each.cell.name] for each in decided if each.verdict == RUN}, lacking
+    session = Session(seen, decided, jobs=_count_jobs(request, running))
+    return session, {each.cell.name: fresh[each.cell.name] for each in decided if each.verdict == RUN}, missing
 
 
-def _demand(opened: Project, meant: list[cells.DesiredCell]) -> None:
+def _demand(project: Project, meant: list[cells.DesiredCell]) -> None:
     """Raise NotLocked unless the lockfile pins all images of these cells."""
-    resolved = prepare(opened)
+    desired = prepare(project)
     names = dict.fromkeys(name for one in meant for name in one.names.values())
-    baked, locked = bake.merge_cells(meant, resolved), bake.merge_cells(meant, resolved, by_lock=True)
-    Locks(resolved.instance).demand(locked, locked.images, names, baked=baked.images)
+    baked, locked = bake.merge_cells(meant, desired), bake.merge_cells(meant, desired, by_lock=True)
+    Locks(desired.instance).demand(locked, locked.images, names, baked=baked.images)
 
 
-def _count_jobs(asked: MatrixRequest, running: list[cells.DesiredCell]) -> int:
-    if asked.jobs or not running:
-        return min(asked.jobs, len(running))
+def _count_jobs(request: MatrixRequest, running: list[cells.DesiredCell]) -> int:
+    if request.jobs or not running:
+        return min(request.jobs, len(running))
     each = max((_estimate_memory(one) for one in running), default=_EACH)
     memory = int(read_available_memory() * _HOLDS)
     return matrix.count_jobs(cells=len(running), cores=count_cores(), memory=memory, each=each)
@@ -195,35 +195,35 @@ def _estimate_memory(one: cells.DesiredCell) -> int:
 
 
 def _run(
-    opened: Project,
+    project: Project,
     records: MatrixRecords,
-    asked: MatrixRequest,
+    request: MatrixRequest,
     session: Session,
-    wanted: list[cells.DesiredCell],
+    desired: list[cells.DesiredCell],
     sink: Sink,
     board: MatrixSink,
 ) -> None:
     """Run the cells and record each result at once."""
     seen, reasons = session.seen, {each.cell.name: each.reason for each in session.decided}
 
-    guardian = reaper.CellReaper(opened.paths)
+    guardian = reaper.CellReaper(project.paths)
     try:
         around = RunContext(
             records=records,
             guardian=guardian,
-            ready=open_ready_data(opened, records, seen.tree),
+            ready=open_ready_data(project, records, seen.tree),
             board=board,
             slots=threading.Semaphore(session.jobs),
-            keep=asked.keep,
+            keep=request.keep,
         )
-        runs = [CellRun(one, around, reason=reasons[one.cell.name]) for one in wanted]
-        crew = WorkerPool(around, runs, jobs=session.jobs, fail_fast=any(one.tests.fail_fast for one in wanted))
+        runs = [CellRun(one, around, reason=reasons[one.cell.name]) for one in desired]
+        crew = WorkerPool(around, runs, jobs=session.jobs, fail_fast=any(one.tests.fail_fast for one in desired))
 
         def remember(run: CellRun, result: CellResult) -> None:
             name = run.wanted.cell.name
             session.results[name] = result
             if result.attempts or result.state == "error":
-                _remember(opened, records, seen, result, sink)
+                _remember(project, records, seen, result, sink)
 
         with _handle_signals(crew):
             crew.work(remember)
@@ -232,7 +232,9 @@ def _run(
         guardian.end()
 
 
-def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, result: CellResult, sink: Sink) -> None:
+def _remember(
+    project: Project, records: MatrixRecords, seen: MatrixObservation, result: CellResult, sink: Sink
+) -> None:
     """Record a cell's result. If the disk is full, remove the cell's remains and retry."""
     name = result.cell.name
     for last in (False, True):
@@ -241,7 +243,7 @@ def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, 
             records.record_result(seen.inputs[name], result)
         except OSError as error:
             with suppress(OSError):
-                reaper.take_down(opened.paths, records.compute_cell_id(name))
+                reaper.take_down(project.paths, records.compute_cell_id(name))
                 records.mark(records.compute_cell_id(name), "")
             if last:
                 sink(Note(text=f"cannot record the result of {name}: {error.strerror}"))
@@ -249,15 +251,17 @@ def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, 
             return
 
 
-def open_ready_data(opened: Project, records: MatrixRecords, tree: Mapping[str, str]) -> ReadyData:
+def open_ready_data(project: Project, records: MatrixRecords, tree: Mapping[str, str]) -> ReadyData:
     """Return the prepared data. `tree`: input files of the tests, used if the file names no patterns."""
 
     def read(patterns: tuple[str, ...]) -> Mapping[str, str]:
         if not patterns:
             return tree
-        return schedule.read_source_files(opened.root, patterns, but=(), record=f"{records.directory}/ready-files.json")
+        return schedule.read_source_files(
+            project.root, patterns, but=(), record=f"{records.directory}/ready-files.json"
+        )
 
-    return ReadyData(opened.engine, opened.id, read)
+    return ReadyData(project.engine, project.id, read)
 
 
 @contextmanager

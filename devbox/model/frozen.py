@@ -64,8 +64,8 @@ class _Methods:
         values.update((name, make()) for name, make in shape.factories.items() if name not in given)
         if unknown := values.keys() - shape.names:
             raise TypeError(f"unknown fields of {type(self).__qualname__}: {', '.join(sorted(unknown))}")
-        if lacking := shape.names - values.keys():
-            raise TypeError(f"missing fields of {type(self).__qualname__}: {', '.join(sorted(lacking))}")
+        if missing := shape.names - values.keys():
+            raise TypeError(f"missing fields of {type(self).__qualname__}: {', '.join(sorted(missing))}")
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__shape__.shown)

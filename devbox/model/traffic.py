@@ -49,12 +49,12 @@ class Side:
 
     def find_quantile(self, share: float) -> int | None:
         """Return the lowest of TIMES that at least this share of the requests met; None without requests."""
-        wanted, seen = share * sum(self.times), 0
-        if not wanted:
+        desired, seen = share * sum(self.times), 0
+        if not desired:
             return None
         for limit, count in zip(TIMES, self.times, strict=False):
             seen += count
-            if seen >= wanted:
+            if seen >= desired:
                 return limit
         return TIMES[-1]
 

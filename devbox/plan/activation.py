@@ -112,9 +112,9 @@ def _list_published(resolved: Spec, service: str) -> list[int]:
 
 
 def _find_bound(service: str, container: int, resolved: Spec, ports: Mapping[str, int]) -> BoundPort | None:
-    wanted = next(port for port in resolved.containers[service].ports if port.container == container)
-    host = wanted.host or ports.get(f"{service}/{container}/tcp")
-    address = "127.0.0.1" if wanted.address == "0.0.0.0" else wanted.address  # noqa: S104 - compared
+    desired = next(port for port in resolved.containers[service].ports if port.container == container)
+    host = desired.host or ports.get(f"{service}/{container}/tcp")
+    address = "127.0.0.1" if desired.address == "0.0.0.0" else desired.address  # noqa: S104 - compared
     return BoundPort(host=host, address=address, container=container, protocol="tcp") if host else None
 
 

@@ -77,8 +77,8 @@ class _Differ:
         self._specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
         here = {*chosen, *observed.containers}
         ports.check([name for name in list_connected(resolved) if name in here], instance=resolved.instance.name)
-        wanted = (*(spec.image for spec in self._specs.values()), *images)
-        self._images = {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}
+        desired = (*(spec.image for spec in self._specs.values()), *images)
+        self._images = {name: key_image(name, resolved.images) for name in order.list_lineage(desired, resolved.images)}
 
     def plan(self, *, removing: bool) -> Plan:
         """Return builds, then removals, the network, and containers with their setups."""
@@ -135,10 +135,10 @@ class _Differ:
         return [Step(op=Op.REMOVE, resource=name, reason="no longer in the env file") for name in gone]
 
     def _plan_network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
-        wanted = list_connected(self._resolved)
-        if not (wanted or self._network_wanted or self._observed.names):
+        desired = list_connected(self._resolved)
+        if not (desired or self._network_wanted or self._observed.names):
             return []  # without networked containers, /dev/net/tun is not required
-        added = [name for name in wanted if name not in self._observed.names]
+        added = [name for name in desired if name not in self._observed.names]
         standing = self._observed.supervised and bool(self._observed.names)
         if (
             standing
@@ -160,10 +160,10 @@ class _Differ:
         self, changes: Mapping[str, _Change], *, after: tuple[str, ...], stops: Sequence[Step] = ()
     ) -> list[Step]:
         """Plan the copies that seed the volumes of a new branch; containers that use a source volume stop first."""
-        wanted = {volume for name, spec in self._specs.items() if changes[name].op for volume in list_mounted(spec)}
+        desired = {volume for name, spec in self._specs.items() if changes[name].op for volume in list_mounted(spec)}
         steps: list[Step] = []
         for volume, seed in branches.find_seeds(self._resolved, self._observed).items():
-            if volume not in wanted:
+            if volume not in desired:
                 continue
             known = {step.resource for step in (*stops, *steps)}
             users = (name for name, spec in self._observed.last.specs.items() if seed in list_mounted(spec))

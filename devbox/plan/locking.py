@@ -114,19 +114,19 @@ def loosen_images(images: Mapping[str, ImageSpec], names: Iterable[str]) -> dict
     Other versions of an affected step stay preferred, except packages of the same version as a named one: they are most
     likely built from the same source.
     """
-    wanted = frozenset(names)
+    desired = frozenset(names)
     return {
-        name: dataclasses.replace(spec, steps=tuple(_loosen_step(spec, step, wanted) for step in spec.steps))
+        name: dataclasses.replace(spec, steps=tuple(_loosen_step(spec, step, desired) for step in spec.steps))
         for name, spec in images.items()
     }
 
 
-def _loosen_step(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeStep:
+def _loosen_step(spec: ImageSpec, step: BakeStep, desired: frozenset[str]) -> BakeStep:
     held = _list_held(step)
     if held is None or isinstance(step, Files | FromTarball | Copy):
         return step
-    whole = describe(step) in wanted or (not isinstance(step, Bootstrap) and _is_called(spec, wanted))
-    going = {held[name] for name in wanted if name in held}
+    whole = describe(step) in desired or (not isinstance(step, Bootstrap) and _is_called(spec, desired))
+    going = {held[name] for name in desired if name in held}
     if not (whole or going):
         return step
     if isinstance(step, FromRegistry | Run):

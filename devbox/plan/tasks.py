@@ -57,8 +57,8 @@ def build_task_argv(task: Task, arguments: Argv = ()) -> Argv:
     return (*_TASK_SHELL, f"{script} && {end}", task.name, *arguments)
 
 
-def explain_run(task: Task, last: TaskDone | None, now: TaskDone, *, lacking: Argv) -> str:
-    """Explain why a task runs; "" if it is up to date. `lacking`: missing outputs."""
+def explain_run(task: Task, last: TaskDone | None, now: TaskDone, *, missing: Argv) -> str:
+    """Explain why a task runs; "" if it is up to date. `missing`: missing outputs."""
     if not task.inputs:
         return "no inputs declared"
     if last is None:
@@ -69,7 +69,7 @@ def explain_run(task: Task, last: TaskDone | None, now: TaskDone, *, lacking: Ar
         return "the image of dev changed"
     if last.files != now.files:
         return f"its inputs changed: {_describe_changed(last.files, now.files)}"
-    return f"missing output: {lacking[0]}" if lacking else ""
+    return f"missing output: {missing[0]}" if missing else ""
 
 
 def _collect(name: str, tasks: Mapping[str, Task], order: dict[str, None]) -> None:
@@ -186,26 +186,26 @@ class DebugRequest:
     command: Argv = ()
 
 
-def find_debug_image(resolved: Spec, wanted: DebugRequest) -> tuple[str, Mapping[str, object] | None]:
+def find_debug_image(resolved: Spec, desired: DebugRequest) -> tuple[str, Mapping[str, object] | None]:
     """Return the name of the debug image, and its table unless the file defines the image."""
-    if wanted.image:
-        return f"{IMAGE}.image", {"image": wanted.image}
-    if wanted.tool in list_names(resolved.tools):
-        return resolved.containers[find_tool(resolved, wanted.tool).container].image, None
-    if wanted.tool and wanted.tool not in _PROGRAMS:
+    if desired.image:
+        return f"{IMAGE}.image", {"image": desired.image}
+    if desired.tool in list_names(resolved.tools):
+        return resolved.containers[find_tool(resolved, desired.tool).container].image, None
+    if desired.tool and desired.tool not in _PROGRAMS:
         known = ", ".join((*_PROGRAMS, *list_names(resolved.tools)))
-        raise UsageError(f"debug tool {wanted.tool} not found", remedy=f"known: {known}")
+        raise UsageError(f"debug tool {desired.tool} not found", remedy=f"known: {known}")
     return IMAGE, TABLE
 
 
-def build_debug_argv(resolved: Spec, wanted: DebugRequest) -> Argv:
+def build_debug_argv(resolved: Spec, desired: DebugRequest) -> Argv:
     """Return the command: the tool with its arguments, the command itself, or a shell."""
-    if not wanted.tool:
-        return wanted.command or _SHELL
-    if wanted.tool in list_names(resolved.tools):
-        command = find_tool(resolved, wanted.tool).command
-        return (*(command or (wanted.tool,)), *wanted.command)
-    return (*_PROGRAMS[wanted.tool], *wanted.command)
+    if not desired.tool:
+        return desired.command or _SHELL
+    if desired.tool in list_names(resolved.tools):
+        command = find_tool(resolved, desired.tool).command
+        return (*(command or (desired.tool,)), *desired.command)
+    return (*_PROGRAMS[desired.tool], *desired.command)
 
 
 def build_debug_spec(name: str, image_name: str, command: Argv, env: Mapping[str, str]) -> ContainerSpec:

@@ -56,7 +56,7 @@ def _check_order(release: Release, stage: Stage, stages: Mapping[str, Stage], hi
 
 
 def mark_incomplete(
-    verdicts: Iterable[Verdict], stage: Stage, stages: Mapping[str, Stage], lacking: Mapping[str, str]
+    verdicts: Iterable[Verdict], stage: Stage, stages: Mapping[str, Stage], missing: Mapping[str, str]
 ) -> tuple[Verdict, ...]:
     """Set verdicts to pending if they rest on a stage whose records are incomplete, with the reason.
 
@@ -65,11 +65,11 @@ def mark_incomplete(
     before = find_previous(stage, stages)
     soaking = [gate.stage for gate in stage.gates if isinstance(gate, SoakGate)]
     every = dict.fromkeys([stage.name, *([before.name] if before else []), *soaking])
-    needed = [name for name in every if name in lacking]
+    needed = [name for name in every if name in missing]
     found = []
     for verdict in verdicts:
         what, _, name = verdict.subject.partition(" ")
         doubtful = name in needed and (verdict.verdict == PASS or (verdict.verdict, what) == (PENDING, "passed"))
-        found.append(replace(verdict, verdict=PENDING, reason=lacking[name]) if doubtful else verdict)
-    unread = [Verdict(subject=f"records {name}", verdict=PENDING, reason=lacking[name]) for name in needed]
+        found.append(replace(verdict, verdict=PENDING, reason=missing[name]) if doubtful else verdict)
+    unread = [Verdict(subject=f"records {name}", verdict=PENDING, reason=missing[name]) for name in needed]
     return (*found, *unread)

@@ -90,10 +90,10 @@ class PromotionAttempt:
     def fail(self, reason: str) -> LedgerEntry:
         """Record the failure and restore the previous deployment, if any."""
         before = self._read_history().find_current(self._wanted.stage.name)
-        wanted = plan.load_deployment(before, self._read_history()) if before else None
-        back = wanted.release.id if wanted else ""
+        desired = plan.load_deployment(before, self._read_history()) if before else None
+        back = desired.release.id if desired else ""
         try:
-            self._restore(wanted)
+            self._restore(desired)
         except DevboxError as error:  # report the first failure; the next command repairs the stage
             self._sink(Note(text=f"cannot restore {self._wanted.stage.name}: {error.sentence}"))
             return self._append_entry(FAILED, FailedPayload(reason=reason, runs="", restored=False))
@@ -108,18 +108,18 @@ class PromotionAttempt:
 
     def _deploy(self) -> None:
         """Deploy, and verify by the state that the runtime reports."""
-        environment, wanted = self._means.environment, self._wanted
-        if not self._planned.needs_step(RUNNING) and plan.runs(environment.observe(), wanted):
+        environment, desired = self._means.environment, self._wanted
+        if not self._planned.needs_step(RUNNING) and plan.runs(environment.observe(), desired):
             return
         self._lease.renew()
         self._check_not_revoked()
-        environment.deploy(wanted, self._sink, verify=self._planned.operation == plan.PROMOTE)
+        environment.deploy(desired, self._sink, verify=self._planned.operation == plan.PROMOTE)
         self._check_not_revoked()
         seen = environment.observe()
-        if not plan.runs(seen, wanted):
+        if not plan.runs(seen, desired):
             raise EngineError(
-                f"{wanted.stage.name} does not run the requested release: {_describe_observed(seen.digests, wanted)}",
-                remedy=f"devbox ps --stage {wanted.stage.name}",
+                f"{desired.stage.name} does not run the requested release: {_describe_observed(seen.digests, desired)}",
+                remedy=f"devbox ps --stage {desired.stage.name}",
             )
         lost = LostRequests.from_counts(self._count_lost(seen))
         self._append_entry(RUNNING, RunningPayload(digests=seen.digests, address=seen.address, **vars(lost)))
@@ -159,7 +159,7 @@ class PromotionAttempt:
         mine = self._list_own_entries()
         intent = next(entry for entry in reversed(mine) if entry.kind == INTENT)
         steps = [entry for entry in mine if entry.seq > intent.seq]
-        said = self._means.attest(intent, steps)
+        attestation = self._means.attest(intent, steps)
         begun = IntentPayload.read(intent)
         # A promotion's clock is that of its intent; a rollback's is later than unknown decisions of others.
         is_promotion = self._planned.operation == plan.PROMOTE
@@ -173,7 +173,7 @@ class PromotionAttempt:
             intent=intent.seq,
             image=self._wanted.release.image,
             **vars(find_last_losses(steps)),
-            **vars(said),
+            **vars(attestation),
         )
 
     def _list_own_entries(self) -> list[LedgerEntry]:
@@ -185,8 +185,8 @@ class PromotionAttempt:
         """End an interrupted attempt that is superseded."""
         other = self._planned.gives_up
         if other is not None:
-            wanted = f"{self._planned.operation} {self._wanted.release.short_id}"
-            payload = FailedPayload(reason=f"interrupted, then superseded by: {wanted}", runs="", restored=False)
+            desired = f"{self._planned.operation} {self._wanted.release.short_id}"
+            payload = FailedPayload(reason=f"interrupted, then superseded by: {desired}", runs="", restored=False)
             self._ledger.append(
                 FAILED,
                 release=other.release,
@@ -216,6 +216,6 @@ def find_last_losses(steps: Sequence[LedgerEntry]) -> LostRequests:
     return found[-1] if found else LostRequests()
 
 
-def _describe_observed(digests: Mapping[str, str], wanted: Deployment) -> str:
-    other = [f"{name} runs {digest}" for name, digest in digests.items() if digest != wanted.release.image]
+def _describe_observed(digests: Mapping[str, str], desired: Deployment) -> str:
+    other = [f"{name} runs {digest}" for name, digest in digests.items() if digest != desired.release.image]
     return "; ".join(other) or "unhealthy, or another release gets its traffic"

@@ -39,44 +39,44 @@ class Copier:
         self._sources = tuple(dict.fromkeys(source for source in sources if source))
         self._sink = sink
 
-    def copy(self, wanted: Deployment) -> CopiedPayload:
+    def copy(self, desired: Deployment) -> CopiedPayload:
         """Copy an image and its attachments to the stage's repository; verify its digest again."""
-        digest, repository = wanted.release.image, wanted.stage.repository
+        digest, repository = desired.release.image, desired.stage.repository
         self._gather(digest, but=repository)
         top = self._verify_manifests(digest)
         if not repository:
             return CopiedPayload(image=digest, repository="", sent=0)
-        target.attach_release(wanted.release, top, self._oci)
-        reference = parse(repository)._replace(tag=format_tag(wanted.release.id), digest="")
+        target.attach_release(desired.release, top, self._oci)
+        reference = parse(repository)._replace(tag=format_tag(desired.release.id), digest="")
         pushed = transfer.push(self._transfers, top, reference, self._sink, paths=self._paths)
         RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference).fetch_manifest(
             digest
         )  # the response is hashed
         return CopiedPayload(image=digest, repository=str(reference), sent=pushed.sent)
 
-    def mark(self, wanted: Deployment) -> None:
+    def mark(self, desired: Deployment) -> None:
         """Move the tag `current` of the stage's repository to its current image, for users and other hosts.
 
         A repository that was added to the stage later gets the image, too.
         """
-        if not wanted.stage.repository:
+        if not desired.stage.repository:
             return
-        reference = parse(wanted.stage.repository)._replace(tag=CURRENT, digest="")
+        reference = parse(desired.stage.repository)._replace(tag=CURRENT, digest="")
         try:
             repository = RegistryRepository(
                 RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True
             )
-            if not repository.resolve_digest(format_tag(wanted.release.id)):
-                self.copy(wanted)
-            if repository.resolve_digest(CURRENT) != wanted.release.image:
-                found = repository.fetch_manifest(wanted.release.image)
+            if not repository.resolve_digest(format_tag(desired.release.id)):
+                self.copy(desired)
+            if repository.resolve_digest(CURRENT) != desired.release.image:
+                found = repository.fetch_manifest(desired.release.image)
                 repository.put_manifest(CURRENT, found.descriptor.media_type, found.raw)
         except RegistryError as error:
-            self._sink(Note(text=f"cannot update {wanted.stage.repository} yet: {error.sentence}"))
+            self._sink(Note(text=f"cannot update {desired.stage.repository} yet: {error.sentence}"))
 
-    def ensure_image(self, wanted: Deployment) -> CopiedPayload:
+    def ensure_image(self, desired: Deployment) -> CopiedPayload:
         """Ensure that the image is in the store, without a registry if possible. A rollback needs no approval."""
-        digest = wanted.release.image
+        digest = desired.release.image
         if not self._oci.has_blob(digest):
             self._gather(digest, but="")
         self._verify_manifests(digest)
@@ -84,7 +84,7 @@ class Copier:
 
     def _gather(self, digest: str, *, but: str) -> None:
         """Pull the image into the store, and its attachments from all sources."""
-        lacking = None
+        missing = None
         for source in self._sources:
             if source != but or not self._oci.has_blob(digest):
                 exact = parse(source)._replace(tag="", digest=digest)
@@ -92,12 +92,12 @@ class Copier:
                     if has_image(source, digest):
                         transfer.pull(self._transfers, exact, self._sink, all_platforms=True)
                     else:
-                        lacking = build_missing_error(source, digest)
+                        missing = build_missing_error(source, digest)
                 except RegistryError as error:
                     self._sink(Note(text=f"cannot query {source} for the image: {error.sentence}"))
-                    lacking = error
-        if lacking and not self._oci.has_blob(digest):
-            raise lacking
+                    missing = error
+        if missing and not self._oci.has_blob(digest):
+            raise missing
 
     def _verify_manifests(self, digest: str) -> Descriptor:
         """Return the image of the store after verifying the digests of its manifests."""

@@ -63,28 +63,28 @@ def build_version_error(entry: LedgerEntry) -> DevboxError:
     )
 
 
-def plan_promotion(wanted: Deployment, history: History, observed: StageObserved) -> PromotionPlan | None:
+def plan_promotion(desired: Deployment, history: History, observed: StageObserved) -> PromotionPlan | None:
     """Plan a promotion; None if the stage already runs the deployment."""
-    stage, release = wanted.stage.name, wanted.release.id
+    stage, release = desired.stage.name, desired.release.id
     pending = history.find_pending(stage)
-    new = PromotionPlan(operation=PROMOTE, wanted=wanted, attempt=history.count_attempts(stage, release) + 1)
+    new = PromotionPlan(operation=PROMOTE, wanted=desired, attempt=history.count_attempts(stage, release) + 1)
     if pending is not None:
-        if _is_continued(pending, wanted, history):
+        if _is_continued(pending, desired, history):
             intent = history.find_intent(pending)
             repairs = intent is not None and IntentPayload.read(intent).repairs
             return PromotionPlan(
                 operation=PROMOTE,
-                wanted=wanted,
+                wanted=desired,
                 attempt=pending.attempt,
                 done=pending.kind,
                 asks=pending.kind != RUNNING and not repairs,
                 repairs=repairs,
             )
-        return PromotionPlan(operation=PROMOTE, wanted=wanted, attempt=new.attempt, gives_up=pending)
+        return PromotionPlan(operation=PROMOTE, wanted=desired, attempt=new.attempt, gives_up=pending)
     current = history.find_current(stage)
-    if current is None or not _is_same(current, wanted, history):
+    if current is None or not _is_same(current, desired, history):
         return new
-    if runs(observed, wanted):
+    if runs(observed, desired):
         return None
     return replace(new, asks=False, repairs=True)  # admitted before
 
@@ -93,12 +93,12 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
     """Plan a rollback to the previous release, or away from one in progress. None without a target."""
     pending = history.find_pending(stage)
     if pending is not None and _read_operation(pending, history) == ROLLBACK:
-        intent, wanted = history.find_intent(pending), load_deployment(pending, history)
-        if intent is None or wanted is None:
+        intent, desired = history.find_intent(pending), load_deployment(pending, history)
+        if intent is None or desired is None:
             return None
         return PromotionPlan(
             operation=ROLLBACK,
-            wanted=wanted,
+            wanted=desired,
             attempt=pending.attempt,
             done=pending.kind,
             asks=False,
@@ -106,13 +106,13 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
         )
     is_half_way = pending is not None or history.is_unsettled(stage)
     goal = history.find_current(stage) if is_half_way else history.find_previous(stage)
-    wanted = load_deployment(goal, history) if goal is not None else None
-    if goal is None or wanted is None:
+    desired = load_deployment(goal, history) if goal is not None else None
+    if goal is None or desired is None:
         return None
     return PromotionPlan(
         operation=ROLLBACK,
-        wanted=wanted,
-        attempt=history.count_attempts(stage, wanted.release.id) + 1,
+        wanted=desired,
+        attempt=history.count_attempts(stage, desired.release.id) + 1,
         gives_up=pending,
         asks=False,
         back_to=AppliedPayload.read(goal).back_to or goal.seq,
@@ -122,38 +122,38 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
 def find_interrupted(stage: str, history: History) -> PromotionPlan | None:
     """Return the interrupted promotion or rollback, unchanged; None if no attempt is open."""
     pending = history.find_pending(stage)
-    wanted = load_deployment(pending, history) if pending else None
-    if pending is None or wanted is None:
+    desired = load_deployment(pending, history) if pending else None
+    if pending is None or desired is None:
         return None
     operation = _read_operation(pending, history)
-    return PromotionPlan(operation=operation, wanted=wanted, attempt=pending.attempt, done=pending.kind)
+    return PromotionPlan(operation=operation, wanted=desired, attempt=pending.attempt, done=pending.kind)
 
 
-def runs(observed: StageObserved, wanted: Deployment) -> bool:
+def runs(observed: StageObserved, desired: Deployment) -> bool:
     """True if a stage runs exactly this deployment, by the runtime's report."""
-    image = wanted.release.image
-    same = (observed.release, observed.config) == (wanted.release.id, wanted.config_digest)
+    image = desired.release.image
+    same = (observed.release, observed.config) == (desired.release.id, desired.config_digest)
     return same and observed.healthy and all(digest == image for digest in observed.digests.values())
 
 
-def _is_same(entry: LedgerEntry, wanted: Deployment, history: History) -> bool:
+def _is_same(entry: LedgerEntry, desired: Deployment, history: History) -> bool:
     intent = history.find_intent(entry)
     config = IntentPayload.read(intent).config if intent is not None else None
-    return (entry.release, config) == (wanted.release.id, wanted.config_digest)
+    return (entry.release, config) == (desired.release.id, desired.config_digest)
 
 
-def _is_continued(pending: LedgerEntry, wanted: Deployment, history: History) -> bool:
+def _is_continued(pending: LedgerEntry, desired: Deployment, history: History) -> bool:
     """True if an attempt is this promotion: its recorded deployment is the one to deploy.
 
     One that has deployed is continued even if the strategy of its stage has changed.
     """
-    if _read_operation(pending, history) != PROMOTE or not _is_same(pending, wanted, history):
+    if _read_operation(pending, history) != PROMOTE or not _is_same(pending, desired, history):
         return False
     try:
         known = load_deployment(pending, history)
     except DevboxError:  # recorded by another version: start over
         known = None
-    return pending.kind == RUNNING or (known is not None and _strip_location(known) == _strip_location(wanted))
+    return pending.kind == RUNNING or (known is not None and _strip_location(known) == _strip_location(desired))
 
 
 def _strip_location(deployment: Deployment) -> Stage:

@@ -121,12 +121,12 @@ class InstanceRecords:
         """Record the inputs of the build."""
         self._write("build.json", {"inputs": codec.dump(inputs)})
 
-    def ensure_credentials(self, wanted: Iterable[str], *, keep: bool = True) -> dict[str, str]:
+    def ensure_credentials(self, desired: Iterable[str], *, keep: bool = True) -> dict[str, str]:
         """Return the generated credentials by "db.password"; create missing ones, and store them if `keep`.
 
         Safe without the instance's lock: `plan` and `run TASK` load the file while an `up` holds it.
         """
-        names = tuple(wanted)
+        names = tuple(desired)
         known = self._read_credentials()
         if known.keys() >= set(names):
             return known

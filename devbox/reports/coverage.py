@@ -27,12 +27,12 @@ def collect(run: MatrixRun, directory: str, *, root: str = "") -> list[str]:
         within, inner = os.path.realpath(directory), _LIST
     target = CoverageTarget(within, inner.rpartition("/")[0])
     target.remove_earlier()
-    wanted = [
+    desired = [
         (path, name_file(os.path.basename(path), result.cell.name)) for result in run.cells for path in result.coverage
     ]
-    names = _make_unique([name for _, name in wanted])
+    names = _make_unique([name for _, name in desired])
     target.write(_LIST, json.dumps(names) + "\n")
-    for (path, _), name in zip(wanted, names, strict=True):
+    for (path, _), name in zip(desired, names, strict=True):
         with open(path, "rb") as source:
             target.write(name, source.read())
     return names

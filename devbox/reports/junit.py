@@ -238,15 +238,15 @@ def _build_cell_suite(result: CellResult, tail: Tail) -> JUnitSuite:
     """Return a suite with one case: the cell itself."""
     attributes = {"name": CELL_CASE, "classname": result.cell.name, "time": f"{result.seconds:.3f}"}
     case = JUnitCase(attributes)
-    said = result.reason or grid.format_verdict(result)
+    message = result.reason or grid.format_verdict(result)
     if result.state == "failed":
-        case.outcomes.append(JUnitOutcome("failure", said, "failed", tail(result)))
+        case.outcomes.append(JUnitOutcome("failure", message, "failed", tail(result)))
     elif result.state in ("error", "timeout", "interrupted"):
-        case.outcomes.append(JUnitOutcome("error", said, result.state, tail(result)))
+        case.outcomes.append(JUnitOutcome("error", message, result.state, tail(result)))
     elif result.state == "skipped":
-        case.outcomes.append(JUnitOutcome("skipped", said))
+        case.outcomes.append(JUnitOutcome("skipped", message))
     elif result.state == "flaky":
-        case.outcomes.append(JUnitOutcome("flakyFailure", said, "flaky", tail(result)))
+        case.outcomes.append(JUnitOutcome("flakyFailure", message, "flaky", tail(result)))
     return JUnitSuite({"name": result.cell.name, "time": f"{result.seconds:.3f}"}, [case])
 
 
@@ -289,8 +289,8 @@ def _write_properties(element: ET.Element, properties: list[tuple[str, str]]) ->
             ET.SubElement(listed, "property", _clean({"name": name, "value": value}))
 
 
-def _write_outputs(element: ET.Element, said: JUnitSuite | JUnitCase) -> None:
-    for name, text in (("system-out", said.out), ("system-err", said.err)):
+def _write_outputs(element: ET.Element, item: JUnitSuite | JUnitCase) -> None:
+    for name, text in (("system-out", item.out), ("system-err", item.err)):
         if text:
             ET.SubElement(element, name).text = make_printable(text)
 

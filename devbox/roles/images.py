@@ -103,14 +103,14 @@ def _build_source(
 
 
 def _build_dockerfile(
-    table: SourceTable, wanted: DockerfileTable, context: ExpansionContext
+    table: SourceTable, desired: DockerfileTable, context: ExpansionContext
 ) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
     parent = context.image(context.images[table.from_]) if table.from_ else None
     step = FromDockerfile(
-        path=wanted.path,
-        context=wanted.context,
-        target=wanted.target,
-        args=wanted.args,
+        path=desired.path,
+        context=desired.context,
+        target=desired.target,
+        args=desired.args,
         base=table.from_ or "",
         base_config=parent.config if parent else None,
     )

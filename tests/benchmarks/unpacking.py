@@ -62,7 +62,7 @@ def _with_place(paths: Paths, layer: Layer, made: list[str], unpack: Callable[[s
 
 
 def _ours(paths: Paths, blob: Path, layer: Layer) -> Callable[[str], None]:
-    return lambda place: Workers(paths).unpack(layer, blob=str(blob), place=place)
+    return lambda location: Workers(paths).unpack(layer, blob=str(blob), place=location)
 
 
 def _theirs(bench: Bench, blob: Path) -> Callable[[str], None]:

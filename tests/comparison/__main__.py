@@ -11,8 +11,8 @@ from comparison.session import cases, run, session
 
 
 def main(words: list[str]) -> int:
-    wanted = [word for word in words if word != "--write"]
-    chosen = [case for case in cases() if not wanted or case[1] in wanted or case[0] in wanted]
+    desired = [word for word in words if word != "--write"]
+    chosen = [case for case in cases() if not desired or case[1] in desired or case[0] in desired]
     results = []
     with session() as made:
         for result in run(made, chosen):

@@ -33,10 +33,10 @@ def looked_at(pid: int) -> Facts:
     return facts
 
 
-def ready(said: Callable[[], str], *, wanted: bool) -> None:
+def ready(said: Callable[[], str], *, desired: bool) -> None:
     """Wait until the program says that it is."""
     deadline = time.monotonic() + _PATIENCE
-    while wanted and "ready" not in said():
+    while desired and "ready" not in said():
         if time.monotonic() > deadline:
             raise Refused(f"not ready: {said()[-300:]}")
         time.sleep(0.02)
@@ -87,7 +87,7 @@ class OurSide:
         facts = looked_at(int(children[0]))
         config = json.loads(self._devbox(project, "image", "inspect", "service.c").stdout)["config"]["config"]
         holds = any("hold" in word for word in facts["process"]["argv"])
-        ready(lambda: self._devbox(project, "logs", "c").stdout, wanted=holds)
+        ready(lambda: self._devbox(project, "logs", "c").stdout, desired=holds)
         self._devbox(project, "stop", "c")
         said = self._devbox(project, "logs", "c").stdout
         return facts | {"config": config, "stopped": _stopped(said)}
@@ -136,7 +136,7 @@ class DockerSide:
         facts = looked_at(pid)
         config = json.loads(self._peer.run("image", "inspect", "-f", "{{json .Config}}", image))
         holds = any("hold" in word for word in facts["process"]["argv"])
-        ready(lambda: self._peer.run("logs", container), wanted=holds)
+        ready(lambda: self._peer.run("logs", container), desired=holds)
         self._peer.run("stop", "-t", "3", container)
         return facts | {"config": config, "stopped": _stopped(self._peer.run("logs", container))}
 

@@ -21,9 +21,9 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 
 
-def kept(wanted: Spec) -> dict[str, ContainerSpec]:
+def kept(desired: Spec) -> dict[str, ContainerSpec]:
     """The specs as records keep them."""
-    return {name: fingerprint_variables(spec) for name, spec in wanted.containers.items()}
+    return {name: fingerprint_variables(spec) for name, spec in desired.containers.items()}
 
 
 def read(project: Path) -> Spec:
@@ -32,15 +32,15 @@ def read(project: Path) -> Spec:
     return resolve(env, instance=instance, credentials=dict.fromkeys(list_credentials(env), "secret"))
 
 
-def as_wanted(wanted: Spec) -> Observed:
+def as_wanted(desired: Spec) -> Observed:
     """The instance after a successful `up`."""
-    images = builders.key_images(wanted)
-    setup_files = {name: {"requirements.txt": "1"} for name, spec in wanted.containers.items() if spec.setup}
+    images = builders.key_images(desired)
+    setup_files = {name: {"requirements.txt": "1"} for name, spec in desired.containers.items() if spec.setup}
     ports = {
         name: tuple(
             BoundPort(host=p.container, address=p.address, container=p.container, protocol="tcp") for p in spec.ports
         )
-        for name, spec in wanted.containers.items()
+        for name, spec in desired.containers.items()
         if spec.ports
     }
     return Observed(
@@ -57,19 +57,19 @@ def as_wanted(wanted: Spec) -> Observed:
                 spec_key=compute_spec_key(spec),
                 image_key=images[spec.image].key,
             )
-            for name, spec in wanted.containers.items()
+            for name, spec in desired.containers.items()
         },
-        names=tuple(wanted.containers),
+        names=tuple(desired.containers),
         published=ports,
         ports=ports,
         tops={
             name: (images[spec.image].key, compute_setup_key(spec.setup, setup_files[name]))
-            for name, spec in wanted.containers.items()
+            for name, spec in desired.containers.items()
             if spec.setup
         },
         baked=dict.fromkeys(images, "sha256:0"),
         setup_files=setup_files,
-        last=LastApplied(images=images, specs=kept(wanted), setup_files=setup_files),
+        last=LastApplied(images=images, specs=kept(desired), setup_files=setup_files),
     )
 
 
@@ -95,14 +95,14 @@ def edit(project: Path, old: str, new: str) -> Spec:
 
 
 def test_from_nothing(demo: Path) -> None:
-    wanted = read(demo)
-    observed = Observed(supervised=False, ports=as_wanted(wanted).ports, setup_files=as_wanted(wanted).setup_files)
-    same("demo-from-nothing", format_steps(diff.diff(wanted, observed)))
+    desired = read(demo)
+    observed = Observed(supervised=False, ports=as_wanted(desired).ports, setup_files=as_wanted(desired).setup_files)
+    same("demo-from-nothing", format_steps(diff.diff(desired, observed)))
 
 
 def test_nothing_to_do(demo: Path) -> None:
-    wanted = read(demo)
-    same("demo-nothing-to-do", format_steps(diff.diff(wanted, as_wanted(wanted))))
+    desired = read(demo)
+    same("demo-nothing-to-do", format_steps(diff.diff(desired, as_wanted(desired))))
 
 
 def test_another_package(demo: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_service_less(demo: Path) -> None:
 
 
 def test_down_and_down_with_data(demo: Path) -> None:
-    wanted = read(demo)
-    observed = as_wanted(wanted)
+    desired = read(demo)
+    observed = as_wanted(desired)
     for volumes in (False, True):
-        plan = takedown.down(wanted.containers, observed, project="app", volumes=volumes)
+        plan = takedown.down(desired.containers, observed, project="app", volumes=volumes)
         same(f"demo-down{'-v' if volumes else ''}", format_steps(plan))

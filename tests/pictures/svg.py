@@ -44,7 +44,7 @@ def rows(screen: pyte.Screen) -> list[list[Char]]:
 
 def _row(row: Sequence[Char], y: float) -> Iterator[str]:
     """A text for each stretch of one style, as wide as its columns whatever the font."""
-    for style, group in groupby(enumerate(row), key=lambda place: _style(place[1])):
+    for style, group in groupby(enumerate(row), key=lambda location: _style(location[1])):
         places = list(group)
         text = "".join(char.data for _, char in places).rstrip()
         if text.strip():

@@ -47,9 +47,9 @@ def test_getting_started(box: Box, tmp_path_factory: pytest.TempPathFactory):
     box.projects.append(place / "shop")
     assert done.returncode == 0, done.stdout + done.stderr
     printed = re.split(r"^::\d+\n", done.stdout, flags=re.MULTILINE)[1:]
-    for (command, wanted), output in zip(steps, printed, strict=True):
+    for (command, desired), output in zip(steps, printed, strict=True):
         # What has to be baked depends on what this box has baked before.
         missing = [
-            line for line in wanted if not any(similar(line).fullmatch(each.strip()) for each in output.splitlines())
+            line for line in desired if not any(similar(line).fullmatch(each.strip()) for each in output.splitlines())
         ]
         assert not [line for line in missing if not line.startswith(("✓ bake", "bake "))], f"$ {command}\n{output}"

@@ -86,10 +86,10 @@ def test_it_lists_what_npm_lists(box: Box):
     project = box.project(NODE)
     listed = json.loads(said(box, project, "npm", "ls", "--global", "--all", "--json"))
     found = {(each.name, each.version) for each in bill(box, project)[1].packages if each.type == "npm"}
-    wanted = set(_dependencies(listed))
-    assert ("left-pad", "1.3.0") in wanted
-    assert wanted <= found
-    assert {name for name, _ in found} <= {name for name, _ in wanted} | {"npm"}
+    desired = set(_dependencies(listed))
+    assert ("left-pad", "1.3.0") in desired
+    assert desired <= found
+    assert {name for name, _ in found} <= {name for name, _ in desired} | {"npm"}
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=500)
     parser.add_argument("--seconds", type=float, help="begin no cycle after so many")
     parser.add_argument("--kind", default="root-crun", help="root-crun, root-runc, user-crun or user-runc")
-    wanted = parser.parse_args()
-    box = make_box(wanted.kind)
+    desired = parser.parse_args()
+    box = make_box(desired.kind)
     begun = time.monotonic()
     try:
-        done = soak(box, seed=wanted.seed, cycles=wanted.cycles, seconds=wanted.seconds)
+        done = soak(box, seed=desired.seed, cycles=desired.cycles, seconds=desired.seconds)
         print(f"{done} cycles in {time.monotonic() - begun:.0f} s: nothing lied, nothing is left")
     finally:
         destroy(box)

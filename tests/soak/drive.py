@@ -167,8 +167,8 @@ class Soak:
         self._end(words, self._start(ground.project, words), alone=True)
         claims = truth.check(self.box, self.projects)
         states = {name: state for (project, name), (state, _) in claims.items() if project == ground.project}
-        wanted = {"dev": "running", "web": "running", "worker": "running", "job": "exited"}
-        assert states == wanted, states
+        desired = {"dev": "running", "web": "running", "worker": "running", "job": "exited"}
+        assert states == desired, states
 
     def _say(self, line: str) -> None:
         self.story.append(line)

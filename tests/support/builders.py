@@ -36,7 +36,7 @@ def resolved(*containers: ContainerSpec, images: tuple[ImageSpec, ...] = ()) -> 
     return Desired(instance=INSTANCE, images=known, containers={spec.name: spec for spec in containers})
 
 
-def seen(spec: ContainerSpec, wanted: Spec, **fields: Any) -> ObservedContainer:
+def seen(spec: ContainerSpec, desired: Spec, **fields: Any) -> ObservedContainer:
     """The container as it looks when it runs exactly what the file wants."""
     facts: dict[str, Any] = {
         "name": spec.name,
@@ -47,23 +47,23 @@ def seen(spec: ContainerSpec, wanted: Spec, **fields: Any) -> ObservedContainer:
         "digest": "sha256:0",
         "pid": 100,
         "spec_key": compute_spec_key(spec),
-        "image_key": key_images(wanted)[spec.image].key,
+        "image_key": key_images(desired)[spec.image].key,
     }
     return ObservedContainer(**facts | fields)
 
 
-def converged(wanted: Spec, **fields: Any) -> Observed:
+def converged(desired: Spec, **fields: Any) -> Observed:
     """An instance that is as the file wants it."""
     facts: dict[str, Any] = {
         "supervised": True,
-        "containers": {name: seen(spec, wanted) for name, spec in wanted.containers.items()},
-        "names": tuple(wanted.containers),
-        "baked": dict.fromkeys(wanted.images, "sha256:0"),
+        "containers": {name: seen(spec, desired) for name, spec in desired.containers.items()},
+        "names": tuple(desired.containers),
+        "baked": dict.fromkeys(desired.images, "sha256:0"),
     }
     return Observed(**facts | fields)
 
 
 def key_images(resolved: Spec) -> dict[str, KeyedImage]:
     """Return all images of the file's containers with their keys, parents first."""
-    wanted = (spec.image for spec in resolved.containers.values())
-    return {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}
+    desired = (spec.image for spec in resolved.containers.values())
+    return {name: key_image(name, resolved.images) for name in order.list_lineage(desired, resolved.images)}

@@ -119,17 +119,17 @@ def connect(run: str, spec: ContainerSpec, pid: str) -> None:
 # Published ports.
 
 
-def publish(run: str, network: dict[str, Any], wanted: dict[str, list[dict[str, Any]]]) -> None:
+def publish(run: str, network: dict[str, Any], desired: dict[str, list[dict[str, Any]]]) -> None:
     """Forward the host's ports to containers; those of before are closed."""
     from support.fake_container import spawn
 
-    if wanted == network["published"]:
+    if desired == network["published"]:
         return
     stop_forwarder(run)
     network["published"] = {}
     with contextlib.ExitStack() as opened:
         ways = []
-        for name, ports in wanted.items():
+        for name, ports in desired.items():
             for port in ports:
                 server = opened.enter_context(bind(port))
                 ways.append((server.fileno(), port["protocol"], network["names"][name], port["container"]))
@@ -138,7 +138,7 @@ def publish(run: str, network: dict[str, Any], wanted: dict[str, list[dict[str, 
             spawn("support.fake_network", run, json.dumps(ways), log=f"{run}/forwarder.log", fds=fds, start=start)
             while not os.path.exists(f"{run}/forwarder"):
                 time.sleep(0.01)
-    network["published"] = wanted
+    network["published"] = desired
 
 
 def bind(port: Mapping[str, Any]) -> socket.socket:

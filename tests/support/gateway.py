@@ -166,10 +166,10 @@ def _basic(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def _covers(given: str, wanted: str) -> bool:
+def _covers(given: str, desired: str) -> bool:
     name, _, actions = given.rpartition(":")
-    wanted_name, _, action = wanted.rpartition(":")
-    return not wanted or (name == wanted_name and action in actions.split(","))
+    wanted_name, _, action = desired.rpartition(":")
+    return not desired or (name == wanted_name and action in actions.split(","))
 
 
 @contextmanager

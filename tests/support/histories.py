@@ -31,7 +31,7 @@ def release(number: int) -> Release:
 
 def stages(**gates: tuple[Gate, ...]) -> dict[str, Stage]:
     """Stages in this order, each with its gates."""
-    return {name: Stage(name=name, order=at, gates=wanted) for at, (name, wanted) in enumerate(gates.items())}
+    return {name: Stage(name=name, order=at, gates=desired) for at, (name, desired) in enumerate(gates.items())}
 
 
 def chained(*rows: dict[str, object], every: float = 60.0) -> tuple[LedgerEntry, ...]:

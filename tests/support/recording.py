@@ -43,10 +43,10 @@ class Recording:
         """How long it is."""
         return self.events[-1][0]
 
-    def until(self, wanted: Callable[[Sequence[str]], object]) -> Recording:
+    def until(self, desired: Callable[[Sequence[str]], object]) -> Recording:
         """The recording up to the first screen whose lines are wanted."""
         for number, screen in enumerate(self.screens(), start=1):
-            if wanted(shown(screen)):
+            if desired(shown(screen)):
                 return Recording(self.columns, self.rows, self.events[:number])
         raise LookupError("the recording never showed that")
 

@@ -62,16 +62,16 @@ class RememberingEnvironment:
             counts=Counts(**seen["counts"]) if "counts" in seen else None,
         )
 
-    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
+    def deploy(self, desired: Deployment, sink: Sink, *, verify: bool = False) -> None:
         log = self._read().get("log", [])
-        self._write({**self._read(), "healthy": False, "log": [*log, wanted.release.id]})
+        self._write({**self._read(), "healthy": False, "log": [*log, desired.release.id]})
         self._point("deploying")
-        if (self._path.parent / "broken").exists() and wanted.release.id in (self._path.parent / "broken").read_text():
+        if (self._path.parent / "broken").exists() and desired.release.id in (self._path.parent / "broken").read_text():
             raise EngineError("web did not become ready", remedy="devbox logs")
-        digest = wanted.release.image
+        digest = desired.release.image
         if (self._path.parent / "swapped").exists():
             digest = "sha256:" + "e" * 64
-        facts = {"release": wanted.release.id, "config": wanted.config_digest, "digests": {"web-1": digest}}
+        facts = {"release": desired.release.id, "config": desired.config_digest, "digests": {"web-1": digest}}
         self._write({"counts": {"router": "first", "lost": {}}, **self._read(), **facts, "healthy": True})
         self._point("deployed")
 
@@ -189,7 +189,7 @@ class Shop:
         """Another file from now on."""
         Path(self.root, "devbox.toml").write_text(text)
 
-    def _environments(self, opened: Project, resolved: Spec, stage: Stage) -> RememberingEnvironment:
+    def _environments(self, project: Project, resolved: Spec, stage: Stage) -> RememberingEnvironment:
         return self.environment(stage.environment)
 
 

@@ -93,13 +93,13 @@ def test_issue9_a2_a_cell_grants_no_more_than_was_allowed(project: Path):
     axis = '[test.matrix]\nnet = ["none", "project"]\n'
     (project / "devbox.toml").write_text(text.replace('network = "none"', 'network = "${net}"') + axis)
     run(opened(project))  # as a whole it grants nothing new
-    wanted = _cells(opened(project))
-    cells.check_access(opened(project), [wanted["net=none"]])
+    desired = _cells(opened(project))
+    cells.check_access(opened(project), [desired["net=none"]])
     with pytest.raises(NotTrusted, match="grants test more"):
-        cells.check_access(opened(project), [wanted["net=project"]])
+        cells.check_access(opened(project), [desired["net=project"]])
     accept_grants(opened(project), prepare(opened(project)))
     run(opened(project))
-    cells.check_access(opened(project), wanted.values())
+    cells.check_access(opened(project), desired.values())
 
 
 def _cells(project: Project) -> dict[str, cells.DesiredCell]:

@@ -85,13 +85,13 @@ def test_what_a_build_has_put_out_is_kept(tmp_path, monkeypatch):
     text = '[build]\nimage = "debian:13"\ninputs = ["src/**"]\nrun = ["make"]\noutput = ["dist"]\n'
     paths, root = project(tmp_path, monkeypatch, text)
     opened = open_project(str(root))
-    resolved = prepare(opened, lock=LockPolicy.PIN, keep=False)
-    image = key_image(resolved.build.container.image, resolved.images)
+    desired = prepare(opened, lock=LockPolicy.PIN, keep=False)
+    image = key_image(desired.build.container.image, desired.images)
     digest = f"sha256:{'c' * 64}"
     baked = BakedImage(
         key=image.key, digest=digest, manifest=digest, config_digest=digest, layers=(), config=ImageConfig()
     )
     StepCache(paths).record_image(baked)
-    now = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, opened.store)
+    now = outputs.read_inputs(desired.build, desired.instance, desired.images, opened.store)
     assert now.image == digest
     assert release.compute_build_key(now) in inventory.collect_inventory(paths).merge_roots().keys

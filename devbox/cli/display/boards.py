@@ -52,7 +52,7 @@ class StepBoard:
         self._running: dict[str, _RunningStep] = {}
         self._finished = 0
         self._began = time.monotonic()
-        self._glance: GraySummary | None = None
+        self._summary: GraySummary | None = None
 
     def update(self, event: Event, *, now: float) -> None:
         """Apply a step's start, progress or output line."""
@@ -65,7 +65,7 @@ class StepBoard:
             case StepLine() if step := self._running.get(event.id):
                 step.line = to_one_line(event.text.strip())
             case Looked():
-                self._glance = event.glance
+                self._summary = event.summary
             case _:
                 pass
 
@@ -82,8 +82,8 @@ class StepBoard:
             yield self._cut(self._format_head(step, now), room)
             if step.line:
                 yield self._cut(Text(f"    {step.line}", style="dim"), room)
-        if self._glance is not None:
-            shown = gray.format_lines(self._glance, unicode=self._unicode)
+        if self._summary is not None:
+            shown = gray.format_lines(self._summary, unicode=self._unicode)
             yield from (self._cut(Text(line.text, style=line.color), room) for line in shown)
             return
         count = f"  {self._finished} of {self._steps} steps · {plain.format_running_time(now - self._began)}"

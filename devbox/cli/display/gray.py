@@ -35,90 +35,92 @@ class ColoredLine(NamedTuple):
     color: str = ""
 
 
-def format_change(glance: GraySummary) -> ColoredLine:
+def format_change(summary: GraySummary) -> ColoredLine:
     """Format a change: `gray: step 2 of 4: 5 % of clients on the new release — 812 requests, at most 0.8 points …`."""
-    mark, color = ("✓", "green") if glance.phase in _FORWARD else ("✗", "red")
-    if glance.phase in ("needs_human", "rehearsing"):
+    mark, color = ("✓", "green") if summary.phase in _FORWARD else ("✗", "red")
+    if summary.phase in ("needs_human", "rehearsing"):
         mark, color = "!", "yellow"
-    why = "" if glance.phase == "aborted" else f" — {to_one_line(glance.reason)}"  # reported when the rollback started
-    return ColoredLine(f"{mark} {glance.stage}: {format_position(glance)}{why}", color)
+    why = (
+        "" if summary.phase == "aborted" else f" — {to_one_line(summary.reason)}"
+    )  # reported when the rollback started
+    return ColoredLine(f"{mark} {summary.stage}: {format_position(summary)}{why}", color)
 
 
 def format_lines(
-    glance: GraySummary, *, unicode: bool, controlled: bool = True, now: float | None = None
+    summary: GraySummary, *, unicode: bool, controlled: bool = True, now: float | None = None
 ) -> list[ColoredLine]:
     """Return the state of a gray release, for the bottom of a terminal.
 
     `controlled`: a controller runs. `now`: current time in seconds since the epoch, if the last observation may be old.
     """
-    color = {"needs_human": "yellow", "aborting": "red", "aborted": "red", "stable": "green"}.get(glance.phase, "")
+    color = {"needs_human": "yellow", "aborting": "red", "aborted": "red", "stable": "green"}.get(summary.phase, "")
     found = [
         ColoredLine(""),
-        ColoredLine(f"  {_draw_track(glance, unicode=unicode)}", "bold"),
-        ColoredLine(f"  {format_position(glance)}", color),
-        ColoredLine(f"  {_format_next(glance, controlled=controlled)}", color),
+        ColoredLine(f"  {_draw_track(summary, unicode=unicode)}", "bold"),
+        ColoredLine(f"  {format_position(summary)}", color),
+        ColoredLine(f"  {_format_next(summary, controlled=controlled)}", color),
         ColoredLine(""),
         ColoredLine(_format_row("", "requests", "failed", "99 % within"), "dim"),
-        *(ColoredLine(_format_row(name, *_format_side(side))) for name, side in list_sides(glance)),
+        *(ColoredLine(_format_row(name, *_format_side(side))) for name, side in list_sides(summary)),
         ColoredLine(""),
         ColoredLine("  is the new one worse?       evidence, abort at 100 %   worse by at most", "dim"),
-        *(_format_judgement(each, glance, unicode=unicode) for each in glance.against),
+        *(_format_judgement(each, summary, unicode=unicode) for each in summary.against),
         *(
             _format_external_metric(each)
-            for each in glance.outside
-            if each.good is not None or glance.phase not in ENDS
+            for each in summary.outside
+            if each.good is not None or summary.phase not in ENDS
         ),
         ColoredLine(""),
         ColoredLine(
-            f"  lost requests: {describe_losses(glance)}", "red" if glance.lost or glance.lost_unknown else "dim"
+            f"  lost requests: {describe_losses(summary)}", "red" if summary.lost or summary.lost_unknown else "dim"
         ),
     ]
-    if now is not None and (fallen := _format_fallback(glance, now)):
+    if now is not None and (fallen := _format_fallback(summary, now)):
         found.append(ColoredLine(f"  {fallen}", "yellow"))
-    if not controlled and glance.phase not in ENDS:
-        text = f"  no controller is running; resume: devbox promote {glance.stage}, or: devbox release abort"
+    if not controlled and summary.phase not in ENDS:
+        text = f"  no controller is running; resume: devbox promote {summary.stage}, or: devbox release abort"
         return [*found, ColoredLine(text, "yellow")]
-    return [*found, ColoredLine(f"  {hint}", "dim")] if (hint := _format_hint(glance)) else found
+    return [*found, ColoredLine(f"  {hint}", "dim")] if (hint := _format_hint(summary)) else found
 
 
-def _format_fallback(glance: GraySummary, now: float) -> str:
+def _format_fallback(summary: GraySummary, now: float) -> str:
     """Report that the router has returned to the safe share because the lease ended; "" if it has not."""
-    since = now - (now if glance.looked_at is None else glance.looked_at)
-    if since <= LEASE or glance.safe >= glance.share:
+    since = now - (now if summary.looked_at is None else summary.looked_at)
+    if since <= LEASE or summary.safe >= summary.share:
         return ""
-    return f"no controller for {since:.0f} s: the router fell back to {_format_percent(glance.safe)}"
+    return f"no controller for {since:.0f} s: the router fell back to {_format_percent(summary.safe)}"
 
 
-def _format_next(glance: GraySummary, *, controlled: bool) -> str:
+def _format_next(summary: GraySummary, *, controlled: bool) -> str:
     """Describe the next step and what it waits for."""
-    if glance.held and glance.phase in ("warm", "step", "hold", "bake"):
+    if summary.held and summary.phase in ("warm", "step", "hold", "bake"):
         watched = "; still monitored" if controlled else ""
         return f"held; resume with: devbox release resume{watched}"
-    reason, wait = to_one_line(glance.reason), classify_reason(glance.reason)
-    if glance.phase == "step" and wait is WaitKind.CONDITION:
-        later = glance.steps[glance.step :]
+    reason, wait = to_one_line(summary.reason), classify_reason(summary.reason)
+    if summary.phase == "step" and wait is WaitKind.CONDITION:
+        later = summary.steps[summary.step :]
         goal = f"next {_format_percent(later[0])}" if later else "then all steps are passed"
         return f"{goal}: {reason}"
-    if glance.phase == "hold" and wait is not WaitKind.CONDITION:
-        return f"next all clients: devbox promote {glance.home}"
+    if summary.phase == "hold" and wait is not WaitKind.CONDITION:
+        return f"next all clients: devbox promote {summary.home}"
     return reason
 
 
-def _format_hint(glance: GraySummary) -> str:
+def _format_hint(summary: GraySummary) -> str:
     """Suggest commands to the operator."""
-    if glance.phase == "needs_human":
+    if summary.phase == "needs_human":
         return "resume: devbox release resume · roll back: devbox release abort"
-    if glance.phase in ("warm", "step", "rehearsing", "bake"):
-        other = "resume" if glance.held else "hold"
+    if summary.phase in ("warm", "step", "rehearsing", "bake"):
+        other = "resume" if summary.held else "hold"
         return f"from any terminal: devbox release {other} · abort · status"
-    return "or roll back: devbox release abort" if glance.phase == "hold" else ""
+    return "or roll back: devbox release abort" if summary.phase == "hold" else ""
 
 
-def _format_judgement(each: MetricEvidence, glance: GraySummary, *, unicode: bool) -> ColoredLine:
+def _format_judgement(each: MetricEvidence, summary: GraySummary, *, unicode: bool) -> ColoredLine:
     share = each.of_enough
     alarming = "red" if share >= 1 else "yellow" if share > 0.5 else ""  # noqa: PLR2004 - half
     harm = "not known yet" if each.harm >= 1 else f"{_format_points(each.harm)} points"
-    enough = ", good enough" if each.harm <= glance.margin else f", {_format_points(glance.margin)} allowed"
+    enough = ", good enough" if each.harm <= summary.margin else f", {_format_points(summary.margin)} allowed"
     bar = _draw_bar(share, unicode=unicode)
     return ColoredLine(f"    {each.metric:<10}{bar}  {_format_evidence(share)}           {harm}{enough}", alarming)
 
@@ -130,8 +132,8 @@ def _format_evidence(share: float) -> str:
 
 def _format_external_metric(each: ExternalMetricStatus) -> ColoredLine:
     word = {True: "good", False: "bad", None: "no answer"}[each.good]
-    said = f": {to_one_line(each.said)}" if each.said else " yet" if each.good is None else ""
-    return ColoredLine(f"    {each.metric:<10}{word}{said}", {True: "", False: "red", None: "yellow"}[each.good])
+    detail = f": {to_one_line(each.said)}" if each.said else " yet" if each.good is None else ""
+    return ColoredLine(f"    {each.metric:<10}{word}{detail}", {True: "", False: "red", None: "yellow"}[each.good])
 
 
 def _format_points(share: float) -> str:
@@ -142,20 +144,20 @@ def _format_row(name: str, requests: str, failed: str, time: str) -> str:
     return f"    {name:<21}{requests:>10}{failed:>15}{time:>14}"
 
 
-def format_position(glance: GraySummary) -> str:
+def format_position(summary: GraySummary) -> str:
     """Describe the position briefly."""
-    share = f"{_format_percent(glance.share)} of clients on the new release"
-    if glance.phase == "step":
-        return f"step {glance.step} of {len(glance.steps)}: {share}"
-    return _PLACES.get(glance.phase, "").format(share=share)
+    share = f"{_format_percent(summary.share)} of clients on the new release"
+    if summary.phase == "step":
+        return f"step {summary.step} of {len(summary.steps)}: {share}"
+    return _PLACES.get(summary.phase, "").format(share=share)
 
 
-def _draw_track(glance: GraySummary, *, unicode: bool) -> str:
+def _draw_track(summary: GraySummary, *, unicode: bool) -> str:
     """Render the steps as `1 % ● 5 % ◉ 25 % ○ 50 % ○ 100 %`: passed, current, to come."""
     passed, here, coming = ("●", "◉", "○") if unicode else ("*", ">", ".")
-    goals = (*glance.steps, 100.0)
-    at = len(glance.steps) if glance.phase in ("bake", "stable") else glance.step - 1
-    at = -1 if glance.phase in ("aborting", "aborted") else at
+    goals = (*summary.steps, 100.0)
+    at = len(summary.steps) if summary.phase in ("bake", "stable") else summary.step - 1
+    at = -1 if summary.phase in ("aborting", "aborted") else at
     signs = [passed if number < at else here if number == at else coming for number in range(len(goals))]
     return "   ".join(f"{sign} {_format_percent(goal)}" for sign, goal in zip(signs, goals, strict=True))
 

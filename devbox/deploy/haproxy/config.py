@@ -61,15 +61,15 @@ _PAUSE = "1h"  # maximum pause of a server within a response, as within a tunnel
 
 def render_config(state: RouterState) -> str:
     """Render `haproxy.cfg`."""
-    told = "\n".join(f"    {rule}" for rule in metrics.render_rules(state, DIRECTORY, f"{DIRECTORY}/{SHARE}"))
+    metric_rules = "\n".join(f"    {rule}" for rule in metrics.render_rules(state, DIRECTORY, f"{DIRECTORY}/{SHARE}"))
     fronts = (_render_frontend(state, front) for front in state.fronts)
-    return "\n".join((_render_head(told), *fronts, counters.render_tables()))
+    return "\n".join((_render_head(metric_rules), *fronts, counters.render_tables()))
 
 
-def _render_head(told: str) -> str:
+def _render_head(metric_rules: str) -> str:
     head = (
         _HEAD.replace("{log}", counters.LOG)
-        .replace("{metrics}", told)
+        .replace("{metrics}", metric_rules)
         .replace("{counters}", str(seconds.STICK_COUNTERS))
         .replace("{begin}", "\n    ".join(counters.BEGIN))
     )

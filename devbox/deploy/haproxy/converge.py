@@ -75,10 +75,10 @@ def parse_runtime(servers: str, share: str) -> RouterRuntime:
     return RouterRuntime(servers=found, share=int(held.pop(SHARE_KEY, "0")), more=held, lent=lent)
 
 
-def plan_admissions(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
+def plan_admissions(desired: RouterState, now: RouterRuntime) -> tuple[str, ...]:
     """Return the first phase: add and enable servers."""
     commands: list[str] = []
-    for backend, servers in wanted.list_servers().items():
+    for backend, servers in desired.list_servers().items():
         have, side = now.servers.get(backend, {}), backend.rpartition(".")[2]
         for server in servers.values():
             place, known = f"{backend}/{server.name}", have.get(server.name)
@@ -88,7 +88,7 @@ def plan_admissions(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
             if known is None and server.check:
                 commands.append(f"add map {DIRECTORY}/{CHECKS} {server.name} {server.check}")
             if known is None:
-                commands.append(f"add server {place} {format_server(wanted, side, server)}")
+                commands.append(f"add server {place} {format_server(desired, side, server)}")
             if known is None and not is_backup(server.name):
                 # HAProxy applies slow start only to servers that were down.
                 commands += [f"enable health {place}", f"set server {place} health down"]
@@ -97,11 +97,11 @@ def plan_admissions(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
     return tuple(commands)
 
 
-def plan_shift(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
+def plan_shift(desired: RouterState, now: RouterRuntime) -> tuple[str, ...]:
     """Return the second phase: move the traffic at once."""
-    more = build_map_entries(share=wanted.share, canary=wanted.canary) if wanted.cohort else {}
+    more = build_map_entries(share=desired.share, canary=desired.canary) if desired.cohort else {}
     return _diff_map(
-        {"safe": more.pop("safe"), SHARE_KEY: str(wanted.share), **more} if more else {SHARE_KEY: str(wanted.share)},
+        {"safe": more.pop("safe"), SHARE_KEY: str(desired.share), **more} if more else {SHARE_KEY: str(desired.share)},
         now,
     )
 
@@ -117,22 +117,22 @@ def plan_lease(
     order = (SHARE_KEY, "safe", "lease") if now.has_expired(clock=clock) else ("safe", "lease", SHARE_KEY)
     values = {SHARE_KEY: str(share), "safe": str(safe), "lease": str(until if now.lent is None else 1)}
     counted = {GENERATION: str(generation), SLOW: str(slow)}
-    told = _diff_map({**counted, **{key: values[key] for key in order}}, now)
-    return told if now.lent is None else (*told, f"set table {LEASES} key {LEASED} data.gpt0 1")
+    commands = _diff_map({**counted, **{key: values[key] for key in order}}, now)
+    return commands if now.lent is None else (*commands, f"set table {LEASES} key {LEASED} data.gpt0 1")
 
 
 def _diff_map(values: dict[str, str], now: RouterRuntime) -> tuple[str, ...]:
     """Return the changed entries. Routers of an earlier devbox have no generation and reject one."""
     have = {SHARE_KEY: str(now.share), **now.more}
-    wanted = {key: value for key, value in values.items() if key in have or key not in (GENERATION, SLOW)}
+    desired = {key: value for key, value in values.items() if key in have or key not in (GENERATION, SLOW)}
     return tuple(
-        f"set map {DIRECTORY}/{SHARE} {key} {value}" for key, value in wanted.items() if have.get(key) != value
+        f"set map {DIRECTORY}/{SHARE} {key} {value}" for key, value in desired.items() if have.get(key) != value
     )
 
 
-def find_superfluous(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
+def find_superfluous(desired: RouterState, now: RouterRuntime) -> tuple[str, ...]:
     """Return the last phase: servers to remove once their requests have ended, as BACKEND/NAME."""
-    keep = wanted.list_servers()
+    keep = desired.list_servers()
     return tuple(
         f"{backend}/{name}"
         for backend, servers in now.servers.items()

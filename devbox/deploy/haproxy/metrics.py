@@ -54,8 +54,8 @@ def render_rules(state: RouterState, directory: str, share: str) -> list[str]:
 
 def render_page(state: RouterState, directory: str, share: str) -> str:
     """Render the page in HAProxy's log format."""
-    said = (f"%[str({number}),map_str({directory}/{ROLLOUT},#)]" for number in range(LINES))
-    return "\n".join([*_render_counts(*_select_fitting(state, share), share), *said, ""])
+    samples = (f"%[str({number}),map_str({directory}/{ROLLOUT},#)]" for number in range(LINES))
+    return "\n".join([*_render_counts(*_select_fitting(state, share), share), *samples, ""])
 
 
 def _select_fitting(state: RouterState, share: str) -> tuple[RouterState, int]:
@@ -139,11 +139,11 @@ def _render_share_rules(state: RouterState, share: str) -> list[str]:
         f"http-request set-var(txn.of_{BASELINE}) int(0)",
     ]
     for side in (BLUE, GREEN):
-        trial = f"{{ var(txn.trial) -m int {cohort.CANARY[side]} }} {is_there}"
+        gray_release = f"{{ var(txn.trial) -m int {cohort.CANARY[side]} }} {is_there}"
         most = f"{{ var(txn.of_{side}) -m int gt {WHOLE // 2} }}"  # at most half is left for the baseline
         found += [
-            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{side}) if {trial}",
-            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{get_other_side(side)}) if {trial} {most}",
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{side}) if {gray_release}",
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{get_other_side(side)}) if {gray_release} {most}",
         ]
     found += [
         f"http-request set-var(txn.of_{side}) var(txn.of_{side}),sub(txn.of_{BASELINE})"
@@ -195,8 +195,8 @@ def _format_labels(side: str, share: str, front: Frontend | None = None) -> str:
     process = f'process="{front.process}",' if front else ""
     if side == BASELINE:
         return f'{process}color="{side}",side="{side}"'
-    trial = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
-    return f'{process}color="{side}",side="%[{trial}]"'
+    gray_release = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
+    return f'{process}color="{side}",side="%[{gray_release}]"'
 
 
 def _format_head(name: str) -> list[str]:

@@ -40,11 +40,11 @@ class Runtime:
 
     def execute(self, command: str) -> None:
         """Run a command; any answer other than success is an error."""
-        said = self.query(command).strip()
-        if said not in _DONE:
+        response = self.query(command).strip()
+        if response not in _DONE:
             raise EngineError(
-                f"the router refused `{command}`: {said.splitlines()[0]}",
-                details=said,
+                f"the router refused `{command}`: {response.splitlines()[0]}",
+                details=response,
                 remedy="see its logs: devbox logs --stage NAME router",
             )
 

@@ -132,12 +132,12 @@ class LocalTarget:
         services = [seen for seen in mine.values() if not stage_containers.is_job(having, seen.name)]
         up = [seen for seen in services if seen.state == "running" and seen.health in ("healthy", "none")]
         digests = {name: self._verify_image(name) for name in replicas}
-        wanted = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
+        desired = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
         return StageObserved(
-            release=having.release.id if having and (up or not wanted) else "",
-            config=having.config_digest if having and (up or not wanted) else "",
+            release=having.release.id if having and (up or not desired) else "",
+            config=having.config_digest if having and (up or not desired) else "",
             address=stage_containers.find_address(view.published.get(ROUTER, ())),
-            healthy=having is not None and len(up) == wanted and _is_healthy(view.containers.get(ROUTER)),
+            healthy=having is not None and len(up) == desired and _is_healthy(view.containers.get(ROUTER)),
             digests={
                 name: found for name, found in digests.items() if found or not stage_containers.is_job(having, name)
             },
@@ -158,37 +158,39 @@ class LocalTarget:
         """Return the observed state of the stage on this host."""
         return self._place.engine.observe(self._build_instance())
 
-    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
+    def deploy(self, desired: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """See `StageTarget`."""
-        kind, running = self._strategy or wanted.stage.strategy.kind, self.record.read().running
+        kind, running = self._strategy or desired.stage.strategy.kind, self.record.read().running
         repaired = running is not None and stage_containers.compute_mark(running) == stage_containers.compute_mark(
-            wanted
+            desired
         )
-        seconds = find_duration(wanted.stage, kind) if verify and not repaired else 0.0
+        seconds = find_duration(desired.stage, kind) if verify and not repaired else 0.0
         with lock_instance(self._place, sink), self.router.poll_counts():
-            self._begin(wanted, sink)
+            self._begin(desired, sink)
             try:
-                self._roll_out(wanted, sink, verify=seconds)
+                self._roll_out(desired, sink, verify=seconds)
             except DevboxError as error:
                 # A release to be observed that fails a second time is unhealthy.
                 unwell = isinstance(error, VerifyFailed) or (seconds > 0 and isinstance(error, NotReady))
-                again = self._has_traffic(wanted) and not unwell
-                if not (again and self._retry(wanted, sink, verify=seconds)):
-                    self._undo(wanted, sink, error)
+                again = self._has_traffic(desired) and not unwell
+                if not (again and self._retry(desired, sink, verify=seconds)):
+                    self._undo(desired, sink, error)
                     raise
             self.record.write(self.record.read().finish_rollout())
             self._start_monitor(sink)
 
-    def warm(self, wanted: Deployment, sink: Sink, *, stable: Deployment | None = None) -> None:
+    def warm(self, desired: Deployment, sink: Sink, *, stable: Deployment | None = None) -> None:
         """Start and verify a release on the idle side; traffic does not move.
 
         `stable`: running deployment whose new replicas form the baseline; None: no baseline.
         """
         with lock_instance(self._place, sink):
-            self._begin(wanted, sink)
-            found = self._observer.gather_inputs(wanted, stable=stable)
-            made = strategies.warm(found.rollout, after=found.ground, jobs=not self._observer.has_run_before(wanted))
-            self._apply(made, found, wanted, sink)
+            self._begin(desired, sink)
+            found = self._observer.gather_inputs(desired, stable=stable)
+            plan = strategies.warm(
+                found.rollout, after=found.infrastructure, jobs=not self._observer.has_run_before(desired)
+            )
+            self._apply(plan, found, desired, sink)
             self._start_monitor(sink)
 
     def retire(self) -> None:
@@ -203,9 +205,9 @@ class LocalTarget:
             empty = Desired(instance=self._build_instance(), images={}, containers={})
             observed = observe_best_effort(self._place, empty, sink)
             last = self._place.records.read_last_applied()
-            made = takedown.down(last.specs, observed, project=empty.instance.name, volumes=volumes)
+            plan = takedown.down(last.specs, observed, project=empty.instance.name, volumes=volumes)
             options = ApplyOptions(volumes=volumes)
-            apply(made, ApplyContext(project=self._place, desired=empty, observed=observed, sink=sink, options=options))
+            apply(plan, ApplyContext(project=self._place, desired=empty, observed=observed, sink=sink, options=options))
             known = self.record.read()
             if volumes:
                 hooks.remove_shims(self.paths.shims(self.id))
@@ -216,7 +218,7 @@ class LocalTarget:
             elif known.router.fronts:
                 emptied = known.router.remove_servers(known.router.list_container_names())
                 self.record.write(replace(known, router=emptied))
-        return made
+        return plan
 
     def find_drift(self) -> tuple[str, ...]:
         """Describe running containers that were not deployed, one sentence each."""
@@ -229,14 +231,14 @@ class LocalTarget:
 
     # One deployment.
 
-    def _begin(self, wanted: Deployment, sink: Sink) -> None:
+    def _begin(self, desired: Deployment, sink: Sink) -> None:
         for name in drift.shut_out(drift.find(self._build_instance(), self._place.engine, self.record), self.router):
             sink(Note(text=f"{name} has drifted from the deployment: it gets no more traffic"))
         self._place.store.sweep()
         self._place.records.record_place(
-            self._project.root, self._project.env_file, stage=self.stage, protected=wanted.stage.protected
+            self._project.root, self._project.env_file, stage=self.stage, protected=desired.stage.protected
         )
-        self.record.write(replace(self.record.read(), coming=wanted))
+        self.record.write(replace(self.record.read(), coming=desired))
 
     def _start_monitor(self, sink: Sink) -> None:
         """Start the drift monitor as a sidecar."""
@@ -254,59 +256,64 @@ class LocalTarget:
         except EngineError:
             return ""
 
-    def _roll_out(self, wanted: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
+    def _roll_out(self, desired: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
         """Roll out by the stage's strategy."""
-        found = self._observer.gather_inputs(wanted)
-        kind = strategy or self._strategy or wanted.stage.strategy.kind
-        jobs = not self._observer.has_run_before(wanted)
-        made = strategies.plan(found.rollout, strategy=kind, after=found.ground, jobs=jobs, verify=verify)
-        self._apply(made, found, wanted, sink, verify=verify)
+        found = self._observer.gather_inputs(desired)
+        kind = strategy or self._strategy or desired.stage.strategy.kind
+        jobs = not self._observer.has_run_before(desired)
+        plan = strategies.plan(found.rollout, strategy=kind, after=found.infrastructure, jobs=jobs, verify=verify)
+        self._apply(plan, found, desired, sink, verify=verify)
 
-    def _retry(self, wanted: Deployment, sink: Sink, *, verify: float) -> bool:
+    def _retry(self, desired: Deployment, sink: Sink, *, verify: float) -> bool:
         """Retry a rollout that failed after the release got all traffic; return whether that succeeds."""
         try:
-            self._roll_out(wanted, sink, verify=verify)
+            self._roll_out(desired, sink, verify=verify)
         except DevboxError:
             return False
         return True
 
-    def _undo(self, wanted: Deployment, sink: Sink, cause: DevboxError) -> None:
+    def _undo(self, desired: Deployment, sink: Sink, cause: DevboxError) -> None:
         """Restore the previous deployment; the failed release is removed, its logs stay."""
         before = self.record.read().running
-        if before is not None and stage_containers.compute_mark(before) == stage_containers.compute_mark(wanted):
+        if before is not None and stage_containers.compute_mark(before) == stage_containers.compute_mark(desired):
             return
         sink(Note(text=f"rolling back: {cause.sentence}"))
         try:
             if before is not None:
-                self._roll_out(before, sink, strategy=self._strategy or wanted.stage.strategy.kind)
+                self._roll_out(before, sink, strategy=self._strategy or desired.stage.strategy.kind)
             else:
-                found = self._observer.gather_inputs(wanted)
+                found = self._observer.gather_inputs(desired)
                 there = tuple(name for name in found.rollout.services if name in found.observed.containers)
-                self._apply(strategies.retire(there, found.rollout), found, wanted, sink)
+                self._apply(strategies.retire(there, found.rollout), found, desired, sink)
         except DevboxError as error:
             sink(Note(text=f"cannot roll back: {error.sentence}"))
         self.record.write(replace(self.record.read(), coming=None))
 
-    def _has_traffic(self, wanted: Deployment) -> bool:
+    def _has_traffic(self, desired: Deployment) -> bool:
         state = self.router.state
-        return stage_containers.is_among(wanted, state.list_container_names(state.live_side)) and state.share in (
+        return stage_containers.is_among(desired, state.list_container_names(state.live_side)) and state.share in (
             0,
             10_000,
         )
 
-    def _apply(self, made: Plan, found: StageInputs, wanted: Deployment, sink: Sink, *, verify: float = 0.0) -> None:
-        opened = self._place
-        kind = self._strategy or wanted.stage.strategy.kind
-        drain = wanted.stage.drain if self._drain is None else self._drain
-        opened.records.record_ports(remember(found.observed.ports))
+    def _apply(self, plan: Plan, found: StageInputs, desired: Deployment, sink: Sink, *, verify: float = 0.0) -> None:
+        project = self._place
+        kind = self._strategy or desired.stage.strategy.kind
+        drain = desired.stage.drain if self._drain is None else self._drain
+        project.records.record_ports(remember(found.observed.ports))
         for reading in found.readings:
             self._observer.files.store(reading)
         self.router.prepare(found.router)
-        with lend_terminal(opened.asks, sink) as lender:
+        with lend_terminal(project.asks, sink) as lender:
             sink = lender.show if lender else sink
             secrets = SecretResolver(found.resolved, terminal=lender)
-            shared: dict[str, Any] = {"engine": opened.engine, "store": opened.store, "sink": sink, "secrets": secrets}
-            base = Actions(made, found.resolved, found.observed, **shared)
+            shared: dict[str, Any] = {
+                "engine": project.engine,
+                "store": project.store,
+                "sink": sink,
+                "secrets": secrets,
+            }
+            base = Actions(plan, found.resolved, found.observed, **shared)
             actions = RolloutActions(
                 base,
                 found.resolved,
@@ -316,9 +323,9 @@ class LocalTarget:
                 drain=min(drain, SHORT) if kind == strategies.RECREATE else drain,
                 **shared,
             )
-            run(made, actions.build_table(), sink)
+            run(plan, actions.build_table(), sink)
         applied = found.resolved.derive(images=base.images)
-        opened.records.record_applied(locking.find_last_applied(applied, found.observed, found.names))
+        project.records.record_applied(locking.find_last_applied(applied, found.observed, found.names))
 
     def _list_ports(self) -> tuple[BoundPort, ...]:
         return self._place.engine.observe(self._build_instance()).published.get(ROUTER, ())

@@ -78,12 +78,12 @@ class NativeEngine:
         from devbox.isolation import namespaces
 
         namespaces.check_host(self._paths)
-        wanted = [
+        desired = [
             {"name": name, "publish": pack(PublishedPort(port.host, port.address, port.container, port.protocol))}
             for name, ports in published.items()
             for port in ports
         ]
-        answer = self._request(instance, "network", network={"names": list(names), "published": wanted})
+        answer = self._request(instance, "network", network={"names": list(names), "published": desired})
         return tuple(answer.get("warnings", ()))
 
     def start(self, instance: Instance, request: StartRequest) -> None:

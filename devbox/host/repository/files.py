@@ -155,9 +155,9 @@ def _match_set(pattern: str, at: int, char: str) -> int:
 def is_ignored_by(levels: Iterable[tuple[str, Sequence[IgnorePattern]]], path: str, *, is_directory: bool) -> bool:
     """Return whether a path is ignored. `levels`: directories ("" or with a slash), patterns; nearest first."""
     for directory, patterns in levels:
-        said = match_patterns(patterns, path[len(directory) :], is_directory=is_directory) if patterns else None
-        if said is not None:
-            return said
+        ignored = match_patterns(patterns, path[len(directory) :], is_directory=is_directory) if patterns else None
+        if ignored is not None:
+            return ignored
     return False
 
 
@@ -314,9 +314,9 @@ def has_matching_path(root: str, pattern: str) -> bool:
 def _find_matching(root: str, pattern: str, *, directories: bool = False) -> Iterator[tuple[str, os.stat_result]]:
     parts = os.path.normpath(pattern).split("/")
     fixed = next((number for number, part in enumerate(parts) if _WILD.search(part)), len(parts))
-    wanted = [decode_raw(part) for part in parts]
+    desired = [decode_raw(part) for part in parts]
     for path, facts in safe_files.walk(root, "/".join(parts[:fixed]), directories=directories):
-        if path and match_parts(wanted, decode_raw(path).split("/")):
+        if path and match_parts(desired, decode_raw(path).split("/")):
             yield path, facts
 
 

@@ -110,17 +110,17 @@ def load_into_engine(top: Descriptor, *, paths: Paths, engine: str, name: Refere
     program = process.find(engine)
     _run_engine([program, "version"], engine, "does not answer")
     own = inspect.find_own_node(top, Layout(paths.oci, lock=paths.lock("oci-index")))
-    kind, wanted = ("docker", top) if engine == "docker" else ("oci", own.descriptor)
-    with tempfile.TemporaryFile() as said:
+    kind, desired = ("docker", top) if engine == "docker" else ("oci", own.descriptor)
+    with tempfile.TemporaryFile() as stderr:
         read, write = os.pipe()
-        loading = process.spawn([program, "load"], stdin=read, stdout=said.fileno(), stderr=said.fileno())
+        loading = process.spawn([program, "load"], stdin=read, stdout=stderr.fileno(), stderr=stderr.fileno())
         os.close(read)
         with contextlib.suppress(BrokenPipeError), open(write, "wb") as pipe:  # an early exit, with its reason
-            export(wanted, paths=paths, kind=kind, name=str(name), out=pipe, on_transfer=on_transfer)
+            export(desired, paths=paths, kind=kind, name=str(name), out=pipe, on_transfer=on_transfer)
         if loading.wait() != 0:
             raise CommandFailed(
                 f"{engine} cannot load the image",
-                details=_read_tail(said),
+                details=_read_tail(stderr),
                 remedy=f"find the cause with: {engine} info",
             )
     return _check_id(_inspect_image(program, engine, name), own, top, engine)
@@ -157,6 +157,6 @@ def _run_engine(argv: list[str], engine: str, otherwise: str) -> bytes:
         raise HostError(sentence, details=error.details, remedy=f"see: {engine} info; {error.remedy}") from None
 
 
-def _read_tail(said: IO[bytes]) -> str:
-    said.seek(max(0, said.seek(0, os.SEEK_END) - _TOLD))
-    return said.read().decode(errors="replace")
+def _read_tail(stderr: IO[bytes]) -> str:
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _TOLD))
+    return stderr.read().decode(errors="replace")

@@ -34,14 +34,16 @@ def _build_named_entries(index: Descriptor, names: list[str]) -> list[dict[str, 
 
 def _build_index(plain: dict[str, Any], contents: Contents) -> Descriptor:
     config = _require_file(documents.read_text(plain, "Config"), contents)
-    said = documents.parse(config.read_bytes())
-    diff_ids = documents.read_texts(documents.read_table(said, "rootfs"), "diff_ids")
+    config_document = documents.parse(config.read_bytes())
+    diff_ids = documents.read_texts(documents.read_table(config_document, "rootfs"), "diff_ids")
     names = documents.read_texts(plain, "Layers")
     if len(names) != len(diff_ids):
         raise ValueError(f"expected {len(diff_ids)} layers as in the config, got {len(names)}")
     layers = [_build_layer(name, diff_id, contents) for name, diff_id in zip(names, diff_ids, strict=True)]
     described = Descriptor(layout.CONFIG, config.digest, config.size)
-    platform = {key: value for key in ("architecture", "os", "variant") if (value := documents.read_text(said, key))}
+    platform = {
+        key: value for key in ("architecture", "os", "variant") if (value := documents.read_text(config_document, key))
+    }
     of_platform = _add_json(layout.MANIFEST, manifest.build_image_manifest(described, layers), contents)
     return _add_json(layout.INDEX, manifest.build_image_index(of_platform, platform=platform), contents)
 
@@ -155,12 +157,12 @@ def _list_children(node: graph.Node) -> list[tuple[Descriptor, str]]:
     return list(zip(node.children, names, strict=True))
 
 
-def _read_node(wanted: Descriptor, contents: Contents, blobs: dict[str, StagedFile]) -> graph.Node | None:
-    staged = _find_blob(wanted, contents)
+def _read_node(desired: Descriptor, contents: Contents, blobs: dict[str, StagedFile]) -> graph.Node | None:
+    staged = _find_blob(desired, contents)
     if staged is None:
         return None
-    blobs[wanted.digest] = staged
-    return graph.parse_node(wanted, staged.read_bytes())
+    blobs[desired.digest] = staged
+    return graph.parse_node(desired, staged.read_bytes())
 
 
 def _collect_blobs(node: graph.Node, contents: Contents, blobs: dict[str, StagedFile]) -> bool:
@@ -170,12 +172,12 @@ def _collect_blobs(node: graph.Node, contents: Contents, blobs: dict[str, Staged
     return all(found.values())
 
 
-def _find_blob(wanted: Descriptor, contents: Contents) -> StagedFile | None:
+def _find_blob(desired: Descriptor, contents: Contents) -> StagedFile | None:
     """Return a verified blob; None if the archive does not contain it."""
-    staged = contents.find_file(get_blob_name(wanted.digest))
-    if staged and (staged.digest, staged.size) != (wanted.digest, wanted.size):
+    staged = contents.find_file(get_blob_name(desired.digest))
+    if staged and (staged.digest, staged.size) != (desired.digest, desired.size):
         raise ValueError(
-            f"mismatch of blob {wanted.digest}: expected {wanted.size:,} bytes, "
+            f"mismatch of blob {desired.digest}: expected {desired.size:,} bytes, "
             f"got {staged.size:,} bytes with the digest {staged.digest}"
         )
     return staged
@@ -196,8 +198,8 @@ def _check_use(root: graph.Node, nodes: dict[graph.Node, str], blobs: dict[str, 
             raise ValueError(f"missing {child.digest}, the manifest for the host's platform")
         own = by_digest[child.digest]
     if own not in whole:
-        lacking = next((blob.digest for blob in own.blobs if blob.digest not in blobs), "every layer")
-        raise ValueError(f"missing {lacking}")
+        missing = next((blob.digest for blob in own.blobs if blob.digest not in blobs), "every layer")
+        raise ValueError(f"missing {missing}")
 
 
 def _read_names(entry: dict[str, object]) -> tuple[str, ...]:

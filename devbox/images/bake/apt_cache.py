@@ -83,13 +83,13 @@ class AptCache:
         # With the signed date, not the container's mtime: apt asks the mirror for changes since then.
         self._copy(f"{lists}/{name}", f"{self.lists}/{name}", _hash_file(f"{lists}/{name}"), date=release.date)
 
-    def _find_listed(self, wanted: Mapping[str, str]) -> set[str]:
-        """Return the digests of `wanted` (digest → file name) that the cached lists contain under the same name."""
+    def _find_listed(self, desired: Mapping[str, str]) -> set[str]:
+        """Return the digests of `desired` (digest → file name) that the cached lists contain under the same name."""
         found = set()
         for name in _list_plain_files(self.lists):
             if name.endswith(_PACKAGES):
                 with open(f"{self.lists}/{name}", encoding="utf-8", errors="replace") as source:
-                    found |= find_listed(source.read(), wanted)
+                    found |= find_listed(source.read(), desired)
         return found
 
     def _copy(self, source: str, target: str, digest: str, *, date: float | None = None) -> None:
@@ -135,8 +135,8 @@ def _is_signature_valid(path: str, text: str, keyring: str) -> bool:
         return process.run(argv, purpose=purpose, check=False).returncode == 0
     argv = [program, "--quiet", "--status-fd", "1", "--keyring", keyring, "--output", text, path]
     # Its exit status includes unknown keys; one good signature suffices.
-    said = process.run(argv, purpose=purpose, check=False).stdout.decode(errors="replace").splitlines()
-    words = [line.split()[1] for line in said if line.startswith("[GNUPG:] ")]
+    lines = process.run(argv, purpose=purpose, check=False).stdout.decode(errors="replace").splitlines()
+    words = [line.split()[1] for line in lines if line.startswith("[GNUPG:] ")]
     return "GOODSIG" in words and "BADSIG" not in words and os.path.exists(text)
 
 
@@ -158,16 +158,16 @@ def read_release(text: str) -> AptRelease | None:
     return AptRelease(frozenset(names), date, digests)
 
 
-def find_listed(packages: str, wanted: Mapping[str, str]) -> set[str]:
-    """Return the digests of `wanted` (digest → file name) in a Packages file under apt's file names. Pure."""
+def find_listed(packages: str, desired: Mapping[str, str]) -> set[str]:
+    """Return the digests of `desired` (digest → file name) in a Packages file under apt's file names. Pure."""
     found = set()
     for stanza in packages.split("\n\n"):
         at = stanza.find("\nSHA256: ")
         digest = stanza[at + 9 : at + 73] if at >= 0 else ""
-        if digest in wanted:
+        if digest in desired:
             fields = next(installed.parse_stanzas(stanza), {})
             name = "_".join(fields.get(each, "") for each in ("Package", "Version", "Architecture"))
-            if wanted[digest] == f"{name.replace(':', '%3a')}.deb":
+            if desired[digest] == f"{name.replace(':', '%3a')}.deb":
                 found.add(digest)
     return found
 

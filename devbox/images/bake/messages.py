@@ -50,11 +50,11 @@ Answer = Progress | Done | Stopped | Failed
 _KINDS: dict[str, type[Answer]] = {"progress": Progress, "done": Done, "stopped": Stopped, "failed": Failed}
 
 
-def send_message(out: int, answer: Answer) -> None:
+def send_message(out: int, response: Answer) -> None:
     """Send a response; a broken pipe is ignored, since a dead devbox terminates its workers."""
-    kind = next(name for name, each in _KINDS.items() if isinstance(answer, each))
+    kind = next(name for name, each in _KINDS.items() if isinstance(response, each))
     with contextlib.suppress(BrokenPipeError):
-        os.write(out, json.dumps({kind: pack(answer)}).encode() + b"\n")
+        os.write(out, json.dumps({kind: pack(response)}).encode() + b"\n")
 
 
 def parse_message(line: str) -> Answer | None:

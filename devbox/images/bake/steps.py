@@ -72,13 +72,13 @@ class BuildSandbox:
 
     def ensure_instance(self, host_ports: tuple[int, ...] = ()) -> sandbox.SandboxInstance:
         """Return the instance; its containers reach these host ports in addition to those of the host settings."""
-        wanted = (*self.carry.ports, *host_ports)
-        if self._instance is not None and not self._instance.host_ports.issuperset(wanted):
+        desired = (*self.carry.ports, *host_ports)
+        if self._instance is not None and not self._instance.host_ports.issuperset(desired):
             self.stop()
         if self._instance is None:
             work = sandbox.mount_scratch(self._paths.runtime)
             self._instance = sandbox.start_instance(
-                self._idmap, work=work, network="egress", host_ports=wanted, subnet=self._subnet
+                self._idmap, work=work, network="egress", host_ports=desired, subnet=self._subnet
             )
         return self._instance
 
@@ -95,7 +95,7 @@ class StepRunner:
     def __init__(
         self,
         paths: Paths,
-        ground: BuildSandbox,
+        sandbox: BuildSandbox,
         output: JobOutput,
         *,
         lowers: tuple[str, ...],
@@ -103,7 +103,7 @@ class StepRunner:
         project: str,
     ) -> None:
         self._paths = paths
-        self._ground = ground
+        self._ground = sandbox
         self._output = output
         self._lowers = lowers
         self._place = place

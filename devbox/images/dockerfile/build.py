@@ -129,11 +129,12 @@ class DockerfileBuilder:
         return found
 
     def _pull_base(self, name: str, digest: str, on_progress: OnProgress) -> Descriptor:
-        wanted = reference.parse(name)
+        desired = reference.parse(name)
         if digest:
-            wanted = wanted._replace(digest=digest)
+            desired = desired._replace(digest=digest)
         return Transfers(self._paths).pull(
-            wanted, lambda told: on_progress(Progress(text=told.text, bytes_done=told.done, bytes_total=told.total))
+            desired,
+            lambda update: on_progress(Progress(text=update.text, bytes_done=update.done, bytes_total=update.total)),
         )
 
     def _read_base_settings(self, top: Descriptor) -> BaseSettings:

@@ -109,8 +109,8 @@ def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
     used |= cache.find_with_parents(job.storage, built.strip().removeprefix("sha256:"))
     cache.record_uses(job.storage, job.use, used, all_of_it=code == 0)
     if code:
-        said = output.read_all().replace(f"{job.context}/", "")
-        error = explain_failure(said, written, os.path.basename(job.dockerfile))
+        messages = output.read_all().replace(f"{job.context}/", "")
+        error = explain_failure(messages, written, os.path.basename(job.dockerfile))
         if job.terminal >= 0 and (left := _list_containers(program, storage, env)):
             output.wait_for_terminal(error.sentence, error.details)
             shell = [program, *storage, *format_shell_options(job, runtime, left[-1])]
@@ -235,15 +235,15 @@ def _prepare_environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, st
 def explain_failure(output: str, dockerfile: str, name: str) -> BakeFailed:
     """Return the error with the failed instruction's line. Pure."""
     lines = [line for line in output.splitlines() if line.strip()]
-    last, said = "", lines
+    last, messages = "", lines
     for at, line in enumerate(lines):
         if match := _STEP.match(line):
-            last, said = match[1], lines[at + 1 :]
-    said = [_ERROR.sub("", line) for line in said if not _EXIT.search(line)]
+            last, messages = match[1], lines[at + 1 :]
+    messages = [_ERROR.sub("", line) for line in messages if not _EXIT.search(line)]
     number, last = parse.find_line(dockerfile, last, added=ADDED)
     place = f"{name}:{number}" if number else name
     sentence = f"{place}: {last} failed" if last else f"cannot build {place}"
-    return BakeFailed(sentence, details="\n".join(said[-8:]), remedy="run the build again: devbox up")
+    return BakeFailed(sentence, details="\n".join(messages[-8:]), remedy="run the build again: devbox up")
 
 
 class _BuildahProgress:
@@ -328,5 +328,5 @@ def build_edit_script(
     root: a hook remounts it.
     """
     counted = rf"({ARG_WINS}|{ENV_WINS})(\d+)_(.+)"
-    told = {"env": dict(env), "mounts": mounts, "place": place, "mountpoints": program, "nodev": nodev}
-    return _EDIT.format(added=json.dumps({**told, "counted": counted, "arg_wins": ARG_WINS}))
+    settings = {"env": dict(env), "mounts": mounts, "place": place, "mountpoints": program, "nodev": nodev}
+    return _EDIT.format(added=json.dumps({**settings, "counted": counted, "arg_wins": ARG_WINS}))

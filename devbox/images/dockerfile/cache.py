@@ -68,11 +68,11 @@ def record_uses(storage: str, name: str, used_images: Iterable[str], *, all_of_i
 def find_unwanted(paths: Paths, names: Collection[str]) -> UnwantedImages | None:
     """Return the images that these Dockerfiles do not use; None if the cache has no others."""
     storage = _read_storage(paths.buildah)
-    wanted = {image for name in names for image in _read_uses(paths.buildah, name)} & storage.images.keys()
-    if not wanted:
+    desired = {image for name in names for image in _read_uses(paths.buildah, name)} & storage.images.keys()
+    if not desired:
         return None
-    needed = {layer for image in wanted for layer in _list_chain(storage.images[image], storage)}
-    away = sorted(storage.images.keys() - wanted, key=lambda image: -len(_list_chain(storage.images[image], storage)))
+    needed = {layer for image in desired for layer in _list_chain(storage.images[image], storage)}
+    away = sorted(storage.images.keys() - desired, key=lambda image: -len(_list_chain(storage.images[image], storage)))
     stood_on = {layer for image in away for layer in _list_chain(storage.images[image], storage)}
     layers = {layer for layer in stood_on if layer not in needed}
     size = sum(measure_tree(f"{paths.buildah}/root/overlay/{layer}") for layer in layers)

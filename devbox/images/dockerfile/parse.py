@@ -204,9 +204,9 @@ def find_line(text: str, step: str, *, added: tuple[str, ...]) -> tuple[int, str
 
     `added`: prefixes of inserted lines; the line after such a line is the one that it was inserted for.
     """
-    wanted, before, own = " ".join(step.split()), 0, False
+    desired, before, own = " ".join(step.split()), 0, False
     for each in parse_instructions(text):
-        own = own or each.text == wanted
+        own = own or each.text == desired
         if each.text.startswith(added):
             before += 1
         elif own:

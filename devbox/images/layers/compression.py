@@ -49,9 +49,9 @@ def open_unpacked(source: IO[bytes], magic: bytes) -> tuple[IO[bytes], tuple[typ
 class HashedFile:
     """A file read in blocks that are counted, and hashed if `wanted`."""
 
-    def __init__(self, source: IO[bytes], *, wanted: bool) -> None:
+    def __init__(self, source: IO[bytes], *, desired: bool) -> None:
         self._source = source
-        self._digest = hashlib.sha256() if wanted else None
+        self._digest = hashlib.sha256() if desired else None
         self._block = b""
         self._used = 0
         self.count = 0

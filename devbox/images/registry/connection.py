@@ -81,28 +81,28 @@ class RegistryConnection:
         *,
         doing: str,
         scope: str,
-        wanted: tuple[int, ...] = (200,),
+        statuses: tuple[int, ...] = (200,),
         missing: str = "",
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         retries: urllib3.Retry = RETRIES,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        """Return the response, whose status is in `wanted`. `path` may be a URL from the registry.
+        """Return the response, whose status is in `statuses`. `path` may be a URL from the registry.
 
         `doing` completes "cannot …". Raises RegistryError, or RegistryUnavailable if a later attempt may succeed.
         """
         url = self._resolve_url(path, doing)
         for attempt in range(1, _ATTEMPTS + 1):
             sent = dict(headers or {}) | self._build_authorization(scope, url)
-            answer = self._send(method, url, headers=sent, body=body, retries=retries, stream=stream, doing=doing)
-            if answer.status in wanted:
-                return answer
+            response = self._send(method, url, headers=sent, body=body, retries=retries, stream=stream, doing=doing)
+            if response.status in statuses:
+                return response
             was_password = sent.get("Authorization", "").startswith("Basic ")  # another attempt would not help
-            if answer.status != _UNAUTHORIZED or was_password or attempt == _ATTEMPTS:
+            if response.status != _UNAUTHORIZED or was_password or attempt == _ATTEMPTS:
                 break
-            self._authorize(answer, scope, doing)
-        raise errors.from_status(answer, self.host, doing, user=self._get_user(), missing=missing)
+            self._authorize(response, scope, doing)
+        raise errors.from_status(response, self.host, doing, user=self._get_user(), missing=missing)
 
     def _send(
         self,
@@ -170,9 +170,9 @@ class RegistryConnection:
         header = self._tokens.get(scope)
         return {"Authorization": header} if header and _get_origin(url) == _get_origin(self._url) else {}
 
-    def _authorize(self, answer: urllib3.BaseHTTPResponse, scope: str, doing: str) -> None:
+    def _authorize(self, response: urllib3.BaseHTTPResponse, scope: str, doing: str) -> None:
         """Authenticate after a 401: with the password, or with a token obtained by it."""
-        kind, asked = _parse_challenge(answer.headers.get("WWW-Authenticate", ""))
+        kind, asked = _parse_challenge(response.headers.get("WWW-Authenticate", ""))
         with self._lock:
             if kind == "bearer":
                 self._tokens[scope] = f"Bearer {self._fetch_token(asked, scope, doing)}"
@@ -198,10 +198,10 @@ class RegistryConnection:
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
         elif known:
             headers = {"Authorization": _format_basic_auth(known)}
-        answer = self._send(method, url, headers=headers, body=body, retries=RETRIES, stream=True, doing=doing)
-        if answer.status != _OK:
-            raise errors.from_status(answer, self.host, doing, user=self._get_user())
-        return _parse_token(answer, self.host)
+        response = self._send(method, url, headers=headers, body=body, retries=RETRIES, stream=True, doing=doing)
+        if response.status != _OK:
+            raise errors.from_status(response, self.host, doing, user=self._get_user())
+        return _parse_token(response, self.host)
 
     def _get_user(self) -> str:
         known = self._known
@@ -246,11 +246,11 @@ def _get_origin(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
-def _parse_token(answer: urllib3.BaseHTTPResponse, host: str) -> str:
+def _parse_token(response: urllib3.BaseHTTPResponse, host: str) -> str:
     token = ""
     with suppress(ValueError, exceptions.HTTPError, errors.TooSlow):
-        said = errors.read_document(answer)
-        token = documents.read_text(said, "token") or documents.read_text(said, "access_token")
+        document = errors.read_document(response)
+        token = documents.read_text(document, "token") or documents.read_text(document, "access_token")
     if not (token.isascii() and token.isprintable() and token):
         raise RegistryError(
             f"missing token in the response of the token service of {host}",

@@ -87,13 +87,13 @@ def _query_helper(helper: str, key: str) -> Credentials | None:
     done = process.run(
         argv, purpose=f"get a password from {argv[0]}", input=key.encode(), check=False, timeout=_PATIENCE
     )
-    said = done.stdout.decode(errors="replace")
+    output = done.stdout.decode(errors="replace")
     if done.returncode:
-        if _NOT_FOUND in said + done.stderr.decode(errors="replace"):
+        if _NOT_FOUND in output + done.stderr.decode(errors="replace"):
             return None
         raise RegistryError(
             f"{argv[0]} cannot provide the password for {key}",
-            details=said or done.stderr.decode(errors="replace"),
+            details=output or done.stderr.decode(errors="replace"),
             remedy=f"reproduce it with: echo {key} | {argv[0]} get",
         )
     try:

@@ -67,13 +67,13 @@ class RegistryRepository:
             "HEAD",
             f"manifests/{target}",
             doing=f"look up {self._format_target(target)}",
-            wanted=(200, _NOT_FOUND),
+            statuses=(200, _NOT_FOUND),
             headers={"Accept": _ACCEPTED},
         )
         if answer.status == _NOT_FOUND:
             return ""
-        said = answer.headers.get("Docker-Content-Digest", "")
-        return said if is_digest(said) else self.fetch_manifest(target).descriptor.digest
+        declared = answer.headers.get("Docker-Content-Digest", "")
+        return declared if is_digest(declared) else self.fetch_manifest(target).descriptor.digest
 
     def list_tags(self, prefix: str) -> list[str]:
         """Return the tags with this prefix; [] if the repository does not exist. At most 10,000 tags."""
@@ -82,7 +82,7 @@ class RegistryRepository:
         for _ in range(_PAGES):
             after = f"&last={last}" if last else ""
             path, doing = f"tags/list?n={_PAGE}{after}", f"list the tags of {self._name}"
-            answer = self._request("GET", path, doing=doing, wanted=(200, _NOT_FOUND), stream=True)
+            answer = self._request("GET", path, doing=doing, statuses=(200, _NOT_FOUND), stream=True)
             if answer.status == _NOT_FOUND:
                 answer.close()
                 return []
@@ -102,7 +102,7 @@ class RegistryRepository:
     def has_blob(self, digest: str) -> bool:
         """Return whether the repository has the blob."""
         path, doing = f"blobs/{digest}", f"look for a blob of {self._name}"
-        return self._request("HEAD", path, doing=doing, wanted=(200, _NOT_FOUND)).status != _NOT_FOUND
+        return self._request("HEAD", path, doing=doing, statuses=(200, _NOT_FOUND)).status != _NOT_FOUND
 
     @contextmanager
     def open_blob(self, digest: str, *, offset: int) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -115,7 +115,7 @@ class RegistryRepository:
             "GET",
             f"blobs/{digest}",
             doing=f"read a blob of {self._name}",
-            wanted=(200, 206, 416),
+            statuses=(200, 206, 416),
             missing=f"blob {digest} of {self._name}",
             headers=headers,
             stream=True,
@@ -143,7 +143,7 @@ class RegistryRepository:
             f"{self._name}/blobs/uploads/{query}",
             doing=f"push to {self._name}",
             scope=scope,
-            wanted=(201, 202),
+            statuses=(201, 202),
             missing=f"repository {self._name}",
             headers={"Content-Length": "0"},
         )
@@ -159,16 +159,16 @@ class RegistryRepository:
             "PATCH",
             location,
             doing=f"push a blob to {self._name}",
-            wanted=(202,),
+            statuses=(202,),
             headers=headers,
             body=data,
             retries=ONCE,
         )
         return self._read_location(answer)
 
-    def _read_location(self, answer: urllib3.BaseHTTPResponse) -> str:
+    def _read_location(self, response: urllib3.BaseHTTPResponse) -> str:
         """Return the location of the next request of an upload."""
-        if location := answer.headers.get("Location", ""):
+        if location := response.headers.get("Location", ""):
             return location
         raise RegistryError(
             f"missing upload location for a blob of {self._name} in the response of {self._connection.host}",
@@ -178,7 +178,7 @@ class RegistryRepository:
     def query_upload(self, location: str) -> tuple[int, str]:
         """Return an upload's received bytes and its location; (0, "") if the registry has dropped it."""
         doing = f"get the upload state of a blob of {self._name}"
-        answer = self._request("GET", location, doing=doing, wanted=(204, 400, 404, 416))
+        answer = self._request("GET", location, doing=doing, statuses=(204, 400, 404, 416))
         if answer.status != 204:  # noqa: PLR2004
             return 0, ""
         last = errors.parse_number(answer.headers.get("Range", "").rpartition("-")[2]) or 0
@@ -192,7 +192,7 @@ class RegistryRepository:
             "PUT",
             f"{location}{mark}digest={digest}",
             doing=f"finish a blob of {self._name}",
-            wanted=(201,),
+            statuses=(201,),
             headers={"Content-Length": "0"},
             retries=ONCE,
         )
@@ -203,7 +203,7 @@ class RegistryRepository:
             "PUT",
             f"manifests/{target}",
             doing=f"push the manifest of {self._format_target(target)}",
-            wanted=(201,),
+            statuses=(201,),
             missing=f"repository {self._name}",
             headers={"Content-Type": media_type},
             body=raw,
@@ -215,7 +215,7 @@ class RegistryRepository:
         doing = f"list the referrers of {self._format_target(digest)}"
         headers = {"Accept": layout.INDEX}
         for path in (*self._list_referrer_paths(digest), f"manifests/{get_fallback_tag(digest)}"):
-            answer = self._request("GET", path, doing=doing, wanted=(200, 404, 405), headers=headers, stream=True)
+            answer = self._request("GET", path, doing=doing, statuses=(200, 404, 405), headers=headers, stream=True)
             if answer.status == 200:  # noqa: PLR2004
                 return _parse_list(self._read_body(answer, path))
             answer.close()
@@ -230,9 +230,9 @@ class RegistryRepository:
         at = path if path.startswith(("/", "http://", "https://")) else f"{self._name}/{path}"
         return self._connection.request(method, at, doing=doing, scope=self._scope, **how)
 
-    def _read_body(self, answer: urllib3.BaseHTTPResponse, target: str) -> bytes:
+    def _read_body(self, response: urllib3.BaseHTTPResponse, target: str) -> bytes:
         try:
-            raw = errors.run_with_timeout(lambda: errors.read_beginning(answer))
+            raw = errors.run_with_timeout(lambda: errors.read_beginning(response))
         except errors.TooSlow:
             raise self._connection.build_slow_error(f"read {self._format_target(target)} to its end") from None
         except exceptions.HTTPError as error:
@@ -264,10 +264,10 @@ def _parse_list(raw: bytes) -> list[dict[str, Any]]:
         return []
 
 
-def _read_pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def _read_pieces(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     """Yield a blob's chunks as they arrive; raise TooSlow below the minimum rate."""
     pace = errors.PaceMonitor()
-    while data := answer.read1(_CHUNK, decode_content=False):
+    while data := response.read1(_CHUNK, decode_content=False):
         pace.record(len(data))
         yield data
 
@@ -277,9 +277,9 @@ def _parse_range_start(header: str) -> int:
     return errors.parse_number(header.removeprefix("bytes ").partition("-")[0]) or 0
 
 
-def _detect_media_type(answer: urllib3.BaseHTTPResponse, raw: bytes) -> str:
+def _detect_media_type(response: urllib3.BaseHTTPResponse, raw: bytes) -> str:
     """Return a manifest's own media type, else the registry's Content-Type."""
     with suppress(ValueError):
         if own := documents.read_text(documents.parse(raw), "mediaType"):
             return own
-    return answer.headers.get("Content-Type", "").partition(";")[0]
+    return response.headers.get("Content-Type", "").partition(";")[0]

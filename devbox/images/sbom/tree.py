@@ -65,11 +65,11 @@ def read_tree(chain: Iterable[Layer], oci: Layout) -> Tree:
 
 def _add_layer(one: Layer, oci: Layout, tree: Tree) -> None:
     """Add a layer on top. Its whiteouts apply only to layers below, in any order of entries."""
-    own, hidden, lacking = Tree(), _HiddenPaths(), set[str]()
-    _scan(one, oci, own, hidden, lambda path: _TELLING.fullmatch(path) is not None, lacking)
-    if lacking:  # second pass for hard links whose first name did not match
+    own, hidden, missing = Tree(), _HiddenPaths(), set[str]()
+    _scan(one, oci, own, hidden, lambda path: _TELLING.fullmatch(path) is not None, missing)
+    if missing:  # second pass for hard links whose first name did not match
         found = Tree()
-        _scan(one, oci, found, _HiddenPaths(), lacking.__contains__, set())
+        _scan(one, oci, found, _HiddenPaths(), missing.__contains__, set())
         own.files.update({path: found.files[first] for path, first in hidden.hard.items() if first in found.files})
     for kept in (tree.files, tree.links):
         for path in [path for path in kept if hidden.hides(path)]:
@@ -98,7 +98,7 @@ class _HiddenPaths:
 
 
 def _scan(
-    one: Layer, oci: Layout, tree: Tree, hidden: _HiddenPaths, wanted: Callable[[str], bool], lacking: set[str]
+    one: Layer, oci: Layout, tree: Tree, hidden: _HiddenPaths, desired: Callable[[str], bool], missing: set[str]
 ) -> None:
     """Read the matching files of a layer, and record the paths that it hides."""
     with open(oci.get_blob_path(one.digest), "rb") as blob:
@@ -112,11 +112,11 @@ def _scan(
                 hidden.names.add(posixpath.join(parent, name.removeprefix(layers.WHITEOUT)))
             elif not entry.isdir():
                 hidden.names.add(path)
-                if wanted(path):
+                if desired(path):
                     _add_entry(path, entry, tree, stream)
                     if entry.islnk() and path not in tree.files:
                         hidden.hard[path] = posixpath.normpath(f"/{entry.linkname}").lstrip("/")
-                        lacking.add(hidden.hard[path])
+                        missing.add(hidden.hard[path])
         stream.finish()
 
 

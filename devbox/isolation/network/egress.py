@@ -156,20 +156,20 @@ def start_pasta(
     place = ["--userns", f"/proc/{holder.pid}/ns/user"] if rootless else ["--runas", "0"]
     argv = [pasta, *place, "--netns", netns, *build_pasta_flags(), *ports, "-P", pid_file]
 
-    said = os.memfd_create("pasta")
+    output = os.memfd_create("pasta")
 
     def work() -> None:
         if not rootless:
             _pin_netns(holder, netns)
-        os.write(said, programs.call(argv, purpose="connect the instance to the network")[:_LONGEST_WARNING])
+        os.write(output, programs.call(argv, purpose="connect the instance to the network")[:_LONGEST_WARNING])
 
     with contextlib.suppress(FileNotFoundError):
         os.unlink(pid_file)
     try:
         forks.run_in_child(work)
-        warning = os.pread(said, _LONGEST_WARNING, 0).decode(errors="replace").strip()
+        warning = os.pread(output, _LONGEST_WARNING, 0).decode(errors="replace").strip()
     finally:
-        os.close(said)
+        os.close(output)
     pid = (files.read_text(pid_file) or "").strip()
     running = liveness.identify(int(pid)) if pid.isdigit() else None
     if running is None:
@@ -192,12 +192,12 @@ def build_port_flags(routes: tuple[PortRoute, ...]) -> list[str]:
     """Return the flags that publish ports: `ADDRESS/HOST:PORT`; PORT is the route's own in the namespace. Pure."""
     flags = []
     for option, protocol in (("-t", "tcp"), ("-u", "udp")):
-        wanted = [
+        desired = [
             f"{route.publish.address}/{route.publish.host}:{_FIRST_PORT + number}"
             for number, route in enumerate(routes)
             if route.publish.protocol == protocol
         ]
-        for port in wanted or ["none"]:
+        for port in desired or ["none"]:
             flags += [option, port]
     return flags
 

@@ -28,19 +28,19 @@ _GIVE_UP = 5.0  # seconds after which a killed container is considered exited
 class ContainerSupervisor:
     """Keeps one container in the state of its `SupervisedContainer`. `row` is its public state."""
 
-    def __init__(self, ground: SupervisorContext, item: SupervisedContainer) -> None:
-        self._ground = ground
+    def __init__(self, context: SupervisorContext, item: SupervisedContainer) -> None:
+        self._context = context
         self.item = item
-        name, instance = item.launch.name, ground.context.instance
+        name, instance = item.launch.name, context.context.instance
         self._output = ContainerOutput(
-            ground.loop, fifo=ground.paths.fifo(instance, name), log=item.log, hidden=item.hidden
+            context.loop, fifo=context.paths.fifo(instance, name), log=item.log, hidden=item.hidden
         )
-        self._entry = ground.paths.entry_file(instance, name)
-        self._interior = ContainerExec(ground.context, item, self._output)
-        self._memory = OomMonitor(ground.context, item.launch)
+        self._entry = context.paths.entry_file(instance, name)
+        self._interior = ContainerExec(context.context, item, self._output)
+        self._memory = OomMonitor(context.context, item.launch)
         self._backoff = restart_policy.Backoff()
         self._workload = Workload(
-            ground.loop,
+            context.loop,
             item,
             self._interior,
             self._output,
@@ -51,7 +51,7 @@ class ContainerSupervisor:
         self._timer: Timer | None = None
         self._settling: Timer | None = None
         self._steady: Timer | None = None
-        self._schedule = Schedule(ground.loop, item.schedule) if item.schedule else None
+        self._schedule = Schedule(context.loop, item.schedule) if item.schedule else None
         self._starting: launch.StartingContainer | None = None  # while its runtime is starting it
         self._stopping = False
         self._stopped: list[Callback] = []
@@ -98,14 +98,14 @@ class ContainerSupervisor:
 
     # Operations.
 
-    def start(self, answer: Answer) -> None:
+    def start(self, response: Answer) -> None:
         """Start the container for the first time; answer when its process runs (scheduled: once its time is known)."""
         self._write_item()
         if self._schedule is not None:
             self._await_schedule(self._schedule)
-            answer(None)
+            response(None)
         else:
-            self._launch(answer)
+            self._launch(response)
 
     def adopt(self, row: ContainerState) -> None:
         """Adopt another supervisor's container. `row` is verified: without a live process, the container has exited."""
@@ -113,11 +113,11 @@ class ContainerSupervisor:
         self._backoff.crashes = row.crashes
         if row.process is not None:
             self._row = row._replace(state="running", exit_code=None, reason="", stopped=False)
-            self._ground.sockets.adopt(self.item.launch, row.process)
+            self._context.sockets.adopt(self.item.launch, row.process)
             if row.state == "starting":  # its process started just before the supervisor was killed
                 self._row = self._row._replace(started_at=logs.format_timestamp(time.time()))
                 self._interior.write_entry(self._entry, row.process)
-            self._watch(row.process, self._ground.loop.watch_process)
+            self._watch(row.process, self._context.loop.watch_process)
             self._waiters.settled = True
             self._schedule_crash_reset()
             self._begin_workload(lambda process: self._workload.adopt(process, row.command))
@@ -127,10 +127,10 @@ class ContainerSupervisor:
             self._delete_container()
             self._restart_or_stop(None)
 
-    def wait(self, answer: Answer) -> None:
+    def wait(self, response: Answer) -> None:
         """Answer when the container is ready (a job: has succeeded), or will not become ready."""
         self._workload.probe_again()
-        self._waiters.add(answer)
+        self._waiters.add(response)
         self._answer_waiters()
 
     def release(self) -> None:
@@ -155,10 +155,10 @@ class ContainerSupervisor:
         self.item = self.item._replace(image_key=image_key)
         self._row = self._row._replace(image_key=image_key)
         self._write_item()
-        self._ground.changed()
+        self._context.changed()
 
     def _write_item(self) -> None:
-        path = self._ground.paths.launch_file(self._ground.context.instance, self._row.name)
+        path = self._context.paths.launch_file(self._context.context.instance, self._row.name)
         files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
 
     def disable_restart(self) -> None:
@@ -171,11 +171,11 @@ class ContainerSupervisor:
         """Stop the container, kill it after the timeout, and call `done` when nothing of it runs."""
         if not self._stopping:
             self.disable_restart()
-            self._ground.changed()
+            self._context.changed()
         self._row = self._row._replace(stopped=True)
         self._cancel_timers()
         if self._row.process is None and self._row.state != "starting":
-            self._ground.sockets.close(self._row.name)
+            self._context.sockets.close(self._row.name)
             reason = "" if self._schedule else self._row.reason
             self._row = self._row._replace(state="exited", reason=reason or "stopped")
             self._notify_changed()
@@ -183,7 +183,7 @@ class ContainerSupervisor:
             return
         self._stopped.append(done)
         patience = self.item.launch.stop_timeout if timeout is None else timeout
-        self._timer = self._ground.loop.call_later(patience, self._kill)
+        self._timer = self._context.loop.call_later(patience, self._kill)
         own_signal = signals.find_number(self.item.launch.stop_signal) or signal.SIGTERM
         self._workload.finish(lambda: self._send_signal(own_signal))
 
@@ -208,28 +208,28 @@ class ContainerSupervisor:
         """Remove everything of a stopped container except its log and its writable layer."""
         self._delete_container()
         self._output.close()
-        for path in (self._entry, self._ground.paths.launch_file(self._ground.context.instance, self._row.name)):
+        for path in (self._entry, self._context.paths.launch_file(self._context.context.instance, self._row.name)):
             if os.path.lexists(path):
                 os.unlink(path)
 
     # Lifecycle.
 
-    def _launch(self, answer: Answer) -> None:
+    def _launch(self, response: Answer) -> None:
         again = self._row.state == "restarting"
         self._row = self._row._replace(state="starting", reason="", exit_code=None)
         try:
             self._notify_changed()
-            starting = self._interior.launch(self._ground.sockets.open(self.item.launch))
+            starting = self._interior.launch(self._context.sockets.open(self.item.launch))
         except (DevboxError, OSError) as error:
-            self._on_start_failure(error, answer, again=again)
+            self._on_start_failure(error, response, again=again)
             return
         self._starting = starting
-        self._ground.loop.watch_child(
-            starting.pid, lambda status: self._on_launched(starting, status, answer, again=again)
+        self._context.loop.watch_child(
+            starting.pid, lambda status: self._on_launched(starting, status, response, again=again)
         )
 
     def _on_launched(
-        self, starting: launch.StartingContainer, status: int | None, answer: Answer, *, again: bool
+        self, starting: launch.StartingContainer, status: int | None, response: Answer, *, again: bool
     ) -> None:
         self._starting = None
         try:
@@ -238,21 +238,21 @@ class ContainerSupervisor:
                 raise EngineError(f"{self._row.name} was stopped during startup", remedy="devbox up")
             self._interior.write_entry(self._entry, process)
         except (DevboxError, OSError) as error:
-            self._on_start_failure(error, answer, again=again)
+            self._on_start_failure(error, response, again=again)
             return
         self._row = self._row._replace(state="running", process=process, started_at=logs.format_timestamp(time.time()))
         self._memory.reset()
         self._backoff.mark_started()
         self._schedule_crash_reset()
-        self._watch(process, self._ground.loop.watch_child)
+        self._watch(process, self._context.loop.watch_child)
         if self._stopping:
             self._kill()
         else:
             self._begin_workload(self._workload.begin)
         self._notify_changed()
-        answer(None)
+        response(None)
 
-    def _on_start_failure(self, cause: DevboxError | OSError, answer: Answer, *, again: bool) -> None:
+    def _on_start_failure(self, cause: DevboxError | OSError, response: Answer, *, again: bool) -> None:
         """Mark a failed first start as dead; retry a failed restart as after a crash."""
         error = cause if isinstance(cause, DevboxError) else _build_start_error(self._row.name, cause)
         self._delete_container()
@@ -263,7 +263,7 @@ class ContainerSupervisor:
                 self._restart_or_stop(None)
             else:
                 self._mark_dead(error.sentence)
-        answer(error)
+        response(error)
 
     def _await_schedule(self, schedule: Schedule, last: str = "") -> None:
         at = schedule.wait(lambda: self._launch(lambda _: None))
@@ -271,7 +271,7 @@ class ContainerSupervisor:
         self._notify_changed()
 
     def _mark_dead(self, reason: str) -> None:
-        self._ground.sockets.close(self._row.name)
+        self._context.sockets.close(self._row.name)
         self._row = self._row._replace(state="dead", health="none", process=None, reason=reason)
         if self._schedule is not None and not self._stopping:
             self._await_schedule(self._schedule, reason)
@@ -293,7 +293,7 @@ class ContainerSupervisor:
             return
         work(self._row.process)
         if self.item.probe is None and not self._waiters.settled:
-            self._settling = self._ground.loop.call_later(_SETTLE if self._has_command else 0, self._mark_settled)
+            self._settling = self._context.loop.call_later(_SETTLE if self._has_command else 0, self._mark_settled)
 
     @property
     def _has_command(self) -> bool:
@@ -306,7 +306,7 @@ class ContainerSupervisor:
 
     def _schedule_crash_reset(self) -> None:
         if self._row.crashes:
-            self._steady = self._ground.loop.call_later(restart_policy.STABLE, self._reset_crashes)
+            self._steady = self._context.loop.call_later(restart_policy.STABLE, self._reset_crashes)
 
     def _reset_crashes(self) -> None:
         """Reset the crash counter after a stable period."""
@@ -317,7 +317,7 @@ class ContainerSupervisor:
     def _on_exit(self, status: int | None) -> None:
         code = restart_policy.decode_wait_status(status)
         self._output.drain()  # its output must be in the log before its exit is recorded
-        self._ground.sockets.record_accepted(self._row.name)
+        self._context.sockets.record_accepted(self._row.name)
         self._cancel_timers()
         restarts = self._row.restarts + self._workload.stop()
         self._row = self._row._replace(process=None, command=None, health="none", restarts=restarts)
@@ -331,26 +331,26 @@ class ContainerSupervisor:
         if again and not self._stopping:
             pause, restarts = self._backoff.record_crash(), self._row.restarts + 1
             self._row = self._row._replace(state="restarting", restarts=restarts, crashes=self._backoff.crashes)
-            self._timer = self._ground.loop.call_later(pause, lambda: self._launch(lambda _: None))
+            self._timer = self._context.loop.call_later(pause, lambda: self._launch(lambda _: None))
         elif self._schedule is not None and not self._stopping:
             self._await_schedule(self._schedule, self._row.reason)
         else:
-            self._ground.sockets.close(self._row.name)
+            self._context.sockets.close(self._row.name)
             self._row = self._row._replace(state="exited")
         self._notify_changed()
         self._notify_stopped()
 
     def _notify_stopped(self) -> None:
-        told, self._stopped = self._stopped, []
+        callbacks, self._stopped = self._stopped, []
         with contextlib.ExitStack() as everyone:  # call all callbacks, even if one raises
-            for done in reversed(told):
+            for done in reversed(callbacks):
                 everyone.callback(done)
 
     # Helpers.
 
     def _delete_container(self) -> None:
         try:
-            launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
+            launch.delete(self._context.context, self._row.name, self.item.launch.oci_id)
         except (DevboxError, OSError) as error:
             log_error(error)  # its processes are gone nevertheless
         if os.path.lexists(self._entry):
@@ -360,7 +360,7 @@ class ContainerSupervisor:
         """Send SIGKILL. A pid namespace ends only when all its dead are reaped, possibly by other processes."""
         self._send_signal(signal.SIGKILL)
         process = self._row.process
-        self._timer = self._ground.loop.call_later(_GIVE_UP, lambda: self._give_up(process))
+        self._timer = self._context.loop.call_later(_GIVE_UP, lambda: self._give_up(process))
 
     def _give_up(self, process: ProcessRef | None) -> None:
         if self._starting is not None:
@@ -388,7 +388,7 @@ class ContainerSupervisor:
     # Waiters.
 
     def _notify_changed(self) -> None:
-        self._ground.changed()
+        self._context.changed()
         self._answer_waiters()
 
     def _answer_waiters(self) -> None:

@@ -59,7 +59,7 @@ class InstanceNetwork:
         self._changed = changed
         self._ipv6 = bridge.host_has_ipv6()
         self._names: dict[str, NetNode] = {}
-        self._guests: dict[str, NetNode] = {}
+        self._one_shots: dict[str, NetNode] = {}
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._reach: dict[str, NetworkAccess] = {}
         self._lists = EgressPolicies(loop, context, refused)
@@ -98,7 +98,7 @@ class InstanceNetwork:
     def adopt(self, before: InstanceState, reach: Mapping[str, NetworkAccess]) -> None:
         """Adopt the network of another supervisor, with this access for containers and one-shots."""
         self._names = {name.name: name.node for name in before.names}
-        self._guests = {guest.name: guest.node for guest in before.guests}
+        self._one_shots = {one_shot.name: one_shot.node for one_shot in before.guests}
         self._reach = dict(reach)
         self.published = before.published
         self.subnet = before.subnet or bridge.SUBNET
@@ -162,17 +162,17 @@ class InstanceNetwork:
 
     def find_node(self, name: str) -> NetNode | None:
         """Return the address of a name."""
-        return self._names.get(name) or self._guests.get(name)
+        return self._names.get(name) or self._one_shots.get(name)
 
     def lease_node(self, name: str) -> NetNode:
         """Assign an address to a one-shot container, which others can resolve by its name."""
-        self._guests[name] = self._find_free_node()
+        self._one_shots[name] = self._find_free_node()
         self._write_hosts()
-        return self._guests[name]
+        return self._one_shots[name]
 
     def release_node(self, name: str) -> None:
         """Release the address of a removed one-shot container."""
-        self._guests.pop(name, None)
+        self._one_shots.pop(name, None)
         self._reach.pop(name, None)
         self._write_hosts()
         try:
@@ -189,7 +189,7 @@ class InstanceNetwork:
         self._stop_egress()
 
     def _find_free_node(self) -> NetNode:
-        taken = {node.address for node in (*self._names.values(), *self._guests.values())}
+        taken = {node.address for node in (*self._names.values(), *self._one_shots.values())}
         index = 0
         while (node := bridge.make_node(index, ipv6=self._ipv6, subnet=self.subnet)).address in taken:
             index += 1
@@ -271,7 +271,7 @@ class InstanceNetwork:
 
     def _write_hosts(self) -> None:
         lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-        for name, node in (*self._names.items(), *self._guests.items()):
+        for name, node in (*self._names.items(), *self._one_shots.items()):
             known = "\t".join((name, *self._aliases.get(name, ())))
             lines += [f"{address}\t{known}" for address in node if address]
         _rewrite(self._context.hosts, "\n".join(lines) + "\n")

@@ -147,8 +147,8 @@ def _find_runtimes(run_dir: str) -> set[int]:
 
 def _find_userns_members(pids: Iterable[int]) -> set[int]:
     """Return the pids of other processes in the user namespaces of `pids`, except the host's own namespace."""
-    wanted = {_read_ns_link(pid, "user") for pid in pids} - {_read_ns_link(os.getpid(), "user"), ""}
-    return {pid for pid in _list_pids() if _read_ns_link(pid, "user") in wanted} if wanted else set()
+    desired = {_read_ns_link(pid, "user") for pid in pids} - {_read_ns_link(os.getpid(), "user"), ""}
+    return {pid for pid in _list_pids() if _read_ns_link(pid, "user") in desired} if desired else set()
 
 
 def _find_by_hostname(holder: ProcessRef, name: str, *, rootless: bool) -> set[int]:

@@ -219,9 +219,9 @@ class Waiters:
         self._since = logs.format_timestamp(time.time())  # earlier output belongs to a previous container of the name
         self.settled = False  # the container has run long enough to count as started
 
-    def add(self, answer: Answer) -> None:
-        """Add a waiter; `answer` must be called next."""
-        self._answers.append(answer)
+    def add(self, response: Answer) -> None:
+        """Add a waiter; `response` must be called next."""
+        self._answers.append(response)
 
     def answer(self, row: ContainerState, complaint: str) -> None:
         """Answer all waiters if `row` is conclusive. `complaint` is the message of the last failed probe."""

@@ -46,7 +46,7 @@ class Supervisor:
         self._instance = instance
         self._loop = Loop()
         self._me = state.require_process(os.getpid())
-        self._keepers: dict[str, ContainerSupervisor] = {}
+        self._containers: dict[str, ContainerSupervisor] = {}
         self._file = state.StateFile(paths, instance)
         self._saving: Timer | None = None
         self._ending = False
@@ -56,9 +56,9 @@ class Supervisor:
         watch = self._loop.watch_process if before else self._loop.watch_child
         watch(self._context.holder.pid, self._on_holder_exit)
         self._segment = InstanceNetwork(self._loop, self._context, self._save, refused=self._log_refusal)
-        self._guests = OneShots(self._loop, self._context, self._segment, self._save)
+        self._one_shots = OneShots(self._loop, self._context, self._segment, self._save)
         self._sockets = ListeningSockets(self._loop, paths, self._context)
-        self._ground = SupervisorContext(self._loop, paths, self._context, self._save, self._sockets)
+        self._shared = SupervisorContext(self._loop, paths, self._context, self._save, self._sockets)
         self._companion = Sidecar(self._loop, paths.instance_runtime(instance))
         self._relay = AgentRelay(self._loop, f"{paths.agent(instance)}/sock", to=paths.agent_link(instance))
         if before is not None:
@@ -90,14 +90,14 @@ class Supervisor:
         """Adopt the network, with all access rules at once, then the containers in it."""
         found = ((row.name, state.load_launch_file(self._paths, self._instance, row.name)) for row in before.containers)
         items = {name: item for name, item in found if item}
-        reach = {guest.name: guest.reach for guest in before.guests}
+        reach = {one_shot.name: one_shot.reach for one_shot in before.guests}
         reach |= {name: _get_access(item.launch) for name, item in items.items() if item.launch.network}
         self._segment.adopt(before, reach)
-        self._guests.adopt(before.guests)
+        self._one_shots.adopt(before.guests)
         rows = {row.name: row for row in before.containers}
-        self._keepers = {name: ContainerSupervisor(self._ground, item) for name, item in items.items()}
-        for name, keeper in self._keepers.items():
-            keeper.adopt(rows[name])
+        self._containers = {name: ContainerSupervisor(self._shared, item) for name, item in items.items()}
+        for name, container in self._containers.items():
+            container.adopt(rows[name])
         self._companion.set_program(before.companion)
 
     def _save(self) -> None:
@@ -107,7 +107,7 @@ class Supervisor:
         if self._saving is not None:
             self._saving.cancel()
         try:
-            aliases = {name: keeper.aliases for name, keeper in self._keepers.items() if keeper.aliases}
+            aliases = {name: container.aliases for name, container in self._containers.items() if container.aliases}
             self._segment.set_aliases(self._sockets.aliases | aliases)
             self._file.write(self._build_state())
         except OSError as error:
@@ -123,8 +123,8 @@ class Supervisor:
             egress=self._segment.egress,
             names=self._segment.names,
             published=self._segment.published,
-            containers=tuple(keeper.row for keeper in self._keepers.values()),
-            guests=self._guests.entries,
+            containers=tuple(container.row for container in self._containers.values()),
+            guests=self._one_shots.entries,
             subnet=self._segment.subnet,
             led=self._segment.forwarded_ports,
             respawner=self._respawner.process,
@@ -164,8 +164,8 @@ class Supervisor:
         verb(client, message)
 
     def _set_network(self, client: ClientConnection, message: Message) -> None:
-        wanted = unpack(_NetworkRequest, message["network"])
-        self._segment.set_names(wanted.names, wanted.published)
+        desired = unpack(_NetworkRequest, message["network"])
+        self._segment.set_names(desired.names, desired.published)
         self._save()
         client.answer({"warnings": self._segment.pop_warnings()})
 
@@ -173,7 +173,7 @@ class Supervisor:
         item = unpack(SupervisedContainer, message["item"])
         item = item._replace(launch=item.launch._replace(listens=tuple(message.get("listens", ()))))
         name = item.launch.name
-        before = self._keepers.get(name)
+        before = self._containers.get(name)
         if before is not None and (before.is_stopping or before.is_exiting):
             self._start_after(before, lambda: client.serve(message))
             return
@@ -183,10 +183,10 @@ class Supervisor:
         item = item._replace(launch=self._connect(item.launch)) if message["connected"] else item
         self._check_nofile_limit(0 if before else 1)
         if before is not None:
-            del self._keepers[name]
+            del self._containers[name]
             before.stop(0, before.forget)
-        keeper = self._keepers[name] = ContainerSupervisor(self._ground, item)
-        keeper.start(lambda error: client.fail(error) if error else client.answer({}))
+        container = self._containers[name] = ContainerSupervisor(self._shared, item)
+        container.start(lambda error: client.fail(error) if error else client.answer({}))
 
     def _start_after(self, before: ContainerSupervisor, start: Callback) -> None:
         """Call `start` once the exiting container has exited."""
@@ -205,48 +205,48 @@ class Supervisor:
         return launch._replace(network=node)
 
     def _wait(self, client: ClientConnection, message: Message) -> None:
-        keeper = self._find_container(message)
-        keeper.wait(lambda error: client.fail(error) if error else client.answer({"row": pack(keeper.row)}))
+        container = self._find_container(message)
+        container.wait(lambda error: client.fail(error) if error else client.answer({"row": pack(container.row)}))
 
     def _stop(self, client: ClientConnection, message: Message) -> None:
-        keeper = self._keepers.get(message["name"])
-        if keeper is None or keeper.is_gone:
+        container = self._containers.get(message["name"])
+        if container is None or container.is_gone:
             client.answer({})
         else:
-            keeper.stop(message["timeout"], lambda: client.answer({}))
+            container.stop(message["timeout"], lambda: client.answer({}))
 
     def _remove(self, client: ClientConnection, message: Message) -> None:
-        keeper = self._keepers.get(message["name"])
-        if keeper is None:
+        container = self._containers.get(message["name"])
+        if container is None:
             client.answer({})
             return
 
         def on_stopped() -> None:
-            keeper.forget()
-            self._keepers.pop(message["name"], None)
+            container.forget()
+            self._containers.pop(message["name"], None)
             self._save()
             client.answer({})
 
         self._sockets.retain(message["name"])
-        keeper.stop(None, on_stopped)
+        container.stop(None, on_stopped)
 
     def _complete_setup(self, client: ClientConnection, message: Message) -> None:
         self._find_container(message).release()
         client.answer({})
 
     def _rerun(self, client: ClientConnection, message: Message) -> None:
-        keeper = self._find_container(message)
-        if keeper.rerun():
+        container = self._find_container(message)
+        if container.rerun():
             client.answer({})
             return
 
         def on_stopped() -> None:
-            keeper.forget()
-            again = self._keepers[message["name"]] = ContainerSupervisor(self._ground, keeper.item)
+            container.forget()
+            again = self._containers[message["name"]] = ContainerSupervisor(self._shared, container.item)
             again.start(lambda error: client.fail(error) if error else client.answer({}))
 
         self._sockets.retain(message["name"])
-        keeper.stop(None, on_stopped)
+        container.stop(None, on_stopped)
 
     def _signal(self, client: ClientConnection, message: Message) -> None:
         self._find_container(message).signal(getattr(signal, f"SIG{message['signal']}"))
@@ -257,18 +257,20 @@ class Supervisor:
         client.answer({})
 
     def _check_nofile_limit(self, more: int) -> None:
-        loop.check_nofile_limit(len(self._keepers) + len(self._guests.entries) + more)
+        loop.check_nofile_limit(len(self._containers) + len(self._one_shots.entries) + more)
 
     def _lease(self, client: ClientConnection, message: Message) -> None:
         reach = unpack(NetworkAccess, message["reach"])
         self._check_nofile_limit(1)
         joined = bool(message.get("joined"))
-        guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"], reach, joined=joined)
-        client.answer({"context": pack(self._context), "node": pack(guest.node)})
+        one_shot = self._one_shots.admit(
+            client.pid, message["name"], message["oci_id"], message["top"], reach, joined=joined
+        )
+        client.answer({"context": pack(self._context), "node": pack(one_shot.node)})
 
     def _release(self, client: ClientConnection, message: Message) -> None:
         client.answer({})  # the one-shot has exited; the client need not wait for the cleanup
-        self._guests.remove(message["name"])
+        self._one_shots.remove(message["name"])
 
     def _set_sidecar(self, client: ClientConnection, message: Message) -> None:
         self._companion.set_program(tuple(message["argv"]))
@@ -277,21 +279,21 @@ class Supervisor:
 
     def _shut_down(self, client: ClientConnection, _: Message) -> None:
         """Stop the containers in reverse order of start, then the network, then the holder; answer; exit."""
-        for keeper in self._keepers.values():
-            keeper.disable_restart()
+        for container in self._containers.values():
+            container.disable_restart()
         if not self._ending:
             self._ending = True
             self._respawner.close()
             self._save()
         self._companion.close()
-        self._guests.remove_all()
-        last = next((keeper for keeper in reversed(self._keepers.values()) if not keeper.is_gone), None)
+        self._one_shots.remove_all()
+        last = next((container for container in reversed(self._containers.values()) if not container.is_gone), None)
         if last is not None:
             last.stop(None, lambda: self._shut_down(client, {}))
             return
-        for keeper in self._keepers.values():
-            keeper.forget()
-        self._keepers.clear()
+        for container in self._containers.values():
+            container.forget()
+        self._containers.clear()
         self._segment.close()
         if liveness.is_alive(self._context.holder):
             os.kill(self._context.holder.pid, signal.SIGKILL)
@@ -315,28 +317,28 @@ class Supervisor:
         self._server.close()
         self._relay.close()
         self._companion.close()
-        self._guests.remove_all()
+        self._one_shots.remove_all()
         self._segment.close()
-        for keeper in self._keepers.values():
-            if not keeper.is_gone:
-                keeper.abort(_LOST_REASON, self._stop_without_holder)
+        for container in self._containers.values():
+            if not container.is_gone:
+                container.abort(_LOST_REASON, self._stop_without_holder)
         self._stop_without_holder()
 
     def _stop_without_holder(self) -> None:
-        if all(keeper.is_gone for keeper in self._keepers.values()):
+        if all(container.is_gone for container in self._containers.values()):
             self._save()
             self._loop.stop()
 
     def _log_refusal(self, name: str, host: str) -> None:
         """Write a refused host name into the container's log, for the user."""
-        if keeper := self._keepers.get(name):
-            keeper.write_note(f"connection to {host} refused: not listed in isolation.egress of {name}")
+        if container := self._containers.get(name):
+            container.write_note(f"connection to {host} refused: not listed in isolation.egress of {name}")
 
     def _find_container(self, message: Message) -> ContainerSupervisor:
-        keeper = self._keepers.get(message["name"])
-        if keeper is None:
+        container = self._containers.get(message["name"])
+        if container is None:
             raise EngineError(f"{message['name']} is not running", remedy="devbox up")
-        return keeper
+        return container
 
 
 def _is_running(item: SupervisedContainer, row: ContainerState) -> bool:
@@ -355,7 +357,7 @@ def _get_access(launch: Launch) -> NetworkAccess:
 def _list_adopted_pids(before: InstanceState) -> set[int]:
     """Return the pids that the next supervisor adopts."""
     processes = [before.holder, before.egress, *(row.process for row in before.containers)]
-    return {process.pid for process in (*processes, *(guest.client for guest in before.guests)) if process}
+    return {process.pid for process in (*processes, *(one_shot.client for one_shot in before.guests)) if process}
 
 
 def main() -> int:

@@ -30,8 +30,8 @@ class SignedApproval:
 def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
     """Judge whether enough approvals count. Several by one approver or key count once."""
     people = gate.people or tuple(context.approvers)
-    said = list(list_approvals(gate, context))
-    counting = {each.approver: each for each in said if not each.fault}
+    approvals = list(list_approvals(gate, context))
+    counting = {each.approver: each for each in approvals if not each.fault}
     have, subject = len(counting), "approval"
     if have >= gate.count:
         last = sorted(counting.values(), key=lambda each: each.expires)[-gate.count :]
@@ -53,7 +53,7 @@ def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
     missing = gate.count - have
     whom = ", ".join(waiting) if missing == len(waiting) else f"{missing} of {', '.join(waiting)}"
     reason = f"{have} of {gate.count} approved; waiting for {whom}: devbox approve {context.stage.name}"
-    faults = "; ".join(f"approval of {each.approver} does not count: {each.fault}" for each in said if each.fault)
+    faults = "; ".join(f"approval of {each.approver} does not count: {each.fault}" for each in approvals if each.fault)
     return Verdict(subject=subject, verdict=PENDING, reason=f"{reason}; {faults}" if faults else reason)
 
 

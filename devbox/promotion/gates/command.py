@@ -52,7 +52,7 @@ def list_secrets(stage: Stage, release: Release) -> dict[str, Secret]:
 
 
 def find_values(
-    wanted: Mapping[str, Secret], *, root: str, where: str, allowed: Iterable[HostAccess]
+    desired: Mapping[str, Secret], *, root: str, where: str, allowed: Iterable[HostAccess]
 ) -> tuple[tuple[str, ...], str]:
     """Fetch the values to mask; also return the name of one whose command fails, "" for none.
 
@@ -60,7 +60,7 @@ def find_values(
     that could be printed.
     """
     found, failed, allowed = _read_passphrase(), "", tuple(allowed)
-    for name, secret in wanted.items():
+    for name, secret in desired.items():
         try:
             values = secrets.fetch({name: secret}, root=root, where=where, allowed=allowed)
         except DevboxError:
@@ -111,16 +111,16 @@ def judge(gate: CommandGate, context: GateContext) -> Verdict:
     kept = _mask_run(done, context)
     evidence = ids.compute_key([*gate.run, done.code, ids.compute_sha256(kept.encode())])
     last = to_one_line(kept.strip().rpartition("\n")[2][:_SHOWN])
-    said = f": {last}" if last else ""
+    detail = f": {last}" if last else ""
     if done.code is None:
-        reason = f"timed out: killed after {TIMEOUT:.0f} s{said}"
+        reason = f"timed out: killed after {TIMEOUT:.0f} s{detail}"
         return Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=evidence, output=kept)
     if done.code:
-        reason = f"exited with code {done.code}{said}"
+        reason = f"exited with code {done.code}{detail}"
         return Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=evidence, output=kept)
     expires = compute_expiry(format_timestamp(context.now), gate.expires)
     return Verdict(
-        subject=subject, verdict=PASS, reason=f"yes{said}", evidence=evidence, expires_at=expires, output=kept
+        subject=subject, verdict=PASS, reason=f"yes{detail}", evidence=evidence, expires_at=expires, output=kept
     )
 
 

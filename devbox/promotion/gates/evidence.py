@@ -38,7 +38,7 @@ def join_digests(digests: Iterable[str]) -> str:
 
 def list_builders(found: Iterable[AttachmentFinding], release: str) -> set[str]:
     """Return the fingerprints of the keys that claim to have built this release."""
-    return {each.by for each, told in list_provenances(found) if told.release == release}
+    return {each.by for each, provenance in list_provenances(found) if provenance.release == release}
 
 
 def list_provenances(found: Iterable[AttachmentFinding]) -> Iterator[tuple[AttachmentFinding, ProvenanceClaim]]:
@@ -54,9 +54,9 @@ def find_revocation(context: GateContext) -> statements.Revocation | None:
         list_findings(context, read_keyring(context).known_keys), statements.REVOCATION
     ):
         try:
-            said = statements.read_texts(statements.Revocation, statement.predicate)
+            revocation = statements.read_texts(statements.Revocation, statement.predicate)
         except ValueError:
             continue
-        if said.release == context.release.id:
-            return said
+        if revocation.release == context.release.id:
+            return revocation
     return None

@@ -50,14 +50,14 @@ def judge(gate: SbomGate, context: GateContext) -> Verdict:
 
 def find_denials(bill: Sbom, denied: Iterable[DeniedPackage]) -> Iterator[str]:
     """Yield the denied packages of an SBOM, each once, with the reasons."""
-    wanted: dict[str, list[DeniedPackage]] = {}
+    desired: dict[str, list[DeniedPackage]] = {}
     for each in denied:
-        wanted.setdefault(each.name, []).append(each)
+        desired.setdefault(each.name, []).append(each)
     for package in bill.packages:
         hits = [
             each
             for name, version in _list_names(package)
-            for each in wanted.get(name, ())
+            for each in desired.get(name, ())
             if each.version in ("", version)
         ]
         if hits:

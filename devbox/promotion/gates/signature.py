@@ -23,9 +23,9 @@ def judge_signature(gate: SignatureGate, context: GateContext) -> Verdict:
         return Verdict(
             subject="signature", verdict=PASS, reason=f"signed by {by}", evidence=evidence.digest_findings(good)
         )
-    wanted = " or ".join(gate.keys or ring.builders)
+    desired = " or ".join(gate.keys or ring.builders)
     others = f"; signatures by others: {len(found)}" if found else ""
-    return _deny("signature", f"the image is not signed by {wanted}{others}", found)
+    return _deny("signature", f"the image is not signed by {desired}{others}", found)
 
 
 def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
@@ -35,14 +35,14 @@ def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
     if not keys:
         return _deny("provenance", "missing [builders] in the env file: no provenance counts")
     found = evidence.list_findings(context, keys)
-    for each, told in evidence.list_provenances(found):
-        if (told.release, told.source) == (context.release.id, context.release.source):
-            reason = f"built by {ring.get_name(each.by)} from {told.source}"
+    for each, provenance in evidence.list_provenances(found):
+        if (provenance.release, provenance.source) == (context.release.id, context.release.source):
+            reason = f"built by {ring.get_name(each.by)} from {provenance.source}"
             return Verdict(subject="provenance", verdict=PASS, reason=reason, evidence=each.evidence)
-    said = [each for each in found if each.what == statements.PROVENANCE]
-    wanted = " or ".join(gate.builders or ring.builders)
-    others = "; attached provenance is by others, or about other sources" if said else ""
-    return _deny("provenance", f"no provenance of this release by {wanted}{others}", said)
+    provenances = [each for each in found if each.what == statements.PROVENANCE]
+    desired = " or ".join(gate.builders or ring.builders)
+    others = "; attached provenance is by others, or about other sources" if provenances else ""
+    return _deny("provenance", f"no provenance of this release by {desired}{others}", provenances)
 
 
 def _deny(subject: str, reason: str, found: list[AttachmentFinding] | None = None) -> Verdict:

@@ -44,7 +44,7 @@ def judge_all(context: GateContext) -> tuple[Verdict, ...]:
 
 def _judge_revocation(context: GateContext) -> tuple[Verdict, ...]:
     try:
-        said = evidence.find_revocation(context)
+        revocation = evidence.find_revocation(context)
     except DevboxError as error:
         return (Verdict(subject="revocation", verdict=FAIL, reason=error.sentence),)
-    return (Verdict(subject="revocation", verdict=FAIL, reason=f"revoked: {said.reason}"),) if said else ()
+    return (Verdict(subject="revocation", verdict=FAIL, reason=f"revoked: {revocation.reason}"),) if revocation else ()

@@ -52,13 +52,13 @@ class Backend:
     def request(self, name: str, *argv: str, baked: BakedImage | None = None, **spec: Any) -> StartRequest:
         """A start request; by default a service that sleeps."""
         facts: dict[str, Any] = {"role": "service", "image": name, "label": f"service.{name}", "stop_timeout": 5.0}
-        wanted = ContainerSpec(name=name, command=argv or READY, **(facts | spec))
+        desired = ContainerSpec(name=name, command=argv or READY, **(facts | spec))
         return StartRequest(
-            spec=wanted,
+            spec=desired,
             image=baked or image(),
-            spec_key=repr(wanted),
+            spec_key=repr(desired),
             ports=self.published.get(name, ()),
-            env=wanted.env,
+            env=desired.env,
         )
 
     def start(self, name: str, *argv: str, **how: Any) -> None:

@@ -149,15 +149,15 @@ def test_a_failing_command_shows_its_last_lines_and_where_the_rest_is(store: Ima
 
 
 def test_two_bakes_of_one_step_make_it_once(store: ImageStore, paths: Paths) -> None:
-    wanted = image(Run(commands=("echo x >> /opt/once",)))
+    desired = image(Run(commands=("echo x >> /opt/once",)))
     events: list[BakeEvent] = []
     stores = (store, ImageStore(paths))
-    threads = [threading.Thread(target=s.bake, args=(wanted, events.append)) for s in stores]
+    threads = [threading.Thread(target=s.bake, args=(desired, events.append)) for s in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.find(store.pin(wanted).key)
+    assert store.find(store.pin(desired).key)
     made = [event.step for event in events if event.state == "done" and event.text]  # who only waited has no size
     assert "run echo x >> /opt/once" in made
     assert len(made) == len(set(made))
@@ -165,15 +165,15 @@ def test_two_bakes_of_one_step_make_it_once(store: ImageStore, paths: Paths) -> 
 
 
 def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageStore, paths: Paths) -> None:
-    wanted = image(Run(commands=("echo started; sleep 1000",)))
+    desired = image(Run(commands=("echo started; sleep 1000",)))
     child = os.fork()
     if child == 0:
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            ImageStore(paths).bake(wanted, quiet)
+            ImageStore(paths).bake(desired, quiet)
         finally:
             os._exit(0)
-    key = store.pin(wanted).chain[-1].key
+    key = store.pin(desired).chain[-1].key
     log = Path(paths.home, "logs/bake", f"{key.removeprefix('sha256:')[:12]}.log")
     wait_until(lambda: log.exists() and "\nstarted" in log.read_text())
     below = descendants(child)
@@ -184,7 +184,7 @@ def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageS
     assert os.listdir(paths.tmp)
     store.sweep()
     assert not os.listdir(paths.tmp)
-    assert store.find(store.pin(wanted).key) is None
+    assert store.find(store.pin(desired).key) is None
     assert store.bake(key_image("base", IMAGES), quiet)
 
 

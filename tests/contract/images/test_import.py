@@ -51,8 +51,8 @@ class Place:
         return self.file
 
     def take(self, source: Path | str, name: str = "") -> list[ImportedImage]:
-        wanted = reference.parse(name) if name else None
-        return import_images(str(source), paths=self.paths, name=wanted, on_transfer=lambda _: None)
+        desired = reference.parse(name) if name else None
+        return import_images(str(source), paths=self.paths, name=desired, on_transfer=lambda _: None)
 
     def blobs(self) -> set[str]:
         return set(os.listdir(f"{self.paths.oci}/blobs/sha256"))

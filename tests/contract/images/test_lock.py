@@ -56,9 +56,9 @@ def test_the_cache_alone_bakes_the_same_bytes(
 
 @pytest.mark.long
 def test_a_package_that_nobody_has_is_named_with_what_there_is(store: ImageStore, locked: KeyedImage) -> None:
-    wanted = replace(SPEC.steps[1], pins={"less": "1-1"})
+    desired = replace(SPEC.steps[1], pins={"less": "1-1"})
     offered = locked.chain[1].step.pins["less"]
-    image = key_image("base", {"base": replace(SPEC, steps=(locked.chain[0].step, wanted))})
+    image = key_image("base", {"base": replace(SPEC, steps=(locked.chain[0].step, desired))})
     with pytest.raises(BakeFailed) as caught:
         store.bake(image, lambda _: None)
     assert caught.value.details == f"less: locked 1-1, offered {offered}"

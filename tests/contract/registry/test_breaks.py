@@ -105,10 +105,10 @@ def test_a_pull_gets_a_blob_again_of_which_a_part_is_gone(store: Store, other: S
     layer, diff_id = layouts.layer(store.oci, {"data": layouts.noise(SIZE, 28)})
     image = layouts.manifest(store.oci, (layer, diff_id))
     store.push(image, name)
-    for wanted in (name, name._replace(tag="", digest=image.digest)):
-        other.pull(wanted)
+    for desired in (name, name._replace(tag="", digest=image.digest)):
+        other.pull(desired)
         os.truncate(other.oci.get_blob_path(layer.digest), SIZE // 2)
-        other.pull(wanted)
+        other.pull(desired)
         assert intact(other)
 
 

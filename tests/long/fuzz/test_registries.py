@@ -159,8 +159,8 @@ class _Request(socketserver.StreamRequestHandler):
             return place, {"Location": "/v2/team/app/blobs/uploads/1"}, b""
         if path.startswith("/token"):
             return 200, {"Content-Type": "application/json"}, b'{"token":"t"}'
-        wanted = path.rpartition("/")[2]
-        digest = self.server.top if wanted == "1" else wanted
+        desired = path.rpartition("/")[2]
+        digest = self.server.top if desired == "1" else desired
         raw = oci.read_raw(digest) if digest.startswith("sha256:") and len(digest) == 71 else None
         if raw is None:
             return (200 if path == "/v2/" else 404), {}, b"{}"
@@ -191,12 +191,12 @@ def test_issue9_c17_registries(seconds: float, served: _Registry, monkeypatch: p
 
     def check(script: dict[int, Answer]) -> None:
         with _store() as (paths, oci):
-            wanted = reference.parse(f"{served.host}/team/app:1")
+            desired = reference.parse(f"{served.host}/team/app:1")
             served.script, served.asked = script, 0
-            _one_error(lambda: pull.pull(wanted, oci=oci, paths=paths, on_transfer=_nothing, all_platforms=True))
+            _one_error(lambda: pull.pull(desired, oci=oci, paths=paths, on_transfer=_nothing, all_platforms=True))
             served.asked = 0
             top = layouts.image(oci, size=100, seed=2)
-            _one_error(lambda: push(top, wanted, oci=oci, paths=paths, on_transfer=_nothing))
+            _one_error(lambda: push(top, desired, oci=oci, paths=paths, on_transfer=_nothing))
 
     fuzz(check, SCRIPTS, count=200, seconds=seconds)
 

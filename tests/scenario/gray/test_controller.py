@@ -22,16 +22,16 @@ from devbox.model.router import GREEN
 def test_a_good_release_goes_up_and_stays(tmp_path: Path):
     with rigged(tmp_path) as rig:
         with rig.traffic():
-            trial = rig.run()
-            assert trial.rollout.phase == HOLD, trial.rollout.reason
-            rig.trials.write(allow_completion(trial))
-            trial = rig.run(wish=OperatorRequest(what="complete", by="ann"))
-        assert trial.rollout.phase == STABLE
-    assert [change.phase for change in trial.changes] == ["step", "step", "step", "hold", "bake", "stable"]
+            gray_release = rig.run()
+            assert gray_release.rollout.phase == HOLD, gray_release.rollout.reason
+            rig.trials.write(allow_completion(gray_release))
+            gray_release = rig.run(wish=OperatorRequest(what="complete", by="ann"))
+        assert gray_release.rollout.phase == STABLE
+    assert [change.phase for change in gray_release.changes] == ["step", "step", "step", "hold", "bake", "stable"]
     assert rig.shares == sorted(rig.shares)
     assert set(rig.answers) == {200}
-    assert trial.lost_requests == 0
-    assert trial.canary.requests > 100
+    assert gray_release.lost_requests == 0
+    assert gray_release.canary.requests > 100
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_a_bad_release_goes_back(tmp_path: Path, faults: str, why: str):
     clients = ({"X-Client": "mobile"}, {"X-Client": "desktop"}, {"X-Client": "desktop"})
     with rigged(tmp_path, faults=faults, policy=replace(POLICY, min_requests=10_000)) as rig:
         with rig.traffic(headers=clients):
-            trial = rig.run()
-        assert trial.rollout.phase == ABORTED
-        assert trial.rollout.reason.startswith(why)
+            gray_release = rig.run()
+        assert gray_release.rollout.phase == ABORTED
+        assert gray_release.rollout.reason.startswith(why)
         assert {answer.body for answer in ask(rig.router.port, [{}] * 50)} == {"blue"}
         assert (rig.router.directory / config.SHARE).read_text().startswith("green 0\n")
-    assert trial.lost_requests == 0
+    assert gray_release.lost_requests == 0
 
 
 @pytest.mark.long
@@ -64,8 +64,8 @@ def test_a_canary_that_is_killed_loses_nobody_and_is_taken_back(tmp_path: Path):
     with rigged(tmp_path, policy=replace(POLICY, min_requests=10_000)) as rig:
         with rig.traffic():
             threading.Timer(1.5, rig.router.services[GREEN].kill).start()
-            trial = rig.run()
-        assert trial.rollout.phase == ABORTED
+            gray_release = rig.run()
+        assert gray_release.rollout.phase == ABORTED
         assert set(rig.answers) == {200}
 
 
@@ -81,8 +81,8 @@ def test_without_traffic_it_holds_and_then_wants_a_human(tmp_path: Path):
     policy = replace(POLICY, timeout=2, watches=POLICY.watches[:1])
     with rigged(tmp_path, policy=policy) as rig:
         threading.Timer(6, lambda: rig.trials.request(OperatorRequest(what="abort", by="ann"))).start()
-        trial = rig.run()
-    assert [change.phase for change in trial.changes] == ["step", NEEDS_HUMAN, "aborting", ABORTED]
+        gray_release = rig.run()
+    assert [change.phase for change in gray_release.changes] == ["step", NEEDS_HUMAN, "aborting", ABORTED]
     assert max(rig.shares) == POLICY.steps[0]
 
 
@@ -110,16 +110,18 @@ def test_killed_at_every_step_it_ends_well_and_nobody_is_lost(tmp_path: Path):
     with rigged(tmp_path) as rig, rig.traffic():
         kills, shares = 0, []
 
-        def killed(trial: GrayRelease) -> None:
-            shares.append((rig.router.seen().share, compute_traffic(trial.rollout, trial.policy).threshold))
+        def killed(gray_release: GrayRelease) -> None:
+            shares.append(
+                (rig.router.seen().share, compute_traffic(gray_release.rollout, gray_release.policy).threshold)
+            )
             raise KeyboardInterrupt
 
         for _ in range(len(POLICY.steps) + 2):
             try:
-                trial = rig.run(on_change=killed)
+                gray_release = rig.run(on_change=killed)
             except KeyboardInterrupt:
                 kills += 1
-        assert trial.rollout.phase == HOLD
+        assert gray_release.rollout.phase == HOLD
         assert kills == len(POLICY.steps) + 1
     assert all(share <= granted for share, granted in shares)
     assert set(rig.answers) == {200}

@@ -33,8 +33,8 @@ _RESULT = b'{"status": "success", "data": {"resultType": "scalar", "result": [0,
 def place(root: Path, *commands: str, **more: object) -> MetricContext:
     values = {"TOKEN": SECRET, "prom.authorization": BASIC}
 
-    def fetch(wanted: dict[str, Secret]) -> dict[str, str]:
-        return {name: values[name] for name in wanted}
+    def fetch(desired: dict[str, Secret]) -> dict[str, str]:
+        return {name: values[name] for name in desired}
 
     facts = {
         "root": str(root),
@@ -123,7 +123,7 @@ def test_what_was_not_allowed_is_not_run(tmp_path: Path):
 
 
 def test_a_secret_that_is_missing_is_no_answer(tmp_path: Path):
-    def fetch(wanted: object) -> dict[str, str]:
+    def fetch(desired: object) -> dict[str, str]:
         raise EngineError("missing secret TOKEN")
 
     found = first(command("true"), place(tmp_path, "true", fetch=fetch))

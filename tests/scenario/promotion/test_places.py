@@ -60,10 +60,10 @@ def test_issue10_2_another_env_file_of_the_project_promotes_nothing_with_its_his
     gated, _ = shops
     Path(gated.root, "other.toml").write_text(APP)
     _lead(compute_instance_id(gated.root, "other.toml"), gated.opened.id)
-    opened = open_project(gated.root, file=f"{gated.root}/other.toml")
-    assert opened.id == gated.opened.id
+    project = open_project(gated.root, file=f"{gated.root}/other.toml")
+    assert project.id == gated.opened.id
     with pytest.raises(HostError, match="belong to the project"):
-        verbs.promote(opened, lambda _: None, stage="production", environments=gated._environments)
+        verbs.promote(project, lambda _: None, stage="production", environments=gated._environments)
 
 
 def test_issue10_2_a_project_that_is_led_away_from_its_releases_promotes_nothing(shops: tuple[Shop, Shop]):

@@ -157,12 +157,12 @@ def test_a_tag_that_is_moved_after_admission_changes_nothing(shop, name, monkeyp
         shop.promote("test", made)
     copy = copying.Copier.copy
 
-    def moved(copier, wanted):
+    def moved(copier, desired):
         there = _repository(f"{name}/test")
         other = there.fetch_manifest(two.image)
         for tag in (format_tag(one.id), copying.CURRENT):
             there.put_manifest(tag, other.descriptor.media_type, other.raw)
-        return copy(copier, wanted)
+        return copy(copier, desired)
 
     monkeypatch.setattr(copying.Copier, "copy", moved)
     assert shop.promote("staging").entry.body["digest"] == one.image

@@ -386,8 +386,8 @@ def _statements(world: World, release: Release, kind: str) -> list[tuple[str, by
     """The manifests and bundles about an image of one kind."""
     oci = attachments.open_store(world.shop.opened.paths)
     people = {signer.public.fingerprint: signer.public for signer in world.signed.people.values()}
-    wanted = {each.evidence for each, _ in verify.list_signed(verify.list_findings(release.image, oci, people), kind)}
-    return [(each.digest, each.raw) for each in attachments.list_attached(release.image, oci) if each.digest in wanted]
+    desired = {each.evidence for each, _ in verify.list_signed(verify.list_findings(release.image, oci, people), kind)}
+    return [(each.digest, each.raw) for each in attachments.list_attached(release.image, oci) if each.digest in desired]
 
 
 def _replay(world: World, kind: str, source: Release, target: Release) -> None:

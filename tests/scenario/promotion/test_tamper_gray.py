@@ -47,9 +47,9 @@ class Recorded(LocalTarget):
 
     deployed: list[str]
 
-    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
-        self.deployed.append(wanted.release.id)
-        self.record.write(StageDeployments(running=self.record.read().running, coming=wanted).finish_rollout())
+    def deploy(self, desired: Deployment, sink: Sink, *, verify: bool = False) -> None:
+        self.deployed.append(desired.release.id)
+        self.record.write(StageDeployments(running=self.record.read().running, coming=desired).finish_rollout())
 
     def observe(self) -> StageObserved:
         running = self.record.read().running
@@ -97,12 +97,12 @@ class World:
         stage = prepare(self.shop.opened).stages[self.stage]
         rules = policy.build_policy(stage.strategy, completes=self.stage == "production")
         rollout = GrayState.begin(rules).enter(phase, "all is well")
-        wanted = Deployment(release=self.two, stage=stage)
-        trial = GrayRelease(
-            stage=self.stage, deployment=wanted, policy=rules, rollout=rollout, side="green", began=time.time()
+        desired = Deployment(release=self.two, stage=stage)
+        gray_release = GrayRelease(
+            stage=self.stage, deployment=desired, policy=rules, rollout=rollout, side="green", began=time.time()
         )
         (self.project / "trial").mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"format": 1, "trial": codec.dump(trial)})
+        text = json.dumps({"format": 1, "trial": codec.dump(gray_release)})
         (self.project / "trial/trial.json").write_text(text)
 
     @property
@@ -110,22 +110,22 @@ class World:
         """The second release, as production would have it."""
         return Deployment(release=self.two, stage=prepare(self.shop.opened).stages["production"])
 
-    def plain(self, opened: Project, resolved: Spec, _stage: Stage) -> Recorded:
+    def plain(self, project: Project, resolved: Spec, _stage: Stage) -> Recorded:
         """Production as if no traffic was shifted there."""
-        return self._inner(opened, resolved)
+        return self._inner(project, resolved)
 
-    def _environment(self, opened: Project, resolved: Spec, stage: Stage) -> GrayTarget:
+    def _environment(self, project: Project, resolved: Spec, stage: Stage) -> GrayTarget:
         return GrayTarget(
-            self._inner(opened, resolved),
+            self._inner(project, resolved),
             stage=stage,
             home=resolved.stages["production"],
             through=next(iter(resolved.stages)),
             ledger=self.shop.ledger,
-            around=MetricScope(root=opened.root, allowed=()),
+            around=MetricScope(root=project.root, allowed=()),
         )
 
-    def _inner(self, opened: Project, resolved: Spec) -> Recorded:
-        inner = Recorded(opened, resolved.stages["production"].name)
+    def _inner(self, project: Project, resolved: Spec) -> Recorded:
+        inner = Recorded(project, resolved.stages["production"].name)
         inner.deployed = self.deployed
         return inner
 
@@ -199,14 +199,14 @@ def test_issue10_3_a_release_that_was_rolled_back_is_tried_when_it_is_promoted_a
 def test_issue10_2_no_file_below_the_home_steers_a_gray_release(world: World, what: str):
     with pytest.raises(TrialBegan):
         world.promote(world.stage, world.two)
-    trials = GrayStore(world.shop.opened.paths, world.id)
-    trial = trials.read()
-    assert trial is not None
+    gray_store = GrayStore(world.shop.opened.paths, world.id)
+    gray_release = gray_store.read()
+    assert gray_release is not None
     directory = world.project / "trial"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "wish.json").write_text(
-        json.dumps(codec.dump(OperatorRequest(what=what, by="ann", began=trial.began)))
+        json.dumps(codec.dump(OperatorRequest(what=what, by="ann", began=gray_release.began)))
     )
-    assert trials.consume_request(trial) is None
-    trials.request(OperatorRequest(what=what, by="ann", began=trial.began))
-    assert trials.consume_request(trial) == OperatorRequest(what=what, by="ann", began=trial.began)
+    assert gray_store.consume_request(gray_release) is None
+    gray_store.request(OperatorRequest(what=what, by="ann", began=gray_release.began))
+    assert gray_store.consume_request(gray_release) == OperatorRequest(what=what, by="ann", began=gray_release.began)

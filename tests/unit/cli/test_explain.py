@@ -64,11 +64,11 @@ def test_without_a_dev_the_first_that_publishes_is_meant():
 
 def test_a_long_reason_is_folded_at_a_terminal_and_whole_elsewhere():
     reason = "not baked yet: debian trixie; packages python3, python3-venv"
-    made = Plan(steps=(Step(op="bake", resource="dev", reason=reason), Step(op="start", resource="dev", reason="x")))
-    assert format_steps(made) == [f"bake dev   {reason}", "start dev  x"]
-    assert format_steps(made, width=50) == [
+    plan = Plan(steps=(Step(op="bake", resource="dev", reason=reason), Step(op="start", resource="dev", reason="x")))
+    assert format_steps(plan) == [f"bake dev   {reason}", "start dev  x"]
+    assert format_steps(plan, width=50) == [
         "bake dev   not baked yet: debian trixie; packages",
         "           python3, python3-venv",
         "start dev  x",
     ]
-    assert format_steps(made, width=20) == format_steps(made)
+    assert format_steps(plan, width=20) == format_steps(plan)

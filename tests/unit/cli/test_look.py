@@ -34,7 +34,7 @@ KEYS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectLocation:
+def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectLocation:
     monkeypatch.setenv("DEVBOX_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DEVBOX_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("NO_COLOR", "1")
@@ -46,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectLocation:
 
 
 @pytest.fixture
-def running(place: ProjectLocation) -> ProjectLocation:
+def running(location: ProjectLocation) -> ProjectLocation:
     """An instance whose processes are all this test's own."""
     me = identify(os.getpid())
     assert me is not None
@@ -73,16 +73,16 @@ def running(place: ProjectLocation) -> ProjectLocation:
         exit_code=3,
         reason="it failed",
     )
-    os.makedirs(place.paths.instance_runtime(place.id))
+    os.makedirs(location.paths.instance_runtime(location.id))
     found = state.InstanceState(
         format=state.FORMAT, boot=state.read_boot_id(), supervisor=me, holder=me, containers=(dev, job)
     )
-    state.StateFile(place.paths, place.id).write(found)
-    return place
+    state.StateFile(location.paths, location.id).write(found)
+    return location
 
 
-def run(place: ProjectLocation, *words: str) -> int:
-    return main.run(["-C", place.root, *words])
+def run(location: ProjectLocation, *words: str) -> int:
+    return main.run(["-C", location.root, *words])
 
 
 def test_ps_json_has_the_promised_keys(running: ProjectLocation, capsys):
@@ -93,8 +93,8 @@ def test_ps_json_has_the_promised_keys(running: ProjectLocation, capsys):
     assert (rows[0]["pid"], rows[1]["pid"], rows[1]["exit_code"]) == (os.getpid(), None, 3)
 
 
-def test_ps_json_is_an_empty_list_when_nothing_is_up(place: ProjectLocation, capsys):
-    assert run(place, "ps", "--json") == 0
+def test_ps_json_is_an_empty_list_when_nothing_is_up(location: ProjectLocation, capsys):
+    assert run(location, "ps", "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
 
 
@@ -151,27 +151,27 @@ def test_open_prints_the_address(running: ProjectLocation, capsys):
     assert "publishes no port" in capsys.readouterr().err
 
 
-def test_open_when_nothing_is_up_names_up(place: ProjectLocation, capsys):
-    assert run(place, "open") == 1
+def test_open_when_nothing_is_up_names_up(location: ProjectLocation, capsys):
+    assert run(location, "open") == 1
     assert "devbox up" in capsys.readouterr().err
 
 
-def test_logs_are_merged_by_time_and_named(place: ProjectLocation, capsys):
+def test_logs_are_merged_by_time_and_named(location: ProjectLocation, capsys):
     for name, text in (
         ("dev", "2026-01-01T00:00:01.0Z b\n"),
         ("db", "2026-01-01T00:00:00.0Z a\n2026-01-01T00:00:02.0Z c\n"),
     ):
-        path = place.paths.log(place.id, name)
+        path = location.paths.log(location.id, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         Path(path).write_text(text)
-    assert run(place, "logs") == 0
+    assert run(location, "logs") == 0
     assert capsys.readouterr().out.splitlines() == ["db  | a", "dev | b", "db  | c"]
-    assert run(place, "logs", "db", "-n", "1", "-t") == 0
+    assert run(location, "logs", "db", "-n", "1", "-t") == 0
     assert capsys.readouterr().out == "2026-01-01T00:00:02.0Z c\n"
 
 
-def test_logs_of_an_unknown_container_is_a_usage_error(place: ProjectLocation, capsys):
-    assert run(place, "logs", "nope") == 2
+def test_logs_of_an_unknown_container_is_a_usage_error(location: ProjectLocation, capsys):
+    assert run(location, "logs", "nope") == 2
     assert "nope" in capsys.readouterr().err
 
 
@@ -198,10 +198,10 @@ strategy = { kind = "gray" }
 
 
 @pytest.mark.parametrize("command", ["ps", "logs", "open", "exec", "down"])
-def test_issue10_a_stage_that_shifts_traffic_in_another_names_that_one(place: ProjectLocation, command: str, capsys):
-    Path(place.root, "devbox.toml").write_text(GRAY)
+def test_issue10_a_stage_that_shifts_traffic_in_another_names_that_one(location: ProjectLocation, command: str, capsys):
+    Path(location.root, "devbox.toml").write_text(GRAY)
     words = ["web", "--", "true"] if command == "exec" else []
-    assert run(place, command, "--stage", "gray", *words) == 2
+    assert run(location, command, "--stage", "gray", *words) == 2
     said = capsys.readouterr().err
     assert "its releases run in production" in said
     assert "use --stage production" in said

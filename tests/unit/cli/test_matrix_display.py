@@ -191,8 +191,8 @@ def test_quiet_leaves_the_data_alone(monkeypatch, capsys, cells):
 
 
 def test_reports_and_coverage_are_written(monkeypatch, capsys, cells, tmp_path):
-    wanted = [str(tmp_path / name) for name in ("junit.xml", "grid.html")]
-    finish(monkeypatch, capsys, cells, report=wanted, coverage=str(tmp_path / "cov"))
+    desired = [str(tmp_path / name) for name in ("junit.xml", "grid.html")]
+    finish(monkeypatch, capsys, cells, report=desired, coverage=str(tmp_path / "cov"))
     assert {path.name for path in tmp_path.iterdir()} >= {"junit.xml", "grid.html", "cov"}
 
 

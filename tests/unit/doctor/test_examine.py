@@ -66,8 +66,8 @@ def test_runc_alone_is_runtime_enough(paths, monkeypatch, tmp_path):
 def test_a_fixed_port_that_another_program_has_names_it(paths, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        ground = CheckContext(paths, project(tmp_path / "app", f'[dev]\nrecipe = "debian"\nports = ["{port}:80"]\n'))
-        found = only(list(check_project(ground)), "ports")
+        context = CheckContext(paths, project(tmp_path / "app", f'[dev]\nrecipe = "debian"\nports = ["{port}:80"]\n'))
+        found = only(list(check_project(context)), "ports")
     assert found.state == PROBLEM
     assert f"(pid {os.getpid()})" in found.sentence
     assert "ports = [80]" in found.remedy

@@ -19,18 +19,18 @@ def write(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def resolved(tmp_path: Path) -> Callable[..., Spec]:
+def load_spec(tmp_path: Path) -> Callable[..., Spec]:
     """Load a text (and other files by name) and resolve it."""
     return lambda text, others=None, **options: resolve_text(str(tmp_path), text, others, **options)
 
 
 @pytest.fixture
-def error(resolved: Callable[..., Spec]) -> Callable[..., EnvFileError]:
+def error(load_spec: Callable[..., Spec]) -> Callable[..., EnvFileError]:
     """The one error of a text."""
 
     def error(text: str, others: dict[str, str] | None = None) -> EnvFileError:
         with pytest.raises(EnvFileError) as caught:
-            resolved(text, others)
+            load_spec(text, others)
         assert caught.value.exit_code == 2
         assert len(caught.value.render().splitlines()) <= 12
         return caught.value

@@ -18,11 +18,11 @@ def written(root: Path, text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def test_the_image_is_the_one_that_devbox_bakes(tmp_path: Path):
-    plain, lacking = written(tmp_path, '[dev]\nrecipe = "debian"\n')
+    plain, missing = written(tmp_path, '[dev]\nrecipe = "debian"\n')
     assert plain["image"] == "devbox/shop-dev"
     assert plain["initializeCommand"][:4] == ["devbox", "image", "export", "dev"]
     assert plain["workspaceMount"] == "source=${localWorkspaceFolder},target=/workspace,type=bind"
-    assert lacking == ()
+    assert missing == ()
 
 
 @pytest.mark.parametrize(("more", "baked"), [("", False), ('packages = ["git"]\n', True), ('run = ["true"]\n', True)])
@@ -56,7 +56,7 @@ recipe = "postgres"
 
 def test_everything_that_docker_has_a_word_for_goes_along_and_no_secret(tmp_path: Path):
     (tmp_path / "conf").mkdir()
-    plain, lacking = written(tmp_path, FULL)
+    plain, missing = written(tmp_path, FULL)
     assert plain["workspaceFolder"] == "/srv/shop"
     assert plain["containerUser"] == "nobody"
     assert plain["forwardPorts"] == [8000]
@@ -76,7 +76,7 @@ def test_everything_that_docker_has_a_word_for_goes_along_and_no_secret(tmp_path
         "--pids-limit=100",
     ]
     assert plain["postCreateCommand"] == """( make deps || true ) && echo 'it'"'"'s'"""
-    assert [sentence.partition(" ")[0] for sentence in lacking] == ["needs", "command:", "secrets"]
+    assert [sentence.partition(" ")[0] for sentence in missing] == ["needs", "command:", "secrets"]
     assert "pass key" not in str(plain)
 
 

@@ -197,7 +197,7 @@ def test_mistakes_of_the_local_file_name_it(error):
     assert caught.where == "devbox.local.toml:2"
 
 
-def test_a_rename_lets_two_services_export_one_name(resolved):
+def test_a_rename_lets_two_services_export_one_name(load_spec):
     text = '[dev]\nrecipe="debian"\nneeds = { a = { REDIS_URL = "A_URL" }, b = {} }\n'
-    dev = resolved(f'{text}[service.a]\nrecipe="redis"\n[service.b]\nrecipe="redis"\n').containers["dev"]
+    dev = load_spec(f'{text}[service.a]\nrecipe="redis"\n[service.b]\nrecipe="redis"\n').containers["dev"]
     assert dev.env == {"A_URL": "redis://a:6379/0", "REDIS_URL": "redis://b:6379/0"}

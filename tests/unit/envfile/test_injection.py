@@ -93,10 +93,10 @@ def test_what_could_only_fail_at_start_is_refused_when_the_file_is_read(error, l
 
 
 @pytest.mark.parametrize("user", ["app", "1000", "1000:1000", "www-data", "_apt:nogroup", "Robot.1", "0"])
-def test_users_as_images_have_them(resolved, user: str):
-    assert resolved(f'[dev]\nrecipe = "debian"\nuser = "{user}"\n').containers["dev"].user == user
+def test_users_as_images_have_them(load_spec, user: str):
+    assert load_spec(f'[dev]\nrecipe = "debian"\nuser = "{user}"\n').containers["dev"].user == user
 
 
 @pytest.mark.parametrize("name", ["g++", "libc6:arm64", "less=668-1", "nodejs/trixie-backports", "python3.13", "0ad"])
-def test_packages_as_a_distribution_calls_them(resolved, name: str):
-    assert resolved(f'[dev]\nrecipe = "debian"\npackages = ["{name}"]\n')
+def test_packages_as_a_distribution_calls_them(load_spec, name: str):
+    assert load_spec(f'[dev]\nrecipe = "debian"\npackages = ["{name}"]\n')

@@ -76,10 +76,10 @@ def test_what_is_no_bound_is_refused(requires: str):
         parse_requires(requires)
 
 
-def test_the_local_file_overrides_by_key(resolved):
+def test_the_local_file_overrides_by_key(load_spec):
     text = DEV + 'packages = ["less"]\nports = [1]\nenv = { A = "1", B = "2" }\n'
     local = '[dev]\npackages = { append = ["vim"] }\nports = [2]\n[dev.env]\nB = "3"\n[base.x]\nrecipe = "debian"\n'
-    dev = resolved(text, {"devbox.local.toml": local})
+    dev = load_spec(text, {"devbox.local.toml": local})
     assert dev.images["dev"].steps[-1].names == ("less", "vim")
     assert [port.container for port in dev.containers["dev"].ports] == [2]
     assert dev.containers["dev"].env == {"A": "1", "B": "3"}
@@ -108,9 +108,9 @@ def test_every_file_that_was_or_would_be_read_is_an_input(write):
     assert env.variables == (PROFILES,)
 
 
-def test_env_files_are_read_as_other_tools_write_them(resolved):
+def test_env_files_are_read_as_other_tools_write_them(load_spec):
     lines = "# c\n\nA=1\nexport B = two words # c\nC=\"x\\ny\" # c\nD='$A # no'\nE=\n"
-    dev = resolved(DEV + 'env_files = ["a.env"]\nenv = { A = "2" }\n', {"a.env": lines}).containers["dev"]
+    dev = load_spec(DEV + 'env_files = ["a.env"]\nenv = { A = "2" }\n', {"a.env": lines}).containers["dev"]
     assert dev.env == {"A": "2", "B": "two words", "C": "x\ny", "D": "$A # no", "E": ""}
 
 
@@ -130,9 +130,9 @@ def test_describe_shows_the_filled_file(write):
     assert values["dev"]["ports"] == [{"container": 81, "host": 80, "address": "127.0.0.1", "protocol": "tcp"}]
 
 
-def test_a_project_recipe_comes_before_a_shipped_one(resolved):
+def test_a_project_recipe_comes_before_a_shipped_one(load_spec):
     recipe = 'description = "x"\n[[steps]]\nop = "bootstrap"\ndistribution = "debian"\nsuite = "bookworm"\n'
-    assert resolved(DEV, {"recipes/debian.toml": recipe}).images["dev"].steps[0].suite == "bookworm"
+    assert load_spec(DEV, {"recipes/debian.toml": recipe}).images["dev"].steps[0].suite == "bookworm"
 
 
 @pytest.mark.parametrize(

@@ -97,15 +97,15 @@ def test_what_a_recipe_mounts_must_be_in_the_project(error, write):
     assert error('[service.web]\nrecipe = "nginx"\nwith = { root = "../x" }\n').where == "devbox.toml:3"
 
 
-def test_the_project_itself_may_be_mounted(resolved):
-    web = resolved('[service.web]\nrecipe = "nginx"\nwith = { root = "." }\n').containers["web"]
+def test_the_project_itself_may_be_mounted(load_spec):
+    web = load_spec('[service.web]\nrecipe = "nginx"\nwith = { root = "." }\n').containers["web"]
     assert [mount.target for mount in web.mounts] == ["/srv/www"]
 
 
-def test_the_recipe_of_the_how_to_works(resolved):
+def test_the_recipe_of_the_how_to_works(load_spec):
     page = (Path(__file__).parents[3] / "docs/how-to/own-recipe.md").read_text()
     recipe, table = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
-    found = resolved(table, {"recipes/mail.toml": recipe})
+    found = load_spec(table, {"recipes/mail.toml": recipe})
     assert found.containers["dev"].env["SMTP_URL"] == "smtp://mail:8025"
     files = found.images["service.mail"].steps[-1]
     assert isinstance(files, Files)

@@ -28,10 +28,10 @@ def test_a_variable_may_use_those_before_it():
     assert [problem.key for problem in problems] == [("vars", "b")]
 
 
-def test_numbers_are_made_of_filled_strings(resolved):
+def test_numbers_are_made_of_filled_strings(load_spec):
     text = '[vars]\np = 8000\nn = "2"\n[dev]\nrecipe = "debian"\n'
     text += 'ports = ["${p}"]\nlimits = { cpus = "${n}", pids = "${n}" }\n'
-    dev = resolved(text).containers["dev"]
+    dev = load_spec(text).containers["dev"]
     assert (dev.ports[0].container, dev.limits.cpus, dev.limits.pids) == (8000, 2.0, 2)
 
 

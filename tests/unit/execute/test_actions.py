@@ -48,9 +48,9 @@ class Engine:
 
 
 def carry_out(plan: Plan, engine: Any) -> None:
-    resolved = Desired(instance=INSTANCE, images={}, containers={})
+    desired = Desired(instance=INSTANCE, images={}, containers={})
     store: Any = SimpleNamespace()
-    actions = Actions(plan, resolved, OBSERVED, engine=engine, store=store, sink=lambda _: None, volumes=True)
+    actions = Actions(plan, desired, OBSERVED, engine=engine, store=store, sink=lambda _: None, volumes=True)
     runner.run(plan, actions.build_table(), lambda _: None)
 
 

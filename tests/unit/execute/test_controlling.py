@@ -84,14 +84,14 @@ class Desk:
     set_when_away: float = 0.0
 
     def run(self, wish: OperatorRequest | None = None) -> GrayRelease:
-        trials = GrayStore(Paths(str(self.place), str(self.place)), "shop")
+        gray_store = GrayStore(Paths(str(self.place), str(self.place)), "shop")
         rollout = GrayState.begin(POLICY)
-        trial = GrayRelease(
+        gray_release = GrayRelease(
             stage="gray", deployment=DEPLOYMENT, policy=POLICY, rollout=rollout, side="green", began=self.now
         )
         return Controller(
-            trials=trials,
-            ground=self.ground,
+            gray_store=gray_store,
+            backend=self.ground,
             until=(HOLD, ABORTED),
             on_look=lambda _trial, _sight: None,
             on_change=lambda seen: self.told.append((seen.rollout.phase, seen.rollout.step)),
@@ -100,7 +100,7 @@ class Desk:
             clock=lambda: self.now,
             pause=self._pass,
             wish=wish,
-        ).run(trial)
+        ).run(gray_release)
 
     def _away(self) -> None:
         self.went += 1
@@ -113,14 +113,14 @@ class Desk:
 
 @pytest.mark.parametrize("every", [5, 7, 11])
 def test_it_goes_on_when_the_router_is_back_and_enters_every_step_once(tmp_path: Path, every: int):
-    ground = Ground(away=lambda asked: asked % every == 0)
+    ground = Ground(away=lambda request: request % every == 0)
     desk = Desk(ground, tmp_path)
     assert desk.run().rollout.phase == HOLD
     assert desk.told == [("step", 0), ("step", 1), ("hold", 1)]
 
 
 def test_what_it_was_asked_while_the_router_is_away_it_does_when_that_is_back(tmp_path: Path):
-    desk = Desk(Ground(away=lambda asked: asked < 5), tmp_path)
+    desk = Desk(Ground(away=lambda request: request < 5), tmp_path)
     assert desk.run(OperatorRequest(what="abort", by="ann")).rollout.reason == "aborted by ann"
     assert desk.went == 1
 
@@ -134,11 +134,11 @@ def test_it_does_not_wait_for_ever(tmp_path: Path):
 
 @pytest.mark.parametrize("set_by", [3600.0, -3600.0])
 def test_issue10_gray_a_clock_that_is_set_makes_nobody_impatient(tmp_path: Path, set_by: float):
-    desk = Desk(Ground(away=lambda asked: 1 < asked < 20), tmp_path, set_when_away=set_by)
+    desk = Desk(Ground(away=lambda request: 1 < request < 20), tmp_path, set_when_away=set_by)
     assert desk.run().rollout.phase == HOLD
 
 
 def test_a_share_that_was_decided_is_lent_when_the_router_is_back(tmp_path: Path):
-    ground = Ground(away=lambda asked: asked == 2)  # the first loan
+    ground = Ground(away=lambda request: request == 2)  # the first loan
     Desk(ground, tmp_path).run()
     assert ground.lent[0] == POLICY.steps[0]

@@ -35,10 +35,10 @@ class Host:
         self._copies = place / "copies"
         self.records = InstalledRecords(Paths(str(place / "home"), str(place / "run")))
 
-    def install(self, wanted: Mapping[str, str]) -> None:
+    def install(self, desired: Mapping[str, str]) -> None:
         """Put these files there, in the place of those of before."""
         sources, found = {}, []
-        for path, text in wanted.items():
+        for path, text in desired.items():
             copy = self._copies / path
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(text)
@@ -96,8 +96,8 @@ def memory() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("wanted", [TWO, {}, {**ONE, "bin/f": "f"}], ids=["upgrade", "uninstall", "addition"])
-def test_a_kill_at_any_point_leaves_all_old_or_all_new(memory: Path, wanted: dict[str, str]):
+@pytest.mark.parametrize("desired", [TWO, {}, {**ONE, "bin/f": "f"}], ids=["upgrade", "uninstall", "addition"])
+def test_a_kill_at_any_point_leaves_all_old_or_all_new(memory: Path, desired: dict[str, str]):
     foreign = {"bin/other": "somebody's"}
     outcomes = set()
     point, came_so_far = 0, True
@@ -107,10 +107,10 @@ def test_a_kill_at_any_point_leaves_all_old_or_all_new(memory: Path, wanted: dic
         place.mkdir()
         host = Host(place)
         host.install(ONE)
-        came_so_far = killed_at(point, lambda host=host: host.install(wanted))
+        came_so_far = killed_at(point, lambda host=host: host.install(desired))
         installing.recover(host.records)
         files = host.files()
-        assert files in (ONE | foreign, wanted | foreign), f"killed before change {point}"
+        assert files in (ONE | foreign, desired | foreign), f"killed before change {point}"
         manifest = host.records.find("i", "x")
         known = {str(Path(each.path).relative_to(host.root)) for each in manifest.files} if manifest else set()
         assert known | foreign.keys() == files.keys()
@@ -201,16 +201,16 @@ def test_files_are_the_callers_without_set_uid_and_links_stay_inside(tmp_path: P
     (copies / "bin/tool").write_text("x")
     (copies / "bin/tool").chmod(0o4755)
     (copies / "bin/t").symlink_to("tool")
-    wanted = Install(name="x", image="image", files={"/opt/x": "/opt/x"}, where="devbox.toml:1")
-    found = installing.list_files(wanted, str(tmp_path), umask=0o027, set_id=False)
+    desired = Install(name="x", image="image", files={"/opt/x": "/opt/x"}, where="devbox.toml:1")
+    found = installing.list_files(desired, str(tmp_path), umask=0o027, set_id=False)
     assert [(file.installed.path, file.installed.mode) for file in found] == [
         ("/opt/x/bin/t", 0o777),
         ("/opt/x/bin/tool", 0o750),
     ]
-    kept = installing.list_files(wanted, str(tmp_path), umask=0o022, set_id=True)
+    kept = installing.list_files(desired, str(tmp_path), umask=0o022, set_id=True)
     assert kept[1].installed.mode == 0o4755
     for leads_to in ("/etc/passwd", "../../../etc/passwd"):
         (copies / "bin/t").unlink()
         (copies / "bin/t").symlink_to(leads_to)
         with pytest.raises(HostError, match="cannot install the link"):
-            installing.list_files(wanted, str(tmp_path), umask=0o022, set_id=False)
+            installing.list_files(desired, str(tmp_path), umask=0o022, set_id=False)

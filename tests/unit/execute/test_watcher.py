@@ -34,12 +34,12 @@ def seen(tmp_path: Path) -> Callable[[], frozenset[str]]:
 
 
 def test_many_files_at_once_are_one_batch(seen: Callable[[], frozenset[str]], tmp_path: Path):
-    wanted = {f"app/f{number}" for number in range(200)}
-    for name in wanted:
+    desired = {f"app/f{number}" for number in range(200)}
+    for name in desired:
         (tmp_path / name).write_text("x")
     got: set[str] = set()
     batches = 0
-    while not wanted <= got:
+    while not desired <= got:
         got |= seen()
         batches += 1
     assert batches < 20, "not one for each file"
@@ -87,12 +87,12 @@ def test_issue9_a3_what_links_lead_to_is_not_watched(tmp_path: Path) -> None:
 
 
 def test_files_of_a_new_directory_are_noticed(seen: Callable[[], frozenset[str]], tmp_path: Path) -> None:
-    wanted = {f"app/new/{number}/deeper/file" for number in range(20)}
-    for name in wanted:
+    desired = {f"app/new/{number}/deeper/file" for number in range(20)}
+    for name in desired:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("x")
     got: set[str] = set()
-    while not wanted <= got:
+    while not desired <= got:
         got |= seen()
     (tmp_path / "app/new/3/deeper/later").write_text("x")
     while "app/new/3/deeper/later" not in got:

@@ -168,32 +168,34 @@ def test_issue10_8_a_state_without_a_baseline_is_read_as_it_was_written():
 
 
 @pytest.fixture(scope="module")
-def trial():
+def gray_release():
     return play(base=0.2, bad=0.02, fresh=0.02, rate=300, policy=SHORT, by_second=True)
 
 
-def test_issue10_8_the_report_has_the_baseline_by_itself(trial):
-    assert trial.rollout.phase == "stable", trial.rollout.reason
-    seen = summarize(trial)
+def test_issue10_8_the_report_has_the_baseline_by_itself(gray_release):
+    assert gray_release.rollout.phase == "stable", gray_release.rollout.reason
+    seen = summarize(gray_release)
     assert seen.baseline is not None
     assert seen.baseline.requests > 100
     assert seen.baseline.rate == pytest.approx(0.02, abs=0.02)
     assert seen.stable.rate == pytest.approx(0.2, abs=0.02)
     shown = [line.text for line in text.format_lines(seen, unicode=True)]
     assert any(line.strip().startswith("old, fresh (baseline)") for line in shown)
-    page = render_html(trial)
+    page = render_html(gray_release)
     assert page.count("old, fresh (baseline)") == 2, "in the table, and in the picture's legend"
     assert "baseline: failed" in page
     assert "as many new replicas of the old release" in page
-    root = ET.fromstring(render_svg(trial))
+    root = ET.fromstring(render_svg(gray_release))
     kinds = [path.get("class") for path in root.iter("{http://www.w3.org/2000/svg}path")]
     assert kinds.count("s-baseline") == 2
-    assert f'devbox_rollout_requests_total{{stage="gray",side="baseline"}} {seen.baseline.requests}' in exposed(trial)
-    assert trial.build_payload().to_body()["baseline"] == {
+    assert f'devbox_rollout_requests_total{{stage="gray",side="baseline"}} {seen.baseline.requests}' in exposed(
+        gray_release
+    )
+    assert gray_release.build_payload().to_body()["baseline"] == {
         "requests": seen.baseline.requests,
         "errors": seen.baseline.errors,
     }
-    assert codec.load(type(trial), codec.dump(trial)) == trial
+    assert codec.load(type(gray_release), codec.dump(gray_release)) == gray_release
 
 
 def test_issue10_8_without_a_baseline_nothing_is_said_of_one():

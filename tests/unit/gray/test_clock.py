@@ -57,7 +57,7 @@ class Run:
         sums = {CANARY: Side(), STABLE: Side()}
         for each in found:
             sums[each.side] += Side(requests=each.requests, errors=each.failed)
-        look = GrayObservation(
+        observation = GrayObservation(
             now=self.now + 0.5,
             batch=Batch(canary=sums[CANARY], stable=sums[STABLE], seconds=tuple(found)),
             threshold=compute_traffic(self.rollout, RULES).threshold,
@@ -66,7 +66,7 @@ class Run:
             canary_replicas=self.replicas,
             stable_replicas=2,
         )
-        self.rollout = decide(self.rollout, look, RULES)
+        self.rollout = decide(self.rollout, observation, RULES)
 
     def go_on(self, count: int, *, failed: int = 0) -> None:
         for _ in range(count):
@@ -155,11 +155,11 @@ def test_issue10_9_a_history_begins_again_when_the_clock_was_set_back():
 def test_issue10_9_a_controller_asks_for_seconds_by_the_clock_as_it_is():
     asked: list[int] = []
     ground = SimpleNamespace(read_seconds=lambda *, after: asked.append(after) or ())
-    controller = Controller(trials=None, ground=ground, until=(), on_look=print, on_change=print)
-    trial = SimpleNamespace(rollout=SimpleNamespace(compared=Comparison(until=BEGAN)))
-    controller._read_seconds(trial, BEGAN - 3600.5)
-    controller._read_seconds(trial, BEGAN + 1.5)
-    controller._read_seconds(trial, BEGAN + 3600.5)
+    controller = Controller(gray_store=None, backend=ground, until=(), on_look=print, on_change=print)
+    gray_release = SimpleNamespace(rollout=SimpleNamespace(compared=Comparison(until=BEGAN)))
+    controller._read_seconds(gray_release, BEGAN - 3600.5)
+    controller._read_seconds(gray_release, BEGAN + 1.5)
+    controller._read_seconds(gray_release, BEGAN + 3600.5)
     assert asked == [BEGAN - 3601, BEGAN, BEGAN + 3600 - HISTORY - 1]
 
 

@@ -21,26 +21,28 @@ __all__ = ["good"]
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> GrayStore:
+def gray_store(tmp_path: Path) -> GrayStore:
     return GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "shop")
 
 
 @pytest.mark.parametrize("later", ["hold", "resume"])
-def test_issue10_gray_an_abort_is_not_replaced_by_a_request_of_another_terminal(trials: GrayStore, later: str):
+def test_issue10_gray_an_abort_is_not_replaced_by_a_request_of_another_terminal(gray_store: GrayStore, later: str):
     """`resume` came within the same second: the abort was lost, and reported 180 s later as not done."""
-    trials.request(OperatorRequest(what="abort", by="ann", began=5.0))
-    trials.request(OperatorRequest(what=later, by="ben", began=5.0))
-    assert trials.consume_request() == OperatorRequest(what="abort", by="ann", began=5.0)
-    trials.request(OperatorRequest(what="abort", by="ann", began=5.0))
-    trials.request(OperatorRequest(what=later, by="ben", began=6.0))
-    assert trials.consume_request() == OperatorRequest(what=later, by="ben", began=6.0), "it is about the next release"
+    gray_store.request(OperatorRequest(what="abort", by="ann", began=5.0))
+    gray_store.request(OperatorRequest(what=later, by="ben", began=5.0))
+    assert gray_store.consume_request() == OperatorRequest(what="abort", by="ann", began=5.0)
+    gray_store.request(OperatorRequest(what="abort", by="ann", began=5.0))
+    gray_store.request(OperatorRequest(what=later, by="ben", began=6.0))
+    assert gray_store.consume_request() == OperatorRequest(what=later, by="ben", began=6.0), (
+        "it is about the next release"
+    )
 
 
 @dataclass
 class Controlled:
     """An environment whose controller ends, without another look, when it was asked for so often."""
 
-    trials: GrayStore
+    gray_store: GrayStore
     looks: int
     home: str = "production"
     stages: tuple[str, ...] = ("gray",)
@@ -51,34 +53,34 @@ class Controlled:
         return self.looks >= 0
 
     def steer(self, wish: OperatorRequest) -> GrayRelease:
-        found = self.trials.read()
+        found = self.gray_store.read()
         assert found is not None
         after = replace(found, rollout=apply_request(found.rollout, wish.what))
-        self.trials.write(after)
+        self.gray_store.write(after)
         return after
 
 
 def _asked(environment: Controlled, monkeypatch: pytest.MonkeyPatch, what: str) -> GrayRelease:
     project: Any = SimpleNamespace()
-    monkeypatch.setattr(verbs, "_find_running", lambda *_: (environment, environment.trials.read()))
+    monkeypatch.setattr(verbs, "_find_running", lambda *_: (environment, environment.gray_store.read()))
     monkeypatch.setattr(verbs, "_is_busy", environment.is_busy)
     monkeypatch.setattr(verbs, "_PATIENCE", dict.fromkeys(("hold", "resume", "abort"), 5.0))
     return verbs.request_action(project, lambda _: None, what=what)
 
 
 def test_issue10_gray_a_request_whose_controller_ends_is_done_at_once(
-    trials: GrayStore, good: GrayRelease, monkeypatch: pytest.MonkeyPatch
+    gray_store: GrayStore, good: GrayRelease, monkeypatch: pytest.MonkeyPatch
 ):
     """It was waited for in vain, and was there for the controller of the next promotion."""
-    trials.write(replace(good, rollout=replace(good.rollout, phase="step", held=False)))
-    assert _asked(Controlled(trials, looks=2), monkeypatch, "hold").rollout.held
-    assert trials.read_pending() is None
+    gray_store.write(replace(good, rollout=replace(good.rollout, phase="step", held=False)))
+    assert _asked(Controlled(gray_store, looks=2), monkeypatch, "hold").rollout.held
+    assert gray_store.read_pending() is None
 
 
 def test_issue10_gray_a_request_that_was_replaced_says_so(
-    trials: GrayStore, good: GrayRelease, monkeypatch: pytest.MonkeyPatch
+    gray_store: GrayStore, good: GrayRelease, monkeypatch: pytest.MonkeyPatch
 ):
-    trials.write(replace(good, rollout=replace(good.rollout, phase="step", held=False)))
+    gray_store.write(replace(good, rollout=replace(good.rollout, phase="step", held=False)))
     monkeypatch.setattr(verbs, "_REPLACED", 0.2)
     ask = GrayStore.request
 
@@ -88,4 +90,4 @@ def test_issue10_gray_a_request_that_was_replaced_says_so(
 
     monkeypatch.setattr(GrayStore, "request", replaced)
     with pytest.raises(DevboxError, match="cannot hold the gray release: another request replaced this one"):
-        _asked(Controlled(trials, looks=1000), monkeypatch, "hold")
+        _asked(Controlled(gray_store, looks=1000), monkeypatch, "hold")

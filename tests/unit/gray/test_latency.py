@@ -31,8 +31,8 @@ def test_issue10_9_times_that_are_all_longer_say_more_together_than_at_each_limi
 def test_of_equal_sides_the_expected_e_value_of_a_block_is_1(many: int):
     """Less what is tolerated: a bit less than 1."""
     rng, exact = random.Random(many), limits()
-    total, trials = 0.0, 4000
-    for _ in range(trials):
+    total, gray_store = 0.0, 4000
+    for _ in range(gray_store):
         mine, other = (
             exact.count_above(
                 [sum(at == drawn for drawn in rng.choices(range(len(TIMES) + 1), k=many)) for at in range(46)]
@@ -40,7 +40,7 @@ def test_of_equal_sides_the_expected_e_value_of_a_block_is_1(many: int):
             for _ in range(2)
         )
         total += math.exp(latency.compute_log(latency.compare(mine, other, exact)))
-    assert 0.7 < total / trials < 1.01
+    assert 0.7 < total / gray_store < 1.01
 
 
 @pytest.mark.parametrize("many", [1, 2, 5, 10])

@@ -50,14 +50,14 @@ def test_the_curves_are_a_picture_with_a_panel_for_each(good: GrayRelease):
 
 
 def test_the_two_kinds_of_evidence_are_drawn_where_there_are_two():
-    trial = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
-    assert trial.rollout.phase == "aborted"
-    assert "clients; web.canary" in trial.rollout.reason
-    root = ET.fromstring(render_svg(trial))
+    gray_release = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
+    assert gray_release.rollout.phase == "aborted"
+    assert "clients; web.canary" in gray_release.rollout.reason
+    root = ET.fromstring(render_svg(gray_release))
     shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert shown.count("incidents of replicas") == len(trial.policy.watches)
+    assert shown.count("incidents of replicas") == len(gray_release.policy.watches)
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 11
-    assert codec.load(GrayRelease, json.loads(json.dumps(codec.dump(trial)))) == trial
+    assert codec.load(GrayRelease, json.loads(json.dumps(codec.dump(gray_release)))) == gray_release
 
 
 def test_nothing_to_draw_is_a_picture_too(good: GrayRelease):
@@ -73,15 +73,15 @@ def test_the_page_says_what_came_of_it(good: GrayRelease, bad: GrayRelease):
 def test_the_page_says_what_metrics_from_outside_said(good: GrayRelease):
     metrics = tuple(ExternalMetric(name=name, command=("true",)) for name in ("orders", "<mail>", "silent"))
     said = {"orders": Answers(good=1.0, last="7"), "<mail>": Answers(row=1, last="answered no")}
-    trial = replace(
+    gray_release = replace(
         good,
         policy=replace(good.policy, outside=metrics),
         rollout=replace(good.rollout, outside=said),
     )
-    assert '<td>orders</td><td class="good">good</td><td>7</td>' in render_html(trial)
-    assert '<td>&lt;mail&gt;</td><td class="bad">bad</td><td>answered no</td>' in render_html(trial)
-    assert "<td>silent</td>" not in render_html(trial)
-    assert "Watched: errors, latency, orders, &lt;mail&gt;, silent" in render_html(trial)
+    assert '<td>orders</td><td class="good">good</td><td>7</td>' in render_html(gray_release)
+    assert '<td>&lt;mail&gt;</td><td class="bad">bad</td><td>answered no</td>' in render_html(gray_release)
+    assert "<td>silent</td>" not in render_html(gray_release)
+    assert "Watched: errors, latency, orders, &lt;mail&gt;, silent" in render_html(gray_release)
 
 
 def test_issue9_b12_evidence_beyond_what_aborts_is_shown_as_all_of_it(good: GrayRelease):
@@ -112,8 +112,8 @@ def test_a_glance_is_json_and_lines(bad: GrayRelease):
     assert text.format_change(seen).text.startswith("✗ gray: rolled back")
 
 
-def shown(trial: GrayRelease, **facts: object) -> str:
-    return "\n".join(line.text for line in text.format_lines(replace(summarize(trial), **facts), unicode=True))
+def shown(gray_release: GrayRelease, **facts: object) -> str:
+    return "\n".join(line.text for line in text.format_lines(replace(summarize(gray_release), **facts), unicode=True))
 
 
 @pytest.mark.parametrize(
@@ -185,31 +185,31 @@ def test_how_sure_it_is_is_told_beside_what_is_wanted(good: GrayRelease):
 
 
 def test_lines_fit_a_terminal_of_80_columns(good: GrayRelease, bad: GrayRelease):
-    for trial in (good, bad):
+    for gray_release in (good, bad):
         for facts in ({}, {"phase": "step"}, {"phase": "step", "held": True}, {"phase": "needs_human"}):
-            assert max(map(len, shown(trial, **facts).splitlines())) <= 80
+            assert max(map(len, shown(gray_release, **facts).splitlines())) <= 80
 
 
 def test_a_trial_is_kept_and_wishes_are_found_once(tmp_path: Path, good: GrayRelease):
-    trials = GrayStore(Paths(str(tmp_path), str(tmp_path)), "shop")
-    assert trials.read() is None
-    assert trials.consume_request() is None
-    assert trials.find_controller() is None
-    trials.write(good)
-    assert trials.read() == good
-    trials.request(OperatorRequest(what="hold", by="ann"))
-    assert trials.consume_request() == OperatorRequest(what="hold", by="ann")
-    assert trials.consume_request() is None
-    with trials.lock_controller() as mine, trials.lock_controller() as other:
+    gray_store = GrayStore(Paths(str(tmp_path), str(tmp_path)), "shop")
+    assert gray_store.read() is None
+    assert gray_store.consume_request() is None
+    assert gray_store.find_controller() is None
+    gray_store.write(good)
+    assert gray_store.read() == good
+    gray_store.request(OperatorRequest(what="hold", by="ann"))
+    assert gray_store.consume_request() == OperatorRequest(what="hold", by="ann")
+    assert gray_store.consume_request() is None
+    with gray_store.lock_controller() as mine, gray_store.lock_controller() as other:
         assert (mine, other) == (True, False)
-        assert trials.find_controller() is not None
+        assert gray_store.find_controller() is not None
 
 
 def test_issue10_2_a_file_completes_no_gray_release(tmp_path: Path):
     """It waits for a promotion, which passes the gates of the stage."""
-    trials = GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "shop")
-    trials.request(OperatorRequest(what="complete", by="the promotion"))
-    assert trials.consume_request() is None
+    gray_store = GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "shop")
+    gray_store.request(OperatorRequest(what="complete", by="the promotion"))
+    assert gray_store.consume_request() is None
 
 
 def test_issue10_gray_the_page_says_how_often_all_metrics_together_are_wrong(good: GrayRelease):
@@ -219,13 +219,17 @@ def test_issue10_gray_the_page_says_how_often_all_metrics_together_are_wrong(goo
 
 def test_issue10_gray_the_ledger_has_the_evidence_that_decides():
     """It had the evidence of the counts by side, which decides nothing if the router counts by second."""
-    trial = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
-    assert trial.build_payload().evidence == {name: round(nats, 3) for name, nats in trial.points[-1].evidence.items()}
+    gray_release = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
+    assert gray_release.build_payload().evidence == {
+        name: round(nats, 3) for name, nats in gray_release.points[-1].evidence.items()
+    }
 
 
 def test_issue10_9_the_curves_go_on_when_the_clock_was_set_back(good: GrayRelease):
-    trial = replace(good, points=good.points[:9])
-    seen = trial.add_observation(trial.rollout, trial.recent, now=trial.points[-1].at - 3600, threshold=0)
+    gray_release = replace(good, points=good.points[:9])
+    seen = gray_release.add_observation(
+        gray_release.rollout, gray_release.recent, now=gray_release.points[-1].at - 3600, threshold=0
+    )
     assert len(seen.points) == 10
     assert ET.fromstring(render_svg(seen)) is not None
 

@@ -46,7 +46,9 @@ def random_row(seed: int) -> Slow:
 def decisions(row: Slow, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """By trial and second, of the simulation and of the product."""
     timed = delays.draw(row, TRIALS, np.random.default_rng(seed), whole=True)
-    return slowness.judge(timed), np.array([product.decisions(timed, trial, WATCH) for trial in range(TRIALS)])
+    return slowness.judge(timed), np.array(
+        [product.decisions(timed, gray_release, WATCH) for gray_release in range(TRIALS)]
+    )
 
 
 @pytest.mark.parametrize("seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(12, 200))])

@@ -57,13 +57,13 @@ def environment(tmp_path: Path) -> GrayTarget:
 
 def test_issue10_gray_a_request_holds_the_trial_that_it_is_about(environment: GrayTarget):
     now = trial(began=time.time())
-    environment.trials.write(now)
+    environment.gray_store.write(now)
     assert environment.steer(OperatorRequest(what="hold", by="me", began=now.began - 1)) is None
-    assert not environment.trials.read().rollout.held
+    assert not environment.gray_store.read().rollout.held
     held = environment.steer(OperatorRequest(what="hold", by="me", began=now.began))
     assert held is not None
     assert held.rollout.held
-    assert environment.trials.read() == held
+    assert environment.gray_store.read() == held
     assert not environment.steer(OperatorRequest(what="resume", by="me")).rollout.held, "0: any"
 
 
@@ -75,30 +75,30 @@ def test_issue10_gray_a_release_that_waits_is_not_healthy_where_its_stage_was_st
         Inner(paths), stage=gray, home=home, through="gray", ledger=Ledger(paths, "shop"), around=None
     )
     waiting = trial(began=time.time())
-    environment.trials.write(replace(waiting, rollout=waiting.rollout.enter(HOLD, "passed")))
+    environment.gray_store.write(replace(waiting, rollout=waiting.rollout.enter(HOLD, "passed")))
     seen = environment.observe()
     assert (seen.release, seen.healthy) == (DEPLOYMENT.release.id, False)
 
 
 def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayTarget):
     now = trial(began=time.time())
-    environment.trials.write(now)
+    environment.gray_store.write(now)
     with pytest.raises(UsageError, match="no gray release is in progress"):
         environment.abort(lambda _: None, by="me", began=now.began - 1)
-    assert environment.trials.read() == now
+    assert environment.gray_store.read() == now
 
 
 def test_issue10_gray_a_request_is_not_answered_by_another_trial(tmp_path: Path):
-    trials = GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "production")
-    environment: Any = SimpleNamespace(trials=trials)
+    gray_store = GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "production")
+    environment: Any = SimpleNamespace(gray_store=gray_store)
     project: Any = None
     before, wish = trial(began=1.0), OperatorRequest(what="abort", by="ann", began=1.0)
     over = replace(trial(began=2.0), rollout=before.rollout.enter(ABORTED, "it was bad"))
     for now in (over, trial(began=2.0)):
-        trials.write(now)
+        gray_store.write(now)
         with pytest.raises(UsageError, match="another one has started"):
             verbs._await_done(project, environment, before, wish, deadline=time.monotonic() + 5)
-    trials.write(replace(over, began=1.0))
+    gray_store.write(replace(over, began=1.0))
     done = verbs._await_done(project, environment, before, wish, deadline=time.monotonic() + 5)
     assert done is not None
     assert done.is_over

@@ -56,17 +56,17 @@ def test_issue9_b11_templates_name_commands_that_there_are():
 
 def test_every_program_that_set_up_installs_is_justified():
     setup = (ROOT / ".ci/setup.sh").read_text()
-    wanted = {word for packages in re.findall(r"_packages=\(([^)]*)\)", setup) for word in packages.split()}
+    desired = {word for packages in re.findall(r"_packages=\(([^)]*)\)", setup) for word in packages.split()}
     page = (ROOT / "docs/explanation/dependencies.md").read_text()
     named = {name for cell in re.findall(r"^\| ([^|]+?) \|", page, re.MULTILINE) for name in re.split(r"[*, ]+", cell)}
-    assert wanted - named == set()
+    assert desired - named == set()
 
 
 def test_every_dependency_is_justified():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    desired = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     page = (ROOT / "docs/explanation/dependencies.md").read_text()
-    assert not [name for line in wanted if f"**{(name := re.split('[<>=]', line)[0])}**" not in page]
+    assert not [name for line in desired if f"**{(name := re.split('[<>=]', line)[0])}**" not in page]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))

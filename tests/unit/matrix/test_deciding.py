@@ -39,9 +39,11 @@ def seen(files: str = INPUTS.files, tree: dict[str, str] | None = None) -> Matri
 
 
 def told(
-    records: MatrixRecords, asked: MatrixRequest, now: MatrixObservation | None = None
+    records: MatrixRecords, request: MatrixRequest, now: MatrixObservation | None = None
 ) -> dict[str, tuple[str, str]]:
-    return {each.cell.axes["x"]: (each.verdict, each.reason) for each in schedule.decide(now or seen(), records, asked)}
+    return {
+        each.cell.axes["x"]: (each.verdict, each.reason) for each in schedule.decide(now or seen(), records, request)
+    }
 
 
 def test_only_what_passed_at_once_and_is_unchanged_need_not_run(records: MatrixRecords):
@@ -53,9 +55,9 @@ def test_only_what_passed_at_once_and_is_unchanged_need_not_run(records: MatrixR
     }
 
 
-@pytest.mark.parametrize("asked", [MatrixRequest(everything=True), MatrixRequest(keep=True)])
-def test_all_runs_what_passed_as_well(records: MatrixRecords, asked: MatrixRequest):
-    assert told(records, asked)["passed"] == (RUN, "asked to")
+@pytest.mark.parametrize("selection", [MatrixRequest(everything=True), MatrixRequest(keep=True)])
+def test_all_runs_what_passed_as_well(records: MatrixRecords, selection: MatrixRequest):
+    assert told(records, selection)["passed"] == (RUN, "asked to")
 
 
 def test_a_changed_file_is_named_where_it_is_known(records: MatrixRecords):

@@ -62,8 +62,8 @@ class Cells:
         database = builders.container("db", command=(suite,))
         resolved = builders.resolved(database, tests.container)
         resolved = replace(resolved, instance=replace(resolved.instance, id=name))
-        wanted: Any = SimpleNamespace(resolved=resolved, tests=tests, cell=SimpleNamespace(name=name))
-        self.ready.provide(wanted, bring_up=lambda: self._bring_up(name), run=self._run)
+        desired: Any = SimpleNamespace(resolved=resolved, tests=tests, cell=SimpleNamespace(name=name))
+        self.ready.provide(desired, bring_up=lambda: self._bring_up(name), run=self._run)
 
     def _bring_up(self, name: str) -> None:
         if self.broken:

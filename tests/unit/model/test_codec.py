@@ -34,8 +34,8 @@ DEV = container(
 
 
 def test_a_model_survives_json():
-    wanted = resolved(DEV, images=(IMAGE,))
-    assert codec.load(Desired, json.loads(json.dumps(codec.dump(wanted)))) == wanted
+    desired = resolved(DEV, images=(IMAGE,))
+    assert codec.load(Desired, json.loads(json.dumps(codec.dump(desired)))) == desired
 
 
 @pytest.mark.parametrize(

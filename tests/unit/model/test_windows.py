@@ -12,17 +12,17 @@ BERLIN, NEW_YORK, UTC = (windows.load_zone(name) for name in ("Europe/Berlin", "
 WEEKEND = "Fri 16:00 - Mon 08:00"
 
 
-def _at(text, place=UTC, fold=0):
-    return dt.datetime.fromisoformat(text).replace(tzinfo=place, fold=fold)
+def _at(text, location=UTC, fold=0):
+    return dt.datetime.fromisoformat(text).replace(tzinfo=location, fold=fold)
 
 
-def _closed(text, at, place=UTC):
-    return windows.find_closed_window([windows.parse(text)], at, place) is not None
+def _closed(text, at, location=UTC):
+    return windows.find_closed_window([windows.parse(text)], at, location) is not None
 
 
-def _opens(texts, at, place=UTC):
-    found = windows.find_opening([windows.parse(text) for text in texts], at, place)
-    return found.astimezone(place).strftime("%a %d %H:%M %z") if found else None
+def _opens(texts, at, location=UTC):
+    found = windows.find_opening([windows.parse(text) for text in texts], at, location)
+    return found.astimezone(location).strftime("%a %d %H:%M %z") if found else None
 
 
 @pytest.mark.parametrize(

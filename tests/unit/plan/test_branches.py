@@ -37,8 +37,8 @@ def up(branch: str, *volumes: str) -> Observed:
     return replace(seen, last=locking.find_last_applied(there, seen, None))
 
 
-def steps(wanted: Spec, observed: Observed) -> list[tuple[str, str]]:
-    return [(step.op, step.resource) for step in diff.diff(wanted, observed).steps]
+def steps(desired: Spec, observed: Observed) -> list[tuple[str, str]]:
+    return [(step.op, step.resource) for step in diff.diff(desired, observed).steps]
 
 
 def test_each_branch_has_a_volume_of_its_own_for_whoever_mounts_it():
@@ -56,8 +56,8 @@ def test_long_names_of_branches_stay_apart():
 
 def test_a_new_branch_begins_as_the_one_it_came_from_while_nobody_writes():
     observed = up("main")
-    wanted = on("feature", observed)
-    made = diff.diff(wanted, observed)
+    desired = on("feature", observed)
+    made = diff.diff(desired, observed)
     assert [(step.op, step.resource) for step in made.steps] == [
         *(("stop", "night"), ("stop", "db")),
         *(("copy", "db.data@feature"), ("replace", "db"), ("replace", "night")),
@@ -89,9 +89,9 @@ def test_what_was_there_before_each_branch_had_its_own_is_what_they_begin_as():
     before = replace(file(), branched={})
     observed = converged(before, volumes=("db.data", "out", "cache"))
     observed = replace(observed, last=locking.find_last_applied(before, observed, None))
-    wanted = on("main", observed)
-    assert branches.find_seeds(wanted, observed) == {"db.data@main": "db.data"}
-    assert ("copy", "db.data@main") in steps(wanted, observed)
+    desired = on("main", observed)
+    assert branches.find_seeds(desired, observed) == {"db.data@main": "db.data"}
+    assert ("copy", "db.data@main") in steps(desired, observed)
 
 
 def test_nothing_to_begin_as_is_a_new_volume():

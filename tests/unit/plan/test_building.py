@@ -35,10 +35,10 @@ def resolved(output: str = "") -> Spec:
 
 
 def test_the_image_waits_for_the_build_and_the_build_for_everything_else():
-    made = building.plan(resolved(), Observed(supervised=False), images=("install.x",), build="not built yet")
-    ids = [step.id for step in made.steps]
+    plan = building.plan(resolved(), Observed(supervised=False), images=("install.x",), build="not built yet")
+    ids = [step.id for step in plan.steps]
     assert ids == ["bake base.b", "bake build", "network app", "build build", "bake image", "bake install.x"]
-    steps = {step.id: step for step in made.steps}
+    steps = {step.id: step for step in plan.steps}
     assert set(steps["build build"].after) == {"bake base.b", "bake build", "network app"}
     assert "build build" in steps["bake image"].after
     assert "bake image" in steps["bake install.x"].after
@@ -47,8 +47,8 @@ def test_the_image_waits_for_the_build_and_the_build_for_everything_else():
 def test_what_was_built_before_is_not_built_again():
     file = resolved("sha256:2")
     observed = Observed(supervised=False, baked=dict.fromkeys(("base.b", "build"), "sha256:0"))
-    made = building.plan(file, observed, images=("image",), build="")
-    assert [step.id for step in made.steps] == ["bake image"]
+    plan = building.plan(file, observed, images=("image",), build="")
+    assert [step.id for step in plan.steps] == ["bake image"]
     everything = replace(observed, baked=dict.fromkeys(file.images, "sha256:0"))
     assert not building.plan(file, everything, images=("image",), build="")
 

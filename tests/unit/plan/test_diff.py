@@ -31,9 +31,9 @@ SHOP = resolved(DEV, DB, images=(BASE, image("dev", "git", parent="base.py")))
 DEV_PORT = {"dev": (BoundPort(host=8000, address="127.0.0.1", container=8000, protocol="tcp"),)}
 
 
-def kept(wanted):
+def kept(desired):
     """The specs as records keep them."""
-    return {name: fingerprint_variables(spec) for name, spec in wanted.containers.items()}
+    return {name: fingerprint_variables(spec) for name, spec in desired.containers.items()}
 
 
 def ops(plan):
@@ -98,9 +98,9 @@ def test_a_changed_base_is_the_reason_of_what_stands_on_it():
 
 
 def test_changed_environment_names_the_variables():
-    wanted = resolved(replace(DEV, env={"A": "2", "B": "1"}), DB)
+    desired = resolved(replace(DEV, env={"A": "2", "B": "1"}), DB)
     was = resolved(replace(DEV, env={"A": "1", "B": "1"}), DB)
-    plan = diff.diff(wanted, converged(was, last=LastApplied(specs=kept(was))))
+    plan = diff.diff(desired, converged(was, last=LastApplied(specs=kept(was))))
     assert reason(plan, "replace dev") == "env changed: A"
 
 
@@ -121,9 +121,9 @@ def test_an_ended_service_starts_again_and_says_how_it_ended():
 @pytest.mark.parametrize(("code", "expected"), [(0, []), (3, [("start", "job")])])
 def test_a_job_is_done_when_it_exited_with_zero(code, expected):
     job = container("job", kind="job")
-    wanted = resolved(job)
-    ended = seen(job, wanted, state="exited", exit_code=code)
-    assert ops(diff.diff(wanted, converged(wanted, containers={"job": ended}))) == expected
+    desired = resolved(job)
+    ended = seen(job, desired, state="exited", exit_code=code)
+    assert ops(diff.diff(desired, converged(desired, containers={"job": ended}))) == expected
 
 
 def test_a_container_of_no_table_is_removed_but_not_when_names_are_given():
@@ -159,10 +159,10 @@ class TestWithoutItsSupervisor:
     @pytest.mark.parametrize(("adoptable", "code", "runs"), [(True, 0, False), (True, 1, True), (False, 0, True)])
     def test_a_job_that_is_done_stays_done_where_a_next_supervisor_finds_it(self, adoptable, code, runs):
         job = container("job", kind="job")
-        wanted = resolved(job)
-        ended = seen(job, wanted, state="exited", exit_code=code)
-        now = replace(converged(wanted, containers={"job": ended}), supervised=False, adoptable=adoptable)
-        assert (("start", "job") in ops(diff.diff(wanted, now))) == runs
+        desired = resolved(job)
+        ended = seen(job, desired, state="exited", exit_code=code)
+        now = replace(converged(desired, containers={"job": ended}), supervised=False, adoptable=adoptable)
+        assert (("start", "job") in ops(diff.diff(desired, now))) == runs
 
 
 class TestRestart:
@@ -183,11 +183,11 @@ class TestRestart:
         assert set(plan.steps[2].after) == {"bake base.py", "bake dev"}
 
     def test_runs_a_setup_whose_inputs_changed(self):
-        wanted, now = TestSetup.wanted, {"dev": {"r.txt": "2"}}
+        desired, now = TestSetup.wanted, {"dev": {"r.txt": "2"}}
         observed = converged(
-            wanted, ports=DEV_PORT, published=DEV_PORT, setup_files=now, tops={"dev": (TestSetup.key, TestSetup.done)}
+            desired, ports=DEV_PORT, published=DEV_PORT, setup_files=now, tops={"dev": (TestSetup.key, TestSetup.done)}
         )
-        assert [step.id for step in diff.restart(wanted, observed).steps] == [
+        assert [step.id for step in diff.restart(desired, observed).steps] == [
             *("stop dev", "start dev", "setup dev", "ready dev")
         ]
 
@@ -198,8 +198,8 @@ def test_a_oneshot_gets_its_image_and_the_network_alone():
 
 
 def test_changed_ports_change_the_network():
-    wanted = converged(SHOP, ports={"dev": (replace(DEV_PORT["dev"][0], host=8001),)}, published=DEV_PORT)
-    assert reason(diff.diff(SHOP, wanted), "network shop") == "published ports changed: 8000 → 8001"
+    desired = converged(SHOP, ports={"dev": (replace(DEV_PORT["dev"][0], host=8001),)}, published=DEV_PORT)
+    assert reason(diff.diff(SHOP, desired), "network shop") == "published ports changed: 8000 → 8001"
 
 
 @pytest.mark.parametrize("change", [{"address": "0.0.0.0"}, {"container": 81}, {"protocol": "udp"}])
@@ -222,17 +222,17 @@ def test_what_runs_but_is_not_healthy_is_waited_for(health):
 
 
 @pytest.mark.parametrize(
-    ("facts", "wanted"),
+    ("facts", "desired"),
     [
         ({"crashes": 1, "restarts": 4}, [("ready", "db")]),
         ({"restarts": 4}, []),
         ({"state": "stopping"}, [("start", "db")]),
     ],
 )
-def test_issue9_b7_what_may_not_stay_up_is_not_taken_for_ready(facts, wanted):
+def test_issue9_b7_what_may_not_stay_up_is_not_taken_for_ready(facts, desired):
     observed = converged(SHOP, ports=DEV_PORT, published=DEV_PORT)
     observed = replace(observed, containers=observed.containers | {"db": seen(DB, SHOP, **facts)})
-    assert ops(diff.diff(SHOP, observed)) == wanted
+    assert ops(diff.diff(SHOP, observed)) == desired
 
 
 def many(count):
@@ -246,8 +246,8 @@ def test_issue9_b13_more_containers_than_a_bridge_has_ports_are_refused():
         with pytest.raises(EngineError, match="1024, at most 1023"):
             plan(many(1024), converged(many(0)))
     alone = replace(container("alone"), isolation=Isolation(network="none"))
-    wanted = resolved(alone, *(container(f"c{number}") for number in range(1023)))
-    assert diff.diff(wanted, converged(many(0))), "a container without a network takes no port"
+    desired = resolved(alone, *(container(f"c{number}") for number in range(1023)))
+    assert diff.diff(desired, converged(many(0))), "a container without a network takes no port"
 
 
 def test_issue9_b13_a_rollout_counts_every_moment():
@@ -299,9 +299,9 @@ class TestSetup:
 def test_reasons_of_images_name_what_happened():
     last = LastApplied(images=builders.key_images(SHOP), specs=kept(SHOP))
 
-    def why(wanted, **fields):
+    def why(desired, **fields):
         observed = Observed(supervised=False, ports=DEV_PORT, last=last, **fields)
-        return reason(diff.diff(wanted, observed), "bake service.db")
+        return reason(diff.diff(desired, observed), "bake service.db")
 
     assert why(SHOP) == "no longer in the store"
     assert why(resolved(DEV, DB, images=(BASE, image("dev", parent="base.py"), image("service.db")))) == (

@@ -8,8 +8,8 @@ from devbox.plan import matrix
 AXES: dict[str, tuple[str, ...]] = {"python": ("3.11", "3.14"), "pg": ("15", "17")}
 
 
-def names(wanted: Matrix) -> list[str]:
-    return [cell.name for cell in matrix.expand_cells(wanted)]
+def names(desired: Matrix) -> list[str]:
+    return [cell.name for cell in matrix.expand_cells(desired)]
 
 
 def test_the_last_axis_turns_fastest() -> None:

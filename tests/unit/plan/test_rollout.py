@@ -18,13 +18,13 @@ O, N = stage_containers.compute_mark(OLD), stage_containers.compute_mark(NEW)  #
 NOTHING = Plan(steps=())
 
 
-def specs(wanted):
-    return stage_containers.build_release_containers(wanted, needs={}, exports={})
+def specs(desired):
+    return stage_containers.build_release_containers(desired, needs={}, exports={})
 
 
-def standing(wanted, *names, **facts):
+def standing(desired, *names, **facts):
     found = {}
-    for name, spec in specs(wanted).items():
+    for name, spec in specs(desired).items():
         if not names or name.rpartition("-")[0] in names:
             job = spec.kind == "job"
             state = {"state": "exited", "exit_code": 0} if job else {"state": "running"}
@@ -46,19 +46,19 @@ def router(blue=(), green=(), share=0):
     return RouterState(fronts=(Frontend(process="web", port=8000, blue=made[0], green=made[1]),), share=share)
 
 
-def steps(strategy, there, state, wanted=NEW, draining=frozenset(), **how):
+def steps(strategy, there, state, desired=NEW, draining=frozenset(), **how):
     found = strategies.RolloutInputs(
-        specs=specs(wanted),
+        specs=specs(desired),
         served=frozenset({"web"}),
         standing=there,
         router=state,
         kept=frozenset({"router"}),
         draining=draining,
     )
-    made = strategies.plan(found, strategy=strategy, after=NOTHING, **how)
-    names = {step.id for step in made.steps}
-    assert all(before in names for step in made.steps for before in step.after)
-    return [step.id.replace(O, "old").replace(N, "new") for step in made.steps]
+    plan = strategies.plan(found, strategy=strategy, after=NOTHING, **how)
+    names = {step.id for step in plan.steps}
+    assert all(before in names for step in plan.steps for before in step.after)
+    return [step.id.replace(O, "old").replace(N, "new") for step in plan.steps]
 
 
 BEFORE = standing(OLD)
@@ -226,5 +226,5 @@ def test_issue10_8_a_baseline_starts_with_the_canary_and_goes_with_any_other_pla
     assert len({step.after for step in starts}) == 1, "all at the same time"
     there = {**BEFORE, **{name: replace(BEFORE[f"web-1-{O}"], name=name) for name in fresh}}
     servers = tuple(Server(name=name, address="10.0.0.9", port=8000) for name in fresh)
-    after = steps("blue-green", there, SERVING.add_servers("web", BASELINE, servers), wanted=OLD, jobs=False)
+    after = steps("blue-green", there, SERVING.add_servers("web", BASELINE, servers), desired=OLD, jobs=False)
     assert after == [f"{op} web-{number}-old-baseline" for op in ("drain", "finish", "remove") for number in (1, 2)]

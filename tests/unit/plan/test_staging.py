@@ -15,8 +15,8 @@ from devbox.model.release import Process
 from devbox.model.router import list_held_ports
 
 
-def containers(wanted, **how):
-    return stage_containers.build_release_containers(wanted, **{"needs": {}, "exports": {}, **how})
+def containers(desired, **how):
+    return stage_containers.build_release_containers(desired, **{"needs": {}, "exports": {}, **how})
 
 
 def test_jobs_come_first_and_every_replica_has_a_name_of_its_own():
@@ -36,10 +36,10 @@ def test_another_config_is_another_deployment_of_the_same_release():
 
 
 def test_variables_come_from_needs_then_the_process_then_the_stage():
-    wanted = deployment(env={"LEVEL": "info"}, needs={"db": {"DATABASE_URL": "MAIN_URL"}, "cache": {}})
+    desired = deployment(env={"LEVEL": "info"}, needs={"db": {"DATABASE_URL": "MAIN_URL"}, "cache": {}})
     exports = {"db": {"DATABASE_URL": "postgres://db", "PGHOST": "db"}, "cache": {"REDIS_URL": "redis://cache"}}
-    web = containers(wanted, needs={"db": "db", "cache": "cache"}, exports=exports)[
-        f"web-1-{stage_containers.compute_mark(wanted)}"
+    web = containers(desired, needs={"db": "db", "cache": "cache"}, exports=exports)[
+        f"web-1-{stage_containers.compute_mark(desired)}"
     ]
     assert web.env == {
         "MAIN_URL": "postgres://db",
@@ -51,10 +51,10 @@ def test_variables_come_from_needs_then_the_process_then_the_stage():
 
 
 def test_what_is_met_from_outside_is_a_secret_under_the_name_the_processes_know():
-    wanted = deployment(
+    desired = deployment(
         needs={"db": {"DATABASE_URL": "MAIN_URL"}}, external={"db": {"DATABASE_URL": "env:PROD_DATABASE_URL"}}
     )
-    web = containers(wanted)[f"web-1-{stage_containers.compute_mark(wanted)}"]
+    web = containers(desired)[f"web-1-{stage_containers.compute_mark(desired)}"]
     assert web.secrets == {"MAIN_URL": Secret(reference="env:PROD_DATABASE_URL")}
     assert web.needs == ()
 

@@ -63,7 +63,7 @@ NOW = TaskDone(commands="k", image="i", files={"a": "1", "b": "1"})
 
 
 @pytest.mark.parametrize(
-    ("last", "lacking", "reason"),
+    ("last", "missing", "reason"),
     [
         (NOW, (), ""),
         (None, (), "no successful run yet"),
@@ -74,11 +74,11 @@ NOW = TaskDone(commands="k", image="i", files={"a": "1", "b": "1"})
         (NOW, ("dist/*",), "missing output: dist/*"),
     ],
 )
-def test_why_a_task_runs(last: TaskDone | None, lacking: tuple[str, ...], reason: str):
-    found = tasks.explain_run(task("t", inputs=("*",)), last, NOW, lacking=lacking)
+def test_why_a_task_runs(last: TaskDone | None, missing: tuple[str, ...], reason: str):
+    found = tasks.explain_run(task("t", inputs=("*",)), last, NOW, missing=missing)
     assert reason in found
     assert bool(found) is bool(reason)
 
 
 def test_without_inputs_a_task_always_runs():
-    assert tasks.explain_run(task("t"), NOW, NOW, lacking=())
+    assert tasks.explain_run(task("t"), NOW, NOW, missing=())

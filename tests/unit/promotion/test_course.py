@@ -17,28 +17,28 @@ ONE, TWO, THREE = (Deployment(release=release(number), stage=STAGE) for number i
 NOTHING = StageObserved()
 
 
-def _intent(wanted, operation="promote", attempt=1, back_to=None):
-    body = {"operation": operation, "deployment": codec.dump(wanted), "config": wanted.config_digest}
-    return {"kind": INTENT, "stage": "test", "release": wanted.release.id, "attempt": attempt} | {
+def _intent(desired, operation="promote", attempt=1, back_to=None):
+    body = {"operation": operation, "deployment": codec.dump(desired), "config": desired.config_digest}
+    return {"kind": INTENT, "stage": "test", "release": desired.release.id, "attempt": attempt} | {
         "body": {**body, "back_to": back_to}
     }
 
 
-def _step(kind, wanted, attempt=1, **body):
-    return {"kind": kind, "stage": "test", "release": wanted.release.id, "attempt": attempt, "body": body}
+def _step(kind, desired, attempt=1, **body):
+    return {"kind": kind, "stage": "test", "release": desired.release.id, "attempt": attempt, "body": body}
 
 
-def _applied(wanted, attempt=1):
-    return (_intent(wanted, attempt=attempt), _step(APPLIED, wanted, attempt, config=wanted.config_digest))
+def _applied(desired, attempt=1):
+    return (_intent(desired, attempt=attempt), _step(APPLIED, desired, attempt, config=desired.config_digest))
 
 
 def _history(*rows):
     return History(chained(*rows))
 
 
-def _runs(wanted, **other):
-    facts = {"release": wanted.release.id, "config": wanted.config_digest, "healthy": True}
-    return StageObserved(**{**facts, "digests": {"web-1": wanted.release.image}, **other})
+def _runs(desired, **other):
+    facts = {"release": desired.release.id, "config": desired.config_digest, "healthy": True}
+    return StageObserved(**{**facts, "digests": {"web-1": desired.release.image}, **other})
 
 
 def test_a_new_release_is_a_new_attempt_that_the_gates_are_asked_about():

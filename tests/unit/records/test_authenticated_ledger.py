@@ -257,15 +257,15 @@ def test_issue10_2_a_database_without_an_end_is_not_read_to_its_end(paths):
 def test_issue10_2_what_stages_may_run_is_not_allowed_by_a_file_below_the_home(paths, tmp_path):
     from devbox.model.host_access import SecretAccess
 
-    wanted = (SecretAccess(container="", variable="gate", reference="cmd:true", where=""),)
+    desired = (SecretAccess(container="", variable="gate", reference="cmd:true", where=""),)
     record = TrustRecord(paths, "p")
-    record.allow((), stages=wanted)
-    assert record.covers_stages(wanted)
+    record.allow((), stages=desired)
+    assert record.covers_stages(desired)
     shutil.copytree(paths.home, tmp_path / "old")
     record.revoke()
     shutil.rmtree(paths.home)
     shutil.copytree(tmp_path / "old", paths.home)
-    assert not record.covers_stages(wanted)
+    assert not record.covers_stages(desired)
 
 
 @pytest.mark.parametrize("name", ["ledger.db", "ledger.db-journal", "ledger.db-wal", "ledger.db-shm"])

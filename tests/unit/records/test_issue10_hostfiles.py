@@ -139,11 +139,11 @@ def test_issue10_2_no_file_below_the_home_has_a_gray_release_held_or_aborted(pat
 
 def test_issue10_2_a_request_about_another_gray_release_is_passed_over(paths: Paths):
     """It ended while the user asked for it to be aborted, and the next one began."""
-    trials = GrayStore(paths, ID)
-    trials.request(OperatorRequest(what="abort", by="ann", began=1.0))
-    assert trials.consume_request(trial(2.0)) is None
-    trials.request(OperatorRequest(what="abort", by="ann", began=2.0))
-    assert trials.consume_request(trial(2.0)) == OperatorRequest(what="abort", by="ann", began=2.0)
+    gray_store = GrayStore(paths, ID)
+    gray_store.request(OperatorRequest(what="abort", by="ann", began=1.0))
+    assert gray_store.consume_request(trial(2.0)) is None
+    gray_store.request(OperatorRequest(what="abort", by="ann", began=2.0))
+    assert gray_store.consume_request(trial(2.0)) == OperatorRequest(what="abort", by="ann", began=2.0)
 
 
 def test_issue10_2_the_log_of_a_detached_promotion_is_written_through_no_link(paths: Paths, tmp_path: Path):

@@ -99,7 +99,7 @@ def test_a_cell_without_a_log_has_no_lines(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "cell", "wanted"),
+    ("name", "cell", "desired"),
     [
         (".coverage", "python=3.11,pg=15", ".coverage.python=3.11,pg=15"),
         (".coverage.box.12", "default", ".coverage.box.12.default"),
@@ -107,8 +107,8 @@ def test_a_cell_without_a_log_has_no_lines(tmp_path: Path):
         ("lcov.info", "a=1", "lcov.a=1.info"),
     ],
 )
-def test_coverage_files_are_named_by_their_cell(name: str, cell: str, wanted: str):
-    assert coverage.name_file(name, cell) == wanted
+def test_coverage_files_are_named_by_their_cell(name: str, cell: str, desired: str):
+    assert coverage.name_file(name, cell) == desired
 
 
 def measured(path: Path, source: str, lines: list[int]) -> str:

@@ -12,6 +12,6 @@ from devbox.model.spec import Spec
 
 
 @pytest.fixture
-def resolved(tmp_path: Path) -> Callable[..., Spec]:
+def load_spec(tmp_path: Path) -> Callable[..., Spec]:
     """What a text resolves to."""
     return lambda text, **options: resolve_text(str(tmp_path), text, **options)

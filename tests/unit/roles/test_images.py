@@ -51,21 +51,21 @@ def test_python_comes_from_the_suite_that_carries_it():
     }
 
 
-def test_recipes_of_one_suite_share_their_first_layer_and_uses_all_of_them(resolved):
+def test_recipes_of_one_suite_share_their_first_layer_and_uses_all_of_them(load_spec):
     text = '[service.db]\nrecipe = "postgres"\n[tool.psql]\nrecipe = "postgres"\n[service.c]\nrecipe = "redis"\n'
-    images = resolved(text + '[dev]\nrecipe = "python"\n').images
+    images = load_spec(text + '[dev]\nrecipe = "python"\n').images
     chains = {name: key_image(name, images).chain for name in images}
     assert len({chain[0].key for chain in chains.values()}) == 1
     assert chains["service.db"] == chains["tool.psql"]
 
 
-def test_a_chain_of_bases_inherits_what_runs(resolved):
+def test_a_chain_of_bases_inherits_what_runs(load_spec):
     text = (
         '[base.a]\nrecipe = "debian"\nenv = { A = "1" }\nworkdir = "/a"\n'
         '[base.b]\nfrom = "a"\npackages = ["git", "git"]\nrun = ["x", ["y"]]\nenv = { B = "2" }\n'
         '[dev]\nfrom = "base.b"\n'
     )
-    images = resolved(text).images
+    images = load_spec(text).images
     assert list(images) == ["base.a", "base.b", "dev"]
     assert images["base.b"].steps[0] == Packages(names=("git",))
     assert isinstance(images["base.b"].steps[1], Run)
@@ -75,24 +75,24 @@ def test_a_chain_of_bases_inherits_what_runs(resolved):
     assert images["dev"].config.workdir == "/a"
 
 
-def test_every_image_something_can_run_in_is_known(resolved):
+def test_every_image_something_can_run_in_is_known(load_spec):
     text = '[base.spare]\nrecipe = "ubuntu"\n[dev]\nrecipe = "debian"\n[test]\nfrom = "dev"\n'
     text += '[service.x]\nrecipe = "redis"\nprofiles = ["extra"]\n'
-    assert set(resolved(text).images) == {"base.spare", "dev", "service.x", "test"}
+    assert set(load_spec(text).images) == {"base.spare", "dev", "service.x", "test"}
 
 
-def test_tables_that_can_not_be_used_yet_are_told_of(resolved):
+def test_tables_that_can_not_be_used_yet_are_told_of(load_spec):
     text = '[dev]\nrecipe = "debian"\n[tool.x]\nfrom = "dev"\ncommand = "x"\n[stage.test]\ntarget = "swarm"\n'
-    later = resolved(text).later
+    later = load_spec(text).later
     assert [sentence.partition(" ")[0] for sentence in later] == ["[stage.test]"]
 
 
-def test_the_release_image_is_an_image_like_any_other(resolved):
+def test_the_release_image_is_an_image_like_any_other(load_spec):
     text = (
         '[base.spare]\nfrom = "image"\n[dev]\nrecipe = "debian"\n[build]\nfrom = "dev"\nrun = ["x"]\noutput = ["o"]\n'
     )
     image = '[image]\nfrom = "dev"\npackages = ["p"]\ncopy = { "o/./x" = "/x/" }\nrun = ["y"]\nenv = { A = "1" }\n'
-    found = resolved(text + image)
+    found = load_spec(text + image)
     assert [found.images[name].parent for name in ("base.spare", "image", "build")] == ["image", "dev", "dev"]
     packages, copy, run = found.images["image"].steps
     assert isinstance(packages, Packages)
@@ -114,22 +114,22 @@ WEB = '[image.process.a]\ncommand = "a"\n[image.process.web]\ncommand = "b"\npor
         ('[image.process.a]\ncommand = "a"\n[image.process.b]\ncommand = "b"\n', None, ()),
     ],
 )
-def test_the_image_starts_its_only_service_or_web(resolved, processes, command, exposed):
-    config = resolved('[image]\nrecipe = "debian"\n' + processes).images["image"].config
+def test_the_image_starts_its_only_service_or_web(load_spec, processes, command, exposed):
+    config = load_spec('[image]\nrecipe = "debian"\n' + processes).images["image"].config
     assert config.command == (("/bin/sh", "-c", command) if command else ())
     assert config.exposed == exposed
 
 
-def test_a_tarball_is_a_source_like_any_other(resolved):
-    found = resolved('[base.b]\ntarball = "root.tar"\n[service.s]\ntarball = "app.tar"\n[dev]\nfrom = "b"\n')
+def test_a_tarball_is_a_source_like_any_other(load_spec):
+    found = load_spec('[base.b]\ntarball = "root.tar"\n[service.s]\ntarball = "app.tar"\n[dev]\nfrom = "b"\n')
     assert found.images["base.b"].steps == (FromTarball(path="root.tar"),)
     assert found.images["dev"].parent == "base.b"
     assert found.containers["s"].command == ()  # as its image says
 
 
-def test_an_image_of_a_registry_leaves_open_what_the_table_does_not_say(resolved):
+def test_an_image_of_a_registry_leaves_open_what_the_table_does_not_say(load_spec):
     text = '[base.b]\nimage = "debian:13"\nuser = "me"\n[service.s]\nimage = "redis"\n[dev]\nfrom = "b"\n'
-    found = resolved(text)
+    found = load_spec(text)
     assert found.images["service.s"].steps == (FromRegistry(reference="redis:latest"),)
     service, dev = found.containers["s"], found.containers["dev"]
     assert (service.command, service.user, service.workdir, service.stop_signal) == ((), "", "", "")
@@ -137,14 +137,14 @@ def test_an_image_of_a_registry_leaves_open_what_the_table_does_not_say(resolved
     assert (dev.user, dev.workdir, dev.image_health) == ("me", "/workspace", False)
 
 
-def test_no_probe_means_none_of_the_image_either(resolved):
-    found = resolved('[service.s]\nimage = "redis"\nhealth = false\n')
+def test_no_probe_means_none_of_the_image_either(load_spec):
+    found = load_spec('[service.s]\nimage = "redis"\nhealth = false\n')
     assert not found.containers["s"].image_health
 
 
-def test_a_dockerfile_may_begin_with_another_table(resolved):
+def test_a_dockerfile_may_begin_with_another_table(load_spec):
     text = '[base.b]\nrecipe = "debian"\n[service.s]\nfrom = "b"\ndockerfile = { path = "D", args = { A = "1" } }\n'
-    found = resolved(f'{text}[dev]\ndockerfile = "D"\n')
+    found = load_spec(f'{text}[dev]\ndockerfile = "D"\n')
     service = found.images["service.s"]
     assert service.parent == "base.b"
     base_config = found.images["base.b"].config

@@ -68,19 +68,19 @@ BASE = '[base.b]\nrecipe = "debian"\n'
         ),
     ],
 )
-def test_a_wrong_value_is_told(resolved, text, part):
+def test_a_wrong_value_is_told(load_spec, text, part):
     with pytest.raises(EnvFileError) as caught:
-        resolved(BASE + text)
+        load_spec(BASE + text)
     assert part in caught.value.sentence
 
 
-def test_a_recipe_without_a_default_asks_for_its_parameter(resolved, tmp_path):
+def test_a_recipe_without_a_default_asks_for_its_parameter(load_spec, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "own.toml").write_text(
         'description = "x"\n[parameters.p]\ndescription = "y"\n[[steps]]\nop = "bootstrap"\n'
         'distribution = "debian"\nsuite = "{{ p }}"\n[service]\ncommand = ["x"]\nport = "{{ q }}"\n'
     )
     with pytest.raises(EnvFileError, match="missing parameters of recipe own: p"):
-        resolved('[dev]\nrecipe = "own"\n')
+        load_spec('[dev]\nrecipe = "own"\n')
     with pytest.raises(EnvFileError, match="'q' is undefined"):
-        resolved('[service.s]\nrecipe = "own"\nwith = { p = "trixie" }\n')
+        load_spec('[service.s]\nrecipe = "own"\nwith = { p = "trixie" }\n')

@@ -68,7 +68,7 @@ def verdict(of: ContainerState, **how: Any) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("of", "how", "wanted"),
+    ("of", "how", "desired"),
     [
         (row(), {}, server.READY),
         (row(), {"settled": False}, server.UNKNOWN),
@@ -88,8 +88,8 @@ def verdict(of: ContainerState, **how: Any) -> str | None:
         (row(), {"kind": "job"}, server.UNKNOWN),
     ],
 )
-def test_ready_or_to_be_waited_for(of: ContainerState, how: dict[str, Any], wanted: str | None) -> None:
-    assert verdict(of, **how) == wanted
+def test_ready_or_to_be_waited_for(of: ContainerState, how: dict[str, Any], desired: str | None) -> None:
+    assert verdict(of, **how) == desired
 
 
 @pytest.mark.parametrize(

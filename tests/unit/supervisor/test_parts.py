@@ -134,17 +134,17 @@ def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: 
         name="a", oci_id="i-a", lowers=(), top=str(tmp_path / "top"), process=ProcessSpec(argv=(), env=(), cwd="/")
     )
     item = SupervisedContainer(launch, "service", "", "", "", "", log=str(tmp_path / "a.log"))
-    keeper, said = (
+    container, said = (
         ContainerSupervisor(
             SupervisorContext(loop, paths, context, lambda: None, ListeningSockets(loop, paths, context)), item
         ),
         [],
     )
-    keeper.start(said.append)
+    container.start(said.append)
     assert "cannot start" in str(said[0])
-    assert keeper.row.state == "dead"
-    assert keeper.is_gone
-    keeper.forget()
+    assert container.row.state == "dead"
+    assert container.is_gone
+    container.forget()
 
 
 def test_a_probe_that_is_given_up_says_so_and_not_how_its_shell_was_killed(loop: Loop) -> None:

@@ -92,9 +92,9 @@ def test_issue9_c21_a_registry_is_waited_for_so_long(
     oci = Layout(paths.oci, lock=paths.lock("oci"))
     with slow(beginning, **how) as registry:
         began = time.monotonic()
-        wanted = reference.parse(f"{registry.host}/team/app:1")
+        desired = reference.parse(f"{registry.host}/team/app:1")
         with pytest.raises(RegistryUnavailable, match=said):
-            pull.pull(wanted, oci=oci, paths=paths, on_transfer=lambda _: None)
+            pull.pull(desired, oci=oci, paths=paths, on_transfer=lambda _: None)
         assert time.monotonic() - began < 10
 
 
