@@ -129,18 +129,27 @@ class StageFiles:
         """Merge into the stored copy: a rollback may need a service that the file no longer has."""
         if not reading.copy:
             return
-        before, found = self._read_stored(), reading.file
-        merged = replace(found, backing=_merge_backing(before.backing, found.backing)) if before else found
+        found = reading.file
         if reading.copy == self._fleeting:
+            merged = _merge(self._read_stored(), found)
             self._files.remove(self._lasting)
             os.makedirs(os.path.dirname(self._fleeting), mode=0o711, exist_ok=True)
             files.write_atomic(self._fleeting, _serialize(merged), mode=0o600)
-        else:
-            self._files.write(self._lasting, _serialize(merged))
+        else:  # not merged with the copy on tmpfs: its variables may be secret
+            self._files.write(self._lasting, _serialize(_merge(self._read_lasting(), found)))
 
     def _read_stored(self) -> StageFile | None:
-        lasting = _parse_stored(StageFile, self._files.read(self._lasting))
-        return lasting or _parse_stored(StageFile, files.read_text(self._fleeting))
+        """Return both copies; the lasting one is newer if both exist."""
+        fleeting = _parse_stored(StageFile, files.read_text(self._fleeting))
+        lasting = self._read_lasting()
+        return _merge(fleeting, lasting) if lasting else fleeting
+
+    def _read_lasting(self) -> StageFile | None:
+        return _parse_stored(StageFile, self._files.read(self._lasting))
+
+
+def _merge(before: StageFile | None, now: StageFile) -> StageFile:
+    return replace(now, backing=_merge_backing(before.backing, now.backing)) if before else now
 
 
 def _filter_backing(
