@@ -143,29 +143,31 @@ def up(
         desired = prepare(project, lock=LockPolicy.from_flag(locked=locked), trust=TrustPolicy.REQUIRE)
         check_names(desired, names)
         observed = observe_instance(project, desired)
-        made = differ.diff(desired, observed, names=names)
+        planned = differ.diff(desired, observed, names=names)
         hooks.refresh_shims(project.paths.shims(project.id), desired.instance, tasks.list_shims(desired.tools))
         for sentence in (
             *observed.notes,
-            *((*desired.later, *_list_unenforced_limits(project.engine, desired)) if made else ()),
+            *((*desired.later, *_list_unenforced_limits(project.engine, desired)) if planned else ()),
         ):
             sink(Note(text=sentence))
-        if made:
+        if planned:
             project.store.sweep()
             project.records.record_place(project.root, project.env_file)
             project.records.record_ports(remember(observed.ports))
             record = _make_recorder(project, desired, observed, names, sink, locked=locked)
             options = ApplyOptions(wait=wait, locked=locked, terminal=terminal, on_running=record)
             context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options)
-            desired = desired.derive(images=apply(made, context).images)
+            desired = desired.derive(images=apply(planned, context).images)
             if wait:
                 _confirm(project, desired, names)
-            if any(step.op == Op.BAKE for step in made.steps) and (warning := image_store.check_budget(project.paths)):
+            if any(step.op == Op.BAKE for step in planned.steps) and (
+                warning := image_store.check_budget(project.paths)
+            ):
                 sink(Note(text=warning))
         elif desired.unlocked and not locked:
             complete_lock(project, desired, sink)
         exec.link_agent(project.paths, project.id)
-        return PlanResult(made, desired, observed)
+        return PlanResult(planned, desired, observed)
 
 
 def down(project: Project, sink: Sink, *, volumes: bool = False, name: str = "") -> Plan:
@@ -183,13 +185,13 @@ def down(project: Project, sink: Sink, *, volumes: bool = False, name: str = "")
         called = build_instance(project, name or os.path.basename(project.root))
         nothing = Desired(instance=called, images={}, containers={})
         observed = observe_best_effort(project, nothing, sink)
-        made = takedown.down(last.specs, observed, project=called.name, volumes=volumes)
+        planned = takedown.down(last.specs, observed, project=called.name, volumes=volumes)
         options = ApplyOptions(volumes=volumes)
-        apply(made, ApplyContext(project=project, desired=nothing, observed=observed, sink=sink, options=options))
+        apply(planned, ApplyContext(project=project, desired=nothing, observed=observed, sink=sink, options=options))
         if volumes:
             hooks.remove_shims(project.paths.shims(project.id))
             project.records.forget()
-        return made
+        return planned
 
 
 def stop(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
@@ -199,9 +201,9 @@ def stop(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
         check_names(desired, names)
         nothing = Spec(instance=desired.instance, images={}, containers={})  # stopping requires no host access
         observed = observe_instance(project, nothing)
-        made = takedown.stop(desired.containers, observed, names=names)
-        apply(made, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
-        return made
+        planned = takedown.stop(desired.containers, observed, names=names)
+        apply(planned, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
+        return planned
 
 
 def restart(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
@@ -212,12 +214,12 @@ def restart(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Pla
         observed = observe_instance(project, desired)
         if not (observed.supervised or observed.containers):
             raise UsageError("cannot restart: nothing is running", remedy="devbox up")
-        made = differ.restart(desired, observed, names=names)
+        planned = differ.restart(desired, observed, names=names)
         record = _make_recorder(project, desired, observed, names or None, sink)
         options = ApplyOptions(on_running=record)
-        apply(made, ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options))
+        apply(planned, ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options))
         _confirm(project, desired, names or None)
-        return made
+        return planned
 
 
 def run_once(project: Project, command: OneShotCommand, sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
@@ -230,13 +232,13 @@ def run_once(project: Project, command: OneShotCommand, sink: Sink, *, source: s
             desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
             spec = build_oneshot(desired, source, command, name=f"run-{os.getpid()}")
             observed = observe_instance(project, desired)
-            made = differ.diff(
+            planned = differ.diff(
                 desired, observed, names=spec.needs, images=(spec.image,), network=spec.isolation.network != "none"
             )
-            if made:
+            if planned:
                 project.records.record_place(project.root, project.env_file)
                 project.records.record_ports(remember(observed.ports))
-                result = apply(made, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
+                result = apply(planned, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
                 desired = desired.derive(images=result.images)
                 complete_lock(project, desired, sink)
             with lend_terminal(project.asks, sink) as lender:

@@ -47,9 +47,9 @@ def attach(raw: bytes, *, predicate_type: str, subject: Descriptor, paths: Paths
             "subject": subject.to_json(),
             "annotations": {_CONTENT: "dsse-envelope", _PREDICATE: predicate_type},
         }
-        made = oci.write_json(layout.MANIFEST, manifest)
-        oci.add_unnamed(made)
-        return made
+        descriptor = oci.write_json(layout.MANIFEST, manifest)
+        oci.add_unnamed(descriptor)
+        return descriptor
 
 
 def attach_legacy(payload: bytes, signature: bytes, *, subject: Descriptor, paths: Paths) -> Descriptor:
@@ -61,9 +61,9 @@ def attach_legacy(payload: bytes, signature: bytes, *, subject: Descriptor, path
         known = oci.read_refs().get(name)
         layers = [*(_list_layers(known, oci) if known else ()), layer]
         config = oci.write_json(layout.CONFIG, artifacts.build_config(layers))
-        made = oci.write_json(layout.MANIFEST, artifacts.build_manifest(layers, config))
-        oci.set_ref(name, made)
-        return made
+        descriptor = oci.write_json(layout.MANIFEST, artifacts.build_manifest(layers, config))
+        oci.set_ref(name, descriptor)
+        return descriptor
 
 
 def list_attached(subject: str, oci: Layout) -> Iterator[Attachment]:

@@ -33,19 +33,19 @@ def build(args: Args) -> int:
     project = open_from_args(args)
     by = _choose_signer(project, args.get_text("key"))
     with choose(args.get_text("progress")) as display:
-        made = verbs.build(project, display, locked=args.get_flag("locked"), by=by)
-    release, layers = made.release, made.image.layers
+        result = verbs.build(project, display, locked=args.get_flag("locked"), by=by)
+    release, layers = result.release, result.image.layers
     if args.get_flag("json"):
         plain = [{"digest": layer.digest, "size": layer.size} for layer in layers]
-        signed = {"signed_by": made.signed.by} if made.signed else {}
+        signed = {"signed_by": result.signed.by} if result.signed else {}
         return output.print_document({"release": release.id, "digest": release.image, "layers": plain, **signed})
-    if args.get_text("progress") not in ("quiet", "json") and not made.plan:
+    if args.get_text("progress") not in ("quiet", "json") and not result.plan:
         print_line("· nothing to do: already built")
     print_line(f"release  {release.id}", stream=sys.stdout)
     print_line(f"digest   {release.image}", stream=sys.stdout)
     print_line(f"source   {release.source}", stream=sys.stdout)
-    if made.signed:
-        print_line(f"signed   {made.signed.by}", stream=sys.stdout)
+    if result.signed:
+        print_line(f"signed   {result.signed.by}", stream=sys.stdout)
     for layer in layers:
         print_line(f"layer    {_format_layer(layer.digest)}  {format_size(layer.size)}", stream=sys.stdout)
     print_line(f"size     {format_size(sum(layer.size for layer in layers))}", stream=sys.stdout)

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 def save_snapshot(args: Args) -> int:
     """Save a snapshot; print its name (data)."""
     with choose(args.get_text("progress")) as display:
-        made = data.save_snapshot(open_from_args(args), args.get_text("name"), display, only=args.get_texts("only"))
-    return _print_snapshot(args, made)
+        snapshot = data.save_snapshot(open_from_args(args), args.get_text("name"), display, only=args.get_texts("only"))
+    return _print_snapshot(args, snapshot)
 
 
 def restore_snapshot(args: Args) -> int:
     """Restore a snapshot; print its name (data)."""
     with choose(args.get_text("progress")) as display:
-        made = data.restore_snapshot(open_from_args(args), args.get_text("name"), display)
-    return _print_snapshot(args, made)
+        snapshot = data.restore_snapshot(open_from_args(args), args.get_text("name"), display)
+    return _print_snapshot(args, snapshot)
 
 
 def list_snapshots(args: Args) -> int:
@@ -59,8 +59,8 @@ def remove_snapshots(args: Args) -> int:
     return 0
 
 
-def _print_snapshot(args: Args, made: Snapshot) -> int:
-    print_line(json.dumps(dataclasses.asdict(made)) if args.get_flag("json") else made.name, stream=sys.stdout)
+def _print_snapshot(args: Args, snapshot: Snapshot) -> int:
+    print_line(json.dumps(dataclasses.asdict(snapshot)) if args.get_flag("json") else snapshot.name, stream=sys.stdout)
     return 0
 
 

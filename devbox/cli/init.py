@@ -43,9 +43,9 @@ def init(args: Args) -> int:
     name = args.get_text("template") or DEFAULT_TEMPLATE
     desired = args.get_text("dir") or "."
     target = os.path.join(args.get_text("directory") or ".", desired)
-    made = copy(name, target)
+    created = copy(name, target)
     if args.get_text("progress") != "quiet":
-        print_line(f"✓ {name}: {', '.join(made)} in {os.path.realpath(target)}")
+        print_line(f"✓ {name}: {', '.join(created)} in {os.path.realpath(target)}")
         for sentence in _list_unread_files(target):
             print_line(f"· {sentence}")
         print_line(f"  → {_format_cd(target)}devbox up")

@@ -83,12 +83,12 @@ def down(args: Args, stage: str) -> int:
         prompts.print_nothing_removed()
         return FAILED
     with choose(args.get_text("progress")) as display:
-        made = environment.down(display, volumes=args.get_flag("volumes"))
+        result = environment.down(display, volumes=args.get_flag("volumes"))
         if has_run:
             gray_releases.record_down(project, stage, display, ask=find_passphrase_prompt())
-    if not made:
+    if not result:
         check_known(args)
-    if not made and args.get_text("progress") not in ("quiet", "json"):
+    if not result and args.get_text("progress") not in ("quiet", "json"):
         terminal.print_line(f"· nothing ran in {stage}")
     return 0
 

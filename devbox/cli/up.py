@@ -73,16 +73,16 @@ def down(args: Args) -> int:
 
         return stages.down(args, stage)
     with choose(args.get_text("progress")) as display:
-        made = flow.down(open_from_args(args), display, volumes=args.get_flag("volumes"))
-    _print_if_noop(args, made, "nothing was up")
+        result = flow.down(open_from_args(args), display, volumes=args.get_flag("volumes"))
+    _print_if_noop(args, result, "nothing was up")
     return 0
 
 
 def stop(args: Args) -> int:
     """Stop containers, all or some."""
     with choose(args.get_text("progress")) as display:
-        made = flow.stop(open_from_args(args), display, names=args.get_texts("names"))
-    _print_if_noop(args, made, "nothing to stop")
+        result = flow.stop(open_from_args(args), display, names=args.get_texts("names"))
+    _print_if_noop(args, result, "nothing to stop")
     return 0
 
 

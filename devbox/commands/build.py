@@ -66,7 +66,7 @@ def build(project: Project, sink: Sink, *, locked: bool = False, by: NamedSigner
                 remedy='add [image] with from = "…" and copy = { … }: docs/how-to/releases.md',
             )
         source = _compute_source(project, desired)
-        made, desired = make(project, desired, sink, images=(IMAGE,), always=True, locked=locked)
+        baked, desired = make(project, desired, sink, images=(IMAGE,), always=True, locked=locked)
         image = find_baked(project, desired, IMAGE)
         release = Release(
             id=compute_release_id(image=image.digest, config=config, source=source),
@@ -77,10 +77,10 @@ def build(project: Project, sink: Sink, *, locked: bool = False, by: NamedSigner
         )
         Releases(project.paths, project.id).add(release)
         if by is None:
-            return BuildResult(made, release, image)
+            return BuildResult(baked, release, image)
         from devbox.commands import signing
 
-        return BuildResult(made, release, image, signing.sign_built(project, desired, release, by, started=started))
+        return BuildResult(baked, release, image, signing.sign_built(project, desired, release, by, started=started))
 
 
 def make(

@@ -77,11 +77,11 @@ def _run_quiesced(
     project: Project, op: Op, name: str, volumes: tuple[str, ...], desired: Desired, observed: Observed, sink: Sink
 ) -> Snapshot:
     """Save or restore while nothing uses the volumes; always restart the stopped containers."""
-    made = takedown.plan_snapshot(op, name, volumes, desired.containers, observed)
-    stopped = tuple(step.resource for step in made.steps if step.op == Op.STOP)
+    plan = takedown.plan_snapshot(op, name, volumes, desired.containers, observed)
+    stopped = tuple(step.resource for step in plan.steps if step.op == Op.STOP)
     before = replace(observed, volumes=volumes)
     try:
-        apply(made, ApplyContext(project=project, desired=desired, observed=before, sink=sink))
+        apply(plan, ApplyContext(project=project, desired=desired, observed=before, sink=sink))
     finally:
         if stopped:
             again = observe_instance(project, desired)

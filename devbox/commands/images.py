@@ -31,11 +31,11 @@ def lock(
         loose, images = locking.unpin_images(desired.images, names)
         unpinned = desired.derive(images=outputs.apply_current_output(desired, loose, project.store))
         project.store.sweep()
-        made = differ.plan_bakes(unpinned, outputs.list_bakeable(unpinned.images, images))
+        plan = differ.plan_bakes(unpinned, outputs.list_bakeable(unpinned.images, images))
         options = ApplyOptions(renewed=set(), terminal=terminal)
         nothing = Observed(supervised=False)
         context = ApplyContext(project=project, desired=unpinned, observed=nothing, sink=sink, options=options)
-        baked = apply(made, context).images
+        baked = apply(plan, context).images
         return locks.Locks(unpinned.instance).renew(unpinned, locks.pin_images(baked, project.store))
 
 

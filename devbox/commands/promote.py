@@ -229,14 +229,14 @@ def rollback(
             before = "before the current one" if history.find_current(stage) else "yet"
             raise UsageError(f"cannot roll back {stage}: it has run no release {before}", remedy="devbox release log")
         _check_reversible(stage, history)
-        sink(Note(text=f"rolling back to {planned.wanted.release.short_id}"))
+        sink(Note(text=f"rolling back to {planned.deployment.release.short_id}"))
         move = PromotionAttempt(planned, context.ledger, lease, means, sink)
         entry = move.run(policy=context.policy, verdicts=())
-        kept = replace(planned.wanted.stage, repository=context.stage.repository)  # a newer repository is possible
-        copier.mark(replace(planned.wanted, stage=kept))
-        recorder.publish(planned.wanted.release.image)
+        kept = replace(planned.deployment.stage, repository=context.stage.repository)  # a newer repository is possible
+        copier.mark(replace(planned.deployment, stage=kept))
+        recorder.publish(planned.deployment.release.image)
         return PromotionResult(
-            deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address
+            deployment=planned.deployment, entry=entry, changed=True, address=environment.observe().address
         )
 
 

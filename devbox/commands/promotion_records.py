@@ -48,7 +48,7 @@ class PromotionRecorder:
     """Recorder of one project's promotions to one stage; also reads earlier records."""
 
     def __init__(self, project: Project, resolved: Spec, stage: Stage, by: NamedSigner | None, sink: Sink) -> None:
-        self._opened = project
+        self._project = project
         self._resolved = resolved
         self._stage = stage
         self._by = by
@@ -58,9 +58,9 @@ class PromotionRecorder:
     def gather(self, image: str) -> None:
         """Fetch attachments of an image by other hosts from the repositories of stages."""
         for stage in self._resolved.stages.values():
-            if attachments.open_store(self._opened.paths).has_blob(image):
+            if attachments.open_store(self._project.paths).has_blob(image):
                 with self._defer_errors("attachments of other hosts", stage):
-                    copying.fetch(image, [stage], paths=self._opened.paths)
+                    copying.fetch(image, [stage], paths=self._project.paths)
 
     def record(self, intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> SignedRecord:
         """Attach the record of an attempt to its image, once. Return its digest; "" without a key."""
@@ -73,18 +73,18 @@ class PromotionRecorder:
             name = self._resolved.instance.name
             predicate = promotion.to_predicate()
             evidence = verify.attach_statement(
-                image, statements.PROMOTION, predicate, signer, name=name, paths=self._opened.paths
+                image, statements.PROMOTION, predicate, signer, name=name, paths=self._project.paths
             )
         return SignedRecord(record=evidence, signed_by=self._by.name)
 
     def publish(self, image: str) -> None:
         """Push the image's attachments and the signed head of the ledger to the stage's repository."""
         signer = self._by.signer if self._by else None
-        StageChains(self._opened, self._resolved, self._sink).publish([self._stage], signer)
+        StageChains(self._project, self._resolved, self._sink).publish([self._stage], signer)
         if self._by is None or not self._stage.repository:
             return
         with self._defer_errors("the record", self._stage):
-            copying.send(image, [self._stage], self._sink, paths=self._opened.paths)
+            copying.send(image, [self._stage], self._sink, paths=self._project.paths)
         head = self._ledger.read_head()
         published = stage_chain.PublishedHead(
             project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at
@@ -95,17 +95,17 @@ class PromotionRecorder:
                 raw,
                 envelopes.BUNDLE_TYPE,
                 self._make_reference(self._stage),
-                oci=attachments.open_store(self._opened.paths),
+                oci=attachments.open_store(self._project.paths),
             )
 
     def confirm(self, stages: Sequence[Stage]) -> None:
         """Sign the chains of these stages again, if there is a key."""
         if self._by is not None:
-            StageChains(self._opened, self._resolved, self._sink).publish(stages, self._by.signer)
+            StageChains(self._project, self._resolved, self._sink).publish(stages, self._by.signer)
 
     def check(self, entries: Sequence[LedgerEntry], image: str) -> None:
         """Raise LedgerDamaged if an entry recorded at the image or published by a known key is missing."""
-        keys = read_keyring(self._opened, self._resolved).known_keys
+        keys = read_keyring(self._project, self._resolved).known_keys
         if not entries or not keys:
             return
         have = {entry.hash for entry in entries}
@@ -151,7 +151,7 @@ class PromotionRecorder:
         return next((each.evidence for each, promotion in found if promotion.predicate == desired.to_predicate()), "")
 
     def _list_findings(self, image: str, keys: Mapping[str, PublicKey]) -> Iterable[verify.AttachmentFinding]:
-        oci = attachments.open_store(self._opened.paths)
+        oci = attachments.open_store(self._project.paths)
         return verify.list_findings(image, oci, keys) if oci.has_blob(image) else ()
 
     def _make_reference(self, stage: Stage) -> reference.Reference:

@@ -36,7 +36,7 @@ class RemoteHistory:
     """
 
     def __init__(self, project: Project, resolved: Spec, stage: Stage, sink: Sink) -> None:
-        self._opened = project
+        self._project = project
         self._resolved = resolved
         self._stage = stage
         self._before = admission.find_previous(stage, resolved.stages)
@@ -50,7 +50,7 @@ class RemoteHistory:
 
     def learn_stages(self) -> None:
         """Fetch other hosts' records of all stages."""
-        chains = StageChains(self._opened, self._resolved, self._sink)
+        chains = StageChains(self._project, self._resolved, self._sink)
         self.missing, self.observed, self.due = chains.learn(), chains.observed, chains.due
 
     def find_image(self, name: str) -> str:
@@ -72,10 +72,10 @@ class RemoteHistory:
         if not image or image in self._learned:
             return
         self._learned.add(image)
-        oci = attachments.open_store(self._opened.paths)
+        oci = attachments.open_store(self._project.paths)
         if not oci.has_blob(image):
             self._pull(image)
-        PromotionRecorder(self._opened, self._resolved, self._stage, None, self._sink).gather(image)
+        PromotionRecorder(self._project, self._resolved, self._stage, None, self._sink).gather(image)
         self._adopt(image)
 
     def _pull(self, image: str) -> None:
@@ -90,7 +90,7 @@ class RemoteHistory:
             try:
                 if copying.has_image(place, image):
                     exact = parse(place)._replace(tag="", digest=image)
-                    transfer.pull(Transfers(self._opened.paths), exact, self._sink, all_platforms=True)
+                    transfer.pull(Transfers(self._project.paths), exact, self._sink, all_platforms=True)
                     return
             except RegistryUnavailable:
                 raise
@@ -108,11 +108,11 @@ class RemoteHistory:
 
     def _adopt(self, image: str) -> None:
         """Store the releases attached to an image, and add new signed revocations to the ledger."""
-        for release in target.list_attached_releases(image, attachments.open_store(self._opened.paths)):
+        for release in target.list_attached_releases(image, attachments.open_store(self._project.paths)):
             if not self.is_known(release.id):
                 self._releases.add(release, is_built=False)
-        keys = read_keyring(self._opened, self._resolved)
-        found = verify.list_findings(image, attachments.open_store(self._opened.paths), keys.known_keys)
+        keys = read_keyring(self._project, self._resolved)
+        found = verify.list_findings(image, attachments.open_store(self._project.paths), keys.known_keys)
         entered = {read_shared(entry).evidence for entry in self._ledger.read_entries()}
         for each, statement in verify.list_signed(found, statements.REVOCATION):
             if each.evidence not in entered and statement.predicate.get("release"):

@@ -33,7 +33,7 @@ class StageChains:
     """Records of all stages of a project, local and in repositories."""
 
     def __init__(self, project: Project, resolved: Spec, sink: Sink) -> None:
-        self._opened = project
+        self._project = project
         self._resolved = resolved
         self._sink = sink
         self._ledger = Ledger(project.paths, project.id)
@@ -88,7 +88,7 @@ class StageChains:
             document = self._make_document(stage, records)
             raw = stage_chain.sign(document, signer, name=f"{self._resolved.instance.name} {stage.name}")
             target = self._make_reference(stage, f"{_TAG}{stage.name}.{document.writer}")
-            artifacts.push_artifact(raw, envelopes.BUNDLE_TYPE, target, oci=attachments.open_store(self._opened.paths))
+            artifacts.push_artifact(raw, envelopes.BUNDLE_TYPE, target, oci=attachments.open_store(self._project.paths))
             if self._list_records(stage) == records:
                 return
 
@@ -107,7 +107,7 @@ class StageChains:
         )
 
     def _measure_observed(self, history: History, stage: str) -> dict[str, float]:
-        watched = StageHealthRecord(self._opened.paths, self._opened.id)
+        watched = StageHealthRecord(self._project.paths, self._project.id)
         releases = dict.fromkeys(entry.release for entry in history.list_entries(APPLIED, stage=stage)[-_OBSERVED:])
         runs = {release: history.find_local_run(stage, release) for release in releases}
         return {
@@ -233,13 +233,13 @@ class StageChains:
         ]
         for _, _, writer, record in sorted(fresh, key=lambda each: each[:3]):
             by = people.get_name(documents[writer].by)
-            made = stage_records.build_entry(record, stage=stage.name, writer=writer, by=by)
-            if made is not None:
-                self._ledger.append(made.pop("kind"), **made)
+            entry = stage_records.build_entry(record, stage=stage.name, writer=writer, by=by)
+            if entry is not None:
+                self._ledger.append(entry.pop("kind"), **entry)
 
     def _read_keyring(self) -> keyring.Keyring:
         resolved = self._resolved
-        return keyring.read(self._opened.root, builders=resolved.builders, approvers=resolved.approvers)
+        return keyring.read(self._project.root, builders=resolved.builders, approvers=resolved.approvers)
 
     def _make_reference(self, stage: Stage, tag: str) -> reference.Reference:
         return reference.parse(stage.repository)._replace(tag=tag, digest="")

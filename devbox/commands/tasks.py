@@ -73,7 +73,7 @@ class _TaskSession:
 
     def __init__(self, project: Project, resolved: Spec, line: LineSink, *, force: bool) -> None:
         self.resolved = resolved
-        self._opened = project
+        self._project = project
         self._line = line
         self._force = force
         self._record = TaskRecord(project.paths, project.id)
@@ -83,11 +83,11 @@ class _TaskSession:
 
     def run_needs(self, name: str, sink: Sink) -> int:
         """Run all needs of a task; return the exit code of the first failure, else 0. Ctrl-C ends all of them."""
-        made = tasks.plan_needs(name, self.resolved.tasks)
-        if not made:
+        plan = tasks.plan_needs(name, self.resolved.tasks)
+        if not plan:
             return 0
         try:
-            runner.run(made, {Op.TASK: lambda step: self.run(self.resolved.tasks[step.resource])}, sink)
+            runner.run(plan, {Op.TASK: lambda step: self.run(self.resolved.tasks[step.resource])}, sink)
         except CommandFailed:
             if not self._code:
                 raise
@@ -108,7 +108,7 @@ class _TaskSession:
             del last[:-8]
             self._line(task.name, text)
 
-        code = self._opened.engine.exec(self.resolved.instance, DEV, tasks.build_task_argv(task), env={}, on_line=line)
+        code = self._project.engine.exec(self.resolved.instance, DEV, tasks.build_task_argv(task), env={}, on_line=line)
         if code != 0:
             self._code = self._code or code
             raise CommandFailed(
@@ -121,7 +121,7 @@ class _TaskSession:
 
     def read_inputs(self, task: Task) -> TaskDone:
         """Return the task's current inputs."""
-        found = files.digest_matching_files(self._opened.root, task.inputs)
+        found = files.digest_matching_files(self._project.root, task.inputs)
         return TaskDone(commands=ids.compute_key(codec.dump(task.commands)), image=self._image, files=found)
 
     def find_reason(self, task: Task, now: TaskDone) -> str:
@@ -137,7 +137,7 @@ class _TaskSession:
 
     def _list_missing_outputs(self, task: Task) -> tuple[str, ...]:
         """Return output patterns without a match."""
-        root = self._opened.root
+        root = self._project.root
         return tuple(pattern for pattern in task.outputs if not files.has_matching_path(root, pattern))
 
 

@@ -40,7 +40,7 @@ class EvidenceRecorder:
         HostError if the releases belong to another project.
         """
         PlaceRecord(project.paths, project.id).check(project.root, project.env_file, begins=True)
-        self._opened = project
+        self._project = project
         self._release = release
         tests = ReleaseTests(project)
         self._but = tests.list_excluded(written)
@@ -59,7 +59,7 @@ class EvidenceRecorder:
 
     def record(self, run: MatrixRun, by: NamedSigner | None, sink: Sink) -> None:
         """Record the result, signed if a key is available; nothing if the tests changed during the run."""
-        if ReleaseTests(self._opened).compute_identity(self._but) != self._before:
+        if ReleaseTests(self._project).compute_identity(self._but) != self._before:
             sink(Note(text="test files changed during the run: the run is not evidence"))
             return
         states = {each.cell.name: each.state for each in run.cells}
@@ -79,15 +79,15 @@ class EvidenceRecorder:
 
     def _sign(self, evidence: TestEvidence, by: NamedSigner, sink: Sink) -> str:
         """Attach the builder's statement to the image; return the digest of its manifest."""
-        desired, paths = prepare(self._opened, fresh=True), self._opened.paths
-        made = verify.attach_statement(
+        desired, paths = prepare(self._project, fresh=True), self._project.paths
+        attached = verify.attach_statement(
             evidence.digest, statements.TESTS, codec.dump(evidence), by.signer, name=desired.instance.name, paths=paths
         )
         try:
             copying.send(evidence.digest, desired.stages.values(), sink, paths=paths)
         except RegistryError as error:
             sink(Note(text=f"other hosts are not informed yet of the test results: {error.sentence}"))
-        return made
+        return attached
 
 
 def _load_evidence(plain: object) -> TestEvidence | None:
@@ -102,7 +102,7 @@ class ReleaseTests:
 
     def __init__(self, project: Project) -> None:
         """Load the file. Raises EnvFileError, and UsageError for a file without [test]."""
-        self._opened = project
+        self._project = project
         self._env, self._cells = cells.load_cells(project, pinned=True)
         own = build_instance(project, self._env.name)
         nobody = dict.fromkeys(list_credentials(self._env), "")
@@ -115,15 +115,15 @@ class ReleaseTests:
 
         `written`: reports of the run, relative to the project; directories end with a slash.
         """
-        lock = lockfile.get_path("", self._opened.env_file).lstrip("/")
+        lock = lockfile.get_path("", self._project.env_file).lstrip("/")
         outputs = map(os.path.normpath, (*self._tests.junit, *self._tests.coverage))
-        return tuple(sorted({self._opened.env_file, project.LOCAL_FILE, lock, *outputs, *written}))
+        return tuple(sorted({self._project.env_file, project.LOCAL_FILE, lock, *outputs, *written}))
 
     def compute_identity(self, but: Iterable[str]) -> TestsIdentity:
         """Return the identity of the tests without the files `but`. Reads every file again."""
         return TestsIdentity(
             table=ids.compute_key(_select_table(self._env)),
-            files=ids.compute_key(_read_files(self._opened.root, self._tests, but)),
+            files=ids.compute_key(_read_files(self._project.root, self._tests, but)),
             matrix=ids.compute_key(codec.dump(list(self._cells))),
             cells=tuple(cell.name for cell in self._cells),
         )

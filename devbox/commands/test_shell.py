@@ -40,21 +40,21 @@ def bring_up_cell(project: Project, name: str, display: DisplayFactory) -> Itera
                 with display() as sink:
                     run = _prepare_run(project, records, (env, every), name, guardian, sink)
                     _bring_up(project, records, run, before, guardian, sink)
-                yield run.wanted.resolved.instance.id, run.wanted.tests.container.name
+                yield run.desired.resolved.instance.id, run.desired.tests.container.name
             finally:
                 _restore_cell(project, records, records.compute_cell_id(name), before)
                 guardian.end()
 
 
-def _find_cell(every: tuple[Cell, ...], desired: str) -> str:
+def _find_cell(every: tuple[Cell, ...], cell: str) -> str:
     """Return the cell of this name, or the only match of an expression."""
-    names = [cell.name for cell in every]
-    if desired in names:
-        return desired
-    found = sorted(matrix.select_cells(every, desired))
+    names = [each.name for each in every]
+    if cell in names:
+        return cell
+    found = sorted(matrix.select_cells(every, cell))
     if len(found) != 1:
         raise UsageError(
-            f"invalid value for --shell: expected one cell, {desired} matches {len(found)}: {', '.join(found[:4])}",
+            f"invalid value for --shell: expected one cell, {cell} matches {len(found)}: {', '.join(found[:4])}",
             remedy="devbox test --list",
         )
     return found[0]
@@ -93,13 +93,13 @@ def _prepare_run(
 def _bring_up(
     project: Project, records: MatrixRecords, run: CellRun, before: str, guardian: CellReaper, sink: Sink
 ) -> None:
-    instance = run.wanted.resolved.instance.id
+    instance = run.desired.resolved.instance.id
     if before != KEPT:
         guardian.watch(instance, data=before == FAILED)
     if before:
         run.bring_up()
         return
-    sink(Note(text=f"{run.wanted.cell.name} has no kept state: starting a new cell"))
+    sink(Note(text=f"{run.desired.cell.name} has no kept state: starting a new cell"))
     take_down(project.paths, instance)
     records.mark(instance, RUNNING)
     run.prepare()

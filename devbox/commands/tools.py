@@ -99,8 +99,8 @@ def debug(
                 context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink)
                 result = apply(differ.plan_bakes(desired, (image,)), context)
                 desired = desired.derive(images=result.images)
-            asked = build_request(spec, desired.images, observed, project.store, SecretResolver(desired))
-            started = dataclasses.replace(asked, joins=target)
+            request = build_request(spec, desired.images, observed, project.store, SecretResolver(desired))
+            started = dataclasses.replace(request, joins=target)
             lease.enter_context(lock.lease_image(project.paths, started.image.key))
         return capabilities.run_once(project.engine, desired.instance, started, tty=tty)
 

@@ -71,11 +71,11 @@ def _reload_watches(project: Project, sink: Sink, names: tuple[str, ...] | None)
 
 def _react(project: Project, sink: Sink, watches: tuple[Watch, ...], changed: frozenset[str]) -> None:
     seen = frozenset(path for path in changed if watching.plan_reactions(watches, [path]))
-    made = watching.plan_reactions(watches, exclude_ignored(project.root, seen))
-    if not made:
+    reactions = watching.plan_reactions(watches, exclude_ignored(project.root, seen))
+    if not reactions:
         return
     try:
-        runner.run(made, _build_actions(project, sink), sink)
+        runner.run(reactions, _build_actions(project, sink), sink)
     except DevboxError as error:
         for line in (*error.details.strip().splitlines()[-8:], f"→ {error.remedy}" if error.remedy else ""):
             if line:

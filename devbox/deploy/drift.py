@@ -30,7 +30,7 @@ class Drift:
     container: str
     since: str
     found: str = ""
-    wanted: str = ""
+    desired: str = ""
     doubt: str = ""
 
     @property
@@ -38,10 +38,10 @@ class Drift:
         """Description for the user."""
         if self.doubt:
             return self.doubt
-        if not self.wanted:
+        if not self.desired:
             return f"{self.container} does not belong to a deployed release"
         found = self.found or "an image that does not match its digest"
-        return f"{self.container} runs {found}, but {self.wanted} was deployed"
+        return f"{self.container} runs {found}, but {self.desired} was deployed"
 
 
 def find(instance: Instance, engine: Engine, record: DeployedRecord) -> tuple[Drift, ...]:
@@ -69,10 +69,10 @@ def _detect_drift(instance: Instance, engine: Engine, known: StageDeployments) -
         try:
             found = capabilities.verify_image(engine, instance, name)
         except EngineError as error:
-            yield Drift(container=name, since=since, wanted=desired, doubt=error.sentence)
+            yield Drift(container=name, since=since, desired=desired, doubt=error.sentence)
         else:
             if not desired or found != desired:
-                yield Drift(container=name, since=since, found=found, wanted=desired)
+                yield Drift(container=name, since=since, found=found, desired=desired)
 
 
 def _list_replicas(view: InstanceView) -> Iterator[tuple[str, str]]:

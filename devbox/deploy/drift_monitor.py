@@ -110,7 +110,7 @@ class DriftMonitor:
         for each in found:
             payload = DriftedPayload(container=each.container, since=each.since, reason=each.sentence)
             if _identify(payload) not in known:
-                release = releases.get(each.wanted, "")
+                release = releases.get(each.desired, "")
                 self._ledger.append(DRIFTED, release=release, stage=self._stage, body=payload.to_body())
 
 

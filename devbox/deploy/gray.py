@@ -263,8 +263,9 @@ class GrayTarget:
             self._append_missed_entry(gray_release)
             if not self._inner.has_router():
                 return self._abort_stopped(gray_release)
-            asked = () if wish and wish.what == "abort" else gray_release.policy.outside
-            with MetricPoller(asked, self._build_metric_context(gray_release)) as measures, self._router.poll_counts():
+            metrics = () if wish and wish.what == "abort" else gray_release.policy.outside
+            poller = MetricPoller(metrics, self._build_metric_context(gray_release))
+            with poller as measures, self._router.poll_counts():
                 return self._build_controller(sink, gray_release, wish, measures).run(gray_release)
 
     def _abort_stopped(self, gray_release: GrayRelease) -> GrayRelease:
@@ -280,7 +281,7 @@ class GrayTarget:
     ) -> Controller:
         known = {"changes": len(gray_release.changes)}
 
-        def on_look(seen: GrayRelease, _sight: RouterStats) -> None:
+        def on_look(seen: GrayRelease, _stats: RouterStats) -> None:
             changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
             self._router.publish_metrics(summary.render_metrics(seen), keep=changed)
             sink(Looked(summary=summary.summarize(seen), changed=changed))

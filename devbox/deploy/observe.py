@@ -137,12 +137,12 @@ class StageObserver:
 
     def _list_allowed(self, asking: Mapping[str, ContainerSpec], desired: Deployment) -> tuple[HostAccess, ...]:
         """Return the allowed host access: of stages, of the file's services, and of earlier deployments."""
-        asked = references.list_host_access(asking.values(), root=self._project.root)
+        access = references.list_host_access(asking.values(), root=self._project.root)
         if self.has_run_before(desired):
-            return (*self._allowed, *asked)
+            return (*self._allowed, *access)
         own = host_access.list_access(load_with_fallback(self._project))
         covered = TrustRecord(self._project.paths, self._project.id).covers(own)
-        return (*self._allowed, *asked, *(own if covered else ()))
+        return (*self._allowed, *access, *(own if covered else ()))
 
 
 def _build_baseline(stable: Deployment, desired: Deployment, backing: Backing) -> stage_containers.Replicas:

@@ -85,7 +85,7 @@ def check_programs(context: CheckContext) -> Iterator[CheckResult]:
             yield CheckResult(name, OK, path)
 
 
-def check_optional(_ground: CheckContext) -> Iterator[CheckResult]:
+def check_optional(_context: CheckContext) -> Iterator[CheckResult]:
     """Check the programs needed by some env files only."""
     for name, why in _SOMETIMES.items():
         try:
@@ -94,7 +94,7 @@ def check_optional(_ground: CheckContext) -> Iterator[CheckResult]:
             yield CheckResult(name, WARNING, f"{error.sentence}; {why}", error.remedy)
 
 
-def check_oci_runtime(_ground: CheckContext) -> Iterator[CheckResult]:
+def check_oci_runtime(_context: CheckContext) -> Iterator[CheckResult]:
     """Check the OCI runtime: crun, runc, or $DEVBOX_RUNTIME."""
     try:
         path = namespaces.check_runtime()
@@ -104,7 +104,7 @@ def check_oci_runtime(_ground: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("OCI runtime", OK, path)
 
 
-def check_keyrings(_ground: CheckContext) -> Iterator[CheckResult]:
+def check_keyrings(_context: CheckContext) -> Iterator[CheckResult]:
     """Check the keyrings for signed packages: Debian for most base systems, Ubuntu for some."""
     for distribution, severity in (("debian", PROBLEM), ("ubuntu", WARNING)):
         try:

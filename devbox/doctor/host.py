@@ -94,7 +94,7 @@ def check_idmapped_mounts(context: CheckContext) -> Iterator[CheckResult]:
             yield _check_idmapped(path)
 
 
-def check_seccomp(_ground: CheckContext) -> Iterator[CheckResult]:
+def check_seccomp(_context: CheckContext) -> Iterator[CheckResult]:
     """Check seccomp filters."""
     if os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
         yield CheckResult("seccomp", OK, "available")
@@ -104,7 +104,7 @@ def check_seccomp(_ground: CheckContext) -> Iterator[CheckResult]:
         )
 
 
-def check_tun(_ground: CheckContext) -> Iterator[CheckResult]:
+def check_tun(_context: CheckContext) -> Iterator[CheckResult]:
     """Check /dev/net/tun, used by pasta for the network of containers."""
     try:
         egress.require_tun()
@@ -231,7 +231,7 @@ def check_mirrors(context: CheckContext) -> Iterator[CheckResult]:
     yield from _check_clock([answer.offset for answer in answers.values() if answer.offset is not None])
 
 
-def check_host_settings(_ground: CheckContext) -> Iterator[CheckResult]:
+def check_host_settings(_context: CheckContext) -> Iterator[CheckResult]:
     """Report the host's CA certificates and proxy, as passed to builds and dev."""
     try:
         taken = host_settings.collect_settings(get_subnet_gateway(find_free_subnet()))

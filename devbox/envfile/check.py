@@ -227,14 +227,14 @@ def _check_probes(document: Document) -> Iterator[Problem]:
 
 def _check_copies(document: Document) -> Iterator[Problem]:
     """Report copies into the release image that are not part of the build output."""
-    image, made = document.find(release.ROLE), document.find(build.ROLE)
+    image, build_table = document.find(release.ROLE), document.find(build.ROLE)
     if image is None or not image.copy_:
         return
     key = ("image", "copy")
-    if made is None:
+    if build_table is None:
         yield Problem(key=key, sentence="missing [build], whose output [image] copies")
         return
-    output = [normpath(path) for path in made.output]
+    output = [normpath(path) for path in build_table.output]
     for source in image.copy_:
         if not any(source == path or source.startswith(f"{path}/") or set(path) & set("*?[") for path in output):
             sentence = f"[image] copies {source}, which is not in the output of [build] ({_format_names(output)})"

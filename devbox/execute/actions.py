@@ -208,15 +208,15 @@ class Actions:
 
     def save(self, step: Step) -> str:
         """Copy the observed volumes into a snapshot."""
-        made = capabilities.open_snapshots(self._engine, self._desired.instance).save(
+        snapshot = capabilities.open_snapshots(self._engine, self._desired.instance).save(
             step.resource, self._observed.volumes
         )
-        return f"saved, {format_size(made.size)}"
+        return f"saved, {format_size(snapshot.size)}"
 
     def restore(self, step: Step) -> str:
         """Restore the volumes of a snapshot."""
-        made = capabilities.open_snapshots(self._engine, self._desired.instance).restore(step.resource)
-        return f"restored, {format_size(made.size)}"
+        snapshot = capabilities.open_snapshots(self._engine, self._desired.instance).restore(step.resource)
+        return f"restored, {format_size(snapshot.size)}"
 
     def copy(self, step: Step) -> str:
         """Create a volume of the branch as a copy of its source volume."""

@@ -44,15 +44,15 @@ def apply(
 ) -> None:
     """Change files on the host. `sources`: target → file to install. The caller holds the records' lock."""
     desired = {os.path.dirname(each.path) for each in after.files}
-    made = _find_missing(desired)
-    known = (*(before.directories if before else ()), *made)
+    missing = _find_missing(desired)
+    known = (*(before.directories if before else ()), *missing)
     kept = tuple(path for path in known if any(f"{each}/".startswith(f"{path}/") for each in desired))
     journal = Journal(
         name=after.name,
         instance=after.instance,
         staged={_name_staged(each.path): each.path for each in placement.put},
         remove=placement.remove,
-        directories=made,
+        directories=missing,
         emptied=tuple(sorted(set(known) - set(kept), key=len, reverse=True)),
         after=replace(after, directories=kept) if after.files else None,
     )

@@ -75,11 +75,11 @@ def is_about_output(steps: Iterable[BakeStep]) -> bool:
 
 def _set_output(steps: tuple[BakeStep, ...], output: str) -> tuple[BakeStep, ...]:
     """Set the output for its copy and the commands after the copy."""
-    made: list[BakeStep] = []
+    bakes: list[BakeStep] = []
     for step in steps:
-        after = isinstance(step, Copy) or is_about_output(made)
-        made.append(replace(step, output=output) if after and isinstance(step, Copy | Run) else step)
-    return tuple(made)
+        after = isinstance(step, Copy) or is_about_output(bakes)
+        bakes.append(replace(step, output=output) if after and isinstance(step, Copy | Run) else step)
+    return tuple(bakes)
 
 
 class BuildRun:

@@ -197,11 +197,11 @@ def _are_both_unhealthy(observation: GrayObservation) -> bool:
     return not observation.canary_healthy and not observation.stable_healthy
 
 
-def apply_request(rollout: GrayState, asked: str) -> GrayState:
+def apply_request(rollout: GrayState, request: str) -> GrayState:
     """Apply an operator's "hold" or "resume"; ignore other requests."""
-    if asked == "hold":
+    if request == "hold":
         return replace(rollout, held=True)
-    if asked != "resume":
+    if request != "resume":
         return rollout
     resumed = replace(rollout, held=False)
     return resumed.resume() if rollout.phase == NEEDS_HUMAN else resumed

@@ -259,12 +259,12 @@ def _start(
     It is reaped at the end. Without a terminal, its process group is killed first.
     """
     alone = terminal is None
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as stack:
         sources, sinks = [], []
         with contextlib.ExitStack() as ours:
             for _ in range(pipes):
                 source, sink = os.pipe()
-                opened.callback(os.close, source)
+                stack.callback(os.close, source)
                 ours.callback(os.close, sink)
                 sources.append(source)
                 sinks.append(sink)

@@ -129,17 +129,17 @@ class Baker:
         self._cache.record_image(baked)
         return baked
 
-    def _pin_step(self, step: KeyedStep, below: Sequence[KeyedStep], made: Layer | BakedImage) -> KeyedStep:
+    def _pin_step(self, step: KeyedStep, below: Sequence[KeyedStep], baked: Layer | BakedImage) -> KeyedStep:
         """Return the step pinned to its installed packages, and record its result under that key too."""
         versions = self._cache.find_versions(step.key) if has_unknown_versions(step.step) else None
         if versions is None:
             return step
         fixed = build_keyed_step(below[-1].key if below else "", pin_step(step.step, versions))
         if self._cache.find_versions(fixed.key) is None:
-            if isinstance(made, BakedImage):
-                self._cache.record_pulled(replace(made, key=fixed.key), versions)
+            if isinstance(baked, BakedImage):
+                self._cache.record_pulled(replace(baked, key=fixed.key), versions)
             else:
-                self._cache.record_layer(fixed.key, made, versions)
+                self._cache.record_layer(fixed.key, baked, versions)
             _link_log(self._paths.bake_log(step.key), self._paths.bake_log(fixed.key))
         return fixed
 
@@ -208,12 +208,12 @@ class Baker:
             if not anew and (found := self._cache.find_image(step.key)):
                 on_event(event(state="cached"))
                 return found
-            made, digests = make()
-            self._cache.record_pulled(made, digests)
+            baked, digests = make()
+            self._cache.record_pulled(baked, digests)
             if self._renewed is not None:
                 self._renewed.add(step.key)
         on_event(event(state="done"))
-        return made
+        return baked
 
     def _find_layer(self, step: KeyedStep) -> Layer | None:
         """Return the cached layer of a step; None if the step must be built."""
@@ -287,7 +287,7 @@ class Baker:
         base = None if any(isinstance(link.step, FromDockerfile) for link in image.chain) else image.chain[0].step
         place = snapshots.create_workdir(self._paths, step.key)
         try:
-            made = self._workers.make(
+            baked = self._workers.make(
                 step,
                 place=place,
                 lowers=snapshots.list_lowers(self._paths, below),
@@ -296,8 +296,8 @@ class Baker:
                 project=self._project,
                 on_progress=on_progress,
             )
-            layer = Layer(digest=made.digest, diff_id=made.digest, size=made.size, media_type=layout.LAYER)
-            self._commit(step.key, layer, place, made.packages)
+            layer = Layer(digest=baked.digest, diff_id=baked.digest, size=baked.size, media_type=layout.LAYER)
+            self._commit(step.key, layer, place, baked.packages)
         finally:
             with suppress(OSError):  # files of subordinate ids (after a killed rootless worker) are left to `sweep`
                 disk.remove(place)

@@ -38,7 +38,7 @@ def find_garbage(paths: Paths, roots: Roots) -> Garbage:
     records = cache.read_records()
     leased = {key for key in records if key not in roots.keys and lock.is_leased(paths, key)}
     needed = find_needed(roots | Roots(keys=frozenset(leased)), records, oci)
-    old_records = tuple(key for key, made in records.items() if not needed.holds(made))
+    old_records = tuple(key for key, baked in records.items() if not needed.holds(baked))
     old_snapshots = tuple(each for each in snapshots.list_snapshots(paths) if each not in needed.snapshots)
     old_blobs = tuple(each for each in oci.list_digests() if each not in needed.blobs)
     cached = builds.find_unwanted(paths, roots.dockerfiles)

@@ -63,9 +63,9 @@ class ImageStore:
         known = self.find(key)
         if known is not None and known.layers == layers:
             return known
-        made = Puller(self._paths).prepare(reachable.verify_descriptor(oci, digest), key)
-        self._cache.record_image(made)
-        return made
+        prepared = Puller(self._paths).prepare(reachable.verify_descriptor(oci, digest), key)
+        self._cache.record_image(prepared)
+        return prepared
 
     def find_cached_steps(self, keys: Iterable[str]) -> frozenset[str]:
         """Return the step keys whose results are cached."""

@@ -112,7 +112,7 @@ def find_referrers(subjects: set[str], oci: Layout) -> list[Descriptor]:
 
 
 def _find_keys(digest: str, records: Mapping[str, object]) -> list[str]:
-    return [key for key, made in records.items() if isinstance(made, BakedImage) and made.digest == digest]
+    return [key for key, baked in records.items() if isinstance(baked, BakedImage) and baked.digest == digest]
 
 
 def _describe_layers(blobs: Sequence[Descriptor], diff_ids: Sequence[Any]) -> list[dict[str, Any]]:

@@ -34,20 +34,20 @@ class ReachableData(NamedTuple):
     blobs: frozenset[str]
     snapshots: frozenset[str]
 
-    def holds(self, made: Layer | BakedImage) -> bool:
+    def holds(self, baked: Layer | BakedImage) -> bool:
         """Return whether a layer or image is completely included."""
-        if isinstance(made, Layer):
-            return made.digest in self.blobs and made.diff_id in self.snapshots
-        return made.digest in self.blobs and all(map(self.holds, made.layers))
+        if isinstance(baked, Layer):
+            return baked.digest in self.blobs and baked.diff_id in self.snapshots
+        return baked.digest in self.blobs and all(map(self.holds, baked.layers))
 
 
 def find_needed(roots: Roots, records: Records, oci: Layout) -> ReachableData:
     """Return everything reachable from the roots, including referrers: signatures, SBOMs."""
-    made = [records[key] for key in roots.keys if key in records]
-    made += [one for one in records.values() if isinstance(one, BakedImage) and one.digest in roots.digests]
-    layers = [layer for one in made for layer in (one.layers if isinstance(one, BakedImage) else (one,))]
+    baked = [records[key] for key in roots.keys if key in records]
+    baked += [one for one in records.values() if isinstance(one, BakedImage) and one.digest in roots.digests]
+    layers = [layer for one in baked for layer in (one.layers if isinstance(one, BakedImage) else (one,))]
     blobs = {layer.digest for layer in layers}
-    for top in {one.digest for one in made if isinstance(one, BakedImage)} | roots.digests:
+    for top in {one.digest for one in baked if isinstance(one, BakedImage)} | roots.digests:
         blobs |= collect_digests(read_descriptor(top, oci), oci)
     referring = oci.list_unnamed()
     while found := [

@@ -86,7 +86,7 @@ def _find_damage(oci: Layout, digest: str) -> str:
 
 def _find_missing(oci: Layout, records: reachable.Records) -> set[str]:
     """Return missing blobs that a record or name requires; other platforms of an index are optional."""
-    promised = {digest for made in records.values() for digest in _list_blobs(made)}
+    promised = {digest for baked in records.values() for digest in _list_blobs(baked)}
     for _, target in reachable.list_entries(oci):
         promised |= _list_promised(target, oci)
     return {digest for digest in promised if not oci.has_blob(digest)}
@@ -103,16 +103,16 @@ def _list_promised(top: Descriptor, oci: Layout) -> set[str]:
     return found
 
 
-def _list_blobs(made: Layer | BakedImage) -> set[str]:
-    if isinstance(made, Layer):
-        return {made.digest}
-    return {made.digest, made.manifest, made.config_digest, *(layer.digest for layer in made.layers)}
+def _list_blobs(baked: Layer | BakedImage) -> set[str]:
+    if isinstance(baked, Layer):
+        return {baked.digest}
+    return {baked.digest, baked.manifest, baked.config_digest, *(layer.digest for layer in baked.layers)}
 
 
 def _remove(cache: StepCache, oci: Layout, lost: Collection[str]) -> None:
     """Remove records first, then names, then blobs."""
-    for key, made in cache.read_records().items():
-        if not _list_blobs(made).isdisjoint(lost):
+    for key, baked in cache.read_records().items():
+        if not _list_blobs(baked).isdisjoint(lost):
             cache.forget(key)
     broken = {
         target.digest

@@ -107,9 +107,9 @@ def _connect_supervisor(paths: Paths, instance: str, container: str) -> Client:
 
 def _run_leased(supervisor: Client, container: Launch, *, connected: bool) -> int:
     """Run a container under a lease of the supervisor, which cleans up afterwards, even after a kill -9."""
-    asked = {"name": container.name, "oci_id": container.oci_id, "top": container.top}
+    request = {"name": container.name, "oci_id": container.oci_id, "top": container.top}
     reach = NetworkAccess(container.host_ports, container.egress)
-    answer = supervisor.call("lease", **asked, joined=container.joins is not None, reach=pack(reach))
+    answer = supervisor.call("lease", **request, joined=container.joins is not None, reach=pack(reach))
     node = unpack(NetNode, answer["node"]) if connected else None
     signals = exec.SignalForwarder()
     try:

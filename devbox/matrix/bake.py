@@ -75,14 +75,14 @@ def _bake_all(shared: Project, desired: Desired, sink: Sink, *, locked: bool) ->
         before = dict(failed)
         left = tuple(name for name in images if name not in _include_children(failed, images))
         observed = observe_instance(shared, desired)
-        made = diff.diff(desired, observed, names=(), images=left)
-        if not made:
+        plan = diff.diff(desired, observed, names=(), images=left)
+        if not plan:
             return _include_children(failed, images)
         shared.store.sweep()
         try:
             options = ApplyOptions(locked=locked)
             context = ApplyContext(project=shared, desired=desired, observed=observed, sink=watch, options=options)
-            desired = desired.derive(images=apply(made, context).images)
+            desired = desired.derive(images=apply(plan, context).images)
         except DevboxError as error:
             if failed == before:
                 raise

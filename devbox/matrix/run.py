@@ -97,7 +97,7 @@ class CellRun:
     """One run of one cell. `run` is called once; `abort` from any thread at any time."""
 
     def __init__(self, desired: DesiredCell, around: RunContext, *, reason: str) -> None:
-        self.wanted = desired
+        self.desired = desired
         self._around = around
         self._reason = reason
         self._tests = desired.tests
@@ -123,7 +123,7 @@ class CellRun:
 
         The reaper then still has the cell registered, and removes it.
         """
-        cell, around = self.wanted.cell, self._around
+        cell, around = self.desired.cell, self._around
         around.guardian.watch(self._instance.id)
         with self._open_log():
             state, reason = self._run_phases()
@@ -145,7 +145,7 @@ class CellRun:
             image=self._find_image(),
             services={
                 name: self._describe_image(spec.image)
-                for name, spec in self.wanted.resolved.containers.items()
+                for name, spec in self.desired.resolved.containers.items()
                 if name != self._spec.name
             },
             ended_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -159,11 +159,11 @@ class CellRun:
 
     def bring_up(self) -> None:
         """Start missing containers: services, then the tests' container."""
-        own, release, resolved = self._spec.name, self.wanted.against, self._resolved
+        own, release, resolved = self._spec.name, self.desired.against, self._resolved
         if release is None:
             self._apply((own,))
             return
-        services = tuple(name for name in self.wanted.resolved.containers if name != own)
+        services = tuple(name for name in self.desired.resolved.containers if name != own)
         setup = self._find_own_setup()
         observed = self._apply((*services, *setup))
         for name in setup:
@@ -181,15 +181,15 @@ class CellRun:
     def prepare(self) -> None:
         """Bring up a new cell with prepared service data."""
         self._project.records.record_place(self._project.root, self._project.env_file)
-        self._around.ready.provide(self.wanted, bring_up=self.bring_up, run=self._execute)
+        self._around.ready.provide(self.desired, bring_up=self.bring_up, run=self._execute)
         self.bring_up()
 
     def _apply(self, names: tuple[str, ...]) -> Observed:
         """Start these containers and their needs; return the observation from before."""
         observed = observe_instance(self._project, self._resolved)
-        made = diff.diff(self._resolved, observed, names=names, network=True)
+        plan = diff.diff(self._resolved, observed, names=names, network=True)
         sink = self._around.steps or self._show
-        apply(made, ApplyContext(project=self._project, desired=self._resolved, observed=observed, sink=sink))
+        apply(plan, ApplyContext(project=self._project, desired=self._resolved, observed=observed, sink=sink))
         return observed
 
     def _find_own_setup(self) -> tuple[str, ...]:
@@ -321,20 +321,20 @@ class CellRun:
 
     def _begin_phase(self, phase: str) -> None:
         self._clock.begin(phase)
-        self._around.board(CellEvent(cell=self.wanted.cell.name, phase=phase, at=time.monotonic()))
+        self._around.board(CellEvent(cell=self.desired.cell.name, phase=phase, at=time.monotonic()))
 
     def _log_line(self, text: str) -> None:
         if self._log is not None:
             self._log.write(text)
         phase = self._clock.phase or "done"
-        self._around.board(CellEvent(cell=self.wanted.cell.name, phase=phase, line=text, at=time.monotonic()))
+        self._around.board(CellEvent(cell=self.desired.cell.name, phase=phase, line=text, at=time.monotonic()))
 
     def _show(self, event: Event) -> None:
         """Forward a step event as an event of the cell."""
         if isinstance(event, StepStarted) and event.op in (Op.START, Op.SETUP):
             self._around.board(
                 CellEvent(
-                    cell=self.wanted.cell.name,
+                    cell=self.desired.cell.name,
                     phase=self._clock.phase,
                     line=f"{event.op} {event.resource}",
                     at=time.monotonic(),
@@ -376,16 +376,16 @@ class CellRun:
 
     def _find_image(self) -> str:
         """Return the digest of the image of the tests."""
-        release = self.wanted.against
+        release = self.desired.against
         inside = release is not None and self._tests.release == release_under_test.INSIDE
         return release.image.digest if release and inside else self._find_digest(self._spec.image)
 
     def _describe_image(self, label: str) -> str:
         """Describe the purpose of an image, with its digest."""
         return ", ".join(
-            filter(None, (building.describe_image(self.wanted.resolved.images[label]), self._find_digest(label)))
+            filter(None, (building.describe_image(self.desired.resolved.images[label]), self._find_digest(label)))
         )
 
     def _find_digest(self, label: str) -> str:
-        found = self._project.store.find(key_image(label, self.wanted.resolved.images).key)
+        found = self._project.store.find(key_image(label, self.desired.resolved.images).key)
         return found.digest if found else ""

@@ -47,7 +47,7 @@ class WorkerPool:
         """Run all cells; deliver each result when it arrives."""
         left = len(self._waiting)
         for each in self._waiting:
-            self._around.board(CellEvent(cell=each.wanted.cell.name, phase="waiting", at=time.monotonic()))
+            self._around.board(CellEvent(cell=each.desired.cell.name, phase="waiting", at=time.monotonic()))
         for number in range(self._hands):
             threading.Thread(target=self._run_worker, name=f"cells-{number}", daemon=True).start()
         for _ in range(left):
@@ -71,7 +71,7 @@ class WorkerPool:
                 result = self._check_skipped(run) or run.run()
             except BaseException as error:  # noqa: BLE001 - a cell without a result would block the session
                 sentence = f"internal error: {type(error).__name__}: {error}"
-                result = CellResult(cell=run.wanted.cell, state="error", reason=sentence)
+                result = CellResult(cell=run.desired.cell, state="error", reason=sentence)
             with self._guard:
                 self._active.discard(run)
                 if self._fail_fast and not result.is_green and not self._failed:
@@ -88,7 +88,7 @@ class WorkerPool:
 
     def _check_skipped(self, run: CellRun) -> CellResult | None:
         """Return the result of a cell that does not start any more."""
-        blank = CellResult(cell=run.wanted.cell, state="skipped")
+        blank = CellResult(cell=run.desired.cell, state="skipped")
         if self._around.stopping.is_set():
             return replace(blank, reason="interrupted before its start")
         if self._failed:
@@ -220,7 +220,7 @@ def _run(
         crew = WorkerPool(around, runs, jobs=session.jobs, fail_fast=any(one.tests.fail_fast for one in desired))
 
         def remember(run: CellRun, result: CellResult) -> None:
-            name = run.wanted.cell.name
+            name = run.desired.cell.name
             session.results[name] = result
             if result.attempts or result.state == "error":
                 _remember(project, records, seen, result, sink)

@@ -35,10 +35,10 @@ class _Shape(NamedTuple):
 
 
 def _make_frozen(cls: type) -> type:
-    made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(cls)
-    fields, missing = dataclasses.fields(made), dataclasses.MISSING
+    decorated: Any = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(cls)
+    fields, missing = dataclasses.fields(decorated), dataclasses.MISSING
     compared = [each.name for each in fields if each.compare]
-    made.__shape__ = _Shape(
+    decorated.__shape__ = _Shape(
         names=frozenset(each.name for each in fields),
         defaults={each.name: each.default for each in fields if each.default is not missing},
         factories={each.name: each.default_factory for each in fields if each.default_factory is not missing},
@@ -46,7 +46,7 @@ def _make_frozen(cls: type) -> type:
         shown=tuple(each.name for each in fields if each.repr),
     )
     for name in _METHODS:
-        setattr(made, name, vars(_Methods)[name])
+        setattr(decorated, name, vars(_Methods)[name])
     return cls
 
 

@@ -56,9 +56,9 @@ class Backend(str):
 
     def __new__(cls, side: str, container: str) -> Self:
         """Return the backend of a container on a side."""
-        made = super().__new__(cls, f"{side}/{container}")
-        made.side, made.container = side, container
-        return made
+        value = super().__new__(cls, f"{side}/{container}")
+        value.side, value.container = side, container
+        return value
 
     def __deepcopy__(self, _memo: object) -> Self:
         """Return the same, which cannot change: `dataclasses.asdict` copies deeply."""
@@ -81,9 +81,9 @@ class Reason(str):
 
     def __new__(cls, kind: ReasonKind, text: str) -> Self:
         """Return a reason of a kind."""
-        made = super().__new__(cls, text)
-        made.kind = kind
-        return made
+        value = super().__new__(cls, text)
+        value.kind = kind
+        return value
 
     def __deepcopy__(self, _memo: object) -> Self:
         """Return the same, which cannot change: `dataclasses.asdict` copies deeply."""

@@ -57,7 +57,7 @@ class PromotionAttempt:
 
     def __init__(self, planned: PromotionPlan, ledger: Ledger, lease: Lease, means: PromotionDeps, sink: Sink) -> None:
         self._planned = planned
-        self._wanted = planned.wanted
+        self._deployment = planned.deployment
         self._ledger = ledger
         self._lease = lease
         self._means = means
@@ -72,7 +72,7 @@ class PromotionAttempt:
             self._append_entry(INTENT, self._build_intent(policy, verdicts))
         try:
             if self._planned.needs_step(COPIED):
-                self._append_entry(COPIED, self._means.copy(self._wanted))
+                self._append_entry(COPIED, self._means.copy(self._deployment))
             self._deploy()
         except (TargetLocked, LedgerDamaged):
             raise  # the new holder of the stage decides
@@ -80,7 +80,7 @@ class PromotionAttempt:
             self.fail(error.sentence)
             raise
         except KeyboardInterrupt:
-            stage = self._wanted.stage.name
+            stage = self._deployment.stage.name
             self._sink(
                 Note(text=f"{stage} is unfinished; resume it: devbox promote {stage}; undo it: devbox rollback {stage}")
             )
@@ -89,13 +89,13 @@ class PromotionAttempt:
 
     def fail(self, reason: str) -> LedgerEntry:
         """Record the failure and restore the previous deployment, if any."""
-        before = self._read_history().find_current(self._wanted.stage.name)
+        before = self._read_history().find_current(self._deployment.stage.name)
         desired = plan.load_deployment(before, self._read_history()) if before else None
         back = desired.release.id if desired else ""
         try:
             self._restore(desired)
         except DevboxError as error:  # report the first failure; the next command repairs the stage
-            self._sink(Note(text=f"cannot restore {self._wanted.stage.name}: {error.sentence}"))
+            self._sink(Note(text=f"cannot restore {self._deployment.stage.name}: {error.sentence}"))
             return self._append_entry(FAILED, FailedPayload(reason=reason, runs="", restored=False))
         return self._append_entry(FAILED, FailedPayload(reason=reason, runs=back))
 
@@ -108,7 +108,7 @@ class PromotionAttempt:
 
     def _deploy(self) -> None:
         """Deploy, and verify by the state that the runtime reports."""
-        environment, desired = self._means.environment, self._wanted
+        environment, desired = self._means.environment, self._deployment
         if not self._planned.needs_step(RUNNING) and plan.runs(environment.observe(), desired):
             return
         self._lease.renew()
@@ -129,10 +129,10 @@ class PromotionAttempt:
         if self._planned.operation != plan.PROMOTE:
             return
         self._means.learn()
-        if found := admission.check_not_revoked(self._wanted.release, self._read_history()):
-            stage = self._wanted.stage.name
+        if found := admission.check_not_revoked(self._deployment.release, self._read_history()):
+            stage = self._deployment.stage.name
             raise Denied(
-                f"cannot promote {self._wanted.release.short_id} to {stage}: {found[0].reason}",
+                f"cannot promote {self._deployment.release.short_id} to {stage}: {found[0].reason}",
                 remedy=f"devbox why {stage}",
             )
 
@@ -142,11 +142,11 @@ class PromotionAttempt:
         return seen.counts.subtract(intent.counts) if seen.counts and intent.knows_counts else None
 
     def _build_intent(self, policy: str, verdicts: Sequence[Verdict]) -> IntentPayload:
-        before = self._read_history().find_current(self._wanted.stage.name)
+        before = self._read_history().find_current(self._deployment.stage.name)
         return IntentPayload(
             operation=self._planned.operation,
-            deployment=codec.dump(self._wanted),
-            config=self._wanted.config_digest,
+            deployment=codec.dump(self._deployment),
+            config=self._deployment.config_digest,
             policy=policy,
             gates=codec.dump(list(verdicts)),
             replaces=ReplacedRelease(release=before.release, seq=before.seq) if before else None,
@@ -171,21 +171,21 @@ class PromotionAttempt:
             left=begun.replaces.release if begun.replaces else "",
             clock=self._clock if is_promotion else now,
             intent=intent.seq,
-            image=self._wanted.release.image,
+            image=self._deployment.release.image,
             **vars(find_last_losses(steps)),
             **vars(attestation),
         )
 
     def _list_own_entries(self) -> list[LedgerEntry]:
         """Return the entries of this attempt, oldest first."""
-        key = (self._wanted.stage.name, self._wanted.release.id, self._planned.attempt)
+        key = (self._deployment.stage.name, self._deployment.release.id, self._planned.attempt)
         return [entry for entry in self._ledger.read_entries() if (entry.stage, entry.release, entry.attempt) == key]
 
     def _give_up_other(self) -> None:
         """End an interrupted attempt that is superseded."""
         other = self._planned.gives_up
         if other is not None:
-            desired = f"{self._planned.operation} {self._wanted.release.short_id}"
+            desired = f"{self._planned.operation} {self._deployment.release.short_id}"
             payload = FailedPayload(reason=f"interrupted, then superseded by: {desired}", runs="", restored=False)
             self._ledger.append(
                 FAILED,
@@ -199,8 +199,8 @@ class PromotionAttempt:
     def _append_entry(self, kind: str, payload: LedgerPayload) -> LedgerEntry:
         return self._ledger.append(
             kind,
-            release=self._wanted.release.id,
-            stage=self._wanted.stage.name,
+            release=self._deployment.release.id,
+            stage=self._deployment.stage.name,
             attempt=self._planned.attempt,
             body=payload.to_body(),
             lease=self._lease,

@@ -28,7 +28,7 @@ class PromotionPlan:
     """
 
     operation: str
-    wanted: Deployment
+    deployment: Deployment
     attempt: int
     done: str = ""
     gives_up: LedgerEntry | None = None
@@ -67,20 +67,20 @@ def plan_promotion(desired: Deployment, history: History, observed: StageObserve
     """Plan a promotion; None if the stage already runs the deployment."""
     stage, release = desired.stage.name, desired.release.id
     pending = history.find_pending(stage)
-    new = PromotionPlan(operation=PROMOTE, wanted=desired, attempt=history.count_attempts(stage, release) + 1)
+    new = PromotionPlan(operation=PROMOTE, deployment=desired, attempt=history.count_attempts(stage, release) + 1)
     if pending is not None:
         if _is_continued(pending, desired, history):
             intent = history.find_intent(pending)
             repairs = intent is not None and IntentPayload.read(intent).repairs
             return PromotionPlan(
                 operation=PROMOTE,
-                wanted=desired,
+                deployment=desired,
                 attempt=pending.attempt,
                 done=pending.kind,
                 asks=pending.kind != RUNNING and not repairs,
                 repairs=repairs,
             )
-        return PromotionPlan(operation=PROMOTE, wanted=desired, attempt=new.attempt, gives_up=pending)
+        return PromotionPlan(operation=PROMOTE, deployment=desired, attempt=new.attempt, gives_up=pending)
     current = history.find_current(stage)
     if current is None or not _is_same(current, desired, history):
         return new
@@ -98,7 +98,7 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
             return None
         return PromotionPlan(
             operation=ROLLBACK,
-            wanted=desired,
+            deployment=desired,
             attempt=pending.attempt,
             done=pending.kind,
             asks=False,
@@ -111,7 +111,7 @@ def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
         return None
     return PromotionPlan(
         operation=ROLLBACK,
-        wanted=desired,
+        deployment=desired,
         attempt=history.count_attempts(stage, desired.release.id) + 1,
         gives_up=pending,
         asks=False,
@@ -126,7 +126,7 @@ def find_interrupted(stage: str, history: History) -> PromotionPlan | None:
     if pending is None or desired is None:
         return None
     operation = _read_operation(pending, history)
-    return PromotionPlan(operation=operation, wanted=desired, attempt=pending.attempt, done=pending.kind)
+    return PromotionPlan(operation=operation, deployment=desired, attempt=pending.attempt, done=pending.kind)
 
 
 def runs(observed: StageObserved, desired: Deployment) -> bool:

@@ -266,20 +266,20 @@ def _list_properties(result: CellResult, release: str) -> list[tuple[str, str]]:
 
 
 def _write_suite(root: ET.Element, suite: JUnitSuite) -> None:
-    made = ET.SubElement(root, "testsuite", _clean(suite.attributes))
-    made.set("tests", str(len(suite.cases)))
+    element = ET.SubElement(root, "testsuite", _clean(suite.attributes))
+    element.set("tests", str(len(suite.cases)))
     for name, kind in _COUNTED.items():
-        made.set(name, str(sum(case.has_outcome(kind) for case in suite.cases)))
-    _write_properties(made, suite.properties)
+        element.set(name, str(sum(case.has_outcome(kind) for case in suite.cases)))
+    _write_properties(element, suite.properties)
     for case in suite.cases:
-        element = ET.SubElement(made, "testcase", _clean(case.attributes))
-        _write_properties(element, case.properties)
+        below = ET.SubElement(element, "testcase", _clean(case.attributes))
+        _write_properties(below, case.properties)
         for outcome in case.outcomes:
             known = {"message": outcome.message, "type": outcome.type}
-            what = ET.SubElement(element, outcome.kind, _clean({key: text for key, text in known.items() if text}))
+            what = ET.SubElement(below, outcome.kind, _clean({key: text for key, text in known.items() if text}))
             what.text = make_printable(outcome.text) or None
-        _write_outputs(element, case)
-    _write_outputs(made, suite)
+        _write_outputs(below, case)
+    _write_outputs(element, suite)
 
 
 def _write_properties(element: ET.Element, properties: list[tuple[str, str]]) -> None:

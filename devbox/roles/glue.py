@@ -171,9 +171,9 @@ def _build_template_values(table: GlueTable) -> dict[str, object]:
 
 def _check_routes(table: GlueTable, label: str, context: ExpansionContext, part: ServicePart | None) -> None:
     if table.routes and not (part and part.routes):
-        made = f"the recipe {table.recipe}" if table.recipe else "its image"
+        origin = f"the recipe {table.recipe}" if table.recipe else "its image"
         raise EnvFileError(
-            f"[{label}] has routes, which {made} does not support",
+            f"[{label}] has routes, which {origin} does not support",
             where=context.where((*split_label(label), "routes")),
             remedy='use recipe = "haproxy"',
         )

@@ -118,11 +118,11 @@ class ReleaseRole(Role[ImageTable]):
         """Add the configuration of the release, with the processes of stages whose vars change them."""
         if LABEL not in tables:
             return spec
-        made = _build_config(tables[LABEL])
+        config = _build_config(tables[LABEL])
         others = {name: own.get(LABEL) for name, own in context.staged.items()}
         staged = {name: _build_config(own).processes for name, own in others.items() if isinstance(own, ImageTable)}
-        changed = {name: own for name, own in staged.items() if own != made.processes}
-        return dataclasses.replace(spec, release=dataclasses.replace(made, stages=changed))
+        changed = {name: own for name, own in staged.items() if own != config.processes}
+        return dataclasses.replace(spec, release=dataclasses.replace(config, stages=changed))
 
 
 ROLE = ReleaseRole()
@@ -163,14 +163,14 @@ def _build_process(table: ProcessTable) -> Process:
 def _build_image_config(below: ImageConfig, table: ImageTable) -> ImageConfig:
     """Return the default command of the image: its only service, or the one named web."""
     exposed = [f"{port.container}/{port.protocol}" for each in table.process.values() for port in each.ports]
-    made = dataclasses.replace(
+    config = dataclasses.replace(
         below, labels={**below.labels, **table.labels}, exposed=tuple(sorted({*below.exposed, *exposed}))
     )
     services = {name: each for name, each in table.process.items() if each.kind == "service"}
     main = next(iter(services.values())) if len(services) == 1 else services.get(_MAIN)
     if main is None:
-        return made
+        return config
     probe = main.health.to_health(default_port=0) if main.health else None
     return dataclasses.replace(
-        made, command=main.command, stop_signal=main.stop_signal, health=probe if probe and probe.command else None
+        config, command=main.command, stop_signal=main.stop_signal, health=probe if probe and probe.command else None
     )

@@ -41,13 +41,13 @@ _COUNTED = {
 
 def render_rules(state: RouterState, directory: str, share: str) -> list[str]:
     """Render the rules of the router's own frontend. `share`: the share map."""
-    asked = f"if {{ path {PATH} }}"
+    condition = f"if {{ path {PATH} }}"
     shown, timed = _select_fitting(state, share)
     found = [f"http-request use-service prometheus-exporter if {{ path {OWN} }}"]
-    found += [f"{rule} {asked}" for rule in _render_sum_rules(shown, timed)]
+    found += [f"{rule} {condition}" for rule in _render_sum_rules(shown, timed)]
     found += [*cohort.render_share_rules(share), *_render_share_rules(state, share)]
     kind = "text/plain; version=0.0.4; charset=utf-8"
-    found.append(f'http-request return status 200 content-type "{kind}" lf-file {directory}/{PAGE} {asked}')
+    found.append(f'http-request return status 200 content-type "{kind}" lf-file {directory}/{PAGE} {condition}')
     found.append("http-request return status 404")
     return found
 

@@ -74,10 +74,10 @@ class Runtime:
     def _identify(self) -> str:
         """Return the identity of the router, by its socket, which each router creates; "" without one."""
         try:
-            made = os.stat(f"{self._find()}/{SOCKET}")
+            socket_stat = os.stat(f"{self._find()}/{SOCKET}")
         except OSError:
             return ""
-        return f"{made.st_ino} {made.st_ctime_ns}" if self.is_reachable() else ""
+        return f"{socket_stat.st_ino} {socket_stat.st_ctime_ns}" if self.is_reachable() else ""
 
     def is_reachable(self) -> bool:
         """True if the router responds."""

@@ -179,10 +179,10 @@ class LossTally:
         connection; responses of the router itself are in its log.
         """
         if kernel is not None and kernel.namespace == self.namespace:
-            opened = kernel.accepted - self.ended - self.accepted
-            if opened >= 0:
+            pending = kernel.accepted - self.ended - self.accepted
+            if pending >= 0:
                 answered = 0 if self.started else math.ceil(self.peak * max(0.0, kernel.at - self.at))
-                return self.open + opened + answered
+                return self.open + pending + answered
         # Without a count: assume the peak rate until the next router started.
         away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
         return self.open + math.ceil(self.peak * away)

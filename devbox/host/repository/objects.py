@@ -59,11 +59,11 @@ class Packs:
     def __init__(self, project: ProjectDirectory, budget: Budget) -> None:
         self._project = project
         self._budget = budget
-        self._opened: list[_Pack] | None = None
+        self._packs: list[_Pack] | None = None
 
     def close(self) -> None:
         """Close all packs."""
-        for pack in self._opened or ():
+        for pack in self._packs or ():
             pack.close()
 
     def read(self, name: str) -> tuple[str, bytes] | None:
@@ -79,22 +79,22 @@ class Packs:
         return None
 
     def _open_packs(self) -> list[_Pack]:
-        if self._opened is None:
-            self._opened = []
+        if self._packs is None:
+            self._packs = []
             try:
                 directory = self._project.open_directory(_DIRECTORY)
             except OSError:
-                return self._opened
+                return self._packs
             try:
                 names = sorted(name[:-4] for name in os.listdir(directory)[:_MOST_PACKS] if name.endswith(".idx"))
             finally:
                 os.close(directory)
             for name in names:
                 try:
-                    self._opened.append(_Pack(self._project, f"{_DIRECTORY}/{name}", self._budget))
+                    self._packs.append(_Pack(self._project, f"{_DIRECTORY}/{name}", self._budget))
                 except OSError:
                     continue
-        return self._opened
+        return self._packs
 
 
 class _Pack:
@@ -186,17 +186,17 @@ class _Pack:
         if size > _LARGEST_PACK:
             raise UnreadableObject("object larger than the limit")
         self._budget.consume(size)
-        unpacking, made, length = zlib.decompressobj(), b"", min(max(_PIECE, size), 1 << 20)
-        while len(made) < size:
+        unpacking, content, length = zlib.decompressobj(), b"", min(max(_PIECE, size), 1 << 20)
+        while len(content) < size:
             raw = unpacking.unconsumed_tail or os.pread(self._data, length, at)
             if not raw:
                 raise UnreadableObject("truncated pack")
             at += 0 if unpacking.unconsumed_tail else len(raw)
-            piece = unpacking.decompress(raw, size - len(made))
-            if unpacking.eof and len(made) + len(piece) < size:
+            piece = unpacking.decompress(raw, size - len(content))
+            if unpacking.eof and len(content) + len(piece) < size:
                 raise UnreadableObject("truncated object")
-            made += piece
-        return made
+            content += piece
+        return content
 
     def _apply_delta(self, base: bytes, delta: bytes) -> bytes:
         from_size, at = _parse_varint(delta, 0)
@@ -204,7 +204,7 @@ class _Pack:
         if from_size != len(base) or size > _LARGEST_PACK:
             raise UnreadableObject("delta does not match its base")
         self._budget.consume(size)
-        made = bytearray()
+        content = bytearray()
         while at < len(delta):
             code = delta[at]
             at += 1
@@ -212,13 +212,13 @@ class _Pack:
                 start, length, at = _parse_copy(delta, at, code)
                 if start + length > len(base):
                     raise UnreadableObject("delta does not match its base")
-                made += base[start : start + length]
+                content += base[start : start + length]
             else:
-                made += delta[at : at + code]
+                content += delta[at : at + code]
                 at += code
-            if not code or len(made) > size:
+            if not code or len(content) > size:
                 raise UnreadableObject("delta result has the wrong size")
-        return bytes(made)
+        return bytes(content)
 
 
 def _parse_copy(delta: bytes, at: int, code: int) -> tuple[int, int, int]:

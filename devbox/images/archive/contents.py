@@ -115,8 +115,8 @@ class TarContents:
         elif entry.islnk():
             self._links[name] = posixpath.normpath(entry.linkname.lstrip("/"))
         elif entry.isreg() and not entry.issparse() and entry.size >= 0:
-            made = self._place.write(_read_pieces(stream, entry.size))
-            if self._files.setdefault(name, made).digest != made.digest:
+            written = self._place.write(_read_pieces(stream, entry.size))
+            if self._files.setdefault(name, written).digest != written.digest:
                 raise BakeFailed(
                     f"duplicate entry in the archive, with different content: {name!r:.{_SHOWN}}", remedy=REWRITE_REMEDY
                 )

@@ -103,7 +103,7 @@ class StepRunner:
         project: str,
     ) -> None:
         self._paths = paths
-        self._ground = sandbox
+        self._sandbox = sandbox
         self._output = output
         self._lowers = lowers
         self._place = place
@@ -130,7 +130,7 @@ class StepRunner:
         if base is None:
             raise BakeFailed("packages require a base of Debian or Ubuntu")
         cache = AptCache(self._paths, base)
-        mirror, ports = host_settings.translate_loopback(bootstrap.build_local_sources(base), self._ground.gateway)
+        mirror, ports = host_settings.translate_loopback(bootstrap.build_local_sources(base), self._sandbox.gateway)
         pins = "".join(f"{name} {version}\n" for name, version in (step.pins or {}).items())
         sources = mirror
         if step.pins is not None:
@@ -194,7 +194,7 @@ class StepRunner:
         reader: Reader,
         host_ports: tuple[int, ...] = (),
     ) -> int:
-        carried = self._ground.carry
+        carried = self._sandbox.carry
         settings = {**carried.env, "PATH": DEFAULT_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
         settings |= REPEATABLE_ENV | env
         if carried.ca_file:
@@ -202,7 +202,7 @@ class StepRunner:
         self._env = settings
         self._last = partial(
             sandbox.run,
-            self._ground.ensure_instance(host_ports),
+            self._sandbox.ensure_instance(host_ports),
             lowers=self._lowers,
             top=f"{self._place}/top",
             binds=tuple(binds),

@@ -18,19 +18,19 @@ from devbox.images.store.documents import SOURCE_DATE_EPOCH
 
 def translate_glob(pattern: str) -> str:
     """Translate Go's filepath.Match with `**` to a regular expression."""
-    made, at = "", 0
+    regex, at = "", 0
     while at < len(pattern):
         if pattern.startswith("**/", at):
-            made, at = made + "(?:.*/)?", at + 3
+            regex, at = regex + "(?:.*/)?", at + 3
         elif pattern.startswith("**", at):
-            made, at = made + ".*", at + 2
+            regex, at = regex + ".*", at + 2
         elif match := re.compile(r"\[\^?[^\]]+\]").match(pattern, at):
-            made, at = made + match[0], match.end()
+            regex, at = regex + match[0], match.end()
         elif pattern[at] == "\\" and at + 1 < len(pattern):
-            made, at = made + re.escape(pattern[at + 1]), at + 2
+            regex, at = regex + re.escape(pattern[at + 1]), at + 2
         else:
-            made, at = made + {"*": "[^/]*", "?": "[^/]"}.get(pattern[at], re.escape(pattern[at])), at + 1
-    return made
+            regex, at = regex + {"*": "[^/]*", "?": "[^/]"}.get(pattern[at], re.escape(pattern[at])), at + 1
+    return regex
 
 
 _WILD = re.compile(r"[*?\[]")

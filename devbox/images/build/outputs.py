@@ -32,14 +32,14 @@ class BuildOutputs:
     def open_workdir(self, key: str) -> Iterator[str]:
         """Create and lock the work directory of one build; that of a killed build is swept."""
         with files.lock_file(snapshots.get_step_lock(self._paths, key)):
-            made = snapshots.create_workdir(self._paths, key)
+            workdir = snapshots.create_workdir(self._paths, key)
             try:
-                yield made
+                yield workdir
             finally:
                 try:
-                    disk.remove(made)
+                    disk.remove(workdir)
                 except OSError:  # files of subordinate ids: a worker may remove them
-                    Workers(self._paths).remove((made,))
+                    Workers(self._paths).remove((workdir,))
 
     @staticmethod
     def get_work_dir(place: str) -> str:

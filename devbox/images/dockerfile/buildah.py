@@ -118,8 +118,8 @@ def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
             _remove_left_behind(program, storage, job, env)
         raise error
     output.report_progress(Tick("copying the image to the store"))
-    look = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
-    config = process.run(look, purpose="inspect the image built by buildah", env=env).stdout
+    inspection = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
+    config = process.run(inspection, purpose="inspect the image built by buildah", env=env).stdout
     files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
     diff_ids = cache.parse_image_document(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
     if any(not _has_layer(job, diff_id) for diff_id in diff_ids):

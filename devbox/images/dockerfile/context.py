@@ -156,22 +156,24 @@ def copy_context(step: FromDockerfile, place: str) -> DockerfileSource:
 
     Permissions are 644 and 755, times are those of all builds.
     """
-    made = DockerfileSource(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
-    for directory in (os.path.dirname(made.dockerfile), made.context):
+    source = DockerfileSource(
+        f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore"
+    )
+    for directory in (os.path.dirname(source.dockerfile), source.context):
         os.mkdir(directory)
     with _check_unchanged(step, "copied"), _open_project(step) as project:
         ignore = _build_ignore_text(project, step)
-        write_atomic(made.ignore, ignore)
-        first = copy_file(project.open(step.path), made.dockerfile, program=False)
+        write_atomic(source.ignore, ignore)
+        first = copy_file(project.open(step.path), source.dockerfile, program=False)
         with _open_context(project, step) as context:
             found = _list_files(context, ignore)
             copied = _compute_total(
-                first, found, lambda path, facts: _copy_entry(context, path, facts, f"{made.context}/{path}")
+                first, found, lambda path, facts: _copy_entry(context, path, facts, f"{source.context}/{path}")
             )
         if copied != step.content:
             raise _build_changed_error(step, "copied")
-    normalize_tree(made.context)
-    return made
+    normalize_tree(source.context)
+    return source
 
 
 @contextlib.contextmanager

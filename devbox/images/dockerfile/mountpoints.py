@@ -27,14 +27,14 @@ def record_mountpoints(bundle: str, target: str) -> None:
     """
     config = json.loads(Path(bundle, "config.json").read_bytes())
     root = os.path.join(bundle, config["root"]["path"])
-    made: set[str] = set()
+    created: set[str] = set()
     for mount in config.get("mounts", []):
         place = mount["destination"]
         if any(place == each or place.startswith(f"{each}/") for each in _KERNELS):
             continue
         with suppress(OSError):  # if a file is in the way, the runtime reports it
-            made |= _make_missing(root, _list_parents(_resolve_path(root, place)))
-    Path(target).write_text(json.dumps({"root": root, "made": sorted(made, key=len, reverse=True)}))
+            created |= _make_missing(root, _list_parents(_resolve_path(root, place)))
+    Path(target).write_text(json.dumps({"root": root, "made": sorted(created, key=len, reverse=True)}))
 
 
 def remove_mountpoints(target: str) -> None:

@@ -172,16 +172,16 @@ class RegistryConnection:
 
     def _authorize(self, response: urllib3.BaseHTTPResponse, scope: str, doing: str) -> None:
         """Authenticate after a 401: with the password, or with a token obtained by it."""
-        kind, asked = _parse_challenge(response.headers.get("WWW-Authenticate", ""))
+        kind, challenge = _parse_challenge(response.headers.get("WWW-Authenticate", ""))
         with self._lock:
             if kind == "bearer":
-                self._tokens[scope] = f"Bearer {self._fetch_token(asked, scope, doing)}"
+                self._tokens[scope] = f"Bearer {self._fetch_token(challenge, scope, doing)}"
             elif kind == "basic" and self._known and self._known.user:
                 self._tokens[scope] = _format_basic_auth(self._known)
 
-    def _fetch_token(self, asked: Mapping[str, str], scope: str, doing: str) -> str:
+    def _fetch_token(self, challenge: Mapping[str, str], scope: str, doing: str) -> str:
         """Fetch a token for the scope from the registry's token service."""
-        realm = asked.get("realm", "")
+        realm = challenge.get("realm", "")
         self._resolve_url(realm, doing)
         place = urlsplit(realm)
         if place.scheme != "https" and not (place.scheme == "http" and credentials.can_use_http(place.netloc)):
@@ -189,11 +189,11 @@ class RegistryConnection:
                 f"{self.host} requires passwords to be sent to an untrusted place: {realm or 'nowhere'}",
                 remedy=f"report it to the operator, or trust it: export {credentials.INSECURE}={place.netloc}",
             )
-        fields = [("service", asked.get("service", "")), *(("scope", each) for each in scope.split(" "))]
+        fields = [("service", challenge.get("service", "")), *(("scope", each) for each in scope.split(" "))]
         known, method, url, body, headers = self._known, "GET", f"{realm}?{urlencode(fields)}", None, {}
         if known and known.identity_token:
             grant = {"grant_type": "refresh_token", "refresh_token": known.identity_token, "client_id": _CLIENT}
-            form = {**grant, "service": asked.get("service", ""), "scope": scope}
+            form = {**grant, "service": challenge.get("service", ""), "scope": scope}
             method, url, body = "POST", realm, urlencode(form).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
         elif known:

@@ -37,8 +37,8 @@ def attach_sbom(top: Descriptor, paths: Paths) -> dict[str, bytes]:
     with lock.lock_shared(paths):
         oci = Layout(paths.oci, lock=paths.lock("oci-index"))
         subject = find_subject(top, oci)
-        made = build_sbom(top, oci)
-        written = {name: _encode_document(write(made)) for name, (_, write) in FORMATS.items()}
+        sbom = build_sbom(top, oci)
+        written = {name: _encode_document(write(sbom)) for name, (_, write) in FORMATS.items()}
         for name, raw in written.items():
             oci.attach(raw, FORMATS[name][0], subject, annotations={_GENERATOR: GENERATOR})
         return written

@@ -66,8 +66,8 @@ def build_failure(query: bytes, end: int, code: int) -> bytes:
     """Build a negative response that repeats the question."""
     number, flags = struct.unpack_from("!HH", query)
     flags = _RESPONSE | _RECURSION_AVAILABLE | (flags & (_OPERATION | _RECURSION)) | code
-    asked = query[_HEADER.size : end]
-    return _HEADER.pack(number, flags, 1 if asked else 0, 0, 0, 0) + asked
+    question = query[_HEADER.size : end]
+    return _HEADER.pack(number, flags, 1 if question else 0, 0, 0, 0) + question
 
 
 def is_answer_to(query: bytes, end: int, answer: bytes) -> bool:
@@ -221,23 +221,23 @@ class _DnsProxy:
 
     def _answer(self, query: bytes, ask: Callable[[bytes], bytes]) -> bytes:
         """Return the response to a query; empty for a malformed query."""
-        asked = parse_question(query)
-        if asked is None:
+        question = parse_question(query)
+        if question is None:
             return b""
-        allowed = egress_policy.find_allowed_ports(self._entries, asked.name)
+        allowed = egress_policy.find_allowed_ports(self._entries, question.name)
         if not allowed:
-            self._report(asked.name)
-            return build_failure(query, asked.end, NO_SUCH_NAME)
+            self._report(question.name)
+            return build_failure(query, question.end, NO_SUCH_NAME)
         try:
             answer = ask(query)
-            if is_answer_to(query, asked.end, answer):
-                self._allow_addresses(parse_addresses(answer, asked.end), allowed)
+            if is_answer_to(query, question.end, answer):
+                self._allow_addresses(parse_addresses(answer, question.end), allowed)
                 return answer
         except (OSError, MalformedMessage):
             pass  # the host's resolver does not answer, or answers with garbage
         except DevboxError as error:
             sys.stderr.write(f"{error.render()}\n")
-        return build_failure(query, asked.end, FAILED)
+        return build_failure(query, question.end, FAILED)
 
     def _allow_addresses(self, found: list[tuple[str, int]], allowed: frozenset[int]) -> None:
         """Open the firewall for addresses before the container learns them."""

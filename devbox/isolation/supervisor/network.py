@@ -66,8 +66,8 @@ class InstanceNetwork:
         self._egress: ProcessRef | None = None
         self._published: tuple[PublishedPort, ...] = ()  # the ports that the running pasta publishes,
         self._led: tuple[int, ...] = ()  # the host ports that it forwards to,
-        self._told: _Routes | None = None  # and the routes last loaded into nft
-        self._wanted = False
+        self._loaded: _Routes | None = None  # and the routes last loaded into nft
+        self._pending = False
         self._retry: Timer | None = None
         self._warnings: list[str] = []
         self.published: tuple[NamedPublishedPort, ...] = ()
@@ -112,7 +112,7 @@ class InstanceNetwork:
         )
         if before.egress is None:
             return
-        self._wanted = True
+        self._pending = True
         if is_alive(before.egress):
             self._published, self._led = self._build_routes().published, before.led
             self._watch(before.egress, self._loop.watch_process)
@@ -148,7 +148,7 @@ class InstanceNetwork:
         before = self._reach.get(name, NetworkAccess())
         self._reach[name] = reach
         try:
-            if self._wanted:
+            if self._pending:
                 self._refresh()
         except DevboxError:
             self._reach[name] = before
@@ -177,7 +177,7 @@ class InstanceNetwork:
         self._write_hosts()
         try:
             self._lists.set_policy(name, None, None)
-            if self._wanted:
+            if self._pending:
                 self._refresh()
         except DevboxError as error:
             log_line(error.render())
@@ -201,10 +201,10 @@ class InstanceNetwork:
         led = set(egress.list_forwarded_ports(ways.host_ports))
         if self._egress is None or ways.published != self._published or not led.issubset(self._led):
             self._restart_egress()
-        elif ways != self._told:
-            self._told = None
+        elif ways != self._loaded:
+            self._loaded = None
             egress.load_rules(self._context, *ways, led=self._led)
-            self._told = ways
+            self._loaded = ways
 
     def _build_routes(self) -> _Routes:
         routes = tuple(PortRoute(each.publish, node) for each in self.published if (node := self.find_node(each.name)))
@@ -222,22 +222,22 @@ class InstanceNetwork:
         try:
             self._start_egress()
         except Exception:
-            self._wanted = True
+            self._pending = True
             self._schedule_retry()
             raise
 
     def _start_egress(self) -> None:
         ways = self._build_routes()
         self._watch(egress.start_egress(self._context, *ways, warn=self._record_warning), self._loop.watch_child)
-        self._wanted = True
-        self._published, self._led, self._told = ways.published, egress.list_forwarded_ports(ways.host_ports), ways
+        self._pending = True
+        self._published, self._led, self._loaded = ways.published, egress.list_forwarded_ports(ways.host_ports), ways
 
     def _record_warning(self, text: str) -> None:
         log_line(f"pasta: {text}")
         self._warnings.append(text)
 
     def _stop_egress(self) -> None:
-        self._wanted = False
+        self._pending = False
         if self._egress is not None:
             egress.stop_egress(self._egress)
             self._egress = None
@@ -257,7 +257,7 @@ class InstanceNetwork:
         """Retry failed changes: restart pasta if it exited, reload rules that nft did not accept."""
         try:
             self._lists.retry()
-            if self._wanted:
+            if self._pending:
                 self._refresh()
         except (DevboxError, OSError) as error:
             log_error(error)

@@ -125,13 +125,15 @@ def judge(gate: CommandGate, context: GateContext) -> Verdict:
 
 
 def _run(gate: CommandGate, context: GateContext, shown: str) -> BoundedRun:
-    asked = {
+    described = {
         "DEVBOX_STAGE": context.stage.name,
         "DEVBOX_RELEASE": context.release.id,
         "DEVBOX_DIGEST": context.release.image,
     }
     try:
-        return run_bounded(gate.run, env=environ.copy_environment() | asked, cwd=context.instance.root, timeout=TIMEOUT)
+        return run_bounded(
+            gate.run, env=environ.copy_environment() | described, cwd=context.instance.root, timeout=TIMEOUT
+        )
     except FileNotFoundError:
         package = programs.PACKAGES.get(gate.run[0], gate.run[0])
         raise HostError(

@@ -36,7 +36,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _write(root: Path, *, needs: str, services: str) -> tuple[StageFiles, Deployment, Instance]:
     """Write an env file whose release needs these services; return it, and a deployment of the release."""
-    image = f'''[image]\nfrom = "app"\nneeds = ["{needs}"]\n[image.process.web]\ncommand = ["serve"]\n'''
+    image = f"""[image]\nfrom = "app"\nneeds = ["{needs}"]\n[image.process.web]\ncommand = ["serve"]\n"""
     (root / "devbox.toml").write_text(f'[base.app]\nrecipe = "debian"\n{image}{services}[stage.production]\n')
     project = open_project(str(root))
     resolved = prepare(project, lock=LockPolicy.PIN, keep=False)

@@ -60,7 +60,7 @@ def test_what_was_deployed_is_no_drift(record):
 
 def test_what_runs_something_else_is(record):
     (found,) = drift.find(STAGE, Looked("sha256:else"), record)
-    assert (found.container, found.found, found.wanted, found.doubt) == (NAME, "sha256:else", IMAGE, "")
+    assert (found.container, found.found, found.desired, found.doubt) == (NAME, "sha256:else", IMAGE, "")
     assert found.sentence == f"{NAME} runs sha256:else, but {IMAGE} was deployed"
 
 

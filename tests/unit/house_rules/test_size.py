@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import statistics
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from unit.house_rules.source import ROOT, modules, names, tree
 
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 60
+MOST_FILES = 390  # that are not empty
+MEDIAN = range(120, 181)  # lines
+MOST_IMPORTS = 0.075  # of all lines; docs/adr/0096-layout.md
 MODULES = modules()
 
 
@@ -32,3 +36,19 @@ def test_a_function_has_at_most_60_lines(path: Path):
 def test_init_files_are_empty():
     full = [str(path.relative_to(ROOT)) for path in MODULES if path.name == "__init__.py" and path.stat().st_size]
     assert not full
+
+
+def test_there_are_few_files_of_a_handy_size():
+    sizes = [lines for path in MODULES if (lines := len(path.read_text().splitlines()))]
+    assert len(sizes) <= MOST_FILES
+    assert statistics.median(sizes) in MEDIAN
+
+
+def test_few_lines_are_imports():
+    imports = sum(
+        (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+    assert imports <= MOST_IMPORTS * sum(len(path.read_text().splitlines()) for path in MODULES)

@@ -16,7 +16,7 @@ class Run:
     """What a crew knows of a run of a cell."""
 
     def __init__(self, name: str, state: str = "passed", *, before: Any = None) -> None:
-        self.wanted = SimpleNamespace(cell=Cell(name=name, axes={}, variables={}, allow_failure=name == "allowed"))
+        self.desired = SimpleNamespace(cell=Cell(name=name, axes={}, variables={}, allow_failure=name == "allowed"))
         self._state = state
         self._before = before
         self.aborted = threading.Event()
@@ -27,7 +27,7 @@ class Run:
         if self._state == "fault":
             raise ValueError("no such thing")
         state = "interrupted" if self.aborted.is_set() else self._state
-        return CellResult(cell=self.wanted.cell, state=state, attempts=1)
+        return CellResult(cell=self.desired.cell, state=state, attempts=1)
 
     def abort(self) -> None:
         self.aborted.set()

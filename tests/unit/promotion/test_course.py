@@ -79,14 +79,14 @@ def test_a_failed_attempt_is_tried_anew():
 
 def test_a_rollback_goes_to_what_was_before():
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO)))
-    assert (made.wanted, made.back_to, made.asks) == (ONE, 2, False)
+    assert (made.deployment, made.back_to, made.asks) == (ONE, 2, False)
     assert plan.plan_rollback("test", _history(*_applied(ONE))) is None
     assert plan.plan_rollback("test", _history()) is None
 
 
 def test_a_rollback_gives_up_a_promotion_under_way_and_stays_at_what_ran():
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), _intent(THREE)))
-    assert (made.wanted, made.back_to, made.gives_up.release) == (TWO, 4, THREE.release.id)
+    assert (made.deployment, made.back_to, made.gives_up.release) == (TWO, 4, THREE.release.id)
     assert plan.plan_rollback("test", _history(_intent(ONE))) is None
 
 
@@ -94,7 +94,7 @@ def test_issue10_1_a_rollback_of_what_could_not_be_taken_back_stays_at_what_ran(
     """Killed between giving up THREE and the next attempt: the stage may run THREE still."""
     given_up = (_intent(THREE), _step(FAILED, THREE, runs="", restored=False))
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *given_up))
-    assert (made.wanted, made.back_to, made.gives_up) == (TWO, 4, None)
+    assert (made.deployment, made.back_to, made.gives_up) == (TWO, 4, None)
     taken_back = (_intent(THREE), _step(FAILED, THREE, runs=TWO.release.id))
     assert plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *taken_back)).wanted == ONE
     assert plan.plan_rollback("test", _history(*_applied(ONE), *given_up, *_applied(TWO))).wanted == ONE
@@ -103,7 +103,7 @@ def test_issue10_1_a_rollback_of_what_could_not_be_taken_back_stays_at_what_ran(
 def test_a_rollback_under_way_goes_on():
     back = _intent(ONE, "rollback", attempt=2, back_to=2)
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), back, _step(COPIED, ONE, 2)))
-    assert (made.wanted, made.back_to, made.attempt, made.done) == (ONE, 2, 2, COPIED)
+    assert (made.deployment, made.back_to, made.attempt, made.done) == (ONE, 2, 2, COPIED)
 
 
 def test_promoting_what_a_rollback_under_way_goes_to_is_a_promotion_of_its_own():
