@@ -83,7 +83,7 @@ def refresh(args: Args) -> int:
         )
     if args.get_flag("json"):
         sys.stdout.write(f"{json.dumps(codec.dump(done), ensure_ascii=False)}\n")
-        return FAILED if done.missing else 0
+        return FAILED if done.lacking else 0
     rows = [
         (
             each.stage,
@@ -98,8 +98,8 @@ def refresh(args: Args) -> int:
     ]
     if rows:
         output.print_table(("STAGE", "HOST", "RECORDS", "LAST", "KIND", "RELEASE", "SIGNED"), rows)
-    if done.missing:
-        print_line(f"· not confirmed: {', '.join(done.missing)}{_NOT_CONFIRMED}")
+    if done.lacking:
+        print_line(f"· not confirmed: {', '.join(done.lacking)}{_NOT_CONFIRMED}")
         return FAILED
     signature = f"signed by {done.by}" if done.by else "complete, but not signed: no authorized key on this host"
     print_line(f"· the records of the stages are {signature}")

@@ -29,9 +29,9 @@ def is_interactive() -> bool:
     return os.isatty(0) and os.isatty(1)
 
 
-def find_shell_terminal(*, desired: bool) -> int | None:
-    """Return the terminal's descriptor for `--shell-on-fail`; None unless wanted. UsageError without a terminal."""
-    if not desired:
+def find_shell_terminal(*, asked_for: bool) -> int | None:
+    """Return the terminal's descriptor for `--shell-on-fail`; None unless asked for. UsageError without a terminal."""
+    if not asked_for:
         return None
     if is_interactive():
         return 0

@@ -43,7 +43,7 @@ def _up_and_watch(args: Args) -> int:
 
 
 def _up(args: Args) -> int:
-    terminal = find_shell_terminal(desired=args.get_flag("shell_on_fail"))
+    terminal = find_shell_terminal(asked_for=args.get_flag("shell_on_fail"))
     with choose(args.get_text("progress")) as display:
         project = open_from_args(args)
         outcome = flow.up(
@@ -131,7 +131,7 @@ def lock(args: Args) -> int:
         images.check_lock(open_from_args(args))
         changed: list[str] = []
     else:
-        terminal = find_shell_terminal(desired=args.get_flag("shell_on_fail"))
+        terminal = find_shell_terminal(asked_for=args.get_flag("shell_on_fail"))
         with choose(args.get_text("progress")) as display:
             changed = images.lock(open_from_args(args), display, names=names, terminal=terminal)
     if args.get_flag("json"):

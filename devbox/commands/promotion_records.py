@@ -211,7 +211,7 @@ class RefreshResult:
     """Chains of other hosts, and stages with incomplete records, with the reason. `by`: signing key."""
 
     chains: tuple[PublishedChain, ...]
-    missing: dict[str, str]
+    lacking: dict[str, str]
     by: str
 
 
@@ -246,7 +246,7 @@ def refresh(
         for each in documents
         for last in each.records[-1:]
     ]
-    return RefreshResult(chains=tuple(found), missing=missing, by=by.name if by else "")
+    return RefreshResult(chains=tuple(found), lacking=missing, by=by.name if by else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,9 +117,11 @@ class DriftMonitor:
 def _identify(payload: DriftedPayload) -> tuple[str, str, frozenset[str]]:
     """Return the identity of a drift: container, start time, and the digests that its reason names.
 
-    Another version of devbox may have worded the same reason differently. A reason without digests is compared as text.
+    Another version of devbox may have worded the same reason differently. A reason that does not name both the digest
+    that runs and the deployed one is compared as text.
     """
-    return payload.container, payload.since, frozenset(_DIGEST.findall(payload.reason) or [payload.reason])
+    digests = frozenset(_DIGEST.findall(payload.reason))
+    return payload.container, payload.since, digests if len(digests) > 1 else frozenset([payload.reason])
 
 
 def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from devbox.gray.release import GrayRelease
 from devbox.gray.state import ABORTED, HOLD, STABLE, WARM, GrayState
 from devbox.model.ledger import APPLIED
 from devbox.model.ledger_payloads import GrayPayload, read_shared
-from devbox.model.router import BASELINE, RouterState, get_full_share, get_other_side
+from devbox.model.router import BASELINE, get_full_share, get_other_side
 from devbox.model.spec import Desired
 from devbox.model.stage import Deployment, Stage, StageObserved
 from devbox.model.traffic import Batch, Side
@@ -235,14 +235,11 @@ class GrayTarget:
 
     def _warm(self, gray_release: GrayRelease, sink: Sink) -> None:
         """Start the release next to the running one, and register it with the router as the canary."""
-
-        def on_trial(state: RouterState) -> RouterState:
-            return replace(state, canary=gray_release.side, share=get_full_share(get_other_side(gray_release.side)))
-
+        share = get_full_share(get_other_side(gray_release.side))
         running = self._record.read().running
         if running is not None and not self._inner.has_router():
             self._inner.deploy(running, sink)
-        self._router.change(on_trial)
+        self._router.change(lambda state: replace(state, canary=gray_release.side, share=share))
         has_baseline = gray_release.policy.has_baseline
         for side in (gray_release.side, *((BASELINE,) if has_baseline else ())):
             self._router.reset_counts(side)
@@ -279,12 +276,13 @@ class GrayTarget:
     def _build_controller(
         self, sink: Sink, gray_release: GrayRelease, wish: OperatorRequest | None, measures: MetricPoller
     ) -> Controller:
-        known = {"changes": len(gray_release.changes)}
+        count = len(gray_release.changes)
 
         def on_look(seen: GrayRelease, _stats: RouterStats) -> None:
-            changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
+            nonlocal count
+            changed, count = len(seen.changes) > count, len(seen.changes)
             self._router.publish_metrics(summary.render_metrics(seen), keep=changed)
-            sink(Looked(summary=summary.summarize(seen), changed=changed))
+            sink(Looked(glance=summary.summarize(seen), changed=changed))
 
         return Controller(
             gray_store=self.gray_store,

@@ -76,7 +76,7 @@ class StageObserver:
         readings: tuple[StageFileReading, ...] = (reading,)
         fresh = stage_containers.Replicas()
         if stable:
-            readings = (reading, self.files.read(stable, place))
+            readings = (reading, self.files.read(stable, place, newer=reading.file))
             fresh = _build_baseline(stable, desired, readings[-1].file.backing)
         backing = reading.file.backing
         view = self._place.engine.observe(place)

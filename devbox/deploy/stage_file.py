@@ -100,14 +100,18 @@ class StageFiles:
         self._fleeting = f"{place.paths.instance_runtime(place.id)}/backing.json"
         self._files = HostFiles(place.paths)
 
-    def read(self, desired: Deployment, instance: Instance) -> StageFileReading:
-        """Return the locked services of a deployment; the stored copy if the file is invalid or misses one."""
+    def read(self, desired: Deployment, instance: Instance, *, newer: StageFile | None = None) -> StageFileReading:
+        """Return the locked services of a deployment; the stored copy if the file is invalid or misses one.
+
+        `newer`: read for another deployment, which will be stored; it overrides the stored copy.
+        """
         needs = [need for need in desired.release.config.needs if need not in desired.stage.external]
         try:
             env = read(self._project.root, file=self._project.env_file).select_stage(self._stage)
             found = self._read_file(env, needs, desired, instance)
         except EnvFileError:
             kept = self._read_stored()
+            kept = _merge(kept, newer) if newer else kept
             if kept is None or not kept.backing.containers.keys() >= set(needs):
                 raise
             return StageFileReading(file=replace(kept, backing=_filter_backing(kept.backing, needs, instance)), copy="")
@@ -126,15 +130,18 @@ class StageFiles:
         return StageFile(backing=replace(found, resolved=applied), known_by=known_by)
 
     def store(self, reading: StageFileReading) -> None:
-        """Merge into the stored copy: a rollback may need a service that the file no longer has."""
+        """Merge into the stored copy: a rollback may need a service that the file no longer has.
+
+        The copy on tmpfs, and with it what only it has, is lost when the host restarts.
+        """
         if not reading.copy:
             return
         found = reading.file
         if reading.copy == self._fleeting:
             merged = _merge(self._read_stored(), found)
-            self._files.remove(self._lasting)
             os.makedirs(os.path.dirname(self._fleeting), mode=0o711, exist_ok=True)
             files.write_atomic(self._fleeting, _serialize(merged), mode=0o600)
+            self._files.remove(self._lasting)
         else:  # not merged with the copy on tmpfs: its variables may be secret
             self._files.write(self._lasting, _serialize(_merge(self._read_lasting(), found)))
 

@@ -83,7 +83,7 @@ class Returned:
 class Looked:
     """An observation of a gray release; `changed`: the phase or step is new."""
 
-    summary: GraySummary
+    glance: GraySummary
     changed: bool = False
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
+import struct
 from typing import Any
 
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -13,6 +13,7 @@ _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_INO = 0x100
 _STATX_BTIME = 0x800
+_STATX = struct.Struct("=I28xQ40xqI164x")  # stx_mask, stx_ino and stx_btime of struct statx
 
 
 def measure_tree(path: str) -> int:
@@ -95,51 +96,25 @@ def _try_remove(name: str, at: int) -> bool:
     return True
 
 
-class _Timestamp(ctypes.Structure):
-    """struct statx_timestamp."""
-
-    _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_uint32), ("reserved", ctypes.c_int32))
-
-
-class _Statx(ctypes.Structure):
-    """struct statx of statx(2), up to the birth time; the rest is padding."""
-
-    _fields_ = (
-        ("mask", ctypes.c_uint32),
-        ("blksize", ctypes.c_uint32),
-        ("attributes", ctypes.c_uint64),
-        ("nlink", ctypes.c_uint32),
-        ("uid", ctypes.c_uint32),
-        ("gid", ctypes.c_uint32),
-        ("mode", ctypes.c_uint16),
-        ("reserved", ctypes.c_uint16),
-        ("ino", ctypes.c_uint64),
-        ("size", ctypes.c_uint64),
-        ("blocks", ctypes.c_uint64),
-        ("attributes_mask", ctypes.c_uint64),
-        ("atime", _Timestamp),
-        ("btime", _Timestamp),
-        ("padding", ctypes.c_char * 256),
-    )
-
-
 def read_directory_identity(path: str) -> str:
     """Return the inode and nanosecond birth time of a directory: a reused inode is another directory.
 
     "" if the directory does not exist, or its file system does not record birth times. A copy has another identity, as
     has a directory moved to another file system.
     """
-    facts, statx = _Statx(), _load_statx()
-    if statx is None:
+    import ctypes
+
+    if (statx := _load_statx()) is None:
         return ""
-    desired = _STATX_INO | _STATX_BTIME
-    failed = statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, desired, ctypes.byref(facts))
-    if failed or facts.mask & desired != desired:
-        return ""
-    return f"{facts.ino}:{facts.btime.seconds}.{facts.btime.nanoseconds:09d}"
+    facts, fields = ctypes.create_string_buffer(_STATX.size), _STATX_INO | _STATX_BTIME
+    failed = statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, fields, facts)
+    mask, inode, seconds, nanoseconds = _STATX.unpack(facts)
+    return "" if failed or mask & fields != fields else f"{inode}:{seconds}.{nanoseconds:09d}"
 
 
 @functools.cache
 def _load_statx() -> Any:
     """Return the C library's statx(2); None if missing."""
+    import ctypes
+
     return getattr(ctypes.CDLL(None, use_errno=True), "statx", None)

@@ -13,8 +13,6 @@ from devbox.model.frozen import dataclass
 STATES = ("passed", "failed", "flaky", "error", "timeout", "skipped", "cached", "interrupted")
 GREEN = ("passed", "flaky", "cached")  # states with which a run succeeds
 
-# Phases of a cell, in this order; `waiting` until a slot is free.
-
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:

@@ -70,8 +70,8 @@ class Rig:
             restarts=lambda: self.restarts,
         )
         return Controller(
-            trials=self.trials,
-            ground=ground,
+            gray_store=self.trials,
+            backend=ground,
             on_look=lambda trial, sight: self.shares.append(sight.threshold),
             **{"until": ENDS, "on_change": lambda _trial: None, "tick": 0.1, **more},
         )

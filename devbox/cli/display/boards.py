@@ -65,7 +65,7 @@ class StepBoard:
             case StepLine() if step := self._running.get(event.id):
                 step.line = to_one_line(event.text.strip())
             case Looked():
-                self._summary = event.summary
+                self._summary = event.glance
             case _:
                 pass
 

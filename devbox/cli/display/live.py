@@ -135,9 +135,9 @@ class TtyDisplay:
         from devbox.cli.display import gray
 
         if event.changed:
-            mark, _, text = gray.format_change(event.summary).text.partition(" ")
-            self._print(mark, gray.format_change(event.summary).color, text)
-        if event.summary.phase in gray.ENDS:
+            mark, _, text = gray.format_change(event.glance).text.partition(" ")
+            self._print(mark, gray.format_change(event.glance).color, text)
+        if event.glance.phase in gray.ENDS:
             self._close()
         else:
             self._ensure_board().update(event, now=time.monotonic())

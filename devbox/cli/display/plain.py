@@ -172,7 +172,7 @@ class PlainDisplay:
             case Looked() if event.changed:
                 from devbox.cli.display import gray
 
-                self._print(gray.format_change(event.summary).text)
+                self._print(gray.format_change(event.glance).text)
             case _:
                 pass
 

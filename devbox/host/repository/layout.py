@@ -292,7 +292,7 @@ def find_common_dir(root: str, *, owner: int) -> tuple[str, str] | None:
     if (found := _find_admin_dir(root, owner)) is None:
         return None
     written, common = found
-    return common, os.path.basename(os.path.normpath(written))
+    return common, os.path.basename(os.path.normpath(os.path.join(root, written)))
 
 
 def _find_admin_dir(root: str, owner: int) -> tuple[str, str] | None:

@@ -150,7 +150,7 @@ class Importer:
         with _open_tarball(step) as (source, size):
             meter = Meter("reading", on_transfer)
             meter.expect(size)
-            blob = HashedFile(cast("IO[bytes]", MeteredFile(source, meter)), desired=True)
+            blob = HashedFile(cast("IO[bytes]", MeteredFile(source, meter)), hashes=True)
             if _is_archive(step):
                 return self._import_image(step, blob, key, name)
             return self._import_root(step, blob, key, name)

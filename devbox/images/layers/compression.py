@@ -47,11 +47,11 @@ def open_unpacked(source: IO[bytes], magic: bytes) -> tuple[IO[bytes], tuple[typ
 
 
 class HashedFile:
-    """A file read in blocks that are counted, and hashed if `wanted`."""
+    """A file read in blocks that are counted, and hashed if `hashes`."""
 
-    def __init__(self, source: IO[bytes], *, desired: bool) -> None:
+    def __init__(self, source: IO[bytes], *, hashes: bool) -> None:
         self._source = source
-        self._digest = hashlib.sha256() if desired else None
+        self._digest = hashlib.sha256() if hashes else None
         self._block = b""
         self._used = 0
         self.count = 0

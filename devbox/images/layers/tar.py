@@ -105,12 +105,12 @@ class TarStream:
         self._promised = promised
         self._most = most
         self._what = what
-        self._blob = self._plain = compression.HashedFile(blob, desired=promised is not None)
+        self._blob = self._plain = compression.HashedFile(blob, hashes=promised is not None)
         magic = self._blob.peek(compression.MAGIC)
         self.packed = bool(compression.detect_kind(magic))
         unpacked, self._damage = compression.open_unpacked(cast("IO[bytes]", self._blob), magic)
         if self.packed:
-            self._plain = compression.HashedFile(unpacked, desired=promised is not None)
+            self._plain = compression.HashedFile(unpacked, hashes=promised is not None)
         self._position = 0
         self._allowance = MOST_HEADER
         self._last = b""

@@ -20,6 +20,7 @@ env_files = ["secret.env"]
 CACHE = """[service.cache]
 from = "app"
 command = ["cache"]
+exports = { CACHE_URL = "1" }
 """
 SECRET = "hunter2"
 
@@ -34,9 +35,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def _write(root: Path, *, needs: str, services: str) -> tuple[StageFiles, Deployment, Instance]:
+def _write(root: Path, *, needs: list[str], services: str) -> tuple[StageFiles, Deployment, Instance]:
     """Write an env file whose release needs these services; return it, and a deployment of the release."""
-    image = f"""[image]\nfrom = "app"\nneeds = ["{needs}"]\n[image.process.web]\ncommand = ["serve"]\n"""
+    image = f"""[image]\nfrom = "app"\nneeds = {needs}\n[image.process.web]\ncommand = ["serve"]\n"""
     (root / "devbox.toml").write_text(f'[base.app]\nrecipe = "debian"\n{image}{services}[stage.production]\n')
     project = open_project(str(root))
     resolved = prepare(project, lock=LockPolicy.PIN, keep=False)
@@ -51,11 +52,11 @@ def _find_secret(where: Path) -> list[str]:
 
 
 def test_variables_of_env_files_stay_on_tmpfs_when_the_file_no_longer_has_any(root: Path, tmp_path: Path):
-    files, earlier, instance = _write(root, needs="queue", services=QUEUE)
+    files, earlier, instance = _write(root, needs=["queue"], services=QUEUE)
     files.store(files.read(earlier, instance))
     assert _find_secret(tmp_path / "runtime_dir")
     assert not _find_secret(tmp_path / "config")
-    files, now, _ = _write(root, needs="cache", services=CACHE)
+    files, now, _ = _write(root, needs=["cache"], services=CACHE)
     files.store(files.read(now, instance))
     assert not _find_secret(tmp_path / "config")
     assert not _find_secret(tmp_path / "home")
@@ -64,3 +65,14 @@ def test_variables_of_env_files_stay_on_tmpfs_when_the_file_no_longer_has_any(ro
         found = files.read(deployment, instance)
         assert found.copy == ""
         assert found.file.backing.containers.keys() == {need}, "both can be rolled back to"
+
+
+def test_a_baseline_reads_what_the_release_beside_it_has_read(root: Path):
+    files, stable, instance = _write(root, needs=["queue", "cache"], services=QUEUE + CACHE)
+    files.store(files.read(stable, instance))
+    files, now, _ = _write(root, needs=["cache"], services=CACHE.replace('"1"', '"2"'))
+    reading = files.read(now, instance)
+    baseline = files.read(stable, instance, newer=reading.file)
+    assert baseline.file.backing.exports["cache"] == {"CACHE_URL": "2"}
+    assert baseline.file.backing.containers.keys() == {"cache", "queue"}
+    assert not baseline.copy

@@ -31,12 +31,15 @@ FORMER_NAMES = set(
     Idle held Front KnownBy Carry of_the_machine Place
     """.split()  # noqa: SIM905 - a list of words reads better
 ) - {"after"}
-# Nor a variable, a parameter or an attribute. Three fields are stored, with these names.
+# Nor a variable, a parameter or an attribute. Fields that are stored or printed keep these names.
 FORMER_VARIABLES = {
     *("asked", "glance", "ground", "keeper", "keepers", "lacking", "look", "made", "opened", "said", "scene", "sight"),
     *("told", "trial", "trials", "wanted"),
 }
-STORED = {("devbox/gray/state.py", "said"), ("devbox/gray/summary.py", "said"), ("devbox/gray/decide.py", "asked")}
+STORED = {
+    *(("devbox/gray/state.py", "said"), ("devbox/gray/summary.py", "said"), ("devbox/gray/decide.py", "asked")),
+    *(("devbox/execute/events.py", "glance"), ("devbox/commands/promotion_records.py", "lacking")),
+}
 # A function is a verb: these are participles, adverbs and prepositions.
 NO_VERBS = set(
     """

@@ -96,8 +96,8 @@ def test_issue10_1_a_rollback_of_what_could_not_be_taken_back_stays_at_what_ran(
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *given_up))
     assert (made.deployment, made.back_to, made.gives_up) == (TWO, 4, None)
     taken_back = (_intent(THREE), _step(FAILED, THREE, runs=TWO.release.id))
-    assert plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *taken_back)).wanted == ONE
-    assert plan.plan_rollback("test", _history(*_applied(ONE), *given_up, *_applied(TWO))).wanted == ONE
+    assert plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *taken_back)).deployment == ONE
+    assert plan.plan_rollback("test", _history(*_applied(ONE), *given_up, *_applied(TWO))).deployment == ONE
 
 
 def test_a_rollback_under_way_goes_on():
