@@ -76,7 +76,7 @@ def test_up_killed_at_random_moments_when_cold(boxes: dict[str, Box]):
     try:
         project = box.project('[dev]\nrecipe = "debian"\npackages = ["less"]\n')
         before = box.footprint()
-        kill_ups(box, project, times=10, within=12, seed=3)
+        kill_ups(box, project, times=6, within=12, seed=3)
         box.ok("up", cwd=project)
         box.ok("exec", "--", "less", "--version", cwd=project)
         box.ok("down", "-v", cwd=project)

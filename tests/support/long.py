@@ -107,6 +107,8 @@ class Long:
                 began = began or b"\r\n\r\n" in got
                 if began and self._is_whole(kind, got):
                     return WHOLE
+                if began and got.split()[1] not in (b"200", b"101"):
+                    break  # the router keeps the connection open
         status = got.split()[1].decode() if began else ""
         if status in ("200", "101"):
             return CUT

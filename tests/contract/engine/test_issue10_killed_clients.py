@@ -130,7 +130,7 @@ def test_issue10_0_down_ends_a_one_shot_that_its_runtime_has_not_recorded_yet(na
     try:
         shutil.rmtree(record)
         native.engine.tear_down(native.instance, volumes=False)
-        assert not liveness.is_alive(init)
+        assert not liveness.is_process_usable(init), "it may be exiting until the stopped client reaps what it adopted"
     finally:
         os.kill(client, signal.SIGKILL)
         os.waitpid(client, 0)

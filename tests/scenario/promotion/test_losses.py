@@ -11,7 +11,7 @@ pytestmark = pytest.mark.scenario
 
 @pytest.mark.parametrize(("strategy", "victims"), [("rolling", ("router",)), ("recreate", ("router",))])
 def test_issue10_11_12_clients_count_what_the_stage_counts(box: Box, strategy: str, victims: tuple[str, ...]):
-    proof(box, strategy, requests=500, seconds=10, victims=victims, rate=200)
+    proof(box, strategy, requests=500, seconds=4, victims=victims, rate=200)
 
 
 @pytest.mark.long

@@ -38,7 +38,7 @@ def test_init_files_are_empty():
     assert not full
 
 
-def test_there_are_few_files_of_a_handy_size():
+def test_files_are_few_and_of_medium_size():
     sizes = [lines for path in MODULES if (lines := len(path.read_text().splitlines()))]
     assert len(sizes) <= MOST_FILES
     assert statistics.median(sizes) in MEDIAN
