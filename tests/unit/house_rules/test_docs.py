@@ -7,9 +7,8 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
 from support import manual_commands, manual_env_file, manual_recipes
-from unit.house_rules.source import ROOT, names
+from unit.house_rules.source import ROOT, each
 
 from devbox.envfile import schema
 from devbox.envfile.document import Document
@@ -69,7 +68,7 @@ def test_every_dependency_is_justified():
     assert not [name for line in desired if f"**{(name := re.split('[<>=]', line)[0])}**" not in page]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+@each(PAGES)
 def test_links_and_named_files_exist(page: Path):
     text = page.read_text()
     links = {link for link in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text) if not link.startswith("http")}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-from unit.house_rules.source import ROOT, attributes, imports, modules, names, tree
+from unit.house_rules.source import ROOT, attributes, each, imports, modules, tree
 
 _JSON = "read JSON through model.jsontext: a text may be nested so deeply that it stops its reader"
 # What only some files may do: the name reached for, its homes, and how everyone else gets it.
@@ -37,7 +36,7 @@ HOMES = {
 MODULES = modules()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_what_has_a_home_stays_there(path: Path):
     reached = imports(path) | attributes(path)
     here = str(path.relative_to(ROOT))
@@ -45,7 +44,7 @@ def test_what_has_a_home_stays_there(path: Path):
     assert not astray
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_a_module_that_is_run_is_never_looked_for_in_the_current_directory(path: Path):
     """With -m, Python begins its search there: with a project's files, which nobody allowed to run here."""
     for node in ast.walk(tree(path)):
@@ -57,7 +56,7 @@ def test_a_module_that_is_run_is_never_looked_for_in_the_current_directory(path:
 _PAYLOADS = {"devbox/model/ledger_payloads.py", "devbox/envfile/schema.py"}  # the second: another `body`
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_the_body_of_a_ledger_entry_is_read_and_made_by_its_payload(path: Path):
     for node in ast.walk(tree(path)):
         is_read = isinstance(node, ast.Attribute) and node.attr == "body"

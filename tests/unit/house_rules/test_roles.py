@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.house_rules.source import PACKAGE, ROOT, modules, names, tree
+from unit.house_rules.source import PACKAGE, ROOT, each, modules, tree
 
 from devbox.envfile.document import Document
 from devbox.roles.catalog import ROLES, TABLE_KINDS
@@ -36,7 +36,7 @@ def _foreign(found: ast.Module) -> list[str]:
     return [f"{line}: {name}" for line, name in classes if name.endswith("Table") and name not in own]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_a_table_is_recognized_in_its_own_file_only(path: Path):
     assert not _foreign(tree(path)), "ask the role: a method of devbox/roles/role.py"
 

@@ -6,8 +6,7 @@ import ast
 import statistics
 from pathlib import Path
 
-import pytest
-from unit.house_rules.source import ROOT, modules, names, tree
+from unit.house_rules.source import ROOT, each, modules, tree
 
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 60
@@ -17,12 +16,12 @@ MOST_IMPORTS = 0.075  # of all lines; docs/adr/0096-layout.md
 MODULES = modules()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_a_file_has_at_most_400_lines(path: Path):
     assert len(path.read_text().splitlines()) <= MOST_LINES, "find the second noun that is hiding"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_a_function_has_at_most_60_lines(path: Path):
     functions = (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     long = {

@@ -9,8 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from unit.house_rules.source import PACKAGE, ROOT, modules, names, tree
+from unit.house_rules.source import PACKAGE, ROOT, each, modules, tree
 
 # Modules that exist only because a process of an earlier version starts them by that name.
 SHIMS = {
@@ -95,7 +94,7 @@ def _is_value(function: ast.FunctionDef) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_no_name_is_one_that_was_replaced(path: Path):
     defined = {
         node.name
@@ -116,7 +115,7 @@ def _variables(path: Path) -> Iterator[tuple[str, int]]:
             yield node.attr, node.lineno
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_a_variable_is_named_by_what_it_holds(path: Path):
     here = str(path.relative_to(ROOT))
     assert not [
@@ -126,7 +125,7 @@ def test_a_variable_is_named_by_what_it_holds(path: Path):
     ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_a_function_is_named_by_a_verb(path: Path):
     wrong = []
     for function in _functions(path):
@@ -156,7 +155,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.partition("# ")[2]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@each(MODULES)
 def test_no_text_of_the_source_has_a_phrase_that_was_replaced(path: Path):
     assert not [f"{line}: {found.group()}" for line, text in _texts(path) if (found := _FOUND.search(text))]
 
@@ -172,7 +171,7 @@ def _pages() -> list[Path]:
     ]
 
 
-@pytest.mark.parametrize("path", _pages(), ids=names(_pages()))
+@each(_pages())
 def test_no_page_has_a_phrase_that_was_replaced(path: Path):
     text = path.read_text(encoding="utf-8").replace("devbox.beside.", "")  # a label of images
     lines = enumerate(text.splitlines(), 1)
