@@ -122,6 +122,7 @@ def check_version(box: Box, project: Path, recipe: str, version: str) -> None:
 
 def test_every_recipe_is_tested():
     assert recipes.list_shipped() == {*SAYS_VERSION, "debian", "ubuntu"}
+    assert recipes.list_shipped() == {*CLIENTS, *LANGUAGES, "haproxy", "nginx", "debian", "ubuntu"}, "each is started"
 
 
 @pytest.mark.parametrize("recipe", CLIENTS)

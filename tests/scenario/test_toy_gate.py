@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from devbox.envfile.gate_tables import GateTable
+from devbox.host import safe_files
 from devbox.model.frozen import dataclass
 from devbox.model.plan import PASS, PENDING, Verdict
 from devbox.model.stage import Gate
@@ -50,10 +51,12 @@ class WordGate(Gate):
 
 def judge(gate: WordGate, context: GateContext) -> Verdict:
     """Pass if the file contains the word."""
-    with open(f"{context.instance.root}/{gate.file}", encoding="utf-8") as source:
-        if gate.word in source.read().split():
-            return Verdict(subject=gate.op, verdict=PASS, reason=f"{gate.file} says {gate.word}")
-    return Verdict(subject=gate.op, verdict=PENDING, reason=f"{gate.file} does not say {gate.word} yet")
+    text = safe_files.read_text(context.instance.root, gate.file)
+    if text is None:
+        return Verdict(subject=gate.op, verdict=PENDING, reason=f"{gate.file} not found")
+    if gate.word not in text.split():
+        return Verdict(subject=gate.op, verdict=PENDING, reason=f"{gate.file} does not contain {gate.word}")
+    return Verdict(subject=gate.op, verdict=PASS, reason=f"{gate.file} contains {gate.word}")
 '''.lstrip()
 LAST = '    "command": GateKind(f"{_MODEL}:CommandGate", f"{_TABLES}:CommandGateTable", f"{_GATES}.command:judge"),\n'
 LINE = '    "word": GateKind(f"{_GATES}.word:WordGate", f"{_GATES}.word:WordGateTable", f"{_GATES}.word:judge"),\n'
@@ -88,14 +91,16 @@ def toy_box(box: Box, tmp_path: Path) -> Iterator[Box]:
 def test_a_gate_is_one_file_and_one_line(toy_box: Box):
     box, path = toy_box, staged.project(toy_box, FILE)
     decision = path / "decision"
-    decision.write_text("wait\n")
     made = staged.built(box, path, "1")
-
     (said,) = (each for each in box.json("why", "test", cwd=path) if each["subject"] == "word")
-    assert (said["verdict"], said["reason"]) == ("pending", "decision does not say ship yet")
+    assert (said["verdict"], said["reason"]) == ("pending", "decision not found")
+
+    decision.write_text("wait\n")
+    (said,) = (each for each in box.json("why", "test", cwd=path) if each["subject"] == "word")
+    assert (said["verdict"], said["reason"]) == ("pending", "decision does not contain ship")
     denied = box.run("promote", "test", cwd=path)
     assert denied.returncode == 1
-    assert "decision does not say ship yet" in denied.stderr.decode()
+    assert "decision does not contain ship" in denied.stderr.decode()
     assert box.json("ps", "--stage", "test", cwd=path) == []
 
     decision.write_text("ship\n")

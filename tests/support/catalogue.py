@@ -67,7 +67,7 @@ _SILENT = {"The env file": "correct the named line", "Images": "see the full log
 _HEAD = """\
 # Errors
 
-Generated from the source by `python -m support.catalogue`, in `tests/`; a test compares the two.
+Generated from the source by `make reference`; a test compares the two.
 
 An error is one sentence on stderr, after `file:line` if it concerns a file; after `|` the last output lines of a failed
 program; after `→` the next command. Words in capitals are placeholders. Exit codes: 1 failed, 2 invalid command line or

@@ -134,7 +134,7 @@ def _render_section(table: type[Model], title: str, examples: _Examples) -> Iter
         yield f"{about}\n"
     shared = [each for each in schema.list_table_parts(table)[:-1] if each in SECTIONS]
     if shared:
-        yield f"Takes also the keys of {', '.join(_render_link(each) for each in shared)}.\n"
+        yield f"Also takes the keys of {', '.join(_render_link(each) for each in shared)}.\n"
     texts = schema.describe_keys(table)
     for name in _list_own_keys(table, shared):
         yield _render_key(table, name, texts, examples)

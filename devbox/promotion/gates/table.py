@@ -29,6 +29,8 @@ def judge(gate: Gate, context: GateContext) -> Verdict:
         verdict = function(gate, context)
     except DevboxError as error:
         return Verdict(subject=gate.op, verdict=FAIL, reason=error.sentence)
+    except OSError as error:
+        return Verdict(subject=gate.op, verdict=FAIL, reason=f"cannot read its evidence: {error.strerror or error}")
     if verdict.verdict == PASS and verdict.expires_at and parse_time(verdict.expires_at) <= context.now:
         return replace(verdict, verdict=PENDING, reason=f"{verdict.reason}, expired {format_time(verdict.expires_at)}")
     return verdict
