@@ -103,17 +103,17 @@ def plan(project: Project, *, locked: bool = False) -> PlanResult:
 _TIMES = 2
 
 P = ParamSpec("P")
-Opened = TypeVar("Opened")
+ProjectT = TypeVar("ProjectT")
 R = TypeVar("R")
 
 
 def retry_on_port_conflict(
-    verb: Callable[Concatenate[Opened, Sink, P], R],
-) -> Callable[Concatenate[Opened, Sink, P], R]:
+    verb: Callable[Concatenate[ProjectT, Sink, P], R],
+) -> Callable[Concatenate[ProjectT, Sink, P], R]:
     """Repeat a verb that lost a port to another program. Completed work is observed and kept."""
 
     @wraps(verb)
-    def retry(project: Opened, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def retry(project: ProjectT, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:
         for _ in range(_TIMES):
             try:
                 return verb(project, sink, *args, **kwargs)
@@ -183,11 +183,11 @@ def down(project: Project, sink: Sink, *, volumes: bool = False, name: str = "")
         project.store.sweep()
         last = project.records.read_last_applied()
         called = build_instance(project, name or os.path.basename(project.root))
-        nothing = Desired(instance=called, images={}, containers={})
-        observed = observe_best_effort(project, nothing, sink)
+        empty = Desired(instance=called, images={}, containers={})
+        observed = observe_best_effort(project, empty, sink)
         planned = takedown.down(last.specs, observed, project=called.name, volumes=volumes)
         options = ApplyOptions(volumes=volumes)
-        apply(planned, ApplyContext(project=project, desired=nothing, observed=observed, sink=sink, options=options))
+        apply(planned, ApplyContext(project=project, desired=empty, observed=observed, sink=sink, options=options))
         if volumes:
             hooks.remove_shims(project.paths.shims(project.id))
             project.records.forget()
@@ -199,8 +199,8 @@ def stop(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     with lock_instance(project, sink):
         desired = prepare(project)
         check_names(desired, names)
-        nothing = Spec(instance=desired.instance, images={}, containers={})  # stopping requires no host access
-        observed = observe_instance(project, nothing)
+        empty = Spec(instance=desired.instance, images={}, containers={})  # stopping requires no host access
+        observed = observe_instance(project, empty)
         planned = takedown.stop(desired.containers, observed, names=names)
         apply(planned, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
         return planned

@@ -117,8 +117,8 @@ def _build_mismatch(each: Attachment, what: str, by: str, about: str) -> Attachm
 
 def sign_image(digest: str, signer: Signer, *, name: str, paths: Paths) -> bool:
     """Sign the image in both of cosign's forms; return False if it already was. `name` is for users."""
-    oci, mine = attachments.open_store(paths), {signer.public.fingerprint: signer.public}
-    found = [one for one in list_findings(digest, oci, mine) if one.what == statements.SIGNATURE]
+    oci, own_keys = attachments.open_store(paths), {signer.public.fingerprint: signer.public}
+    found = [one for one in list_findings(digest, oci, own_keys) if one.what == statements.SIGNATURE]
     forms = {one.statement is not None for one in found if one.verdict == "ok"}
     if False not in forms:
         payload = envelopes.build_payload(digest, name=name)

@@ -54,8 +54,8 @@ def init(args: Args) -> int:
 
 def _list_unread_files(target: str) -> list[str]:
     """Return one sentence per file of another tool in the directory."""
-    there = [name for name in _OTHER_TOOLS if os.path.isfile(os.path.join(target, name))]
-    return [f"devbox does not read {name}: {_OTHER_TOOLS[name]}" for name in there]
+    existing = [name for name in _OTHER_TOOLS if os.path.isfile(os.path.join(target, name))]
+    return [f"devbox does not read {name}: {_OTHER_TOOLS[name]}" for name in existing]
 
 
 def _format_cd(target: str) -> str:
@@ -155,14 +155,14 @@ def _refuse_foreign(root: str) -> None:
 
     try:
         with safe_files.open_regular(root, FILE, links=False) as source:
-            mine = source.readline(len(_MARK)) == _MARK.encode()
+            is_own = source.readline(len(_MARK)) == _MARK.encode()
     except FileNotFoundError:
         return
     except OSError as error:
         raise UsageError(
             f"cannot write {root}/{FILE}: {error.strerror}", remedy="devbox export devcontainer --stdout"
         ) from None
-    if not mine:
+    if not is_own:
         raise UsageError(
             f"{root}/{FILE} already exists and was not written by devbox",
             remedy="move it, or compare it with: devbox export devcontainer --stdout",

@@ -19,7 +19,7 @@ SHELLS = ("bash", "zsh", "fish")
 def list_names(kind: str, directory: str, file: str) -> list[tuple[str, str]]:
     """Return the names of a kind (`containers`, `tasks`, …) with descriptions; empty without a readable file."""
     directory = os.path.expanduser(directory)
-    if find := _ELSEWHERE.get(kind):
+    if find := _FINDERS.get(kind):
         return find(directory, file)
     return [pair for document in _read_documents(directory, file) for pair in _IN_FILE[kind](document)]
 
@@ -196,7 +196,7 @@ _IN_FILE = {
     "stages": _list_stages,
     "cells": _list_cells,
 }
-_ELSEWHERE = {
+_FINDERS = {
     "templates": _list_templates,
     "recipes": _list_recipes,
     "releases": _list_releases,

@@ -53,24 +53,24 @@ def select(project: Project, resolved: Spec, stage: Stage, name: str, sink: Sink
     Without a name: the release in progress to the stage, else that of the previous stage, else the newest. For the
     first stage, only a release built here: others are unproven by a stage.
     """
-    elsewhere, ledger = RemoteHistory(project, resolved, stage, sink), Ledger(project.paths, project.id)
-    elsewhere.learn_stages()
+    remote_history, ledger = RemoteHistory(project, resolved, stage, sink), Ledger(project.paths, project.id)
+    remote_history.learn_stages()
     history = History(ledger.read_entries())
-    meant = _find_entry(name, history) if name else _find_next(stage, resolved, history)
-    if meant is None:
-        elsewhere.learn(elsewhere.find_image(name))
-    elif not elsewhere.is_known(meant.release):
-        elsewhere.learn(_get_image(meant))
+    entry = _find_entry(name, history) if name else _find_next(stage, resolved, history)
+    if entry is None:
+        remote_history.learn(remote_history.find_image(name))
+    elif not remote_history.is_known(entry.release):
+        remote_history.learn(_get_image(entry))
     before = admission.find_previous(stage, resolved.stages)
-    desired = name or (meant.release if meant else "")
-    release = Releases(project.paths, project.id).find(desired, elsewhere=before is not None)
-    elsewhere.learn(release.image)
+    desired = name or (entry.release if entry else "")
+    release = Releases(project.paths, project.id).find(desired, include_remote=before is not None)
+    remote_history.learn(release.image)
     return ReleaseSelection(
         release=release,
         history=History(ledger.read_entries()),
-        missing=elsewhere.missing,
-        observed=elsewhere.observed,
-        due=tuple(elsewhere.due),
+        missing=remote_history.missing,
+        observed=remote_history.observed,
+        due=tuple(remote_history.due),
         is_guess=before is not None and not desired,
     )
 

@@ -111,14 +111,14 @@ def _resolve_name(project: Project, name: str) -> str:
 def _select_volumes(resolved: Spec, observed: Observed, only: tuple[str, ...]) -> tuple[str, ...]:
     """Return the existing volumes of the selection."""
     owned = {name: takedown.list_mounted(spec) for name, spec in resolved.containers.items()}
-    there = set(observed.volumes)
+    existing = set(observed.volumes)
     for name in only:
-        if name not in owned and name not in there:
-            known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(there)])
+        if name not in owned and name not in existing:
+            known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(existing)])
             raise UsageError(f"container or volume {name} not found", remedy=f"known: {known or 'none'}")
-    mine = sorted(volume for volume in there if not branches.is_elsewhere(resolved, volume))
-    desired = [volume for name in only for volume in owned.get(name, (name,))] if only else mine
-    found = tuple(dict.fromkeys(volume for volume in desired if volume in there))
+    own = sorted(volume for volume in existing if not branches.is_elsewhere(resolved, volume))
+    desired = [volume for name in only for volume in owned.get(name, (name,))] if only else own
+    found = tuple(dict.fromkeys(volume for volume in desired if volume in existing))
     if not found:
         raise UsageError("cannot save a snapshot: the project has no volumes yet", remedy="devbox up")
     return found

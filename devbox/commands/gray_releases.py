@@ -86,8 +86,8 @@ def abort_for_rollback(project: Project, sink: Sink, *, stage: str) -> bool:
     for environment in _list_targets(project, stage):
         gray_release, ledger = environment.active_release, Ledger(project.paths, project.id)
         pending = History(ledger.read_entries()).find_pending(stage)
-        mine = gray_release is not None and pending is not None and pending.release == gray_release.release
-        if gray_release is None or not mine or not _is_busy(project, environment):
+        is_pending = gray_release is not None and pending is not None and pending.release == gray_release.release
+        if gray_release is None or not is_pending or not _is_busy(project, environment):
             continue
         over = request_action(project, sink, what=ABORT, stage=stage)
         if not over.is_over:

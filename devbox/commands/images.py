@@ -33,8 +33,8 @@ def lock(
         project.store.sweep()
         plan = differ.plan_bakes(unpinned, outputs.list_bakeable(unpinned.images, images))
         options = ApplyOptions(renewed=set(), terminal=terminal)
-        nothing = Observed(supervised=False)
-        context = ApplyContext(project=project, desired=unpinned, observed=nothing, sink=sink, options=options)
+        empty = Observed(supervised=False)
+        context = ApplyContext(project=project, desired=unpinned, observed=empty, sink=sink, options=options)
         baked = apply(plan, context).images
         return locks.Locks(unpinned.instance).renew(unpinned, locks.pin_images(baked, project.store))
 

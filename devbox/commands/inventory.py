@@ -129,11 +129,12 @@ def measure_usage(paths: Paths) -> Usage:
         for name, pieces in sorted(takes.items())
     )
     build_cache = measure_tree(paths.buildah)
-    away = cache.find_unwanted(paths, frozenset[str]().union(*(roots.dockerfiles for roots in found.values())))
+    unused = cache.find_unwanted(paths, frozenset[str]().union(*(roots.dockerfiles for roots in found.values())))
     return Usage(
         shares,
         shared=sum(size for piece, size in sizes.items() if users[piece] > 1),
-        unused=sum(size for piece, size in sizes.items() if not users[piece]) + (away.size if away else build_cache),
+        unused=sum(size for piece, size in sizes.items() if not users[piece])
+        + (unused.size if unused else build_cache),
         build_cache=build_cache,
         total=sum(sizes.values()) + build_cache,
     )

@@ -105,10 +105,10 @@ class PromotionContext:
         """Return the observed health of a stage with a release: here, or in signed records of another host."""
         watched, history = StageHealthRecord(self.project.paths, self.project.id), selected.history
         run = history.find_local_run(stage, release) if history.is_run_valid(stage, release) else None
-        elsewhere = selected.observed.get(stage, {}).get(release, 0.0)
+        observed = selected.observed.get(stage, {}).get(release, 0.0)
         if run is None:
-            return SoakObservation(seconds=elsewhere, elsewhere=True)
-        seconds = max(watched.read_healthy_seconds(stage, run.hash), elsewhere)
+            return SoakObservation(seconds=observed, remote=True)
+        seconds = max(watched.read_healthy_seconds(stage, run.hash), observed)
         return SoakObservation(seconds=seconds, healthy=watched.is_healthy(stage, run.hash))
 
     def record_healthy(self, release: Release) -> None:
@@ -165,15 +165,15 @@ def promote(
     purpose = f"promote {release or 'a release'} to {stage}"
     with context.ledger.acquire(context.stage.environment, purpose=purpose) as lease:
         selected = context.select_release(release, sink)
-        meant, history = selected.release, selected.history
-        desired = Deployment(release=meant, stage=context.stage)
+        release_to_promote, history = selected.release, selected.history
+        desired = Deployment(release=release_to_promote, stage=context.stage)
         recorder = PromotionRecorder(project, context.resolved, context.stage, by, sink)
         recorder.check(history.entries, desired.release.image)
         recorder.confirm(selected.due)
         planned = plan.plan_promotion(desired, history, environment.observe())
         copier = context.make_copier(sink)
         if planned is None:
-            if not admission.check_not_revoked(meant, history):
+            if not admission.check_not_revoked(release_to_promote, history):
                 copier.mark(desired)
             recorder.publish(desired.release.image)
             return _report_unchanged(desired, history, environment)

@@ -155,8 +155,8 @@ def sign_built(
 ) -> SigningResult:
     """Sign a new release: signature, provenance and SBOM. Existing statements stay."""
     name, paths = resolved.instance.name, project.paths
-    mine = {by.signer.public.fingerprint: by.signer.public}
-    found = verify.list_findings(release.image, attachments.open_store(paths), mine)
+    own_keys = {by.signer.public.fingerprint: by.signer.public}
+    found = verify.list_findings(release.image, attachments.open_store(paths), own_keys)
     what = []
     if verify.sign_image(release.image, by.signer, name=name, paths=paths):
         what.append("signature")
@@ -329,7 +329,7 @@ def format_finding(finding: AttachmentFinding) -> str:
     if not finding.statement:
         return ""
     try:
-        return _SAID[finding.what](finding.statement.predicate) if finding.what in _SAID else ""
+        return _FORMATTERS[finding.what](finding.statement.predicate) if finding.what in _FORMATTERS else ""
     except ValueError:
         return "cannot parse the statement"
 
@@ -353,7 +353,7 @@ def _format_revocation(revocation: Predicate) -> str:
     return f"release {_read_text(revocation, 'release')}: {_read_text(revocation, 'reason')}"
 
 
-_SAID: dict[str, Callable[[Predicate], str]] = {
+_FORMATTERS: dict[str, Callable[[Predicate], str]] = {
     statements.PROVENANCE: _format_provenance,
     statements.APPROVAL: _format_approval,
     statements.PROMOTION: _format_promotion,

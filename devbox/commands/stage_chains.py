@@ -129,10 +129,10 @@ class StageChains:
         own, known = stage_records.name_writer(entries), stage_records.list_known_records(entries, stage.name)
         documents, problems = self._read(stage, keys, own=own)
         own = own or stage_records.name_writer(self._ledger.read_entries())  # another process may have created it
-        mine = documents.pop(own, None)
-        if mine is not None:
-            self._check_own(mine, stage)
-        if self._is_due(mine, stage):
+        own_document = documents.pop(own, None)
+        if own_document is not None:
+            self._check_own(own_document, stage)
+        if self._is_due(own_document, stage):
             self.due.append(stage)
         reading, others = self._read_confirmation(stage), self.found.setdefault(stage.name, tuple(documents.values()))
         if not accept and (doubt := stage_records.find_doubt(reading, others, now=self._now)):
@@ -159,14 +159,14 @@ class StageChains:
                 if history.is_run_valid(stage.name, release, writer):
                     found[release] = max(float(seconds), found.get(release, 0.0))
 
-    def _is_due(self, mine: StageDocument | None, stage: Stage) -> bool:
+    def _is_due(self, own_document: StageDocument | None, stage: Stage) -> bool:
         """True if this host's publication is old or incomplete: it was refused or devbox was killed.
 
         None: nothing was published.
         """
         records = self._list_records(stage)
-        lacks = mine is None or _get_last_number(mine.records) < _get_last_number(records)
-        return bool(records) and (lacks or stage_records.is_due(mine, now=self._now))
+        lacks = own_document is None or _get_last_number(own_document.records) < _get_last_number(records)
+        return bool(records) and (lacks or stage_records.is_due(own_document, now=self._now))
 
     def _read(
         self, stage: Stage, keys: Mapping[str, PublicKey], *, own: str

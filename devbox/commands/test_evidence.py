@@ -105,8 +105,8 @@ class ReleaseTests:
         self._project = project
         self._env, self._cells = cells.load_cells(project, pinned=True)
         own = build_instance(project, self._env.name)
-        nobody = dict.fromkeys(list_credentials(self._env), "")
-        tests = resolve_tests(self._env, instance=own, credentials=nobody).tests
+        placeholders = dict.fromkeys(list_credentials(self._env), "")
+        tests = resolve_tests(self._env, instance=own, credentials=placeholders).tests
         assert tests is not None  # noqa: S101 - `resolve_tests` raises without them
         self._tests = tests
 

@@ -27,8 +27,8 @@ DisplayFactory = Callable[[], AbstractContextManager[Sink]]
 def bring_up_cell(project: Project, name: str, display: DisplayFactory) -> Iterator[tuple[str, str]]:
     """Yield instance and container of a cell, which is restored to its previous state afterwards."""
     records = MatrixRecords(project.paths, project.id)
-    with files.lock_file(records.lock, wait=False) as mine:
-        if not mine:
+    with files.lock_file(records.lock, wait=False) as acquired:
+        if not acquired:
             raise UsageError("tests of this project are running", remedy="try again when they have ended")
         with lock.lock_shared(project.paths):
             reaper.sweep(project, records)

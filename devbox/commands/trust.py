@@ -40,7 +40,7 @@ def _resolve_by_vars(project: Project) -> Iterator[Spec]:
     env = read(project.root, file=project.env_file)
     tests = env.document.find(test.ROLE)
     table = tests.matrix if tests else None
-    ways = {cell.name: cell.variables for cell in matrix.expand_cells(table.to_matrix())} if table else {}
-    for one in (*(one for _, one in load_each_cell(env, ways)), *env.staged.values()):
-        nobody = dict.fromkeys(list_credentials(one), "")
-        yield resolve(one, instance=build_instance(project, one.name), credentials=nobody)
+    variables = {cell.name: cell.variables for cell in matrix.expand_cells(table.to_matrix())} if table else {}
+    for one in (*(one for _, one in load_each_cell(env, variables)), *env.staged.values()):
+        placeholders = dict.fromkeys(list_credentials(one), "")
+        yield resolve(one, instance=build_instance(project, one.name), credentials=placeholders)

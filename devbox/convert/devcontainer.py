@@ -17,7 +17,7 @@ from devbox.roles import dev
 from devbox.roles.dev import DevTable
 from devbox.roles.fields import CommandItem
 
-_HERE = "${localWorkspaceFolder}"  # project directory on the editor's host
+_PROJECT_DIRECTORY = "${localWorkspaceFolder}"  # project directory on the editor's host
 
 
 def build_document(env: EnvFile) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -34,7 +34,7 @@ def build_document(env: EnvFile) -> tuple[dict[str, Any], tuple[str, ...]]:
         "name": env.name,
         **_build_image(table, env.name),
         "workspaceFolder": table.workspace,
-        "workspaceMount": f"source={_HERE},target={table.workspace},type=bind",
+        "workspaceMount": f"source={_PROJECT_DIRECTORY},target={table.workspace},type=bind",
         "mounts": list(_list_mounts(table, env.name)),
         "containerEnv": dict(table.env),
         "remoteEnv": _map_caller_secrets(table.secrets),
@@ -66,7 +66,7 @@ def _list_mounts(table: DevTable, project: str) -> Iterator[str]:
         yield f"source={project}-{name},target={target},type=volume"
     for item in table.mounts:
         read_only = ",readonly" if item.read_only else ""
-        yield f"source={_HERE}/{item.source},target={item.target},type=bind{read_only}"
+        yield f"source={_PROJECT_DIRECTORY}/{item.source},target={item.target},type=bind{read_only}"
     for target in table.tmpfs:
         yield f"target={target},type=tmpfs"
 

@@ -86,8 +86,8 @@ class TrafficBackend(Protocol):
 class Controller:
     """One gray release in progress. `on_look` gets every observation, `on_change` every new phase and step.
 
-    `readings`: external metrics since the last call. `until`: phases that end this controller. `on_away` is called once
-    when the router does not respond; decisions wait for its return.
+    `readings`: external metrics since the last call. `until`: phases that end this controller. `on_unreachable` is
+    called once when the router does not respond; decisions wait for its return.
     """
 
     gray_store: GrayStore
@@ -99,11 +99,11 @@ class Controller:
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic  # unaffected by changes of the system time
     pause: Callable[[float], None] = time.sleep
-    on_away: Callable[[], None] = lambda: None
+    on_unreachable: Callable[[], None] = lambda: None
     tick: float = TICK
     wish: OperatorRequest | None = None  # initial request
     _last: RouterStats | None = field(default=None, init=False)
-    _away: float | None = field(default=None, init=False)
+    _unreachable_since: float | None = field(default=None, init=False)
 
     def run(self, gray_release: GrayRelease) -> GrayRelease:
         """Control the release until one of the phases `until`; return the result."""
@@ -119,13 +119,16 @@ class Controller:
         try:
             stats = self.backend.read_stats()
         except RouterUnavailable:
-            since, self._away = self._away, self.clock() if self._away is None else self._away
+            since, self._unreachable_since = (
+                self._unreachable_since,
+                self.clock() if self._unreachable_since is None else self._unreachable_since,
+            )
             if since is None:
-                self.on_away()
+                self.on_unreachable()
             elif self.clock() - since > PATIENCE:
                 raise
             return None
-        self._away = None
+        self._unreachable_since = None
         return stats
 
     def _observe(self, gray_release: GrayRelease, stats: RouterStats) -> GrayRelease:

@@ -88,8 +88,8 @@ def is_healthy(instance: Instance, engine: Engine, desired: Deployment) -> bool:
     `desired` comes from the ledger: the stage's own record is not trusted.
     """
     view = engine.observe(instance)
-    mine = [seen for name, seen in view.containers.items() if stage_containers.is_among(desired, {name})]
-    services = [seen for seen in mine if not stage_containers.is_job(desired, seen.name)]
+    own = [seen for name, seen in view.containers.items() if stage_containers.is_among(desired, {name})]
+    services = [seen for seen in own if not stage_containers.is_job(desired, seen.name)]
     if len(services) != sum(each.replicas for each in desired.processes.values() if each.kind != "job"):
         return False
     router = view.containers.get(ROUTER)

@@ -57,8 +57,8 @@ class DriftMonitor:
         """Shut out and record drift; return (), also while a deployment runs, which verifies its own containers."""
         if not drift.find(self._instance, self._engine, self._record):
             return ()
-        with files.lock_file(self._paths.lock(self._instance.id), wait=False) as mine:
-            if not mine:
+        with files.lock_file(self._paths.lock(self._instance.id), wait=False) as acquired:
+            if not acquired:
                 return ()
             found = drift.find(self._instance, self._engine, self._record)
             drift.shut_out(found, self._router)
@@ -103,8 +103,8 @@ class DriftMonitor:
         """Add each drift to the ledger once."""
         if not found:
             return
-        mine = (DRIFTED, self._stage)
-        entries = [entry for entry in self._ledger.read_entries() if (entry.kind, entry.stage) == mine]
+        own = (DRIFTED, self._stage)
+        entries = [entry for entry in self._ledger.read_entries() if (entry.kind, entry.stage) == own]
         known = {_identify(DriftedPayload.read(entry)) for entry in entries}
         releases = {each.release.image: each.release.id for each in self._record.read().all_deployments}
         for each in found:

@@ -57,7 +57,7 @@ class GrayTarget:
         self._record = inner.record
         self.gray_store = GrayStore(inner.paths, inner.id)
         self._went_back = False
-        self._nobody: Deployment | None = None  # accepted without shifting traffic
+        self._accepted: Deployment | None = None  # accepted without shifting traffic
 
     @property
     def home(self) -> str:
@@ -86,8 +86,8 @@ class GrayTarget:
         """See `StageTarget`. A gray stage has the release that passed all steps; without one, its home's release."""
         seen, known = self._inner.observe(), self._record.read()
         gray_release = self.active_release
-        if self._nobody is not None:
-            own = self._set_own_stage(self._nobody)
+        if self._accepted is not None:
+            own = self._set_own_stage(self._accepted)
             return StageObserved(release=own.release.id, config=own.config_digest, healthy=True)
         if self._stage is self._home or gray_release is None:
             return self._convert_observed(seen, known)
@@ -146,9 +146,9 @@ class GrayTarget:
 
         None also if another release is meant.
         """
-        with self.gray_store.lock_controller() as mine:
+        with self.gray_store.lock_controller() as acquired:
             gray_release = self.active_release
-            if not mine or gray_release is None or wish.began not in (0.0, gray_release.began):
+            if not acquired or gray_release is None or wish.began not in (0.0, gray_release.began):
                 return None
             seen = replace(gray_release, rollout=apply_request(gray_release.rollout, wish.what))
             self.gray_store.write(seen)
@@ -171,7 +171,7 @@ class GrayTarget:
             if own:
                 self._inner.deploy(goal, sink)
             elif known.running is None:
-                self._nobody = goal
+                self._accepted = goal
                 name = self._home.name
                 sink(Note(text=f"{name} has no deployment: skipping traffic shifting; next: devbox promote {name}"))
             return True
@@ -251,8 +251,8 @@ class GrayTarget:
             raise
 
     def _run_controller(self, gray_release: GrayRelease, sink: Sink, *, wish: OperatorRequest | None) -> GrayRelease:
-        with self.gray_store.lock_controller() as mine:
-            if not mine:
+        with self.gray_store.lock_controller() as acquired:
+            if not acquired:
                 raise UsageError(
                     f"another devbox controls this gray release (pid {self.gray_store.find_controller() or 'unknown'})",
                     remedy="control it with: devbox release hold, resume or abort",
@@ -291,7 +291,7 @@ class GrayTarget:
             readings=measures.consume_readings,
             on_look=on_look,
             on_change=self._append_entry,
-            on_away=lambda: sink(Note(text="the router does not respond: no decisions until it does")),
+            on_unreachable=lambda: sink(Note(text="the router does not respond: no decisions until it does")),
             wish=wish,
         )
 
@@ -320,9 +320,9 @@ class GrayTarget:
 
     def _append_missed_entry(self, gray_release: GrayRelease) -> None:
         """Add the entry of a controller that was killed before it could."""
-        mine = (GRAY, gray_release.stage, gray_release.release)
+        own = (GRAY, gray_release.stage, gray_release.release)
         entries = reversed(self._ledger.read_entries())
-        last = next((GrayPayload.read(each) for each in entries if (each.kind, each.stage, each.release) == mine), None)
+        last = next((GrayPayload.read(each) for each in entries if (each.kind, each.stage, each.release) == own), None)
         place = (gray_release.rollout.phase, gray_release.rollout.step, gray_release.rollout.held)
         if gray_release.changes and (last is None or (last.phase, last.step, last.held) != place):
             self._append_entry(gray_release)
@@ -375,8 +375,8 @@ def _check_not_held(gray_release: GrayRelease, stage: str) -> None:
 
 def _select_digests(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:
     """Return the digests of a deployment's containers."""
-    mine = f"-{stage_containers.compute_mark(deployment)}"
-    return {name: digest for name, digest in digests.items() if name.endswith(mine)}
+    own = f"-{stage_containers.compute_mark(deployment)}"
+    return {name: digest for name, digest in digests.items() if name.endswith(own)}
 
 
 def select_target(project: Project, desired: Desired, stage: Stage) -> StageTarget:

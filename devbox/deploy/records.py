@@ -180,8 +180,8 @@ class GrayStore:
             return None
         with contextlib.suppress(ValueError, TypeError):
             wish = codec.load(OperatorRequest, jsontext.loads(files.read_text(taken) or ""))
-            mine = gray_release is None or wish.began in (0.0, gray_release.began)
-            return wish if mine and wish.what in _BY_FILE else None
+            is_current = gray_release is None or wish.began in (0.0, gray_release.began)
+            return wish if is_current and wish.what in _BY_FILE else None
         return None
 
     @contextlib.contextmanager
@@ -189,9 +189,9 @@ class GrayStore:
         """Hold the controller lock; yields False if another process does. `find_controller` holds it briefly."""
         deadline = time.monotonic() + _MOMENT
         while True:
-            with self._files.lock(self._lock, wait=False) as mine:
-                if mine or time.monotonic() > deadline:
-                    yield mine
+            with self._files.lock(self._lock, wait=False) as acquired:
+                if acquired or time.monotonic() > deadline:
+                    yield acquired
                     return
             time.sleep(_MOMENT / 20)
 

@@ -268,8 +268,8 @@ class Router:
 
     def _find_places(self, name: str) -> frozenset[str]:
         """Return the servers of a container in the running router, its backup copies included."""
-        mine = {name, f"{RESCUE}{name}", f"{PANIC}{name}"}
-        return frozenset(place for place in _list_places(self.read_runtime()) if place.partition("/")[2] in mine)
+        own = {name, f"{RESCUE}{name}", f"{PANIC}{name}"}
+        return frozenset(place for place in _list_places(self.read_runtime()) if place.partition("/")[2] in own)
 
     def _remove_superfluous(self, desired: RouterState) -> None:
         """Drain superfluous servers; delete those without open requests."""

@@ -109,8 +109,11 @@ def build_baseline(
 
     A process missing in the canary keeps stable's number. Parameters of stable as in `build_release_containers`.
     """
-    mine, others = stable.processes, canary.processes
-    many = {each.process: others.get(each.process, mine[each.process]).replicas for each in list_served(mine)}
+    own_processes, others = stable.processes, canary.processes
+    many = {
+        each.process: others.get(each.process, own_processes[each.process]).replicas
+        for each in list_served(own_processes)
+    }
     return build_replicas(stable, needs=needs, exports=exports, baseline=many)
 
 

@@ -156,17 +156,17 @@ class _PlanBuilder:
 
     def drain_and_remove(self, names: Iterable[str]) -> None:
         """Append the drain and removal of these."""
-        there = {step.id for step in self.all}
-        gone = [name for name in names if f"remove {name}" not in there]
+        step_ids = {step.id for step in self.all}
+        gone = [name for name in names if f"remove {name}" not in step_ids]
         serving = self.drain(gone)
         self.add_parallel(Op.FINISH, serving, "connections may finish within the drain time")
         self.add_parallel(Op.REMOVE, gone, "not part of the release")
 
     def drain(self, names: Iterable[str]) -> list[str]:
         """Append drains of these; return those that may still have connections."""
-        names, there = list(names), {step.id for step in self.all}
+        names, step_ids = list(names), {step.id for step in self.all}
         serving = self.rollout.router.list_container_names()
-        missing = [name for name in names if name in serving and f"drain {name}" not in there]
+        missing = [name for name in names if name in serving and f"drain {name}" not in step_ids]
         self.add_parallel(Op.DRAIN, missing, "not part of the release")
         return [name for name in names if name in serving or name in self.rollout.draining]
 

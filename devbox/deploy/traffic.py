@@ -51,10 +51,10 @@ class RouterBackend:
         table = self.runtime.query(counters.ASK)
         seen = self._read_runtime()
         sides = counters.parse_sides(table)
-        mine, others = (self._sum(sides, side) for side in (self.canary, get_other_side(self.canary)))
+        own, others = (self._sum(sides, side) for side in (self.canary, get_other_side(self.canary)))
         places = frozenset(place for place in _list_places(seen, self.canary) if not is_backup(place.partition("/")[2]))
         return RouterStats(
-            canary=mine,
+            canary=own,
             stable=others,
             baseline=self._sum(sides, BASELINE) if self.baseline else None,
             baseline_replicas=self._count_replicas(seen, BASELINE),
@@ -106,8 +106,8 @@ class RouterBackend:
         """Return the unserved requests since the last call, dated to the last second; none at the first call."""
         found, now = [], counters.read_unserved(self.runtime.query(counters.ASK))
         for side in (self.canary, get_other_side(self.canary), *((BASELINE,) if self.baseline else ())):
-            mine = [counts for key, counts in now.items() if self._is_mine(key, side)]
-            requests, first = (sum(each) for each in zip(*mine, strict=True)) if mine else (0, 0)
+            own = [counts for key, counts in now.items() if self._is_mine(key, side)]
+            requests, first = (sum(each) for each in zip(*own, strict=True)) if own else (0, 0)
             before = self.before.get(side)
             self.before[side] = (requests, first)
             if before is None:

@@ -159,7 +159,7 @@ class Verification:
 
     def read_traffic(self) -> Side:
         """Return the responses of all other servers so far."""
-        return self._router.runtime.repeat(lambda: count_responses(self._query_counts()[1], self._names, mine=False))
+        return self._router.runtime.repeat(lambda: count_responses(self._query_counts()[1], self._names, own=False))
 
     def run(self, seconds: float, *, before: Side, on_text: Callable[[str], None]) -> int:
         """Observe repeatedly; VerifyFailed once the release is unhealthy, or if it is down at the end.
@@ -197,7 +197,7 @@ class Verification:
                 for name, condition in found.items()
             },
             restarts={name: seen.restarts for name, seen in containers.items() if name in self._names},
-            traffic=count_responses(stat, self._names, mine=True),
+            traffic=count_responses(stat, self._names, own=True),
             router=router,
         )
 
@@ -215,13 +215,13 @@ def _classify(seen: ObservedContainer | None) -> str:
     return UNHEALTHY if seen.health == "unhealthy" else WELL
 
 
-def count_responses(stat: str, names: Collection[str], *, mine: bool) -> Side:
+def count_responses(stat: str, names: Collection[str], *, own: bool) -> Side:
     """Count the responses of the named servers, or of all others, from HAProxy's statistics."""
     requests = failed = 0
     for row in counters.parse_stats(stat):
         if row["svname"] in ("FRONTEND", "BACKEND") or row["pxname"].startswith(counters.OWN):
             continue
-        if (row["svname"].removeprefix(PANIC) in names) is mine:
+        if (row["svname"].removeprefix(PANIC) in names) is own:
             requests += sum(int(row.get(f"hrsp_{kind}") or 0) for kind in _KINDS)
             failed += int(row.get("hrsp_5xx") or 0)
     return Side(requests=requests, errors=failed)

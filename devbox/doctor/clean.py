@@ -155,8 +155,8 @@ def _make_instance_stub(instance: KnownInstance) -> Instance:
 def _lock_instance(paths: Paths, instance: KnownInstance) -> Iterator[None]:
     """Hold the instance lock; DevboxError if another devbox holds it."""
     path = paths.lock(instance.id)
-    with files.lock_file(path, wait=False) as mine:
-        if not mine:
+    with files.lock_file(path, wait=False) as acquired:
+        if not acquired:
             raise DevboxError(
                 f"another devbox (pid {files.read_lock_holder(path)}) is using {instance.label}",
                 remedy="try again when it has exited",

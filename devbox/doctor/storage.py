@@ -24,14 +24,14 @@ _FEWEST_FILES = 50_000  # of one image with its layers
 def check_home(context: CheckContext) -> Iterator[CheckResult]:
     """Check that DEVBOX_HOME is writable and owned by the caller."""
     path, standing = context.paths.home, context.nearest_existing
-    elsewhere = "export DEVBOX_HOME=DIR to use another directory"
+    remedy = "export DEVBOX_HOME=DIR to use another directory"
     if blocking := _find_obstacle(path):
-        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{blocking} is not a directory", elsewhere)
+        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{blocking} is not a directory", remedy)
     elif path == standing and os.stat(path).st_uid != os.geteuid():
         sentence = f"{path} belongs to uid {os.stat(path).st_uid}, not to you"
-        yield CheckResult("DEVBOX_HOME", PROBLEM, sentence, f"sudo chown {os.geteuid()} {path}, or {elsewhere}")
+        yield CheckResult("DEVBOX_HOME", PROBLEM, sentence, f"sudo chown {os.geteuid()} {path}, or {remedy}")
     elif not os.access(standing, os.W_OK | os.X_OK):
-        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{path} is not writable", elsewhere)
+        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{path} is not writable", remedy)
     else:
         yield CheckResult("DEVBOX_HOME", OK, path if path == standing else f"{path}, created by the first `devbox up`")
 

@@ -67,7 +67,7 @@ class StartRequest:
     joins: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
-    beside: Mapping[str, BakedImage] = field(default_factory=dict)
+    mounted_images: Mapping[str, BakedImage] = field(default_factory=dict)
     listens: tuple[int, ...] = ()
 
 

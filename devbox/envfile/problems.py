@@ -108,7 +108,7 @@ _KEYS = {
     "env_list": "matrix",
 }
 # Key of another tool → hint, if devbox has no such key in the same table.
-_ELSEWHERE = {
+_KEYS_OF_OTHER_TOOLS = {
     "version": '[project] requires = ">=0.1" is the minimum version of devbox; the file has no version',
     "services": "write one [service.NAME] for each service",
     "volumes": 'a container lists its own: volumes = { data = "/var/lib/data" }',
@@ -170,10 +170,10 @@ def suggest_term(name: str, known: Container[str]) -> str:
     own = _KEYS.get(name, "")
     if own in known:
         return f"; devbox calls it `{own}`"
-    return f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+    return f"; {_KEYS_OF_OTHER_TOOLS[name]}" if name in _KEYS_OF_OTHER_TOOLS else ""
 
 
-_WANTED = {
+_EXPECTED = {
     "string_type": "a string",
     "int_type": "an integer",
     "int_parsing": "an integer",
@@ -229,9 +229,9 @@ def _describe_error(key: Key, details: ErrorDetails) -> str:
         subject = "kind in" if "tag" in context else "value for"
         choice = _describe_choice(context.get("tag", value), context.get("expected_tags") or context["expected"])
         return f"invalid {subject} {name}: {choice}"
-    if kind in _WANTED:
-        form = suggest_form(str(key[-1])) if key and _WANTED[kind] == "a table" else ""
-        return f"invalid value for {name}: expected {_WANTED[kind]}, got {describe_type(value)}{form}"
+    if kind in _EXPECTED:
+        form = suggest_form(str(key[-1])) if key and _EXPECTED[kind] == "a table" else ""
+        return f"invalid value for {name}: expected {_EXPECTED[kind]}, got {describe_type(value)}{form}"
     if kind in _FIXED:
         text = _FIXED[kind].format(**details.get("ctx", {})).replace("'", "")
         return f"invalid value for {name}: {text}, got {value!r}" if text.startswith("expected ") else f"{name} {text}"

@@ -90,7 +90,7 @@ class Comparison:
     moments: tuple[Moment, ...] = ()
     errors: MetricComparison = field(default_factory=MetricComparison)
     slow: MetricComparison = field(default_factory=MetricComparison)
-    spread: latency.Logs = latency.NOTHING
+    spread: latency.Logs = latency.NO_EVIDENCE
     served: dict[str, int] = field(default_factory=dict)
     born: dict[str, int] = field(default_factory=dict)
     sides: dict[str, Counts] = field(default_factory=dict)
@@ -146,7 +146,7 @@ class Comparison:
             self,
             place=None,
             moments=(),
-            spread=latency.NOTHING,
+            spread=latency.NO_EVIDENCE,
             sides={},
             errors=replace(self.errors, counted=windows.create_sums()),
             slow=replace(self.slow, counted=windows.create_sums()),
@@ -211,7 +211,7 @@ class Comparison:
         if self.place is not None and self.place.has_baseline:
             whole = sum(each[count] for side in (moment.canary, moment.stable) for each in side.values())
             many = self.place.canaries + self.place.stables - 1
-            others = {name: (whole - mine) / many for name, mine in counts.items()}
+            others = {name: (whole - own) / many for name, own in counts.items()}
         follows = not self.moments or self.moments[-1].at == moment.at - 1
         return replace(metric, bursts=metric.bursts.add_second(counts, follows=follows, others=others))
 

@@ -140,9 +140,9 @@ def compare_same_time(
     return found, worst
 
 
-def _score_second(mine: Sequence[int], loss: Sequence[float], hot: Sequence[bool], *, gain: float) -> list[float]:
+def _score_second(own: Sequence[int], loss: Sequence[float], hot: Sequence[bool], *, gain: float) -> list[float]:
     """Return each second's contribution of one replica; hedged where both sides have unusually many failures."""
-    plain = [count * gain - less for count, less in zip(mine, loss, strict=True)]
+    plain = [count * gain - less for count, less in zip(own, loss, strict=True)]
     return [hedge(each, part=_STAKED) if high else each for each, high in zip(plain, hot, strict=True)]
 
 

@@ -25,7 +25,7 @@ _MOST = 3.0
 _FEWEST = 1.0  # expected canary requests below a limit, fewer of which make a block too one-sided
 
 Logs = tuple[float, ...]  # by limit and strength, then of the number of limits, by strength
-NOTHING: Logs = (0.0,) * ((len(LIMITS) + 1) * len(_STRENGTHS))
+NO_EVIDENCE: Logs = (0.0,) * ((len(LIMITS) + 1) * len(_STRENGTHS))
 _PARTS = (*(1 / len(LIMITS) for _ in LIMITS), 1.0)  # the number of limits has the weight of all limits together
 _WEIGHTS = tuple(math.log((len(LIMITS) + 1) / 2 * part) for part in _PARTS for _ in _STRENGTHS)
 
@@ -69,10 +69,10 @@ class LatencyLimits:
 def compare(canary: Sequence[int], stable: Sequence[int], limits: LatencyLimits) -> Logs:
     """Return the logarithms of one block; both sides as from `LatencyLimits.count_above`."""
     if not canary[0] or not stable[0]:
-        return NOTHING
+        return NO_EVIDENCE
     many = canary[0] + stable[0]
-    both = [(mine + other) / many for mine, other in zip(canary[1:], stable[1:], strict=True)]
-    apart = [mine / canary[0] - other / stable[0] for mine, other in zip(canary[1:], stable[1:], strict=True)]
+    both = [(own + other) / many for own, other in zip(canary[1:], stable[1:], strict=True)]
+    apart = [own / canary[0] - other / stable[0] for own, other in zip(canary[1:], stable[1:], strict=True)]
     spread = [each * (1 - each) for each in both]
     squares = math.fsum((2 * at + 1) * each for at, each in enumerate(both))  # of the number of limits exceeded
     spread.append(max(0.0, squares - math.fsum(both) ** 2))
@@ -101,7 +101,7 @@ def _is_one_sided(requests: int, above: float) -> bool:
 
 def pad_logs(logs: Logs) -> Logs:
     """Pad the logs of an earlier devbox, which have limits but not their number."""
-    return (*logs, *NOTHING[len(logs) :])
+    return (*logs, *NO_EVIDENCE[len(logs) :])
 
 
 def compute_log(logs: Logs) -> float:

@@ -135,8 +135,8 @@ class JudgedMetric:
 
     def add_requests(self, canary: tuple[int, int], stable: tuple[int, int], *, step: int) -> JudgedMetric:
         """Add a step's requests, and the bad ones among them, without evidence."""
-        mine, other = (Tally(requests=requests, bad=bad) for requests, bad in (canary, stable))
-        return replace(self, canary=_add_tally(self.canary, mine, step), stable=_add_tally(self.stable, other, step))
+        own, other = (Tally(requests=requests, bad=bad) for requests, bad in (canary, stable))
+        return replace(self, canary=_add_tally(self.canary, own, step), stable=_add_tally(self.stable, other, step))
 
     def add_batch(self, watch: WatchedMetric, batch: Batch, *, step: int) -> JudgedMetric:
         """Add a batch of a step."""

@@ -11,7 +11,7 @@ from devbox.gray import e_values
 from devbox.gray.e_values import BLOCK, LEVELS, ODDS, WEIGHTS, WINDOWS, compute_log_mean
 from devbox.model.frozen import dataclass
 
-_NOTHING = (0.0,) * len(ODDS)
+_ZEROS = (0.0,) * len(ODDS)
 _USUAL = 0.9  # of a history's seconds, the quietest
 
 
@@ -93,9 +93,9 @@ class Sums:
     failures per second expected of a canary replica from stable's history.
     """
 
-    first: tuple[float, ...] = _NOTHING
-    worst: tuple[float, ...] = _NOTHING
-    earlier: tuple[float, ...] = _NOTHING
+    first: tuple[float, ...] = _ZEROS
+    worst: tuple[float, ...] = _ZEROS
+    earlier: tuple[float, ...] = _ZEROS
     leasts: tuple[int, ...] = (1,)
     hits: tuple[float, ...] = (0.0,)
     of: int = 0
@@ -110,7 +110,7 @@ class Sums:
         if place.has_baseline:
             none = (0.0,) * len(LEVELS)
             begun = self.leasts == LEVELS
-            earlier = _add(self.earlier, self.second) if begun else _NOTHING * len(LEVELS)
+            earlier = _add(self.earlier, self.second) if begun else _ZEROS * len(LEVELS)
             return Sums(
                 first=self.first,
                 worst=self.worst,
@@ -140,7 +140,7 @@ class Sums:
         """Add a block, which may be incomplete."""
         windows = -(-block.seconds // size)
         canaries, stables = max(place.canaries, len(block.canary)), max(place.stables, len(block.stable))
-        mine, control, _ = place.thinning
+        own, control, _ = place.thinning
         summed = [sum(each) for each in zip(*block.stable_once.values(), strict=True)] or [0] * block.seconds
         first, worst = e_values.compare_same_time(
             block.once.values(), summed, replicas=canaries, share=place.share, size=size, usual=self.usual
@@ -149,7 +149,7 @@ class Sums:
             self,
             first=_add(self.first, first),
             worst=tuple(map(max, self.worst, worst)),
-            hits=_add(self.hits, self._count_incidents(block.canary, size, mine)),
+            hits=_add(self.hits, self._count_incidents(block.canary, size, own)),
             of=self.of + windows * canaries,
             stable_hits=_add(self.stable_hits, self._count_incidents(block.stable, size, control)),
             stable_of=self.stable_of + (windows * stables if control else 0),
@@ -167,11 +167,11 @@ class Sums:
         """
         hits = tuple(zip(self.hits, self.stable_hits, strict=True))
         if self.leasts == LEVELS:
-            found = (e_values.compare_frequency(mine, self.of, other, self.stable_of) for mine, other in hits)
+            found = (e_values.compare_frequency(own, self.of, other, self.stable_of) for own, other in hits)
             return tuple(value for each in found for value in each)
-        (mine, other), *large = hits
-        often = e_values.compare_frequency(mine, self.of, other, self.stable_of)
-        size = (e_values.compare_sizes(part, mine, other_part, other) for part, other_part in large)
+        (own, other), *large = hits
+        often = e_values.compare_frequency(own, self.of, other, self.stable_of)
+        size = (e_values.compare_sizes(part, own, other_part, other) for part, other_part in large)
         return tuple(sum(each) for each in zip(often, *size, strict=True))
 
     @property

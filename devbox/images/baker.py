@@ -204,8 +204,8 @@ class Baker:
         """Return the result of a step that is a whole image: cached, or made (with input digests) under its lock."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
         with files.lock_file(snapshots.get_step_lock(self._paths, step.key)):
-            anew = self._renewed is not None and is_unpinned(step.step) and step.key not in self._renewed
-            if not anew and (found := self._cache.find_image(step.key)):
+            renews = self._renewed is not None and is_unpinned(step.step) and step.key not in self._renewed
+            if not renews and (found := self._cache.find_image(step.key)):
                 on_event(event(state="cached"))
                 return found
             baked, digests = make()
@@ -233,8 +233,8 @@ class Baker:
             return layer
         lock = snapshots.get_step_lock(self._paths, step.key)
         on_event(event(state="running"))
-        with files.lock_file(lock, wait=False) as mine:
-            if mine:
+        with files.lock_file(lock, wait=False) as acquired:
+            if acquired:
                 return self._find_or_make(image, step, below, on_event, env)
         on_event(event(state="progress", text=_describe_wait(files.read_lock_holder(lock))))
         with files.lock_file(lock):

@@ -69,14 +69,14 @@ def _remove(paths: Paths, garbage: Garbage) -> None:
         cache.forget(key)
         lock.remove_lease(paths, key)
     oci.retain_entries(set(oci.list_digests()) - set(garbage.blobs))
-    away = [snapshots.move_aside(paths, diff_id) for diff_id in garbage.snapshots]
+    moved = [snapshots.move_aside(paths, diff_id) for diff_id in garbage.snapshots]
     places = [path for path in garbage.broken_off if os.path.isdir(path)]
     for path in (*map(oci.get_blob_path, garbage.blobs), *garbage.broken_off):
         if path not in places:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-    if away or places:
-        Workers(paths).remove((*away, *places))
+    if moved or places:
+        Workers(paths).remove((*moved, *places))
     if garbage.build_cache:
         _shrink_build_cache(paths, garbage)
 

@@ -60,18 +60,18 @@ def verify(paths: Paths, on_wait: Callable[[], None]) -> VerifyResult:
         faults = tuple(
             Fault(digest, why, tuple(reachable.find_names([digest], oci))) for digest, why in sorted(lost.items())
         )
-        elsewhere = _find_lost_images(oci, lost)
+        lost_images = _find_lost_images(oci, lost)
         _remove(cache, oci, lost)
-    return VerifyResult(len(digests), size, faults, elsewhere)
+    return VerifyResult(len(digests), size, faults, lost_images)
 
 
 def check_image(top: Descriptor, oci: Layout) -> tuple[int, tuple[Fault, ...]]:
     """Hash the local blobs of one image without changes; return their number, and the faults."""
     promised = _list_promised(top, oci)
-    there = {digest for digest in promised | reachable.collect_digests(top, oci) if oci.has_blob(digest)}
-    wrong = {digest: why for digest in there if (why := _find_damage(oci, digest))}
-    wrong |= dict.fromkeys(promised - there, "missing")
-    return len(there), tuple(Fault(digest, why, ()) for digest, why in sorted(wrong.items()))
+    present = {digest for digest in promised | reachable.collect_digests(top, oci) if oci.has_blob(digest)}
+    wrong = {digest: why for digest in present if (why := _find_damage(oci, digest))}
+    wrong |= dict.fromkeys(promised - present, "missing")
+    return len(present), tuple(Fault(digest, why, ()) for digest, why in sorted(wrong.items()))
 
 
 def _find_damage(oci: Layout, digest: str) -> str:

@@ -85,21 +85,23 @@ def find(user: str, passwd: str, group: str) -> Account:
     A number requires no entry (its group is then 0, as in Docker). The group itself is the first supplementary group: a
     process that changes its gid stays a member. Raises EngineError for an unknown name.
     """
-    who, _, wanted_group = user.partition(":")
-    who = who or "0"  # `:GROUP`
-    line = _find_passwd_line(who, passwd)
-    if line is None and not _is_number(who):
-        raise EngineError(f"user {who} not found in the image", remedy="list its users: devbox run -- getent passwd")
-    uid = int(line[2]) if line else int(who)
+    user_name, _, wanted_group = user.partition(":")
+    user_name = user_name or "0"  # `:GROUP`
+    line = _find_passwd_line(user_name, passwd)
+    if line is None and not _is_number(user_name):
+        raise EngineError(
+            f"user {user_name} not found in the image", remedy="list its users: devbox run -- getent passwd"
+        )
+    uid = int(line[2]) if line else int(user_name)
     gid = _find_gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
     others = () if wanted_group or line is None else _list_supplementary_gids(line[0], group, excluded=gid)
     return Account(uid, gid, (gid, *others))
 
 
-def _find_passwd_line(who: str, passwd: str, *, by_name: bool = True) -> list[str] | None:
-    lines = [line for line in _parse_lines(passwd, 7) if by_name and line[0] == who]
-    if not lines and _is_number(who):
-        lines = [line for line in _parse_lines(passwd, 7) if line[2] == who]
+def _find_passwd_line(user_name: str, passwd: str, *, by_name: bool = True) -> list[str] | None:
+    lines = [line for line in _parse_lines(passwd, 7) if by_name and line[0] == user_name]
+    if not lines and _is_number(user_name):
+        lines = [line for line in _parse_lines(passwd, 7) if line[2] == user_name]
     return lines[0] if lines else None
 
 

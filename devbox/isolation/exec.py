@@ -145,11 +145,11 @@ def start_command(
     link_agent(paths, instance)
     log = os.memfd_create("log", 0)  # inherited: the runtime opens the log by descriptor number
     start = oci.build_global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
-    who = resolve_ids(user, entry)
+    ids = resolve_ids(user, entry)
     if user is not None:
-        env = {"HOME": find_home(who[0], entry), **env}
+        env = {"HOME": find_home(ids[0], entry), **env}
     check_account_files(entry, container)
-    command = _build_command(start, entry, argv, who=who, cwd=cwd or entry["cwd"], env=env, tty=tty)
+    command = _build_command(start, entry, argv, ids=ids, cwd=cwd or entry["cwd"], env=env, tty=tty)
     if entry["rootless"]:
         if entry.get("group"):
             from devbox.isolation import delegation
@@ -181,13 +181,13 @@ def _build_command(
     entry: dict[str, str],
     argv: tuple[str, ...],
     *,
-    who: Ids,
+    ids: Ids,
     cwd: str,
     env: Mapping[str, str],
     tty: bool,
 ) -> list[str]:
     """Build the runtime's command line; without variables, groups or a terminal, no process document is needed."""
-    user, groups = who
+    user, groups = ids
     if env or tty or oci.list_additional_groups(user, groups):
         from devbox.isolation import processes
 

@@ -45,8 +45,8 @@ def run_attached(context: InstanceContext, container: Launch, *, on_start: Calla
         delegation.ensure_access(context.group)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     asleep = container._replace(init=True, process=container.process._replace(argv=(), tty=False))
-    with open(os.devnull, "r+b", buffering=0) as nothing:
-        streams = nothing.fileno()
+    with open(os.devnull, "r+b", buffering=0) as devnull:
+        streams = devnull.fileno()
         starting = launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams)
     init = launch.finish(starting)
     try:

@@ -87,12 +87,12 @@ def _pin_axes(env: EnvFile, whole: Matrix) -> Matrix:
     from devbox.envfile import load
     from devbox.envfile.stage_services import list_release_images
 
-    nobody = dict.fromkeys(list_credentials(env), "")
-    plain = list_release_images(env, nobody)
-    ways = {f"{name}\0{value}": {name: value} for name, axis in whole.axes.items() for value in axis}
+    placeholders = dict.fromkeys(list_credentials(env), "")
+    plain = list_release_images(env, placeholders)
+    variants = {f"{name}\0{value}": {name: value} for name, axis in whole.axes.items() for value in axis}
     changing = {
         way.partition("\0")[0]
-        for way, one in load.load_each_cell(env, ways)
+        for way, one in load.load_each_cell(env, variants)
         if list_release_images(one, dict.fromkeys(list_credentials(one), "")) != plain
     }
     return matrix.pin_axes(whole, {name: env.document.vars[name] for name in changing})
@@ -135,11 +135,11 @@ def read(
     lock_file = locks.Locks(build_instance(source, env.name))
     lock, chosen = lock_file.read(), list(chosen)
     known = {cell.name: cell for cell in (*matrix.expand_cells(read_matrix(env)), *chosen)}
-    ways: dict[str, Mapping[str, str]] = {_PLAIN: {}, **{name: cell.variables for name, cell in known.items()}}
-    every = {name: _resolve_cell(source, one, name, against) for name, one in load_each_cell(env, ways)}
-    plain = {name: env.document.vars.get(name, "") for way in ways.values() for name in way}
+    variants: dict[str, Mapping[str, str]] = {_PLAIN: {}, **{name: cell.variables for name, cell in known.items()}}
+    every = {name: _resolve_cell(source, one, name, against) for name, one in load_each_cell(env, variants)}
+    plain = {name: env.document.vars.get(name, "") for way in variants.values() for name in way}
     rows = {
-        name: matrix.CellImages(variables={**plain, **ways[name]}, images=one.resolved.images)
+        name: matrix.CellImages(variables={**plain, **variants[name]}, images=one.resolved.images)
         for name, one in every.items()
     }
     named = matrix.ImageVariants(rows[_PLAIN], [row for name, row in rows.items() if name != _PLAIN])

@@ -96,8 +96,8 @@ def remove_cells(project: Project, sink: Sink, *, volumes: bool) -> None:
     both = [MatrixRecords(project.paths, project.id, released=released) for released in (False, True)]
     if not (volumes or any(records.list_standing() for records in both)):
         return
-    with files.lock_file(both[0].lock, wait=False) as mine:
-        if not mine:
+    with files.lock_file(both[0].lock, wait=False) as acquired:
+        if not acquired:
             sink(Note(text="tests of this project are running: their cells are kept until the end of that run"))
             return
         for records in both:

@@ -26,7 +26,7 @@ from devbox.project import Project
 from devbox.records.releases import Releases
 
 ROOT = "/run/devbox/tests"  # mount point of the tests' image in the release's
-BESIDE = "devbox.beside."  # plus a variable: image label with its search paths, used with the image at ROOT
+SEARCH_PATH_LABEL = "devbox.beside."  # plus a variable: image label with its search paths, used with the image at ROOT
 VARIABLE = "DEVBOX_RELEASE"  # digest under test
 INSIDE, CLIENT = "inside", "client"
 _IMAGE = "image"  # label of the release's image in the file
@@ -139,8 +139,8 @@ def _build_container(name: str, process: Process, env: Mapping[str, str]) -> Con
 def _build_request(spec: ContainerSpec, desired: Desired, against: ReleaseUnderTest, store: ImageStore) -> StartRequest:
     fetched = SecretResolver(desired).resolve(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
-    beside = {mount.source for mount in spec.mounts if mount.kind == "image"}
-    found = {name: store.find(key_image(name, desired.images).key) for name in beside}
+    mounted = {mount.source for mount in spec.mounts if mount.kind == "image"}
+    found = {name: store.find(key_image(name, desired.images).key) for name in mounted}
     around: dict[str, str] = {}
     for image in filter(None, found.values()):
         around |= merge_search_paths(image.config, against.image.config)
@@ -152,14 +152,16 @@ def _build_request(spec: ContainerSpec, desired: Desired, against: ReleaseUnderT
         env={**around, **spec.env, **{name: value for name, value in fetched.items() if name not in files}},
         files={path: fetched[name] for name, path in files.items()},
         hidden=tuple(fetched.values()),
-        beside={name: image for name, image in found.items() if image is not None},
+        mounted_images={name: image for name, image in found.items() if image is not None},
     )
 
 
 def merge_search_paths(tests: ImageConfig, release: ImageConfig) -> dict[str, str]:
     """Return search paths that find programs of the tests' image after the release's own."""
     paths = {"PATH": tests.env.get("PATH", DEFAULT_PATH)} | {
-        name.removeprefix(BESIDE): path for name, path in tests.labels.items() if name.startswith(BESIDE)
+        name.removeprefix(SEARCH_PATH_LABEL): path
+        for name, path in tests.labels.items()
+        if name.startswith(SEARCH_PATH_LABEL)
     }
     own = {"PATH": DEFAULT_PATH} | release.env
     return {

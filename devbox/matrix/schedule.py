@@ -111,16 +111,16 @@ def _list_outputs(desired: Iterable[DesiredCell]) -> Iterator[str]:
 def decide(seen: MatrixObservation, records: MatrixRecords, request: MatrixRequest) -> list[CellDecision]:
     """Decide about each cell, in file order."""
     cells = seen.known.cells
-    ways = {
+    filters = {
         f"-k {request.expression}": matrix.select_cells(cells, request.expression) if request.expression else None,
         "--last-failed": _find_failed(cells, records) if request.last_failed else None,
     }
-    left = [cell for cell in cells if all(names is None or cell.name in names for names in ways.values())]
+    left = [cell for cell in cells if all(names is None or cell.name in names for names in filters.values())]
     if request.shard:
-        ways[f"--shard {request.shard}"] = matrix.select_shard(left, request.shard)
+        filters[f"--shard {request.shard}"] = matrix.select_shard(left, request.shard)
     everything = request.everything or request.keep
     return [
-        _require_evidence(_decide_cell(cell, seen, records, ways, everything=everything), request) for cell in cells
+        _require_evidence(_decide_cell(cell, seen, records, filters, everything=everything), request) for cell in cells
     ]
 
 
@@ -161,11 +161,11 @@ def _decide_cell(
     cell: Cell,
     seen: MatrixObservation,
     records: MatrixRecords,
-    ways: Mapping[str, frozenset[str] | None],
+    filters: Mapping[str, frozenset[str] | None],
     *,
     everything: bool,
 ) -> CellDecision:
-    for way, names in ways.items():
+    for way, names in filters.items():
         if names is not None and cell.name not in names:
             return CellDecision(cell=cell, verdict=SKIPPED, reason=f"not selected by {way}")
     now, before = seen.inputs[cell.name], records.read_last(cell.name)
@@ -196,7 +196,7 @@ def _list_changed(now: Mapping[str, str], before: Mapping[str, str]) -> list[str
     return sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
 
 
-NOBODY: Mapping[str, str] = {}
+NONE_MISSING: Mapping[str, str] = {}
 
 
 @mutable_dataclass
@@ -209,14 +209,14 @@ class Session:
     interrupted: bool = False
     results: dict[str, CellResult] = field(default_factory=dict)
 
-    def report_cells(self, board: MatrixSink, missing: Mapping[str, str] = NOBODY) -> None:
+    def report_cells(self, board: MatrixSink, missing: Mapping[str, str] = NONE_MISSING) -> None:
         """Report the selected cells and those that do not start.
 
         `missing`: cells without an image, with the reason. Deselected cells are only in the results.
         """
         now = time.monotonic()
-        meant = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
-        board(MatrixStarted(cells=meant, jobs=self.jobs, at=now))
+        selected = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
+        board(MatrixStarted(cells=selected, jobs=self.jobs, at=now))
         for each in self.decided:
             result = _build_skipped_result(each, missing)
             if result is not None:
@@ -278,13 +278,13 @@ def _list_names(root: str, patterns: tuple[str, ...]) -> list[str]:
 
 
 def _exclude(names: Iterable[str], but: Iterable[str]) -> list[str]:
-    away = {*but}
-    below = tuple(path for path in away if path.endswith("/"))
-    globs = [re.compile(translate_glob(path), re.DOTALL) for path in away if not _GLOB.isdisjoint(path)]
+    excluded = {*but}
+    below = tuple(path for path in excluded if path.endswith("/"))
+    globs = [re.compile(translate_glob(path), re.DOTALL) for path in excluded if not _GLOB.isdisjoint(path)]
     return [
         name
         for name in names
-        if name not in away and not name.startswith(below) and not any(glob.fullmatch(name) for glob in globs)
+        if name not in excluded and not name.startswith(below) and not any(glob.fullmatch(name) for glob in globs)
     ]
 
 

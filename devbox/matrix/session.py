@@ -173,11 +173,11 @@ def _prepare(
     return session, {each.cell.name: fresh[each.cell.name] for each in decided if each.verdict == RUN}, missing
 
 
-def _demand(project: Project, meant: list[cells.DesiredCell]) -> None:
+def _demand(project: Project, selected: list[cells.DesiredCell]) -> None:
     """Raise NotLocked unless the lockfile pins all images of these cells."""
     desired = prepare(project)
-    names = dict.fromkeys(name for one in meant for name in one.names.values())
-    baked, locked = bake.merge_cells(meant, desired), bake.merge_cells(meant, desired, by_lock=True)
+    names = dict.fromkeys(name for one in selected for name in one.names.values())
+    baked, locked = bake.merge_cells(selected, desired), bake.merge_cells(selected, desired, by_lock=True)
     Locks(desired.instance).demand(locked, locked.images, names, baked=baked.images)
 
 

@@ -17,7 +17,7 @@ from devbox.plan import tasks
 ACTIVE = "DEVBOX_ACTIVE"  # root directory of the active project
 BEFORE = "DEVBOX_BEFORE"  # previous values as JSON: {"path": …, "variables": {NAME: value or null}}
 _PATH = "PATH"
-_MEANT = re.compile(r"(?!PATH$|DEVBOX_)[A-Za-z_][A-Za-z0-9_]*")  # excludes PATH and devbox's own variables
+_EXPORTED_NAME = re.compile(r"(?!PATH$|DEVBOX_)[A-Za-z_][A-Za-z0-9_]*")  # excludes PATH and devbox's own variables
 
 Environment = Mapping[str, str]
 
@@ -39,7 +39,7 @@ def list_access(resolved: Spec) -> tuple[ShellToolsAccess | ShellVariableAccess,
         ShellVariableAccess(variable=name, service=service, where=where)
         for service, variables in resolved.exports.items()
         for name in variables
-        if _list_published(resolved, service) and _MEANT.fullmatch(name)
+        if _list_published(resolved, service) and _EXPORTED_NAME.fullmatch(name)
     ]
     own = [ShellToolsAccess(commands=commands, where=where)] if commands else []
     return (*own, *exports)
@@ -56,8 +56,8 @@ def build_variables(resolved: Spec, ports: Mapping[str, int]) -> dict[str, str]:
             port for at in _list_published(resolved, service) if (port := _find_bound(service, at, resolved, ports))
         ]
         if known:
-            meant = {name: value for name, value in exports.items() if _MEANT.fullmatch(name)}
-            found |= {name: _translate_value(value, service, known) for name, value in meant.items()}
+            variables = {name: value for name, value in exports.items() if _EXPORTED_NAME.fullmatch(name)}
+            found |= {name: _translate_value(value, service, known) for name, value in variables.items()}
     return found
 
 

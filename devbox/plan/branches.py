@@ -46,10 +46,10 @@ def find_seeds(resolved: Spec, observed: Observed) -> dict[str, str]:
     """Map each missing volume of the branch to its source volume, if any."""
     used = _find_used(observed.last.specs)
     found = {}
-    for name, mine in resolved.branched.items():
+    for name, own in resolved.branched.items():
         before = next((each for each in (used.get(name, name), name) if each in observed.volumes), None)
-        if mine not in observed.volumes and before is not None:
-            found[mine] = before
+        if own not in observed.volumes and before is not None:
+            found[own] = before
     return found
 
 

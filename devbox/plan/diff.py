@@ -203,9 +203,9 @@ class _Differ:
         for name in order.list_start_order(self._specs):
             spec, change = self._specs[name], changes[name]
             needed = tuple(step for need in spec.needs for step in ready.get(need, ()))
-            mine = self._plan_container(spec, change, after=(*after, *needed))
-            steps += mine
-            ready[name] = (mine[-1].id,) if mine else ()
+            own_steps = self._plan_container(spec, change, after=(*after, *needed))
+            steps += own_steps
+            ready[name] = (own_steps[-1].id,) if own_steps else ()
         return steps
 
     def _plan_container(self, spec: ContainerSpec, change: _Change, *, after: tuple[str, ...]) -> list[Step]:

@@ -97,9 +97,9 @@ def unpin_images(
     """Return the images without the pins of `names` (default: all), and the names of the changed images."""
     if names is None:
         return unlock_images(images), tuple(images)
-    there = list_upgradable(images)
+    upgradable = list_upgradable(images)
     for name in names:
-        if name not in there:
+        if name not in upgradable:
             raise UsageError(
                 f"{name} not found in the lockfile: not an image, recipe, base system or package",
                 remedy="use a name of devbox.lock.toml, or renew all entries: devbox lock",
@@ -152,8 +152,8 @@ def _is_called(spec: ImageSpec, names: frozenset[str]) -> bool:
 
 def _list_names(image: str) -> tuple[str, ...]:
     """Return the accepted names of an image: with or without its role, and a variant's label."""
-    ways = (name for whole in (image, matrix.parse_label(image)) for name in (whole, whole.partition(".")[2]))
-    return tuple(filter(None, dict.fromkeys(ways)))
+    names = (name for whole in (image, matrix.parse_label(image)) for name in (whole, whole.partition(".")[2]))
+    return tuple(filter(None, dict.fromkeys(names)))
 
 
 def list_upgradable(images: Mapping[str, ImageSpec]) -> dict[str, str]:

@@ -244,8 +244,8 @@ def why_image(image: KeyedImage, last: KeyedImage | None, digest: str | None) ->
     """
     subject = f"image {image.name}"
     if last is None:
-        there = f"baked for another project: {digest}" if digest else "not baked yet"
-        return (Verdict(subject=subject, verdict=UNCHANGED if digest else MISSING, reason=there),)
+        state = f"baked for another project: {digest}" if digest else "not baked yet"
+        return (Verdict(subject=subject, verdict=UNCHANGED if digest else MISSING, reason=state),)
     found = [
         verdict
         for before, after in zip_longest(last.chain, image.chain)

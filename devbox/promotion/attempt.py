@@ -156,9 +156,9 @@ class PromotionAttempt:
         )
 
     def _build_applied(self) -> AppliedPayload:
-        mine = self._list_own_entries()
-        intent = next(entry for entry in reversed(mine) if entry.kind == INTENT)
-        steps = [entry for entry in mine if entry.seq > intent.seq]
+        own = self._list_own_entries()
+        intent = next(entry for entry in reversed(own) if entry.kind == INTENT)
+        steps = [entry for entry in own if entry.seq > intent.seq]
         attestation = self._means.attest(intent, steps)
         begun = IntentPayload.read(intent)
         # A promotion's clock is that of its intent; a rollback's is later than unknown decisions of others.

@@ -71,10 +71,10 @@ class History:
         begun: LedgerEntry | None = None
         ended: LedgerEntry | None = None
         for entry in self.list_arrivals(stage):
-            mine = entry.release == release
-            if mine and (begun is None or ended is not None):
+            is_release = entry.release == release
+            if is_release and (begun is None or ended is not None):
                 begun, ended = entry, None
-            elif not mine and begun is not None and ended is None:
+            elif not is_release and begun is not None and ended is None:
                 ended = entry
         return (begun, ended) if begun is not None else None
 

@@ -26,7 +26,7 @@ from devbox.records.host_key import HostKey
 
 _STAGES = ("deployed.json", "trial/trial.json")  # a process of an earlier version may be about to write these
 _OTHERS = ("tally.json", "promoted.json", "backing.json", "trust.json")
-_TRIAL = "trial/trial.json"
+_GRAY_RELEASE = "trial/trial.json"
 _COMMAND = ".cmd"
 _EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -154,7 +154,7 @@ class HostFiles:
             for name in (*_STAGES, *_OTHERS):
                 path = f"projects/{instance}/{name}"
                 raw = self._read_legacy_file(path)
-                if raw is None or (name == _TRIAL and not self._is_last_written(instance, raw)):
+                if raw is None or (name == _GRAY_RELEASE and not self._is_last_written(instance, raw)):
                     continue
                 if name in _STAGES:
                     self._check_idle(instance)

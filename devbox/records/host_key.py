@@ -19,7 +19,7 @@ from devbox.host.paths import Paths
 _NAME = "host.key"
 _BYTES = 32
 _LIMIT = 256  # bytes of its file: 64 hexadecimal digits and a newline
-_ELSEWHERE = "or export DEVBOX_CONFIG=DIR, a private directory outside of DEVBOX_HOME"
+_OTHER_DIRECTORY = "or export DEVBOX_CONFIG=DIR, a private directory outside of DEVBOX_HOME"
 
 
 class HostKey:
@@ -84,7 +84,7 @@ class HostKey:
         except OSError as error:
             raise HostError(
                 f"cannot create the key of this host in {self.directory}: {error.strerror}",
-                remedy=f"check the permissions with ls -ld {self.directory}, {_ELSEWHERE}",
+                remedy=f"check the permissions with ls -ld {self.directory}, {_OTHER_DIRECTORY}",
             ) from None
 
     def _create(self) -> None:
@@ -128,7 +128,7 @@ class HostKey:
             )
         if facts.st_uid != os.geteuid():
             raise HostError(
-                f"{path} belongs to uid {facts.st_uid}, not to you", remedy=f"sudo rm -r {path}, {_ELSEWHERE}"
+                f"{path} belongs to uid {facts.st_uid}, not to you", remedy=f"sudo rm -r {path}, {_OTHER_DIRECTORY}"
             )
         if facts.st_mode & 0o077:
             if not self.exists:

@@ -87,7 +87,7 @@ def _acquire_lease(connect: Connect, target: str, purpose: str) -> Lease:
     lease = Lease(connect, target, secrets.token_hex(16))
     own = identify(os.getpid())
     started = own.start_time if own else 0
-    who = f"{environ.get_user_name()}@{socket.gethostname()}"
+    holder = f"{environ.get_user_name()}@{socket.gethostname()}"
     now = time.time()
     with connect() as database:
         if row := _find_row(database, target):
@@ -97,7 +97,7 @@ def _acquire_lease(connect: Connect, target: str, purpose: str) -> Lease:
             )
         database.execute(
             f"INSERT OR REPLACE INTO lease (target, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (target, lease._token, os.getpid(), started, read_boot_id(), who, purpose, now, now + DURATION),  # noqa: SLF001
+            (target, lease._token, os.getpid(), started, read_boot_id(), holder, purpose, now, now + DURATION),  # noqa: SLF001
         )
     return lease
 
@@ -113,10 +113,10 @@ def _find_row(database: sqlite3.Connection, target: str) -> tuple[object, ...] |
 
 
 def _format_holder(row: tuple[object, ...]) -> str:
-    _, pid, _, _, who, purpose, since, expires = row
+    _, pid, _, _, holder, purpose, since, expires = row
     begun, until = (time.gmtime(float(str(at))) for at in (since, expires))
     times = f"since {time.strftime('%H:%M:%S', begun)}, at least until {time.strftime('%H:%M:%S', until)} UTC"
-    return f"{who} (pid {pid}): {purpose}, {times}"
+    return f"{holder} (pid {pid}): {purpose}, {times}"
 
 
 def _renew_until(lease: Lease, done: threading.Event) -> None:

@@ -86,7 +86,7 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)}, mac FROM entry ORDER BY seq LIMIT ?"  
 _INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _COLUMNS)}, :mac)"  # noqa: S608
 _HAS_MAC = "SELECT 1 FROM pragma_table_info('entry') WHERE name = 'mac'"
 _FOREIGN = "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
-_BESIDE = ("-journal", "-wal", "-shm")  # suffixes of SQLite's files next to a database
+_SQLITE_SUFFIXES = ("-journal", "-wal", "-shm")  # suffixes of SQLite's files next to a database
 _PATIENCE = 20.0  # seconds to wait for another writer
 _LONGEST = 64 << 20  # maximum bytes of one value
 _ASIDE = "set-aside"  # directory suffix of a discarded ledger
@@ -343,7 +343,7 @@ class Ledger:
     @staticmethod
     def _check_files(path: str) -> None:
         """Raise LedgerDamaged if a database file is not regular: SQLite would block on a FIFO."""
-        for each in (path, *(f"{path}{suffix}" for suffix in _BESIDE)):
+        for each in (path, *(f"{path}{suffix}" for suffix in _SQLITE_SUFFIXES)):
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(os.lstat(each).st_mode):
                     raise LedgerDamaged(

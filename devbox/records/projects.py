@@ -169,10 +169,10 @@ def _find_moves(paths: Paths, env_file: str, root: str, lost: dict[str, tuple[st
     Searched at this root, next to it, and at the places of other projects, which may have been swapped.
     """
     inodes = {known.partition(":")[0] for _, known in lost.values()}
-    beside: list[str] = []
+    moved: list[str] = []
     with contextlib.suppress(OSError), os.scandir(os.path.dirname(root)) as entries:
-        beside = [entry.path for entry in entries if str(entry.inode()) in inodes]
-    candidates = [root, *(place for _, place, _ in _list_places(paths, env_file)), *beside]
+        moved = [entry.path for entry in entries if str(entry.inode()) in inodes]
+    candidates = [root, *(place for _, place, _ in _list_places(paths, env_file)), *moved]
     present = {disk.read_directory_identity(place): place for place in reversed(candidates)}
     return {key: (before, present[known]) for key, (before, known) in lost.items() if known in present}
 

@@ -66,14 +66,15 @@ class Releases:
         found = [release for name in names if (release := self._read(f"{self._directory}/{name}"))]
         return sorted(found, key=lambda release: (release.created_at, release.id), reverse=True)
 
-    def find(self, name: str, *, elsewhere: bool = False) -> Release:
+    def find(self, name: str, *, include_remote: bool = False) -> Release:
         """Return the release with an id or prefix; the newest for "". UsageError if there is none, or several.
 
-        The newest is one that was built here. `elsewhere`: include releases from other hosts, for callers that verify
-        their origin. A prefix matches releases that were built here or are in the ledger; others require the whole id.
+        The newest is one that was built here. `include_remote`: include releases from other hosts, for callers that
+        verify their origin. A prefix matches releases that were built here or are in the ledger; others need the
+        whole id.
         """
         known = self.list_releases()
-        if not name and known and not elsewhere:
+        if not name and known and not include_remote:
             return self._find_last_built(known)
         digits = _strip_algorithm(name)
         if known and 0 < len(digits) < FEWEST_DIGITS:

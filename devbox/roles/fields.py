@@ -59,8 +59,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _PORTS = 65536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_WHO = r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,62}\$?|[0-9]{1,10})"
-_USER = re.compile(rf"{_WHO}(?::{_WHO})?")
+_USER_OR_GROUP = r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,62}\$?|[0-9]{1,10})"
+_USER = re.compile(rf"{_USER_OR_GROUP}(?::{_USER_OR_GROUP})?")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:~=/^-]*")
 
 

@@ -152,14 +152,14 @@ def _find_saved(table: GlueTable, label: str, context: ExpansionContext) -> dict
     owned = {mount.source: spec for spec in reversed(known) for mount in spec.mounts if mount.kind == "volume"}
     found: dict[str, str] = {}
     for name in table.backup:
-        meant = [volume for volume, spec in owned.items() if name in (volume, spec.name, spec.label)]
-        if not meant:
+        volumes = [volume for volume, spec in owned.items() if name in (volume, spec.name, spec.label)]
+        if not volumes:
             raise EnvFileError(
                 f"[{label}] backup: volume or service with volumes {name} not found",
                 where=context.where((*split_label(label), "backup")),
                 remedy=f"known: {', '.join(sorted({*owned, *(spec.name for spec in owned.values())})) or 'none'}",
             )
-        found |= {volume: owned[volume].name for volume in meant}
+        found |= {volume: owned[volume].name for volume in volumes}
     return found
 
 

@@ -230,7 +230,7 @@ class FakeEngine:
             "user": (uid, gid, spec.workdir or image.config.workdir),
             "owner": (instance.owner, instance.group),
             "lowers": lowers,
-            "beside": {source: self._lowers(each) for source, each in request.beside.items()},
+            "beside": {source: self._lowers(each) for source, each in request.mounted_images.items()},
             "layer": layer,
             "data": data,
         }

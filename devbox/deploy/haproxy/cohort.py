@@ -103,11 +103,11 @@ def _render_canary_rules(process: str, file: str) -> list[str]:
         _render_set_var("stable", "str(blue)"),
         _render_set_var("canary", "str(blue)", f"{{ var(txn.trial) -m int {CANARY['blue']} }}"),
         _render_set_var("stable", "str(green)", f"{{ var(txn.trial) -m int {CANARY['blue']} }}"),
-        _render_set_var("out", "bool(true)", _TRIAL, failed),
+        _render_set_var("out", "bool(true)", _HAS_CANARY, failed),
         _render_set_var("side", "var(txn.stable)", _test_bool("out")),
         _render_set_var("asked", f"req.hdr({SIDE_HEADER})"),
         _render_set_var(
-            "forced", "bool(true)", _TRIAL, f"!{_test_bool('out')}", "{ var(txn.asked) -m str canary stable }"
+            "forced", "bool(true)", _HAS_CANARY, f"!{_test_bool('out')}", "{ var(txn.asked) -m str canary stable }"
         ),
         _render_set_var("side", "var(txn.stable)", _test_bool("forced"), "{ var(txn.asked) -m str stable }"),
         _render_set_var("side", "var(txn.canary)", _test_bool("forced"), "{ var(txn.asked) -m str canary }"),
@@ -141,4 +141,4 @@ def _test_bool(name: str) -> str:
     return f"{{ var(txn.{name}) -m bool }}"
 
 
-_TRIAL = "{ var(txn.trial) -m int gt 0 }"
+_HAS_CANARY = "{ var(txn.trial) -m int gt 0 }"

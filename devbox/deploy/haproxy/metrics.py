@@ -20,7 +20,7 @@ PATH, OWN = "/metrics", "/metrics/haproxy"
 LINES = 72  # lines of a controller; HAProxy expressions cannot return several
 _LIMITS = (5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000)  # of TIMES
 _ROOM = 15_000  # bytes of a page in one buffer: 16 KiB minus the response head
-_SAID, _NUMBER = 5_000, 10  # bytes of a controller's lines, and of a number
+_CONTROLLER_LINES, _NUMBER = 5_000, 10  # bytes of a controller's lines, and of a number
 _EXPRESSION = re.compile(r"%\[[^]]*\]")
 _ABOUT = {
     "visitors_ratio": ("gauge", "The share of clients that a side has."),
@@ -60,7 +60,7 @@ def render_page(state: RouterState, directory: str, share: str) -> str:
 
 def _select_fitting(state: RouterState, share: str) -> tuple[RouterState, int]:
     """Return the processes that fit, and how many of them with response times."""
-    heads, room = _measure_length(replace(state, fronts=()), 0, share), _ROOM - _SAID
+    heads, room = _measure_length(replace(state, fronts=()), 0, share), _ROOM - _CONTROLLER_LINES
     alone = [replace(state, fronts=(front,)) for front in state.fronts]
     counted = [_measure_length(each, 0, share) - heads for each in alone]
     times = [_measure_length(each, 1, share) - heads - own for each, own in zip(alone, counted, strict=True)]

@@ -13,7 +13,7 @@ from devbox.deploy.haproxy.config import SOCKET
 from devbox.errors import EngineError, RouterUnavailable
 
 _PATIENCE = 10.0
-_AWAY = 30.0  # seconds for a router to start, initially or after a kill
+_START_TIMEOUT = 30.0  # seconds for a router to start, initially or after a kill
 _PAUSE = 0.05
 # Answers to successful commands; any other answer is an error message.
 _DONE = ("", "New server registered.", "Server deleted.", "Done.")
@@ -53,7 +53,7 @@ class Runtime:
 
         RouterUnavailable after 30 s without a response. `work` must be idempotent.
         """
-        deadline, is_first = time.monotonic() + _AWAY, True
+        deadline, is_first = time.monotonic() + _START_TIMEOUT, True
         while True:
             router = self._await(deadline)
             try:
@@ -63,7 +63,7 @@ class Runtime:
                 if not router or not ended or (not is_first and time.monotonic() > deadline):
                     raise
             if is_first:
-                deadline, is_first = time.monotonic() + _AWAY, False
+                deadline, is_first = time.monotonic() + _START_TIMEOUT, False
 
     def _await(self, deadline: float) -> str:
         """Return the identity of the responding router; "" after the deadline."""

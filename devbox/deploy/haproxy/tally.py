@@ -184,8 +184,8 @@ class LossTally:
                 answered = 0 if self.started else math.ceil(self.peak * max(0.0, kernel.at - self.at))
                 return self.open + pending + answered
         # Without a count: assume the peak rate until the next router started.
-        away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
-        return self.open + math.ceil(self.peak * away)
+        lost_seconds = min(max(0.0, reading.began + 1 - self.at), _RESTART)
+        return self.open + math.ceil(self.peak * lost_seconds)
 
     def _find_ended(self, reading: CounterReading) -> frozenset[str]:
         """Return replicas with a new process, or none, that devbox did not remove."""

@@ -128,8 +128,8 @@ class LocalTarget:
         if having is None and known.running is not None and not stage_containers.list_served(known.running.processes):
             having = known.running
         replicas = {name: seen for name, seen in view.containers.items() if stage_containers.parse_mark(seen.image)}
-        mine = {name: seen for name, seen in replicas.items() if having and stage_containers.is_among(having, {name})}
-        services = [seen for seen in mine.values() if not stage_containers.is_job(having, seen.name)]
+        own = {name: seen for name, seen in replicas.items() if having and stage_containers.is_among(having, {name})}
+        services = [seen for seen in own.values() if not stage_containers.is_job(having, seen.name)]
         up = [seen for seen in services if seen.state == "running" and seen.health in ("healthy", "none")]
         digests = {name: self._verify_image(name) for name in replicas}
         desired = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
@@ -283,8 +283,8 @@ class LocalTarget:
                 self._roll_out(before, sink, strategy=self._strategy or desired.stage.strategy.kind)
             else:
                 found = self._observer.gather_inputs(desired)
-                there = tuple(name for name in found.rollout.services if name in found.observed.containers)
-                self._apply(strategies.retire(there, found.rollout), found, desired, sink)
+                present = tuple(name for name in found.rollout.services if name in found.observed.containers)
+                self._apply(strategies.retire(present, found.rollout), found, desired, sink)
         except DevboxError as error:
             sink(Note(text=f"cannot roll back: {error.sentence}"))
         self.record.write(replace(self.record.read(), coming=None))

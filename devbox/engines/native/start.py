@@ -167,7 +167,9 @@ class LaunchBuilder:
         own = [mount for mount in spec.mounts if mount.kind not in ("tmpfs", "image")]
         found = [(mount, self._build_bind(mount, lowers)) for mount in own]
         roots = (
-            self._bind_image_root(mount, request.beside[mount.source]) for mount in spec.mounts if mount.kind == "image"
+            self._bind_image_root(mount, request.mounted_images[mount.source])
+            for mount in spec.mounts
+            if mount.kind == "image"
         )
         binds = (self._make_private(mount.top or spec.name, bind) if mount.private else bind for mount, bind in found)
         return (*binds, *roots, *self._protect_workspace(spec, found))

@@ -101,8 +101,8 @@ def _get_blob_name(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/', 1)}"
 
 
-_LOOK = 60.0
-_TOLD = 2000  # bytes of a failed `load`'s output to show
+_INSPECT_TIMEOUT = 60.0
+_MOST_OUTPUT = 2000  # bytes of a failed `load`'s output to show
 
 
 def load_into_engine(top: Descriptor, *, paths: Paths, engine: str, name: Reference, on_transfer: OnTransfer) -> str:
@@ -151,12 +151,12 @@ def _check_id(found: dict[str, Any], own: graph.Node, top: Descriptor, engine: s
 
 def _run_engine(argv: list[str], engine: str, otherwise: str) -> bytes:
     try:
-        return process.run(argv, purpose=f"ask {engine}", timeout=_LOOK).stdout
+        return process.run(argv, purpose=f"ask {engine}", timeout=_INSPECT_TIMEOUT).stdout
     except CommandFailed as error:
         sentence = f"{engine} {otherwise}"
         raise HostError(sentence, details=error.details, remedy=f"see: {engine} info; {error.remedy}") from None
 
 
 def _read_tail(stderr: IO[bytes]) -> str:
-    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _TOLD))
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _MOST_OUTPUT))
     return stderr.read().decode(errors="replace")

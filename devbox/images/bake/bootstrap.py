@@ -31,8 +31,10 @@ def build_local_sources(base: Bootstrap) -> str:
     mirror = find_mirror(base.distribution)
     if mirror == _get_canonical_mirror(base.distribution):
         return build_canonical_sources(base)
-    beside = f"{mirror}-security" if base.distribution == "debian" else mirror
-    return _format_sources(base, mirror, environ.get(f"{get_mirror_variable(base.distribution)}_SECURITY", beside))
+    security_mirror = f"{mirror}-security" if base.distribution == "debian" else mirror
+    return _format_sources(
+        base, mirror, environ.get(f"{get_mirror_variable(base.distribution)}_SECURITY", security_mirror)
+    )
 
 
 def find_mirror(distribution: str) -> str:

@@ -129,14 +129,14 @@ class Puller:
 
 def check_platform(config: dict[str, Any]) -> None:
     """Raise RegistryError if the host cannot run a single-manifest image, judged by the platform in its config."""
-    system, made_for, mine = config.get("os") or "linux", config.get("architecture"), get_architecture()
-    runs = not made_for or made_for == mine or made_for in _ALSO_RUN.get(mine, ())
+    system, made_for, architecture = config.get("os") or "linux", config.get("architecture"), get_architecture()
+    runs = not made_for or made_for == architecture or made_for in _ALSO_RUN.get(architecture, ())
     if system == "linux" and (runs or _is_emulated(str(made_for))):
         return
     emulator = "; or install an emulator: sudo apt-get install qemu-user-binfmt" if system == "linux" else ""
     raise RegistryError(
-        f"the image is built for {system}/{made_for}, but the host is linux/{mine}"[:_MOST_SHOWN],
-        remedy=f"use a tag or image for linux/{mine}{emulator}",
+        f"the image is built for {system}/{made_for}, but the host is linux/{architecture}"[:_MOST_SHOWN],
+        remedy=f"use a tag or image for linux/{architecture}{emulator}",
     )
 
 

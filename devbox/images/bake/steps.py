@@ -208,8 +208,8 @@ class StepRunner:
             binds=tuple(binds),
         )
         process = ProcessSpec(argv=tuple(argv), env=_format_env(settings), cwd="/")
-        with self._output.pipe_lines(reader) as sink, open(os.devnull, "rb") as nothing:
-            streams = (nothing.fileno(), sink, sink)
+        with self._output.pipe_lines(reader) as sink, open(os.devnull, "rb") as devnull:
+            streams = (devnull.fileno(), sink, sink)
             return self._last(process, streams=streams)
 
     def _bind_cache(self, source: str, target: str) -> Bind:
@@ -303,7 +303,7 @@ def _make_room(path: str) -> None:
 
 
 _HOST_KEY = "ssl-cert-snakeoil.pem"
-_MADE = re.compile(
+_GENERATED = re.compile(
     "|".join(
         (
             r"etc/ssl/private/ssl-cert-snakeoil\.key",  # ssl-cert, used by postgresql and others
@@ -321,7 +321,7 @@ _MADE = re.compile(
 
 def is_generated(tree: str, path: str) -> bool:
     """Return whether a path (relative to `tree`, no leading slash) changed by a package step is host-specific."""
-    if _MADE.fullmatch(path):
+    if _GENERATED.fullmatch(path):
         return True
     link = f"{tree}/{path}"  # the certificate's hash link, which depends on the host name
     return path.startswith("etc/ssl/certs/") and os.path.islink(link) and os.readlink(link) == _HOST_KEY

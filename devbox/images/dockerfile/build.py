@@ -115,16 +115,16 @@ class DockerfileBuilder:
         own.create()
         found, digests = _BaseImages({}, {}, {}, {}), step.pins or step.prefer
         source = parse.read(dockerfile)
-        for number, (written, meant) in enumerate(parse.find_bases(source, step.args, step.target).items()):
-            if meant == step.base:
+        for number, (written, base) in enumerate(parse.find_bases(source, step.args, step.target).items()):
+            if base == step.base:
                 top, layers = self._compose_base(step.base_config or ImageConfig(), below), below.layers
             else:
-                top = self._pull_base(meant, digests.get(meant, ""), on_progress)
+                top = self._pull_base(base, digests.get(base, ""), on_progress)
                 layers = Puller(self._paths).read_layers(top)
-                found.digests[meant] = top.digest
+                found.digests[base] = top.digest
             own.set_ref(f"b{number}", top)
-            found.configs[meant] = self._read_base_settings(top)
-            found.names.update(dict.fromkeys((written, meant), f"container-image://oci:{own.root}:b{number}"))
+            found.configs[base] = self._read_base_settings(top)
+            found.names.update(dict.fromkeys((written, base), f"container-image://oci:{own.root}:b{number}"))
             found.layers.update({layer.diff_id: layer for layer in layers})
         return found
 
@@ -169,9 +169,9 @@ class DockerfileBuilder:
 def _adapt(dockerfile: str, args: Mapping[str, str], begun: Mapping[str, BaseSettings]) -> None:
     """Rewrite the copied Dockerfile such that buildah interprets it correctly."""
     written = parse.read(dockerfile)
-    meant = adapt_dockerfile(written, args, begun)
-    if meant != written:
-        files.write_atomic(dockerfile, meant)
+    adapted = adapt_dockerfile(written, args, begun)
+    if adapted != written:
+        files.write_atomic(dockerfile, adapted)
 
 
 def normalize_config(plain: Mapping[str, Any]) -> dict[str, Any]:

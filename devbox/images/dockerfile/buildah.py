@@ -123,13 +123,13 @@ def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
     files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
     diff_ids = cache.parse_image_document(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
     if any(not _has_layer(job, diff_id) for diff_id in diff_ids):
-        beside = _create_placeholder_layout(
+        layout = _create_placeholder_layout(
             f"{job.place}/new", [diff_id for diff_id in diff_ids if _has_layer(job, diff_id)]
         )
         process.run(
-            [program, *storage, *format_push_options(built, beside)], purpose="copy the image built by buildah", env=env
+            [program, *storage, *format_push_options(built, layout)], purpose="copy the image built by buildah", env=env
         )
-        _unpack(beside, diff_ids, os.path.join(job.place, NEW_LAYERS))
+        _unpack(layout, diff_ids, os.path.join(job.place, NEW_LAYERS))
 
 
 def format_push_options(image: str, destination: str) -> list[str]:

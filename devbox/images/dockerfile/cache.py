@@ -72,19 +72,21 @@ def find_unwanted(paths: Paths, names: Collection[str]) -> UnwantedImages | None
     if not desired:
         return None
     needed = {layer for image in desired for layer in _list_chain(storage.images[image], storage)}
-    away = sorted(storage.images.keys() - desired, key=lambda image: -len(_list_chain(storage.images[image], storage)))
-    stood_on = {layer for image in away for layer in _list_chain(storage.images[image], storage)}
+    unused = sorted(
+        storage.images.keys() - desired, key=lambda image: -len(_list_chain(storage.images[image], storage))
+    )
+    stood_on = {layer for image in unused for layer in _list_chain(storage.images[image], storage)}
     layers = {layer for layer in stood_on if layer not in needed}
     size = sum(measure_tree(f"{paths.buildah}/root/overlay/{layer}") for layer in layers)
-    size += sum(measure_tree(f"{paths.buildah}/root/overlay-images/{image}") for image in away)
-    return UnwantedImages(tuple(away), size)
+    size += sum(measure_tree(f"{paths.buildah}/root/overlay-images/{image}") for image in unused)
+    return UnwantedImages(tuple(unused), size)
 
 
-def find_parents(paths: Paths, away: Collection[str]) -> tuple[str, ...]:
+def find_parents(paths: Paths, unused: Collection[str]) -> tuple[str, ...]:
     """Return the parents of images to remove. Without a name, they would be removed with their last child."""
     storage = _read_storage(paths.buildah)
-    stood_on = {layer for image in away for layer in _list_chain(storage.images.get(image, ""), storage)}
-    return tuple(image for image, layer in storage.images.items() if image not in away and layer in stood_on)
+    stood_on = {layer for image in unused for layer in _list_chain(storage.images.get(image, ""), storage)}
+    return tuple(image for image, layer in storage.images.items() if image not in unused and layer in stood_on)
 
 
 def forget_uses(paths: Paths, names: Collection[str]) -> None:

@@ -17,7 +17,7 @@ _HEREDOC = re.compile(r"\d*<<(?P<tabs>-?)(?P<quote>[\"']?)(?P<end>[^<\"']+)(?P=q
 _WITH_HEREDOCS = ("RUN", "COPY", "ADD")
 _WORD = re.compile(r"(?:\"(?:\\.|[^\"\\])*\"|'[^']*'|\\.|[^\s\"'\\])+")
 _ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)", re.IGNORECASE)
-_OPENED = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?P<how>:?[-+?])?)")
+_VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?P<how>:?[-+?])?)")
 _ARGUMENT = re.compile(r"(\w+)(?:=((?:\"[^\"]*\"|'[^']*'|[^\s\"'])*))?")
 _FROM_FLAG = re.compile(r"--from=(\S+)")
 _MOUNT_FROM = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
@@ -47,7 +47,7 @@ class BuildStage(NamedTuple):
 
     name: str  # in lower case; the stage's number if unnamed
     written: str
-    meant: str
+    expanded: str
     takes: tuple[str, ...]  # as written
 
 
@@ -111,12 +111,12 @@ def find_bases(text: str, args: Mapping[str, str], target: str = "") -> dict[str
             continue
         seen.add(at)
         stage = known[at]
-        for written, meant in ((stage.written, stage.meant), *((each, each) for each in stage.takes)):
-            below = by_name.get(meant.lower(), at)
-            if below < at and not (written == stage.written and meant.isdigit()):
+        for written, expanded in ((stage.written, stage.expanded), *((each, each) for each in stage.takes)):
+            below = by_name.get(expanded.lower(), at)
+            if below < at and not (written == stage.written and expanded.isdigit()):
                 waiting.append(below)
-            elif meant.lower() != "scratch" and not meant.isdigit():
-                found[written] = meant
+            elif expanded.lower() != "scratch" and not expanded.isdigit():
+                found[written] = expanded
     order = [written for stage in known for written in (stage.written, *stage.takes)]
     return {written: found[written] for written in dict.fromkeys(order) if written in found}
 
@@ -165,7 +165,7 @@ def build_platform_arguments() -> dict[str, str]:
 def expand_variables(text: str, values: Mapping[str, str]) -> str:
     """Expand variables with Dockerfile semantics, including nested defaults."""
     done = ""
-    while match := _OPENED.search(text):
+    while match := _VARIABLE.search(text):
         done, rest = done + text[: match.start()], text[match.end() :]
         if match["plain"]:
             done, text = done + values.get(match["plain"], ""), rest
@@ -181,10 +181,10 @@ def expand_variables(text: str, values: Mapping[str, str]) -> str:
 
 def _choose_value(value: str | None, how: str, word: str) -> str:
     """Return the value of `${NAME:-word}` and similar forms."""
-    there = bool(value) if how.startswith(":") else value is not None
+    is_set = bool(value) if how.startswith(":") else value is not None
     if how.endswith("+"):
-        return word if there else ""
-    if how.endswith("-") and not there:
+        return word if is_set else ""
+    if how.endswith("-") and not is_set:
         return word
     return value or ""
 

@@ -121,8 +121,8 @@ _COMMANDS = ("CMD", "ENTRYPOINT")
 _FILLED = ("ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
 _ROOT = ("", "0", "root", "0:0", "root:root")
 EMPTY_BASE = "devbox-empty"  # a build context without files
-_MADE = f"COPY --from={EMPTY_BASE} "
-ADDED = (_MADE, f"ARG {ENV_WINS}", "VOLUME ")
+_COPY_EMPTY = f"COPY --from={EMPTY_BASE} "
+ADDED = (_COPY_EMPTY, f"ARG {ENV_WINS}", "VOLUME ")
 
 
 class BaseSettings(NamedTuple):
@@ -173,7 +173,7 @@ class _Rewriter:
         self._args = args
         self._outer = texts.parse_outer_arguments(text, args)
         self._begun = begun
-        self._meant = iter([stage.meant for stage in texts.parse_stages(text, args)])
+        self._expanded = iter([stage.expanded for stage in texts.parse_stages(text, args)])
         self._names = set[str]()
         self._stages: dict[str, _StageState] = {}
         self._stage = _StageState([], "", StageVariables(frozenset(), args, self._outer))
@@ -193,9 +193,9 @@ class _Rewriter:
     def _handle_from(self, step: Instruction) -> None:
         self._before[step.line], self._volumes = self._volumes, []
         name, below = _fold_stage(step, self._lines, self._names)
-        meant = next(self._meant)
-        known = self._stages.get(meant.lower()) or self._stages.get(below)
-        begun = self._begun.get(meant, BaseSettings())
+        expanded = next(self._expanded)
+        known = self._stages.get(expanded.lower()) or self._stages.get(below)
+        begun = self._begun.get(expanded, BaseSettings())
         env = known.later.env if known else begun.env
         later = StageVariables(env, self._args, self._outer)
         self._stage = _StageState(known.shell if known else [], known.user if known else begun.user, later)
@@ -245,7 +245,7 @@ class _Rewriter:
             return
         owner = "" if self._stage.user in _ROOT else f"--chown={_format_owner(self._stage.user)} "
         place = json.dumps([".", f"{_read_command(self._lines, step)}/"], ensure_ascii=False)
-        self._before[step.line] = [f"{_MADE}{owner}{place}"]
+        self._before[step.line] = [f"{_COPY_EMPTY}{owner}{place}"]
 
 
 def check_supported(text: str, name: str) -> None:

@@ -87,7 +87,7 @@ class LayerMaker:
             os.removexattr("/", "system.posix_acl_default")
         self._opaque = OPAQUE_ROOTLESS if rootless else OPAQUE_ROOT
         self._times: dict[str, int] = {}  # mtimes of directories, set last: creating entries would change them
-        self._there = "/"  # a directory known to exist: most items are in the previous one's
+        self._parent = "/"  # a directory known to exist: most items are in the previous one's
         self._content = content
         self._left_out: dict[str, LayerItem] = {}  # devices that were left out, by path
 
@@ -177,7 +177,7 @@ class LayerMaker:
 
     def _make_directories(self, path: str) -> None:
         """Ensure that `path` and its parents are directories, following this layer's symlinks within the snapshot."""
-        if path == self._there:
+        if path == self._parent:
             return
         if not os.path.isdir(path):
             above = ""
@@ -185,10 +185,10 @@ class LayerMaker:
                 above = f"{above}/{part}"
                 if not os.path.isdir(above):
                     self._create_directory(above, 0o755)
-        self._there = path
+        self._parent = path
 
     def _make_room(self, path: str) -> None:
-        self._there = "/"  # it may be, or lead through, the removed path
+        self._parent = "/"  # it may be, or lead through, the removed path
         _clear_path(path)
 
     def _create_directory(self, path: str, mode: int) -> None:

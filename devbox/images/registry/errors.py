@@ -50,9 +50,9 @@ def from_status(
     if status == _UNAUTHORIZED:
         return build_auth_error(host, doing, user=user, details=details)
     if status == _FORBIDDEN:
-        who = user or "you"
+        account = user or "you"
         return RegistryError(
-            f"{host} does not allow {who} to {doing}", details=details, remedy=f"log in as another user: {login}"
+            f"{host} does not allow {account} to {doing}", details=details, remedy=f"log in as another user: {login}"
         )
     if status == _NOT_FOUND and missing:
         return RegistryError(

@@ -58,14 +58,14 @@ def list_legacy_tags(digest: str) -> list[str]:
 
 def find_own_child(node: Node) -> Descriptor:
     """Return an index's child for the host's platform; raise RegistryError if there is none."""
-    mine = get_architecture()
-    for variant in _VARIANTS.get(mine, ("",)):
+    architecture = get_architecture()
+    for variant in _VARIANTS.get(architecture, ("",)):
         for child, (system, arch, of_arch) in zip(node.children, node.platforms, strict=True):
-            if (system, arch) == ("linux", mine) and of_arch in (variant, ""):
+            if (system, arch) == ("linux", architecture) and of_arch in (variant, ""):
                 return child
     have = sorted({f"{system}/{arch}" for system, arch, _ in node.platforms if arch not in ("", "unknown")})
     raise RegistryError(
-        f"the image is not available for linux/{mine}, only for {', '.join(have) or 'no platform'}",
+        f"the image is not available for linux/{architecture}, only for {', '.join(have) or 'no platform'}",
         remedy="use another tag or image",
     )
 

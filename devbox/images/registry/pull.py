@@ -45,8 +45,8 @@ def pull(
     def work(repository: RegistryRepository) -> Descriptor:
         return _Pull(repository, oci, paths, Meter("pulling", on_transfer)).run(all_platforms=all_platforms)
 
-    there = _find_local(reference.digest, oci) if reference.digest and not all_platforms else None
-    top = there or _try_endpoints(reference, work)
+    local_layout = _find_local(reference.digest, oci) if reference.digest and not all_platforms else None
+    top = local_layout or _try_endpoints(reference, work)
     oci.set_ref(name or str(reference), top)
     return top
 

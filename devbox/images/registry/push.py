@@ -105,8 +105,8 @@ class _Push:
         if not named or {target.digest for target in named} == {self._repository.resolve_digest(tag)}:
             return
         known = [self._oci.read_json(target.digest) for target in sorted(named)]
-        if there := self._repository.resolve_digest(tag):
-            found = self._repository.fetch_manifest(there)
+        if current := self._repository.resolve_digest(tag):
+            found = self._repository.fetch_manifest(current)
             graph.parse_node(found.descriptor, found.raw)
             known.insert(0, documents.parse(found.raw))
         if len(known) == 1:

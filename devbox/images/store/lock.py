@@ -41,8 +41,8 @@ def remove_lease(paths: Paths, key: str) -> None:
 def lock_exclusive(paths: Paths, on_wait: Callable[[], None]) -> Iterator[None]:
     """Lock the store exclusively; call `on_wait` if other processes must finish first."""
     path = paths.lock(_NAME)
-    with files.lock_file(path, wait=False) as mine:
-        if mine:
+    with files.lock_file(path, wait=False) as acquired:
+        if acquired:
             yield
             return
     on_wait()

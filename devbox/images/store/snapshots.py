@@ -98,9 +98,9 @@ def move_aside(paths: Paths, diff_id: str) -> str:
     Removal in place would expose a partial snapshot.
     """
     files.ensure_private_dir(paths.tmp, mode=0o700)
-    away = f"{paths.tmp}/{_strip_algorithm(diff_id)}-removed-{os.getpid()}"
-    os.rename(os.path.dirname(get_snapshot_dir(paths, diff_id)), away)
-    return away
+    aside = f"{paths.tmp}/{_strip_algorithm(diff_id)}-removed-{os.getpid()}"
+    os.rename(os.path.dirname(get_snapshot_dir(paths, diff_id)), aside)
+    return aside
 
 
 def flush(path: str) -> None:

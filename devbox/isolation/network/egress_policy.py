@@ -103,8 +103,8 @@ def _build_sets(verb: str, node: NetNode) -> list[str]:
 
 def _build_dns_rules(each: EgressPolicy) -> list[str]:
     here = f"add rule inet {TABLE} asking ip saddr {each.node.address} ip daddr {egress.RESOLVER}"
-    there = f"dnat ip to {bridge.get_gateway(each.node)}:{each.port}"
-    return [f"{here} {protocol} dport 53 {there}" for protocol in ("udp", "tcp")]
+    translation = f"dnat ip to {bridge.get_gateway(each.node)}:{each.port}"
+    return [f"{here} {protocol} dport 53 {translation}" for protocol in ("udp", "tcp")]
 
 
 def _build_egress_rules(each: EgressPolicy) -> list[str]:
@@ -118,13 +118,13 @@ def _build_egress_rules(each: EgressPolicy) -> list[str]:
     families = [("ip", node.address, any4, port4), ("ip6", node.address6, any6, port6)]
     for family, address, everywhere, at_port in families:
         if address:
-            mine = f'add rule inet {TABLE} leaving oifname "{egress.UPLINK}" {family} saddr {address}'
+            own = f'add rule inet {TABLE} leaving oifname "{egress.UPLINK}" {family} saddr {address}'
             lines += [
-                f"{mine} ct state established,related ct direction reply accept",
-                f"{mine} ct state established,related ct mark {mark} accept",
-                f"{mine} {family} daddr @{everywhere} ct mark set {mark} accept",
-                f"{mine} meta l4proto {{ tcp, udp }} {family} daddr . th dport @{at_port} ct mark set {mark} accept",
-                f"{mine} reject with icmpx admin-prohibited",
+                f"{own} ct state established,related ct direction reply accept",
+                f"{own} ct state established,related ct mark {mark} accept",
+                f"{own} {family} daddr @{everywhere} ct mark set {mark} accept",
+                f"{own} meta l4proto {{ tcp, udp }} {family} daddr . th dport @{at_port} ct mark set {mark} accept",
+                f"{own} reject with icmpx admin-prohibited",
             ]
     return lines
 
@@ -135,12 +135,12 @@ def _compute_mark(entries: tuple[str, ...]) -> int:
 
 
 def _build_source_rules(node: NetNode) -> list[str]:
-    mine = f'add rule bridge {TABLE} sending iifname "{bridge.get_port_name(node)}"'
+    own = f'add rule bridge {TABLE} sending iifname "{bridge.get_port_name(node)}"'
     six = ", ".join(filter(None, (node.address6, "fe80::/10", "::")))
     return [
-        f"{mine} ether saddr != {bridge.get_mac(node).hex(':')} drop",
-        f"{mine} ether type ip ip saddr {node.address} accept",
-        f"{mine} ether type arp arp saddr ip {node.address} accept",
-        f"{mine} ether type ip6 ip6 saddr {{ {six} }} accept",
-        f"{mine} drop",
+        f"{own} ether saddr != {bridge.get_mac(node).hex(':')} drop",
+        f"{own} ether type ip ip saddr {node.address} accept",
+        f"{own} ether type arp arp saddr ip {node.address} accept",
+        f"{own} ether type ip6 ip6 saddr {{ {six} }} accept",
+        f"{own} drop",
     ]

@@ -90,8 +90,8 @@ class ContainerExec:
 
     def launch(self, held: HeldSockets | None) -> launch.StartingContainer:
         """Start the container with its output in the log; `held` are its listening sockets."""
-        with open(os.devnull, "rb") as nothing, open(self._output.open_writer(), "rb+", buffering=0) as output:
-            stdin, out = nothing.fileno(), output.fileno()
+        with open(os.devnull, "rb") as devnull, open(self._output.open_writer(), "rb+", buffering=0) as output:
+            stdin, out = devnull.fileno(), output.fileno()
             return launch.launch(self._context, self._item.launch, stdin=stdin, stdout=out, stderr=out, held=held)
 
     def write_entry(self, path: str, process: ProcessRef) -> None:

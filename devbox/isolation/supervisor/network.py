@@ -197,14 +197,14 @@ class InstanceNetwork:
 
     def _refresh(self) -> None:
         """Update nft and pasta after a change of names or ports."""
-        ways = self._build_routes()
-        led = set(egress.list_forwarded_ports(ways.host_ports))
-        if self._egress is None or ways.published != self._published or not led.issubset(self._led):
+        routes = self._build_routes()
+        led = set(egress.list_forwarded_ports(routes.host_ports))
+        if self._egress is None or routes.published != self._published or not led.issubset(self._led):
             self._restart_egress()
-        elif ways != self._loaded:
+        elif routes != self._loaded:
             self._loaded = None
-            egress.load_rules(self._context, *ways, led=self._led)
-            self._loaded = ways
+            egress.load_rules(self._context, *routes, led=self._led)
+            self._loaded = routes
 
     def _build_routes(self) -> _Routes:
         routes = tuple(PortRoute(each.publish, node) for each in self.published if (node := self.find_node(each.name)))
@@ -227,10 +227,14 @@ class InstanceNetwork:
             raise
 
     def _start_egress(self) -> None:
-        ways = self._build_routes()
-        self._watch(egress.start_egress(self._context, *ways, warn=self._record_warning), self._loop.watch_child)
+        routes = self._build_routes()
+        self._watch(egress.start_egress(self._context, *routes, warn=self._record_warning), self._loop.watch_child)
         self._pending = True
-        self._published, self._led, self._loaded = ways.published, egress.list_forwarded_ports(ways.host_ports), ways
+        self._published, self._led, self._loaded = (
+            routes.published,
+            egress.list_forwarded_ports(routes.host_ports),
+            routes,
+        )
 
     def _record_warning(self, text: str) -> None:
         log_line(f"pasta: {text}")

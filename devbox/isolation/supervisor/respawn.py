@@ -46,9 +46,9 @@ def lock(paths: Paths, instance: str, *, patient: bool) -> Iterator[bool]:
     """
     deadline = time.monotonic() + (_PATIENCE if patient else 0)
     while True:
-        with files.lock_file(paths.supervisor_lock(instance), wait=False) as mine:
-            if mine or time.monotonic() > deadline or _is_supervised(paths, instance):
-                yield mine
+        with files.lock_file(paths.supervisor_lock(instance), wait=False) as acquired:
+            if acquired or time.monotonic() > deadline or _is_supervised(paths, instance):
+                yield acquired
                 return
         time.sleep(_PAUSE)
 

@@ -82,7 +82,7 @@ class Backoff:
         return delay
 
 
-_LOOK = 30.0  # seconds between two checks of the clock
+_CHECK_INTERVAL = 30.0  # seconds between two checks of the clock
 
 
 class Schedule:
@@ -119,7 +119,7 @@ class Schedule:
             self._timer = None
             due()
         else:
-            self._timer = self._loop.call_later(min(left, _LOOK), lambda: self._check_time(at, due))
+            self._timer = self._loop.call_later(min(left, _CHECK_INTERVAL), lambda: self._check_time(at, due))
 
 
 _KILLED = 128 + signal.SIGKILL

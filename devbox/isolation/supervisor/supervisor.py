@@ -368,8 +368,8 @@ def main() -> int:
     os.chdir("/")
     os.umask(0o022)
     paths = Paths(home, runtime)
-    with respawn.lock(paths, instance, patient=respawned > 0) as mine:
-        if not mine or (respawned and not respawn.can_adopt(paths, instance)):
+    with respawn.lock(paths, instance, patient=respawned > 0) as acquired:
+        if not acquired or (respawned and not respawn.can_adopt(paths, instance)):
             return 0
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,12 +21,12 @@ from devbox.promotion.history import History
 class SoakObservation:
     """Seconds that a run of a release in a stage was observed healthy, and whether it is healthy now.
 
-    `elsewhere`: the run is on another host, which reports it.
+    `remote`: the run is on another host, which reports it.
     """
 
     seconds: float = 0.0
     healthy: bool = False
-    elsewhere: bool = False
+    remote: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

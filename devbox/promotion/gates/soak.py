@@ -35,7 +35,7 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
         reason = f"left {gate.stage} after it was seen healthy for {progress}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     reason = f"seen healthy in {gate.stage} for {progress}"
-    if seen.elsewhere:
+    if seen.remote:
         reason = f"{reason}, by the records of another host; run there: devbox promote {gate.stage}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     if not seen.healthy:

@@ -81,10 +81,10 @@ def _list_signed_runs(context: GateContext) -> Iterator[tuple[dt.datetime, TestE
     ]
     learned = (LearnedTestsPayload.read(entry) for entry in context.history.list_entries(TESTED))
     plain += [each.run for each in learned if each.key in keys]
-    mine = {run.evidence for _, run in _list_own_runs(context)}
+    own = {run.evidence for _, run in _list_own_runs(context)}
     for each in plain:
         run = _parse_run(each, context)
-        if run is not None and run.evidence not in mine and parse_time(run.at) <= context.now + _SKEW:
+        if run is not None and run.evidence not in own and parse_time(run.at) <= context.now + _SKEW:
             yield parse_time(run.at), run
 
 

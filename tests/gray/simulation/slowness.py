@@ -12,7 +12,7 @@ from gray.simulation.twin import ODDS, WINDOWS, log_mean
 
 from devbox.gray import latency
 from devbox.gray.judge import REST
-from devbox.gray.latency import NOTHING, PAIR
+from devbox.gray.latency import NO_EVIDENCE, PAIR
 
 ALPHA = 0.005  # of latency, where errors have as much
 _SAMPLE, _CHECK, _STRIKES = 5, 10, 3
@@ -25,7 +25,7 @@ def general(timed: Timed) -> np.ndarray:
     blocks = np.concatenate([requests, _pairs(timed.above)], axis=-1).tolist()
     found = np.zeros((trials, seconds))
     for trial in range(trials):
-        logs = NOTHING
+        logs = NO_EVIDENCE
         for at, (mine, other) in enumerate(blocks[trial]):
             logs = tuple(map(operator.add, logs, latency.compare(mine, other, timed.limits[trial])))
             found[trial, PAIR * at + 1 : PAIR * at + 3] = latency.compute_log(logs)

@@ -95,7 +95,7 @@ class Desk:
             until=(HOLD, ABORTED),
             on_look=lambda _trial, _sight: None,
             on_change=lambda seen: self.told.append((seen.rollout.phase, seen.rollout.step)),
-            on_away=self._away,
+            on_unreachable=self._away,
             now=lambda: self.now + self.set_by,
             clock=lambda: self.now,
             pause=self._pass,

@@ -192,8 +192,8 @@ def test_issue10_verify_failures_before_a_router_was_started_again_are_not_forgo
 
 
 def test_responses_are_counted_by_server():
-    assert count_responses(STAT, {"web-1-new"}, mine=True) == Side(requests=108, errors=3)
-    assert count_responses(STAT, {"web-1-new"}, mine=False) == Side(requests=50, errors=0)
+    assert count_responses(STAT, {"web-1-new"}, own=True) == Side(requests=108, errors=3)
+    assert count_responses(STAT, {"web-1-new"}, own=False) == Side(requests=50, errors=0)
 
 
 def test_how_long_a_release_is_observed():

@@ -9,7 +9,7 @@ import pytest
 
 from devbox.gray import latency
 from devbox.gray.comparison import Comparison
-from devbox.gray.latency import LIMITS, NOTHING, LatencyLimits
+from devbox.gray.latency import LIMITS, NO_EVIDENCE, LatencyLimits
 from devbox.model.traffic import TIMES, Side
 
 EVEN = Side(times=(1,) * (len(TIMES) + 1))
@@ -22,7 +22,7 @@ def limits() -> LatencyLimits:
 def test_issue10_9_times_that_are_all_longer_say_more_together_than_at_each_limit():
     """Shares above 50, 25 and 10 % that are each a little higher."""
     found = latency.compare((100, 56, 31, 14), (100, 50, 25, 10), limits())
-    strengths = len(NOTHING) // (len(LIMITS) + 1)
+    strengths = len(NO_EVIDENCE) // (len(LIMITS) + 1)
     by_limit, together = found[: len(LIMITS) * strengths], found[len(LIMITS) * strengths :]
     assert together[0] > 1.1 * max(by_limit[::strengths]), "at the smallest strength, which decides between close ones"
 
@@ -57,7 +57,7 @@ def test_issue10_9_few_requests_of_a_canary_are_no_evidence_where_both_sides_are
 
 
 def test_the_weights_are_those_of_a_mean():
-    assert latency.compute_log(NOTHING) == pytest.approx(0)
+    assert latency.compute_log(NO_EVIDENCE) == pytest.approx(0)
 
 
 def test_one_block_is_worth_a_factor_of_2_at_most():
@@ -66,8 +66,8 @@ def test_one_block_is_worth_a_factor_of_2_at_most():
 
 
 def test_without_requests_of_both_sides_a_block_says_nothing():
-    assert latency.compare((0, 0, 0, 0), (9, 5, 2, 1), limits()) == NOTHING
-    assert latency.compare((9, 5, 2, 1), (0, 0, 0, 0), limits()) == NOTHING
+    assert latency.compare((0, 0, 0, 0), (9, 5, 2, 1), limits()) == NO_EVIDENCE
+    assert latency.compare((9, 5, 2, 1), (0, 0, 0, 0), limits()) == NO_EVIDENCE
 
 
 def test_what_an_earlier_devbox_has_compared_by_limits_counts_on():
@@ -75,5 +75,5 @@ def test_what_an_earlier_devbox_has_compared_by_limits_counts_on():
     before = (7.0,) * (len(LIMITS) * 4)
     seen = Comparison(spread=before)
     assert latency.pad_logs(before)[: len(before)] == before
-    assert latency.pad_logs(NOTHING) == NOTHING
+    assert latency.pad_logs(NO_EVIDENCE) == NO_EVIDENCE
     assert seen.compute_spread_evidence() == pytest.approx(math.log(0.5 * math.exp(7.0) + 0.5))

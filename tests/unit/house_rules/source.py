@@ -32,7 +32,7 @@ def each(paths: list[Path]) -> Callable[[Callable[[Path], None]], Callable[[], N
                     check(path)
                 except AssertionError as error:
                     wrong[str(path.relative_to(ROOT))] = str(error)
-            assert not wrong
+            assert not wrong, "\n".join(f"{name}: {why}" for name, why in wrong.items())
 
         test.__name__, test.__doc__ = check.__name__, check.__doc__
         return test
