@@ -36,10 +36,10 @@ _SHORT = 12  # digits of a short digest
 
 def pull(args: Args) -> int:
     """Pull an image into the store; print its digest (data)."""
-    desired = args.get_text("ref")
-    if not desired:
+    text = args.get_text("ref")
+    if not text:
         raise UsageError("missing argument: REF", remedy="devbox image pull debian:trixie-slim")
-    named, paths = reference.parse(desired), get_default_paths()
+    named, paths = reference.parse(text), get_default_paths()
     with choose(args.get_text("progress")) as display:
         found = transfer.pull(Transfers(paths), named, display, all_platforms=args.get_flag("all_platforms"))
     NamedImages(paths).store([(str(named), found.digest)])
@@ -54,11 +54,11 @@ def rm(args: Args) -> int:
         raise UsageError("missing argument: NAME", remedy="devbox image ls")
     kept = NamedImages(get_default_paths())
     known = kept.read_images()
-    desired = {name: next((each for each in (name, _expand_reference(name)) if each in known), "") for name in names}
-    if unknown := [name for name, found in desired.items() if not found]:
+    named = {name: next((each for each in (name, _expand_reference(name)) if each in known), "") for name in names}
+    if unknown := [name for name, found in named.items() if not found]:
         remedy = f"known: {', '.join(sorted(known))}" if known else "devbox image pull NAME"
         raise UsageError(f"pulled or imported image not found: {unknown[0]}", remedy=remedy)
-    for name in desired.values():
+    for name in named.values():
         kept.drop(name)
         print_line(name, stream=sys.stdout)
     print_line("  → remove unused data with: devbox image gc")

@@ -41,8 +41,8 @@ def init(args: Args) -> int:
             print_line(line, stream=sys.stdout)
         return 0
     name = args.get_text("template") or DEFAULT_TEMPLATE
-    desired = args.get_text("dir") or "."
-    target = os.path.join(args.get_text("directory") or ".", desired)
+    directory = args.get_text("dir") or "."
+    target = os.path.join(args.get_text("directory") or ".", directory)
     created = copy(name, target)
     if args.get_text("progress") != "quiet":
         print_line(f"✓ {name}: {', '.join(created)} in {os.path.realpath(target)}")

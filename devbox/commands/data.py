@@ -117,8 +117,8 @@ def _select_volumes(resolved: Spec, observed: Observed, only: tuple[str, ...]) -
             known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(existing)])
             raise UsageError(f"container or volume {name} not found", remedy=f"known: {known or 'none'}")
     own = sorted(volume for volume in existing if not branches.is_elsewhere(resolved, volume))
-    desired = [volume for name in only for volume in owned.get(name, (name,))] if only else own
-    found = tuple(dict.fromkeys(volume for volume in desired if volume in existing))
+    selected = [volume for name in only for volume in owned.get(name, (name,))] if only else own
+    found = tuple(dict.fromkeys(volume for volume in selected if volume in existing))
     if not found:
         raise UsageError("cannot save a snapshot: the project has no volumes yet", remedy="devbox up")
     return found

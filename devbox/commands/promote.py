@@ -166,33 +166,35 @@ def promote(
     with context.ledger.acquire(context.stage.environment, purpose=purpose) as lease:
         selected = context.select_release(release, sink)
         release_to_promote, history = selected.release, selected.history
-        desired = Deployment(release=release_to_promote, stage=context.stage)
+        deployment = Deployment(release=release_to_promote, stage=context.stage)
         recorder = PromotionRecorder(project, context.resolved, context.stage, by, sink)
-        recorder.check(history.entries, desired.release.image)
+        recorder.check(history.entries, deployment.release.image)
         recorder.confirm(selected.due)
-        planned = plan.plan_promotion(desired, history, environment.observe())
+        planned = plan.plan_promotion(deployment, history, environment.observe())
         copier = context.make_copier(sink)
         if planned is None:
             if not admission.check_not_revoked(release_to_promote, history):
-                copier.mark(desired)
-            recorder.publish(desired.release.image)
-            return _report_unchanged(desired, history, environment)
+                copier.mark(deployment)
+            recorder.publish(deployment.release.image)
+            return _report_unchanged(deployment, history, environment)
         learn = functools.partial(context.catch_up, sink)
         means = PromotionDeps(environment=environment, copy=copier.copy, attest=recorder.record, learn=learn)
         move = PromotionAttempt(planned, context.ledger, lease, means, sink)
         verdicts = (
-            context.judge_release(selected) if planned.asks else admission.check_not_revoked(desired.release, history)
+            context.judge_release(selected)
+            if planned.asks
+            else admission.check_not_revoked(deployment.release, history)
         )
         if any(verdict.verdict != PASS for verdict in verdicts):
-            denial = _make_denied(desired, verdicts)
+            denial = _make_denied(deployment, verdicts)
             if planned.done:
                 move.fail(denial.sentence)
             raise denial
         entry = move.run(policy=context.policy, verdicts=verdicts)
-        context.record_healthy(desired.release)
-        copier.mark(desired)
-        recorder.publish(desired.release.image)
-        return PromotionResult(deployment=desired, entry=entry, changed=True, address=environment.observe().address)
+        context.record_healthy(deployment.release)
+        copier.mark(deployment)
+        recorder.publish(deployment.release.image)
+        return PromotionResult(deployment=deployment, entry=entry, changed=True, address=environment.observe().address)
 
 
 def rollback(
@@ -362,11 +364,11 @@ def _check_possible(stage: Stage) -> None:
         )
 
 
-def _report_unchanged(desired: Deployment, history: History, environment: StageTarget) -> PromotionResult:
+def _report_unchanged(deployment: Deployment, history: History, environment: StageTarget) -> PromotionResult:
     """Return the result of a no-op promotion."""
-    entry = history.find_current(desired.stage.name)
+    entry = history.find_current(deployment.stage.name)
     assert entry is not None and entry.kind == APPLIED  # noqa: S101, PT018 - ensured by `plan_promotion`
-    return PromotionResult(deployment=desired, entry=entry, changed=False, address=environment.observe().address)
+    return PromotionResult(deployment=deployment, entry=entry, changed=False, address=environment.observe().address)
 
 
 def _check_reversible(stage: str, history: History) -> None:
@@ -380,16 +382,16 @@ def _check_reversible(stage: str, history: History) -> None:
         )
 
 
-def _make_denied(desired: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
+def _make_denied(deployment: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
     against = [verdict for verdict in verdicts if verdict.verdict != PASS]
     when = [f", opens {format_time(verdict.opens_at)}" if verdict.opens_at else "" for verdict in against]
     return Denied(
-        f"cannot promote {desired.release.short_id} to {desired.stage.name}: {against[0].reason}",
-        where=desired.stage.where,
+        f"cannot promote {deployment.release.short_id} to {deployment.stage.name}: {against[0].reason}",
+        where=deployment.stage.where,
         details="\n".join(
             f"{each.verdict}  {each.subject} — {each.reason}{opens}" for each, opens in zip(against, when, strict=True)
         ),
-        remedy=f"devbox why {desired.stage.name}",
+        remedy=f"devbox why {deployment.stage.name}",
     )
 
 

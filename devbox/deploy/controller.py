@@ -119,13 +119,10 @@ class Controller:
         try:
             stats = self.backend.read_stats()
         except RouterUnavailable:
-            since, self._unreachable_since = (
-                self._unreachable_since,
-                self.clock() if self._unreachable_since is None else self._unreachable_since,
-            )
-            if since is None:
+            if self._unreachable_since is None:
+                self._unreachable_since = self.clock()
                 self.on_unreachable()
-            elif self.clock() - since > PATIENCE:
+            elif self.clock() - self._unreachable_since > PATIENCE:
                 raise
             return None
         self._unreachable_since = None

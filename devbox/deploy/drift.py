@@ -82,21 +82,23 @@ def _list_replicas(view: InstanceView) -> Iterator[tuple[str, str]]:
             yield name, digits
 
 
-def is_healthy(instance: Instance, engine: Engine, desired: Deployment) -> bool:
+def is_healthy(instance: Instance, engine: Engine, deployment: Deployment) -> bool:
     """True if the router and all replicas are healthy, and the replicas run the deployment's image.
 
-    `desired` comes from the ledger: the stage's own record is not trusted.
+    `deployment` comes from the ledger: the stage's own record is not trusted.
     """
     view = engine.observe(instance)
-    own = [seen for name, seen in view.containers.items() if stage_containers.is_among(desired, {name})]
-    services = [seen for seen in own if not stage_containers.is_job(desired, seen.name)]
-    if len(services) != sum(each.replicas for each in desired.processes.values() if each.kind != "job"):
+    own = [seen for name, seen in view.containers.items() if stage_containers.is_among(deployment, {name})]
+    services = [seen for seen in own if not stage_containers.is_job(deployment, seen.name)]
+    if len(services) != sum(each.replicas for each in deployment.processes.values() if each.kind != "job"):
         return False
     router = view.containers.get(ROUTER)
-    needed = [*services, *([router] if stage_containers.list_served(desired.processes) else [])]
+    needed = [*services, *([router] if stage_containers.list_served(deployment.processes) else [])]
     if any(seen is None or seen.state != "running" or seen.health not in ("healthy", "none") for seen in needed):
         return False
     try:
-        return all(capabilities.verify_image(engine, instance, seen.name) == desired.release.image for seen in services)
+        return all(
+            capabilities.verify_image(engine, instance, seen.name) == deployment.release.image for seen in services
+        )
     except EngineError:
         return False

@@ -133,10 +133,8 @@ def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tupl
 def main() -> int:
     """Check until the instance has stopped."""
     home, runtime, instance, project, stage, *config = sys.argv[1:7]
-    monitor, last_note = (
-        DriftMonitor(Paths(home, runtime, *config), instance=instance, project=project, stage=stage),
-        "",
-    )
+    monitor = DriftMonitor(Paths(home, runtime, *config), instance=instance, project=project, stage=stage)
+    last_note = ""
     while True:
         try:
             if not monitor.is_running:

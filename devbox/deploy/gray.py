@@ -105,14 +105,14 @@ class GrayTarget:
         """True if the canary responds; waits for a restarting router."""
         return self._router.runtime.repeat(lambda: self._build_backend(gray_release).read_stats().canary_healthy)
 
-    def deploy(self, desired: Deployment, sink: Sink, *, verify: bool = False) -> None:
+    def deploy(self, deployment: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """See `StageTarget`. Return when all steps are passed or the release is complete; RolledBack if it failed."""
         if self._went_back:  # the previous release runs
             return
-        self._settle(sink, about=desired.release.id)
-        goal = desired if self._stage is self._home else replace(desired, stage=self._home)
+        self._settle(sink, about=deployment.release.id)
+        goal = deployment if self._stage is self._home else replace(deployment, stage=self._home)
         known, gray_release = self._read_record(sink), self.active_release
-        if gray_release is not None and gray_release.release != desired.release.id:
+        if gray_release is not None and gray_release.release != deployment.release.id:
             if not self._has_run(goal, known):
                 raise UsageError(
                     f"a gray release of {gray_release.release} is in progress in {self._home.name}",

@@ -66,26 +66,26 @@ class StageObserver:
         self._allowed = allowed
         self.files = StageFiles(project, place, stage=stage)
 
-    def gather_inputs(self, desired: Deployment, *, stable: Deployment | None = None) -> StageInputs:
+    def gather_inputs(self, deployment: Deployment, *, stable: Deployment | None = None) -> StageInputs:
         """Read the file, observe host and router, and plan the router's files.
 
         `stable`: deployment of the baseline; None without one.
         """
         place = self._instance()
-        reading = self.files.read(desired, place)
+        reading = self.files.read(deployment, place)
         readings: tuple[StageFileReading, ...] = (reading,)
         fresh = stage_containers.Replicas()
         if stable:
             readings = (reading, self.files.read(stable, place, newer=reading.file))
-            fresh = _build_baseline(stable, desired, readings[-1].file.backing)
+            fresh = _build_baseline(stable, deployment, readings[-1].file.backing)
         backing = reading.file.backing
         view = self._place.engine.observe(place)
-        replicas = stage_containers.build_replicas(desired, needs=backing.containers, exports=backing.exports).merge(
+        replicas = stage_containers.build_replicas(deployment, needs=backing.containers, exports=backing.exports).merge(
             fresh
         )
-        served = stage_containers.list_served(desired.processes)
+        served = stage_containers.list_served(deployment.processes)
         update = self._router.plan_update(served, reading.file.known_by, existing=view.containers.keys())
-        router = self._router.files.build_container(desired, view.containers.get(ROUTER))
+        router = self._router.files.build_container(deployment, view.containers.get(ROUTER))
         services = backing.resolved.containers
         found = drift.find(place, self._place.engine, self._record)
         drifted = {each.container for each in found if not each.doubt} & replicas.specs.keys()
@@ -96,7 +96,7 @@ class StageObserver:
         }
         containers = {**services, ROUTER: router, **replicas.specs, **others}
         images, unlocked = self._pin(backing.resolved)
-        allowed = self._list_allowed(containers if self.has_run_before(desired) else fresh.specs, desired)
+        allowed = self._list_allowed(containers if self.has_run_before(deployment) else fresh.specs, deployment)
         resolved = backing.resolved.derive(containers=containers, images=images, unlocked=unlocked, allowed=allowed)
         observed = self._router.files.recognize(observe_instance(self._place, resolved))
         seen = observed.containers.get(ROUTER)
@@ -129,22 +129,22 @@ class StageObserver:
         images, missing = add_contexts(desired.images, desired.instance, digests=digests)
         return locks.pin_images(images, self._place.store), (*desired.unlocked, *missing)
 
-    def has_run_before(self, desired: Deployment) -> bool:
+    def has_run_before(self, deployment: Deployment) -> bool:
         """True if this deployment ran here: its jobs are done, and may be incompatible with newer data."""
         known = self._record.read()
         before = (each for each in (known.running, *known.before) if each is not None)
-        return any(stage_containers.compute_mark(each) == stage_containers.compute_mark(desired) for each in before)
+        return any(stage_containers.compute_mark(each) == stage_containers.compute_mark(deployment) for each in before)
 
-    def _list_allowed(self, asking: Mapping[str, ContainerSpec], desired: Deployment) -> tuple[HostAccess, ...]:
+    def _list_allowed(self, asking: Mapping[str, ContainerSpec], deployment: Deployment) -> tuple[HostAccess, ...]:
         """Return the allowed host access: of stages, of the file's services, and of earlier deployments."""
         access = references.list_host_access(asking.values(), root=self._project.root)
-        if self.has_run_before(desired):
+        if self.has_run_before(deployment):
             return (*self._allowed, *access)
         own = host_access.list_access(load_with_fallback(self._project))
         covered = TrustRecord(self._project.paths, self._project.id).covers(own)
         return (*self._allowed, *access, *(own if covered else ()))
 
 
-def _build_baseline(stable: Deployment, desired: Deployment, backing: Backing) -> stage_containers.Replicas:
+def _build_baseline(stable: Deployment, deployment: Deployment, backing: Backing) -> stage_containers.Replicas:
     """Return new replicas of the running release, with its own services and configuration."""
-    return stage_containers.build_baseline(stable, desired, needs=backing.containers, exports=backing.exports)
+    return stage_containers.build_baseline(stable, deployment, needs=backing.containers, exports=backing.exports)

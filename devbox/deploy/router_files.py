@@ -61,13 +61,13 @@ class RouterFiles:
         """True if the running router's socket exists; False if its directory was removed meanwhile."""
         return os.path.lexists(f"{self.active_directory}/{config.SOCKET}")
 
-    def build_container(self, desired: Deployment, seen: ObservedContainer | None) -> ContainerSpec:
+    def build_container(self, deployment: Deployment, seen: ObservedContainer | None) -> ContainerSpec:
         """Return the router's container; unchanged for a router of an earlier version that needs no replacement."""
         if seen is not None and seen.state == "running" and self.is_earlier:
-            earlier = stage_containers.build_router(desired, directory=self.active_directory, mount="scratch")
+            earlier = stage_containers.build_router(deployment, directory=self.active_directory, mount="scratch")
             if seen.spec_key == compute_spec_key(earlier):
                 return earlier
-        return stage_containers.build_router(desired, directory=self.directory)
+        return stage_containers.build_router(deployment, directory=self.directory)
 
     def recognize(self, observed: Observed) -> Observed:
         """Mark a running router as outdated if its directory was removed, so that it is replaced."""

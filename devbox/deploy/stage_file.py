@@ -100,15 +100,15 @@ class StageFiles:
         self._fleeting = f"{place.paths.instance_runtime(place.id)}/backing.json"
         self._files = HostFiles(place.paths)
 
-    def read(self, desired: Deployment, instance: Instance, *, newer: StageFile | None = None) -> StageFileReading:
+    def read(self, deployment: Deployment, instance: Instance, *, newer: StageFile | None = None) -> StageFileReading:
         """Return the locked services of a deployment; the stored copy if the file is invalid or misses one.
 
         `newer`: read for another deployment, which will be stored; it overrides the stored copy.
         """
-        needs = [need for need in desired.release.config.needs if need not in desired.stage.external]
+        needs = [need for need in deployment.release.config.needs if need not in deployment.stage.external]
         try:
             env = read(self._project.root, file=self._project.env_file).select_stage(self._stage)
-            found = self._read_file(env, needs, desired, instance)
+            found = self._read_file(env, needs, deployment, instance)
         except EnvFileError:
             kept = self._read_stored()
             kept = _merge(kept, newer) if newer else kept
@@ -117,10 +117,10 @@ class StageFiles:
             return StageFileReading(file=replace(kept, backing=_filter_backing(kept.backing, needs, instance)), copy="")
         return StageFileReading(file=found, copy=self._fleeting if env.env_files else self._lasting)
 
-    def _read_file(self, env: EnvFile, needs: list[str], desired: Deployment, instance: Instance) -> StageFile:
+    def _read_file(self, env: EnvFile, needs: list[str], deployment: Deployment, instance: Instance) -> StageFile:
         credentials = self._place.records.ensure_credentials(list_credentials(env))
         found = stage_services.resolve_backing(
-            env, needs, instance=instance, credentials=credentials, where=desired.stage.where
+            env, needs, instance=instance, credentials=credentials, where=deployment.stage.where
         )
         check_grants_by_vars(self._project, found.resolved)
         images = {**found.resolved.images, stage_services.ROUTER: stage_services.build_router_image()}

@@ -45,10 +45,10 @@ def check_version(context: CheckContext) -> Iterator[CheckResult]:
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
     oldest = _OLDEST_ROOTLESS if context.is_rootless else _OLDEST
     if numbers < oldest:
-        desired = ".".join(map(str, oldest))
+        minimum = ".".join(map(str, oldest))
         remedy = "upgrade the kernel" if numbers < _OLDEST_ROOTLESS else "run devbox as an ordinary user"
         sentence = (
-            f"Linux {release} is too old: devbox requires {desired} {'' if context.is_rootless else 'as root'}".rstrip()
+            f"Linux {release} is too old: devbox requires {minimum} {'' if context.is_rootless else 'as root'}".rstrip()
         )
         yield CheckResult("kernel", PROBLEM, sentence, remedy)
     else:
@@ -190,8 +190,8 @@ def _check_idmapped(path: str) -> CheckResult:
     try:
         tree = syscalls.clone_mount(path, recursive=True)
         try:
-            ruleset = idmap.open_userns(IdMap(rootless=False, uids=_TRIAL_IDS, gids=_TRIAL_IDS))
-            syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=ruleset, recursive=True)
+            userns = idmap.open_userns(IdMap(rootless=False, uids=_TRIAL_IDS, gids=_TRIAL_IDS))
+            syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=userns, recursive=True)
         finally:
             os.close(tree)
     except (OSError, DevboxError) as error:

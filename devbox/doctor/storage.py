@@ -114,14 +114,14 @@ def find_moved_directory(paths: Paths, instance: str) -> str:
     """Return the new path of a moved directory; "" if nothing runs, or it was removed, or its identity is unknown."""
     with contextlib.suppress(DevboxError, OSError):
         records = InstanceRecords(paths, instance)
-        desired, before = records.read_directory(), records.read_place()[0]
+        identity, before = records.read_directory(), records.read_place()[0]
         _, now = state.observe_state(paths, instance)
-        pids = [row.process.pid for row in now.containers if row.process is not None] if desired and now else []
+        pids = [row.process.pid for row in now.containers if row.process is not None] if identity and now else []
         host = list(_list_mounts("self"))
         for inner in (mount for pid in pids for mount in _list_mounts(str(pid))):
             for outer in host:
                 path = _translate_path(inner, outer)
-                if path not in ("", before) and disk.read_directory_identity(path) == desired:
+                if path not in ("", before) and disk.read_directory_identity(path) == identity:
                     return path
     return ""
 

@@ -44,10 +44,10 @@ def _check_stage(name: str, stage: StageTable, document: Document) -> Iterator[P
         yield report_missing((*key, "into"), sentence, stage.into, others)
     yield from _check_processes(key, stage, document)
     image = document.find(release.ROLE)
-    desired = image.needs if image else {}
+    needs = image.needs if image else {}
     for need in stage.external:
-        if need not in desired:
-            yield report_missing((*key, "external", need), f"[image] does not need {need}", need, desired)
+        if need not in needs:
+            yield report_missing((*key, "external", need), f"[image] does not need {need}", need, needs)
     known = GateNames(stages=document.stages, approvers=document.approvers, builders=document.builders)
     for number, gate in enumerate(stage.gates):
         yield from gate.check((*key, "gates", number), known)
@@ -247,9 +247,9 @@ def _check_matrix(document: Document) -> Iterator[Problem]:
     table = tests.matrix if tests else None
     if table is None:
         return
-    desired: list[tuple[Key, str]] = [((name,), name) for name in table.axes]
-    desired += [(("include", number, name), name) for number, cell in enumerate(table.include) for name in cell]
-    for key, name in desired:
+    references: list[tuple[Key, str]] = [((name,), name) for name in table.axes]
+    references += [(("include", number, name), name) for number, cell in enumerate(table.include) for name in cell]
+    for key, name in references:
         if name not in document.vars:
             hint = did_you_mean(name, document.vars)
             sentence = f"{format_key(('test', 'matrix', *key))}: variable {name} not found{hint}"

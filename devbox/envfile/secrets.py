@@ -20,11 +20,11 @@ def list_host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple
     return tuple(access for each in found for access in each)
 
 
-def list_outside(desired: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[SecretAccess, ...]:
+def list_outside(secrets: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[SecretAccess, ...]:
     """Return the secrets of one table that reach beyond the project."""
     return tuple(
         SecretAccess(container=label, variable=variable, reference=reference, where=where, path=path)
-        for variable, secret in desired.items()
+        for variable, secret in secrets.items()
         if (path := _find_outside(reference := secret.reference, root)) is not None
     )
 
@@ -35,7 +35,7 @@ def may_prompt(secret: Secret) -> bool:
 
 
 def fetch(
-    desired: Mapping[str, Secret],
+    secrets: Mapping[str, Secret],
     *,
     root: str,
     where: str,
@@ -49,7 +49,7 @@ def fetch(
     """
     known = frozenset((each.reference, each.path) for each in (access.record() for access in allowed))
     found = {}
-    for name, secret in desired.items():
+    for name, secret in secrets.items():
         if may_prompt(secret):
             if (secret.reference, "") not in known:
                 raise _build_not_allowed(name, secret.reference, where)

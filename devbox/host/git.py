@@ -106,24 +106,24 @@ def _expand_includes(settings: Iterable[GitSetting], root: str, depth: int) -> I
 
 def _is_met(condition: str, directory: str, root: str) -> bool:
     """Return whether the condition of an include, in a file of this directory, holds for a project."""
-    kind, _, desired = condition.partition(":")
+    kind, _, pattern = condition.partition(":")
     found = layout.find_repository(root)
     if found is None:
         return False
     if kind == "onbranch":
         branch = layout.read_branch(found) or ""
-        desired = f"{desired}**" if desired.endswith("/") else desired
-        return files.match_parts(files.decode_raw(desired).split("/"), files.decode_raw(branch).split("/"))
+        pattern = f"{pattern}**" if pattern.endswith("/") else pattern
+        return files.match_parts(files.decode_raw(pattern).split("/"), files.decode_raw(branch).split("/"))
     if kind not in ("gitdir", "gitdir/i"):
         return False
-    desired = os.path.expanduser(desired)
-    desired = f"{directory}{desired[1:]}" if desired.startswith("./") else desired
-    desired = desired if desired.startswith("/") else f"**/{desired}"
-    desired = f"{desired}**" if desired.endswith("/") else desired
+    pattern = os.path.expanduser(pattern)
+    pattern = f"{directory}{pattern[1:]}" if pattern.startswith("./") else pattern
+    pattern = pattern if pattern.startswith("/") else f"**/{pattern}"
+    pattern = f"{pattern}**" if pattern.endswith("/") else pattern
     place = os.path.join(found.own.root, found.own.inner).rstrip("/")
     if kind == "gitdir/i":
-        desired, place = desired.lower(), place.lower()
-    return files.match_parts(files.decode_raw(desired).split("/"), files.decode_raw(place).split("/"))
+        pattern, place = pattern.lower(), place.lower()
+    return files.match_parts(files.decode_raw(pattern).split("/"), files.decode_raw(place).split("/"))
 
 
 def _query_settings(scopes: tuple[str, ...], *where: str, text: bytes = b"") -> list[GitSetting]:

@@ -62,9 +62,9 @@ def _list_sockets(table: str, port: int, *, listening: bool) -> dict[str, int]:
 
 
 def _find_owner(inodes: dict[str, int]) -> PortProcess:
-    desired, uid = {f"socket:[{inode}]" for inode in inodes}, next(iter(inodes.values()))
+    sockets, uid = {f"socket:[{inode}]" for inode in inodes}, next(iter(inodes.values()))
     for name in os.listdir("/proc"):
-        if name.isdigit() and desired & _list_open_files(name):
+        if name.isdigit() and sockets & _list_open_files(name):
             return PortProcess(int(name), (_read_lines(f"/proc/{name}/comm") or ["?"])[0], uid, _read_instance(name))
     return PortProcess(None, "", uid)
 

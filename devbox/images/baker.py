@@ -143,7 +143,9 @@ class Baker:
             _link_log(self._paths.bake_log(step.key), self._paths.bake_log(fixed.key))
         return fixed
 
-    def _pull_base(self, image: KeyedImage, step: KeyedStep, desired: FromRegistry, on_event: OnEvent) -> BakedImage:
+    def _pull_base(
+        self, image: KeyedImage, step: KeyedStep, source_step: FromRegistry, on_event: OnEvent
+    ) -> BakedImage:
         """Return the registry image at the start of the chain: cached, or pulled under the lock of the step's key."""
         from devbox.images.bake.pulled import Puller
 
@@ -153,12 +155,14 @@ class Baker:
             def progress(update: Transfer) -> None:
                 on_event(event(text=update.text, bytes_done=update.done, bytes_total=update.total))
 
-            pulled = Puller(self._paths).pull(desired, step.key, progress)
-            return pulled, {desired.reference: pulled.digest}
+            pulled = Puller(self._paths).pull(source_step, step.key, progress)
+            return pulled, {source_step.reference: pulled.digest}
 
         return self._find_or_make_base(image, step, pull, on_event)
 
-    def _import_base(self, image: KeyedImage, step: KeyedStep, desired: FromTarball, on_event: OnEvent) -> BakedImage:
+    def _import_base(
+        self, image: KeyedImage, step: KeyedStep, source_step: FromTarball, on_event: OnEvent
+    ) -> BakedImage:
         """Return the image of a project's tarball: cached, or imported under the lock of the step's key."""
         from devbox.images.archive.importer import Importer
 
@@ -169,13 +173,13 @@ class Baker:
                 on_event(event(text=update.text, bytes_done=update.done, bytes_total=update.total))
 
             return Importer(self._paths).import_tarball(
-                desired, step.key, _format_ref(image.name, step.key), progress
+                source_step, step.key, _format_ref(image.name, step.key), progress
             ), {}
 
         return self._find_or_make_base(image, step, take, on_event)
 
     def _build_base(
-        self, image: KeyedImage, step: KeyedStep, desired: FromDockerfile, below: BaseImage, on_event: OnEvent
+        self, image: KeyedImage, step: KeyedStep, source_step: FromDockerfile, below: BaseImage, on_event: OnEvent
     ) -> BakedImage:
         """Return a Dockerfile's image, which replaces the layers below: cached, or built under the step's lock."""
         from devbox.images.dockerfile.build import DockerfileBuilder
@@ -185,7 +189,7 @@ class Baker:
         def build() -> tuple[BakedImage, dict[str, str]]:
             name = _format_ref(image.name, step.key)
             return DockerfileBuilder(self._paths, self._lender).build(
-                desired,
+                source_step,
                 step.key,
                 name,
                 below,

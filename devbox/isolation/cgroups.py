@@ -81,20 +81,20 @@ def build_resources(confine: SecurityProfile, *, swap: bool, rootless: bool = Fa
 
     With `swap` (see `can_limit_swap`), swap is limited to the amount of memory, as in Docker: else a limit only slows.
     """
-    desired: dict[str, object] = {}
+    resources: dict[str, object] = {}
     if not rootless:
-        desired["devices"] = [
+        resources["devices"] = [
             {"allow": False, "access": "rwm"},
             {"allow": True, "type": "c", "access": "m"},
             {"allow": True, "type": "b", "access": "m"},
         ]
     if confine.memory is not None:
-        desired["memory"] = {"limit": confine.memory} | ({"swap": 2 * confine.memory} if swap else {})
+        resources["memory"] = {"limit": confine.memory} | ({"swap": 2 * confine.memory} if swap else {})
     if confine.cpus is not None:
-        desired["cpu"] = {"quota": int(confine.cpus * _CPU_PERIOD), "period": _CPU_PERIOD}
+        resources["cpu"] = {"quota": int(confine.cpus * _CPU_PERIOD), "period": _CPU_PERIOD}
     if confine.pids is not None:
-        desired["pids"] = {"limit": confine.pids}
-    return desired
+        resources["pids"] = {"limit": confine.pids}
+    return resources
 
 
 def list_members(run_dir: str) -> set[int]:

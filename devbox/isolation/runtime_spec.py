@@ -210,19 +210,19 @@ def build_config(context: InstanceContext, container: Launch, staged: StagedCont
 
 def build_process(container: Launch, open_files: int) -> dict[str, Any]:
     """Build a container's process for config.json and `exec --process`. An init without a command only sleeps."""
-    desired = container.process
+    process = container.process
     entry: dict[str, Any] = {
-        "terminal": desired.tty,
-        "user": {"uid": desired.uid, "gid": desired.gid, "additionalGids": list(desired.groups)},
-        "args": [*_build_init_argv(container), *desired.argv],
-        "env": list(desired.env),
-        "cwd": desired.cwd,
+        "terminal": process.tty,
+        "user": {"uid": process.uid, "gid": process.gid, "additionalGids": list(process.groups)},
+        "args": [*_build_init_argv(container), *process.argv],
+        "env": list(process.env),
+        "cwd": process.cwd,
         "capabilities": _build_capabilities(container.confine),
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": min(open_files, _OPEN_FILES), "hard": open_files}],
         "noNewPrivileges": True,
     }
-    if desired.tty:
-        entry["consoleSize"] = {"height": desired.rows or _ROWS, "width": desired.columns or _COLUMNS}
+    if process.tty:
+        entry["consoleSize"] = {"height": process.rows or _ROWS, "width": process.columns or _COLUMNS}
     return entry
 
 

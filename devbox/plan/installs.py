@@ -25,7 +25,7 @@ class Placement:
 
 
 def plan_placement(
-    desired: tuple[InstalledFile, ...],
+    required: tuple[InstalledFile, ...],
     own: Manifest | None,
     found: Mapping[str, HostEntry | None],
     owners: Mapping[str, str],
@@ -38,10 +38,10 @@ def plan_placement(
     and foreign files, never directories.
     """
     before = {each.path: each for each in own.files} if own else {}
-    after = {each.path: each for each in desired}
+    after = {each.path: each for each in required}
     gone = tuple(each for path, each in before.items() if path not in after and found.get(path) is not None)
-    put = tuple(each for each in desired if not _is_present(each, found.get(each.path)))
-    kept = tuple(each for each in desired if each not in put)
+    put = tuple(each for each in required if not _is_present(each, found.get(each.path)))
+    kept = tuple(each for each in required if each not in put)
     foreign = (
         each for each in kept if each.path not in before
     )  # identical by chance: owned and removed by another install
@@ -60,8 +60,8 @@ def compute_state(manifest: Manifest, found: Mapping[str, HostEntry | None]) -> 
     return states
 
 
-def _is_present(desired: InstalledFile, present: HostEntry | None) -> bool:
-    return present == HostEntry(kind=desired.kind, mode=desired.mode, digest=desired.digest)
+def _is_present(required: InstalledFile, present: HostEntry | None) -> bool:
+    return present == HostEntry(kind=required.kind, mode=required.mode, digest=required.digest)
 
 
 def _find_conflict(path: str, own: InstalledFile | None, present: HostEntry | None, owner: str) -> FileConflict | None:

@@ -10,10 +10,10 @@ from devbox.model.image import ImageSpec
 from devbox.model.spec import Spec
 
 
-def list_lineage(desired: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
+def list_lineage(names: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
     """Return the wanted images and all their ancestors, parents first."""
     graph: dict[str, tuple[str, ...]] = {}
-    for name in desired:
+    for name in names:
         _add_lineage(name, images, graph)
     return tuple(TopologicalSorter(graph).static_order())
 

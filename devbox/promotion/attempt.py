@@ -216,6 +216,6 @@ def find_last_losses(steps: Sequence[LedgerEntry]) -> LostRequests:
     return found[-1] if found else LostRequests()
 
 
-def _describe_observed(digests: Mapping[str, str], desired: Deployment) -> str:
-    other = [f"{name} runs {digest}" for name, digest in digests.items() if digest != desired.release.image]
+def _describe_observed(digests: Mapping[str, str], deployment: Deployment) -> str:
+    other = [f"{name} runs {digest}" for name, digest in digests.items() if digest != deployment.release.image]
     return "; ".join(other) or "unhealthy, or another release gets its traffic"

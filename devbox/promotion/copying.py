@@ -39,44 +39,44 @@ class Copier:
         self._sources = tuple(dict.fromkeys(source for source in sources if source))
         self._sink = sink
 
-    def copy(self, desired: Deployment) -> CopiedPayload:
+    def copy(self, deployment: Deployment) -> CopiedPayload:
         """Copy an image and its attachments to the stage's repository; verify its digest again."""
-        digest, repository = desired.release.image, desired.stage.repository
+        digest, repository = deployment.release.image, deployment.stage.repository
         self._gather(digest, but=repository)
         top = self._verify_manifests(digest)
         if not repository:
             return CopiedPayload(image=digest, repository="", sent=0)
-        target.attach_release(desired.release, top, self._oci)
-        reference = parse(repository)._replace(tag=format_tag(desired.release.id), digest="")
+        target.attach_release(deployment.release, top, self._oci)
+        reference = parse(repository)._replace(tag=format_tag(deployment.release.id), digest="")
         pushed = transfer.push(self._transfers, top, reference, self._sink, paths=self._paths)
         RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference).fetch_manifest(
             digest
         )  # the response is hashed
         return CopiedPayload(image=digest, repository=str(reference), sent=pushed.sent)
 
-    def mark(self, desired: Deployment) -> None:
+    def mark(self, deployment: Deployment) -> None:
         """Move the tag `current` of the stage's repository to its current image, for users and other hosts.
 
         A repository that was added to the stage later gets the image, too.
         """
-        if not desired.stage.repository:
+        if not deployment.stage.repository:
             return
-        reference = parse(desired.stage.repository)._replace(tag=CURRENT, digest="")
+        reference = parse(deployment.stage.repository)._replace(tag=CURRENT, digest="")
         try:
             repository = RegistryRepository(
                 RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True
             )
-            if not repository.resolve_digest(format_tag(desired.release.id)):
-                self.copy(desired)
-            if repository.resolve_digest(CURRENT) != desired.release.image:
-                found = repository.fetch_manifest(desired.release.image)
+            if not repository.resolve_digest(format_tag(deployment.release.id)):
+                self.copy(deployment)
+            if repository.resolve_digest(CURRENT) != deployment.release.image:
+                found = repository.fetch_manifest(deployment.release.image)
                 repository.put_manifest(CURRENT, found.descriptor.media_type, found.raw)
         except RegistryError as error:
-            self._sink(Note(text=f"cannot update {desired.stage.repository} yet: {error.sentence}"))
+            self._sink(Note(text=f"cannot update {deployment.stage.repository} yet: {error.sentence}"))
 
-    def ensure_image(self, desired: Deployment) -> CopiedPayload:
+    def ensure_image(self, deployment: Deployment) -> CopiedPayload:
         """Ensure that the image is in the store, without a registry if possible. A rollback needs no approval."""
-        digest = desired.release.image
+        digest = deployment.release.image
         if not self._oci.has_blob(digest):
             self._gather(digest, but="")
         self._verify_manifests(digest)

@@ -63,28 +63,28 @@ def build_version_error(entry: LedgerEntry) -> DevboxError:
     )
 
 
-def plan_promotion(desired: Deployment, history: History, observed: StageObserved) -> PromotionPlan | None:
+def plan_promotion(deployment: Deployment, history: History, observed: StageObserved) -> PromotionPlan | None:
     """Plan a promotion; None if the stage already runs the deployment."""
-    stage, release = desired.stage.name, desired.release.id
+    stage, release = deployment.stage.name, deployment.release.id
     pending = history.find_pending(stage)
-    new = PromotionPlan(operation=PROMOTE, deployment=desired, attempt=history.count_attempts(stage, release) + 1)
+    new = PromotionPlan(operation=PROMOTE, deployment=deployment, attempt=history.count_attempts(stage, release) + 1)
     if pending is not None:
-        if _is_continued(pending, desired, history):
+        if _is_continued(pending, deployment, history):
             intent = history.find_intent(pending)
             repairs = intent is not None and IntentPayload.read(intent).repairs
             return PromotionPlan(
                 operation=PROMOTE,
-                deployment=desired,
+                deployment=deployment,
                 attempt=pending.attempt,
                 done=pending.kind,
                 asks=pending.kind != RUNNING and not repairs,
                 repairs=repairs,
             )
-        return PromotionPlan(operation=PROMOTE, deployment=desired, attempt=new.attempt, gives_up=pending)
+        return PromotionPlan(operation=PROMOTE, deployment=deployment, attempt=new.attempt, gives_up=pending)
     current = history.find_current(stage)
-    if current is None or not _is_same(current, desired, history):
+    if current is None or not _is_same(current, deployment, history):
         return new
-    if runs(observed, desired):
+    if runs(observed, deployment):
         return None
     return replace(new, asks=False, repairs=True)  # admitted before
 
@@ -129,31 +129,31 @@ def find_interrupted(stage: str, history: History) -> PromotionPlan | None:
     return PromotionPlan(operation=operation, deployment=desired, attempt=pending.attempt, done=pending.kind)
 
 
-def runs(observed: StageObserved, desired: Deployment) -> bool:
+def runs(observed: StageObserved, deployment: Deployment) -> bool:
     """True if a stage runs exactly this deployment, by the runtime's report."""
-    image = desired.release.image
-    same = (observed.release, observed.config) == (desired.release.id, desired.config_digest)
+    image = deployment.release.image
+    same = (observed.release, observed.config) == (deployment.release.id, deployment.config_digest)
     return same and observed.healthy and all(digest == image for digest in observed.digests.values())
 
 
-def _is_same(entry: LedgerEntry, desired: Deployment, history: History) -> bool:
+def _is_same(entry: LedgerEntry, deployment: Deployment, history: History) -> bool:
     intent = history.find_intent(entry)
     config = IntentPayload.read(intent).config if intent is not None else None
-    return (entry.release, config) == (desired.release.id, desired.config_digest)
+    return (entry.release, config) == (deployment.release.id, deployment.config_digest)
 
 
-def _is_continued(pending: LedgerEntry, desired: Deployment, history: History) -> bool:
+def _is_continued(pending: LedgerEntry, deployment: Deployment, history: History) -> bool:
     """True if an attempt is this promotion: its recorded deployment is the one to deploy.
 
     One that has deployed is continued even if the strategy of its stage has changed.
     """
-    if _read_operation(pending, history) != PROMOTE or not _is_same(pending, desired, history):
+    if _read_operation(pending, history) != PROMOTE or not _is_same(pending, deployment, history):
         return False
     try:
         known = load_deployment(pending, history)
     except DevboxError:  # recorded by another version: start over
         known = None
-    return pending.kind == RUNNING or (known is not None and _strip_location(known) == _strip_location(desired))
+    return pending.kind == RUNNING or (known is not None and _strip_location(known) == _strip_location(deployment))
 
 
 def _strip_location(deployment: Deployment) -> Stage:

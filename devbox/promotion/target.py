@@ -21,12 +21,12 @@ class StageTarget(Protocol):
     def observe(self) -> StageObserved:
         """Observe once without changes."""
 
-    def deploy(self, desired: Deployment, sink: Sink, *, verify: bool = False) -> None:
+    def deploy(self, deployment: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """Deploy this release and remove all others, by the stage's strategy.
 
         `verify`: observe the release for the stage's time once it has the traffic; VerifyFailed if it is unhealthy.
         Works from any state: an interrupted deployment of this or another release is continued or undone. Traffic goes
-        only to containers that are ready and run the digest of `desired`, as reported by the runtime. On an error,
+        only to containers that are ready and run the digest of `deployment`, as reported by the runtime. On an error,
         traffic stays on the previous release, as far as it still runs.
         """
 

@@ -37,25 +37,25 @@ class TrustRecord:
         self._stages = f"{paths.host_state}/stages/{instance}"
         self._host = HostKey(paths)
 
-    def covers(self, desired: Sequence[HostAccess]) -> bool:
+    def covers(self, requested: Sequence[HostAccess]) -> bool:
         """Return whether exactly this access is permitted; True for an empty request."""
-        return not desired or self._read_allowed("allowed") == _compute_key(desired)
+        return not requested or self._read_allowed("allowed") == _compute_key(requested)
 
     def covers_shell(self, offered: Sequence[HostAccess]) -> bool:
         """Return whether a shell may be set up with exactly this access; even an empty request requires a record."""
         return self._read_allowed("shell") == _compute_key(offered)
 
-    def covers_install(self, desired: Sequence[HostAccess]) -> bool:
+    def covers_install(self, requested: Sequence[HostAccess]) -> bool:
         """Return whether exactly this access is permitted for installs."""
-        return not desired or self._read_allowed("install") == _compute_key(desired)
+        return not requested or self._read_allowed("install") == _compute_key(requested)
 
-    def covers_stages(self, desired: Sequence[HostAccess]) -> bool:
+    def covers_stages(self, requested: Sequence[HostAccess]) -> bool:
         """Return whether exactly this host access is permitted for stages."""
-        return not desired or files.read_text(self._stages) == _compute_key(desired)
+        return not requested or files.read_text(self._stages) == _compute_key(requested)
 
     def allow(
         self,
-        desired: Sequence[HostAccess],
+        requested: Sequence[HostAccess],
         *,
         shell: Sequence[HostAccess] = (),
         install: Sequence[HostAccess] = (),
@@ -63,7 +63,7 @@ class TrustRecord:
     ) -> None:
         """Record the permitted access, and that of shells, installs and stages."""
         self._allow_stages(stages)
-        keys = {"allowed": desired, "shell": shell, "install": install}
+        keys = {"allowed": requested, "shell": shell, "install": install}
         plain = {"format": TRUST_FORMAT, **{name: _compute_key(access) for name, access in keys.items()}}
         self._files.write(self._path, json.dumps(plain))
         os.makedirs(os.path.dirname(self._signal), mode=0o711, exist_ok=True)
@@ -78,11 +78,11 @@ class TrustRecord:
         self._files.remove(self._path)
         return was_there
 
-    def _allow_stages(self, desired: Sequence[HostAccess]) -> None:
-        if desired:
+    def _allow_stages(self, requested: Sequence[HostAccess]) -> None:
+        if requested:
             self._host.prepare()
             os.makedirs(os.path.dirname(self._stages), mode=0o700, exist_ok=True)
-            files.write_atomic(self._stages, _compute_key(desired), mode=0o600)
+            files.write_atomic(self._stages, _compute_key(requested), mode=0o600)
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._stages)
@@ -96,9 +96,9 @@ class TrustRecord:
         return str(plain.get(what, "")) if isinstance(plain, dict) and plain.get("format") == TRUST_FORMAT else ""
 
 
-def _compute_key(desired: Sequence[HostAccess]) -> str:
+def _compute_key(requested: Sequence[HostAccess]) -> str:
     """Return the identity of a request, independent of its location in the file."""
-    return compute_key(sorted(list(access.record()) for access in desired))
+    return compute_key(sorted(list(access.record()) for access in requested))
 
 
 GRANTS_FORMAT = 1

@@ -40,9 +40,8 @@ def format_change(summary: GraySummary) -> ColoredLine:
     mark, color = ("✓", "green") if summary.phase in _FORWARD else ("✗", "red")
     if summary.phase in ("needs_human", "rehearsing"):
         mark, color = "!", "yellow"
-    why = (
-        "" if summary.phase == "aborted" else f" — {to_one_line(summary.reason)}"
-    )  # reported when the rollback started
+    # The reason of a rollback was reported when it started.
+    why = "" if summary.phase == "aborted" else f" — {to_one_line(summary.reason)}"
     return ColoredLine(f"{mark} {summary.stage}: {format_position(summary)}{why}", color)
 
 

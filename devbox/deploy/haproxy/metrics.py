@@ -139,11 +139,11 @@ def _render_share_rules(state: RouterState, share: str) -> list[str]:
         f"http-request set-var(txn.of_{BASELINE}) int(0)",
     ]
     for side in (BLUE, GREEN):
-        gray_release = f"{{ var(txn.trial) -m int {cohort.CANARY[side]} }} {is_there}"
+        expression = f"{{ var(txn.trial) -m int {cohort.CANARY[side]} }} {is_there}"
         most = f"{{ var(txn.of_{side}) -m int gt {WHOLE // 2} }}"  # at most half is left for the baseline
         found += [
-            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{side}) if {gray_release}",
-            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{get_other_side(side)}) if {gray_release} {most}",
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{side}) if {expression}",
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{get_other_side(side)}) if {expression} {most}",
         ]
     found += [
         f"http-request set-var(txn.of_{side}) var(txn.of_{side}),sub(txn.of_{BASELINE})"
@@ -195,8 +195,8 @@ def _format_labels(side: str, share: str, front: Frontend | None = None) -> str:
     process = f'process="{front.process}",' if front else ""
     if side == BASELINE:
         return f'{process}color="{side}",side="{side}"'
-    gray_release = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
-    return f'{process}color="{side}",side="%[{gray_release}]"'
+    expression = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
+    return f'{process}color="{side}",side="%[{expression}]"'
 
 
 def _format_head(name: str) -> list[str]:

@@ -158,39 +158,39 @@ class LocalTarget:
         """Return the observed state of the stage on this host."""
         return self._place.engine.observe(self._build_instance())
 
-    def deploy(self, desired: Deployment, sink: Sink, *, verify: bool = False) -> None:
+    def deploy(self, deployment: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """See `StageTarget`."""
-        kind, running = self._strategy or desired.stage.strategy.kind, self.record.read().running
+        kind, running = self._strategy or deployment.stage.strategy.kind, self.record.read().running
         repaired = running is not None and stage_containers.compute_mark(running) == stage_containers.compute_mark(
-            desired
+            deployment
         )
-        seconds = find_duration(desired.stage, kind) if verify and not repaired else 0.0
+        seconds = find_duration(deployment.stage, kind) if verify and not repaired else 0.0
         with lock_instance(self._place, sink), self.router.poll_counts():
-            self._begin(desired, sink)
+            self._begin(deployment, sink)
             try:
-                self._roll_out(desired, sink, verify=seconds)
+                self._roll_out(deployment, sink, verify=seconds)
             except DevboxError as error:
                 # A release to be observed that fails a second time is unhealthy.
                 unwell = isinstance(error, VerifyFailed) or (seconds > 0 and isinstance(error, NotReady))
-                again = self._has_traffic(desired) and not unwell
-                if not (again and self._retry(desired, sink, verify=seconds)):
-                    self._undo(desired, sink, error)
+                again = self._has_traffic(deployment) and not unwell
+                if not (again and self._retry(deployment, sink, verify=seconds)):
+                    self._undo(deployment, sink, error)
                     raise
             self.record.write(self.record.read().finish_rollout())
             self._start_monitor(sink)
 
-    def warm(self, desired: Deployment, sink: Sink, *, stable: Deployment | None = None) -> None:
+    def warm(self, deployment: Deployment, sink: Sink, *, stable: Deployment | None = None) -> None:
         """Start and verify a release on the idle side; traffic does not move.
 
         `stable`: running deployment whose new replicas form the baseline; None: no baseline.
         """
         with lock_instance(self._place, sink):
-            self._begin(desired, sink)
-            found = self._observer.gather_inputs(desired, stable=stable)
+            self._begin(deployment, sink)
+            found = self._observer.gather_inputs(deployment, stable=stable)
             plan = strategies.warm(
-                found.rollout, after=found.infrastructure, jobs=not self._observer.has_run_before(desired)
+                found.rollout, after=found.infrastructure, jobs=not self._observer.has_run_before(deployment)
             )
-            self._apply(plan, found, desired, sink)
+            self._apply(plan, found, deployment, sink)
             self._start_monitor(sink)
 
     def retire(self) -> None:
@@ -231,14 +231,14 @@ class LocalTarget:
 
     # One deployment.
 
-    def _begin(self, desired: Deployment, sink: Sink) -> None:
+    def _begin(self, deployment: Deployment, sink: Sink) -> None:
         for name in drift.shut_out(drift.find(self._build_instance(), self._place.engine, self.record), self.router):
             sink(Note(text=f"{name} has drifted from the deployment: it gets no more traffic"))
         self._place.store.sweep()
         self._place.records.record_place(
-            self._project.root, self._project.env_file, stage=self.stage, protected=desired.stage.protected
+            self._project.root, self._project.env_file, stage=self.stage, protected=deployment.stage.protected
         )
-        self.record.write(replace(self.record.read(), coming=desired))
+        self.record.write(replace(self.record.read(), coming=deployment))
 
     def _start_monitor(self, sink: Sink) -> None:
         """Start the drift monitor as a sidecar."""
@@ -256,50 +256,52 @@ class LocalTarget:
         except EngineError:
             return ""
 
-    def _roll_out(self, desired: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
+    def _roll_out(self, deployment: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
         """Roll out by the stage's strategy."""
-        found = self._observer.gather_inputs(desired)
-        kind = strategy or self._strategy or desired.stage.strategy.kind
-        jobs = not self._observer.has_run_before(desired)
+        found = self._observer.gather_inputs(deployment)
+        kind = strategy or self._strategy or deployment.stage.strategy.kind
+        jobs = not self._observer.has_run_before(deployment)
         plan = strategies.plan(found.rollout, strategy=kind, after=found.infrastructure, jobs=jobs, verify=verify)
-        self._apply(plan, found, desired, sink, verify=verify)
+        self._apply(plan, found, deployment, sink, verify=verify)
 
-    def _retry(self, desired: Deployment, sink: Sink, *, verify: float) -> bool:
+    def _retry(self, deployment: Deployment, sink: Sink, *, verify: float) -> bool:
         """Retry a rollout that failed after the release got all traffic; return whether that succeeds."""
         try:
-            self._roll_out(desired, sink, verify=verify)
+            self._roll_out(deployment, sink, verify=verify)
         except DevboxError:
             return False
         return True
 
-    def _undo(self, desired: Deployment, sink: Sink, cause: DevboxError) -> None:
+    def _undo(self, deployment: Deployment, sink: Sink, cause: DevboxError) -> None:
         """Restore the previous deployment; the failed release is removed, its logs stay."""
         before = self.record.read().running
-        if before is not None and stage_containers.compute_mark(before) == stage_containers.compute_mark(desired):
+        if before is not None and stage_containers.compute_mark(before) == stage_containers.compute_mark(deployment):
             return
         sink(Note(text=f"rolling back: {cause.sentence}"))
         try:
             if before is not None:
-                self._roll_out(before, sink, strategy=self._strategy or desired.stage.strategy.kind)
+                self._roll_out(before, sink, strategy=self._strategy or deployment.stage.strategy.kind)
             else:
-                found = self._observer.gather_inputs(desired)
+                found = self._observer.gather_inputs(deployment)
                 present = tuple(name for name in found.rollout.services if name in found.observed.containers)
-                self._apply(strategies.retire(present, found.rollout), found, desired, sink)
+                self._apply(strategies.retire(present, found.rollout), found, deployment, sink)
         except DevboxError as error:
             sink(Note(text=f"cannot roll back: {error.sentence}"))
         self.record.write(replace(self.record.read(), coming=None))
 
-    def _has_traffic(self, desired: Deployment) -> bool:
+    def _has_traffic(self, deployment: Deployment) -> bool:
         state = self.router.state
-        return stage_containers.is_among(desired, state.list_container_names(state.live_side)) and state.share in (
+        return stage_containers.is_among(deployment, state.list_container_names(state.live_side)) and state.share in (
             0,
             10_000,
         )
 
-    def _apply(self, plan: Plan, found: StageInputs, desired: Deployment, sink: Sink, *, verify: float = 0.0) -> None:
+    def _apply(
+        self, plan: Plan, found: StageInputs, deployment: Deployment, sink: Sink, *, verify: float = 0.0
+    ) -> None:
         project = self._place
-        kind = self._strategy or desired.stage.strategy.kind
-        drain = desired.stage.drain if self._drain is None else self._drain
+        kind = self._strategy or deployment.stage.strategy.kind
+        drain = deployment.stage.drain if self._drain is None else self._drain
         project.records.record_ports(remember(found.observed.ports))
         for reading in found.readings:
             self._observer.files.store(reading)

@@ -83,16 +83,16 @@ def verify_image(paths: Paths, instance: str, name: str) -> str:
         return ""
     try:
         entry = read_entry(paths.entry_file(instance, name), name)
-        desired = reachable.read_layers(Layout(paths.oci, lock=paths.lock("oci-index")), digest)
+        layers = reachable.read_layers(Layout(paths.oci, lock=paths.lock("oci-index")), digest)
     except CannotRun:
         return ""
     except RegistryError as error:
         raise EngineError(f"cannot verify the image of {name}: {error.sentence}", remedy=error.remedy) from None
     given = tuple(kept["launch"].get("lowers") or ())
-    return digest if given == snapshots.list_lowers(paths, desired) and _matches_runtime(entry, digest) else ""
+    return digest if given == snapshots.list_lowers(paths, layers) and _matches_runtime(entry, digest) else ""
 
 
-def _matches_runtime(entry: dict[str, str], desired: str) -> bool:
+def _matches_runtime(entry: dict[str, str], digest: str) -> bool:
     """Return whether the OCI runtime reports the same digest; True for runc, which keeps no document."""
     from devbox.host import files
     from devbox.isolation import processes, runtime_spec
@@ -103,6 +103,6 @@ def _matches_runtime(entry: dict[str, str], desired: str) -> bool:
         return True
     try:
         annotations = jsontext.loads(files.read_text(path) or "{}")["annotations"]
-        return bool(annotations.get(runtime_spec.DIGEST_ANNOTATION) == desired)
+        return bool(annotations.get(runtime_spec.DIGEST_ANNOTATION) == digest)
     except (ValueError, TypeError, LookupError, AttributeError):
         return False

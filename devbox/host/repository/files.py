@@ -314,9 +314,9 @@ def has_matching_path(root: str, pattern: str) -> bool:
 def _find_matching(root: str, pattern: str, *, directories: bool = False) -> Iterator[tuple[str, os.stat_result]]:
     parts = os.path.normpath(pattern).split("/")
     fixed = next((number for number, part in enumerate(parts) if _WILD.search(part)), len(parts))
-    desired = [decode_raw(part) for part in parts]
+    pattern_parts = [decode_raw(part) for part in parts]
     for path, facts in safe_files.walk(root, "/".join(parts[:fixed]), directories=directories):
-        if path and match_parts(desired, decode_raw(path).split("/")):
+        if path and match_parts(pattern_parts, decode_raw(path).split("/")):
             yield path, facts
 
 

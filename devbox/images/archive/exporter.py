@@ -110,13 +110,13 @@ def load_into_engine(top: Descriptor, *, paths: Paths, engine: str, name: Refere
     program = process.find(engine)
     _run_engine([program, "version"], engine, "does not answer")
     own = inspect.find_own_node(top, Layout(paths.oci, lock=paths.lock("oci-index")))
-    kind, desired = ("docker", top) if engine == "docker" else ("oci", own.descriptor)
+    kind, descriptor = ("docker", top) if engine == "docker" else ("oci", own.descriptor)
     with tempfile.TemporaryFile() as stderr:
         read, write = os.pipe()
         loading = process.spawn([program, "load"], stdin=read, stdout=stderr.fileno(), stderr=stderr.fileno())
         os.close(read)
         with contextlib.suppress(BrokenPipeError), open(write, "wb") as pipe:  # an early exit, with its reason
-            export(desired, paths=paths, kind=kind, name=str(name), out=pipe, on_transfer=on_transfer)
+            export(descriptor, paths=paths, kind=kind, name=str(name), out=pipe, on_transfer=on_transfer)
         if loading.wait() != 0:
             raise CommandFailed(
                 f"{engine} cannot load the image",

@@ -157,12 +157,12 @@ def _list_children(node: graph.Node) -> list[tuple[Descriptor, str]]:
     return list(zip(node.children, names, strict=True))
 
 
-def _read_node(desired: Descriptor, contents: Contents, blobs: dict[str, StagedFile]) -> graph.Node | None:
-    staged = _find_blob(desired, contents)
+def _read_node(descriptor: Descriptor, contents: Contents, blobs: dict[str, StagedFile]) -> graph.Node | None:
+    staged = _find_blob(descriptor, contents)
     if staged is None:
         return None
-    blobs[desired.digest] = staged
-    return graph.parse_node(desired, staged.read_bytes())
+    blobs[descriptor.digest] = staged
+    return graph.parse_node(descriptor, staged.read_bytes())
 
 
 def _collect_blobs(node: graph.Node, contents: Contents, blobs: dict[str, StagedFile]) -> bool:
@@ -172,12 +172,12 @@ def _collect_blobs(node: graph.Node, contents: Contents, blobs: dict[str, Staged
     return all(found.values())
 
 
-def _find_blob(desired: Descriptor, contents: Contents) -> StagedFile | None:
+def _find_blob(descriptor: Descriptor, contents: Contents) -> StagedFile | None:
     """Return a verified blob; None if the archive does not contain it."""
-    staged = contents.find_file(get_blob_name(desired.digest))
-    if staged and (staged.digest, staged.size) != (desired.digest, desired.size):
+    staged = contents.find_file(get_blob_name(descriptor.digest))
+    if staged and (staged.digest, staged.size) != (descriptor.digest, descriptor.size):
         raise ValueError(
-            f"mismatch of blob {desired.digest}: expected {desired.size:,} bytes, "
+            f"mismatch of blob {descriptor.digest}: expected {descriptor.size:,} bytes, "
             f"got {staged.size:,} bytes with the digest {staged.digest}"
         )
     return staged

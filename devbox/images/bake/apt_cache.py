@@ -83,13 +83,13 @@ class AptCache:
         # With the signed date, not the container's mtime: apt asks the mirror for changes since then.
         self._copy(f"{lists}/{name}", f"{self.lists}/{name}", _hash_file(f"{lists}/{name}"), date=release.date)
 
-    def _find_listed(self, desired: Mapping[str, str]) -> set[str]:
-        """Return the digests of `desired` (digest → file name) that the cached lists contain under the same name."""
+    def _find_listed(self, names_by_digest: Mapping[str, str]) -> set[str]:
+        """Return the digests (mapped to file names) that the cached lists contain under the same name."""
         found = set()
         for name in _list_plain_files(self.lists):
             if name.endswith(_PACKAGES):
                 with open(f"{self.lists}/{name}", encoding="utf-8", errors="replace") as source:
-                    found |= find_listed(source.read(), desired)
+                    found |= find_listed(source.read(), names_by_digest)
         return found
 
     def _copy(self, source: str, target: str, digest: str, *, date: float | None = None) -> None:
@@ -158,16 +158,16 @@ def read_release(text: str) -> AptRelease | None:
     return AptRelease(frozenset(names), date, digests)
 
 
-def find_listed(packages: str, desired: Mapping[str, str]) -> set[str]:
-    """Return the digests of `desired` (digest → file name) in a Packages file under apt's file names. Pure."""
+def find_listed(packages: str, names_by_digest: Mapping[str, str]) -> set[str]:
+    """Return the digests of `names_by_digest` (digest → file name) in a Packages file under apt's file names. Pure."""
     found = set()
     for stanza in packages.split("\n\n"):
         at = stanza.find("\nSHA256: ")
         digest = stanza[at + 9 : at + 73] if at >= 0 else ""
-        if digest in desired:
+        if digest in names_by_digest:
             fields = next(installed.parse_stanzas(stanza), {})
             name = "_".join(fields.get(each, "") for each in ("Package", "Version", "Architecture"))
-            if desired[digest] == f"{name.replace(':', '%3a')}.deb":
+            if names_by_digest[digest] == f"{name.replace(':', '%3a')}.deb":
                 found.add(digest)
     return found
 

@@ -47,13 +47,13 @@ class Puller:
 
     def pull(self, step: FromRegistry, key: str, on_transfer: OnTransfer) -> BakedImage:
         """Return the pulled image with unpacked layers. A pinned image is requested by digest."""
-        desired = reference.parse(step.reference)
+        named = reference.parse(step.reference)
         if step.pins:
-            desired = desired._replace(digest=step.pins[step.reference])
+            named = named._replace(digest=step.pins[step.reference])
         try:
-            return self.prepare(Transfers(self._paths).pull(desired, on_transfer), key)
+            return self.prepare(Transfers(self._paths).pull(named, on_transfer), key)
         except BlobDamaged:  # the store's copy was damaged; pull it again
-            return self.prepare(Transfers(self._paths).pull(desired, on_transfer), key)
+            return self.prepare(Transfers(self._paths).pull(named, on_transfer), key)
 
     def prepare(self, top: Descriptor, key: str) -> BakedImage:
         """Return an image of the store as the result of the step with this key, with unpacked layers."""

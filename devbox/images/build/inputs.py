@@ -42,8 +42,8 @@ def read_inputs(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), 
 
     A directory includes everything below it. Raises EnvFileError (at `where`) if a path without wildcards is missing.
     """
-    desired = tuple(map(os.path.normpath, patterns))
-    for pattern in desired:
+    normalized = tuple(map(os.path.normpath, patterns))
+    for pattern in normalized:
         if not _WILD.search(pattern) and not safe_files.exists(root, pattern):
             raise EnvFileError(
                 f"input {pattern} of [build] not found in the project",
@@ -51,7 +51,7 @@ def read_inputs(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), 
                 remedy=f"create it, or remove it from inputs: ls {root}",
             )
     with safe_files.ProjectDirectory(root) as project:
-        return {path: _read_content(project, path) for path in sorted(find_named(root, desired) - {*but})}
+        return {path: _read_content(project, path) for path in sorted(find_named(root, normalized) - {*but})}
 
 
 def find_named(root: str, patterns: Iterable[str]) -> set[str]:

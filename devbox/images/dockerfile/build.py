@@ -129,11 +129,11 @@ class DockerfileBuilder:
         return found
 
     def _pull_base(self, name: str, digest: str, on_progress: OnProgress) -> Descriptor:
-        desired = reference.parse(name)
+        image_reference = reference.parse(name)
         if digest:
-            desired = desired._replace(digest=digest)
+            image_reference = image_reference._replace(digest=digest)
         return Transfers(self._paths).pull(
-            desired,
+            image_reference,
             lambda update: on_progress(Progress(text=update.text, bytes_done=update.done, bytes_total=update.total)),
         )
 

@@ -68,13 +68,11 @@ def record_uses(storage: str, name: str, used_images: Iterable[str], *, all_of_i
 def find_unwanted(paths: Paths, names: Collection[str]) -> UnwantedImages | None:
     """Return the images that these Dockerfiles do not use; None if the cache has no others."""
     storage = _read_storage(paths.buildah)
-    desired = {image for name in names for image in _read_uses(paths.buildah, name)} & storage.images.keys()
-    if not desired:
+    used = {image for name in names for image in _read_uses(paths.buildah, name)} & storage.images.keys()
+    if not used:
         return None
-    needed = {layer for image in desired for layer in _list_chain(storage.images[image], storage)}
-    unused = sorted(
-        storage.images.keys() - desired, key=lambda image: -len(_list_chain(storage.images[image], storage))
-    )
+    needed = {layer for image in used for layer in _list_chain(storage.images[image], storage)}
+    unused = sorted(storage.images.keys() - used, key=lambda image: -len(_list_chain(storage.images[image], storage)))
     stood_on = {layer for image in unused for layer in _list_chain(storage.images[image], storage)}
     layers = {layer for layer in stood_on if layer not in needed}
     size = sum(measure_tree(f"{paths.buildah}/root/overlay/{layer}") for layer in layers)

@@ -53,15 +53,15 @@ def pull(
 
 def _find_local(digest: str, oci: Layout) -> Descriptor | None:
     """Return the image of a digest if the layout has everything for the host's platform."""
-    top = desired = graph.derive_descriptor(digest, oci.read_raw(digest) or b"")
+    top = manifest = graph.derive_descriptor(digest, oci.read_raw(digest) or b"")
     for _ in range(_DEEPEST):
-        raw = oci.read_raw(desired.digest)
-        if raw is None or ids.compute_sha256(raw) != desired.digest:
+        raw = oci.read_raw(manifest.digest)
+        if raw is None or ids.compute_sha256(raw) != manifest.digest:
             return None
-        node = graph.parse_node(desired, raw)
+        node = graph.parse_node(manifest, raw)
         if not node.children:
             return top if all(map(oci.has_whole_blob, node.blobs)) else None
-        desired = graph.find_own_child(node)
+        manifest = graph.find_own_child(node)
     return None
 
 
@@ -118,10 +118,10 @@ class _Pull:
         """Return the manifest and all its descendants, without duplicates."""
         found, row = {top.descriptor.digest: top}, [top]
         for _ in range(_DEEPEST):
-            desired = {child.digest: child for node in row for child in node.children if child.digest not in found}
-            if len(found) + len(desired) > _MOST_MANIFESTS:
+            children = {child.digest: child for node in row for child in node.children if child.digest not in found}
+            if len(found) + len(children) > _MOST_MANIFESTS:
                 break
-            row = [self._fetch_child(child) for child in desired.values()]
+            row = [self._fetch_child(child) for child in children.values()]
             found |= {node.descriptor.digest: node for node in row}
         if any(child.digest not in found for node in row for child in node.children):
             raise RegistryError(
@@ -131,13 +131,13 @@ class _Pull:
 
     def _fetch_blobs(self, nodes: Iterable[graph.Node]) -> None:
         """Download the blobs of manifests in parallel, without duplicates."""
-        desired = {blob.digest: blob for node in nodes for blob in node.blobs}
-        self._meter.expect(sum(blob.size for blob in desired.values()))
+        blobs = {blob.digest: blob for node in nodes for blob in node.blobs}
+        self._meter.expect(sum(blob.size for blob in blobs.values()))
 
         def get(blob: Descriptor) -> None:
             download(self._repository, blob, oci=self._oci, paths=self._paths, meter=self._meter)
 
-        run_parallel(get, desired.values())
+        run_parallel(get, blobs.values())
 
     def _fetch_referrers(self, nodes: Iterable[graph.Node]) -> None:
         """Fetch the manifests' referrers from the registry's list, and from legacy tags."""

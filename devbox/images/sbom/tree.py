@@ -98,7 +98,7 @@ class _HiddenPaths:
 
 
 def _scan(
-    one: Layer, oci: Layout, tree: Tree, hidden: _HiddenPaths, desired: Callable[[str], bool], missing: set[str]
+    one: Layer, oci: Layout, tree: Tree, hidden: _HiddenPaths, is_selected: Callable[[str], bool], missing: set[str]
 ) -> None:
     """Read the matching files of a layer, and record the paths that it hides."""
     with open(oci.get_blob_path(one.digest), "rb") as blob:
@@ -112,7 +112,7 @@ def _scan(
                 hidden.names.add(posixpath.join(parent, name.removeprefix(layers.WHITEOUT)))
             elif not entry.isdir():
                 hidden.names.add(path)
-                if desired(path):
+                if is_selected(path):
                     _add_entry(path, entry, tree, stream)
                     if entry.islnk() and path not in tree.files:
                         hidden.hard[path] = posixpath.normpath(f"/{entry.linkname}").lstrip("/")

@@ -28,19 +28,19 @@ _GIVE_UP = 5.0  # seconds after which a killed container is considered exited
 class ContainerSupervisor:
     """Keeps one container in the state of its `SupervisedContainer`. `row` is its public state."""
 
-    def __init__(self, context: SupervisorContext, item: SupervisedContainer) -> None:
-        self._context = context
+    def __init__(self, shared: SupervisorContext, item: SupervisedContainer) -> None:
+        self._shared = shared
         self.item = item
-        name, instance = item.launch.name, context.context.instance
+        name, instance = item.launch.name, shared.context.instance
         self._output = ContainerOutput(
-            context.loop, fifo=context.paths.fifo(instance, name), log=item.log, hidden=item.hidden
+            shared.loop, fifo=shared.paths.fifo(instance, name), log=item.log, hidden=item.hidden
         )
-        self._entry = context.paths.entry_file(instance, name)
-        self._interior = ContainerExec(context.context, item, self._output)
-        self._memory = OomMonitor(context.context, item.launch)
+        self._entry = shared.paths.entry_file(instance, name)
+        self._interior = ContainerExec(shared.context, item, self._output)
+        self._memory = OomMonitor(shared.context, item.launch)
         self._backoff = restart_policy.Backoff()
         self._workload = Workload(
-            context.loop,
+            shared.loop,
             item,
             self._interior,
             self._output,
@@ -51,7 +51,7 @@ class ContainerSupervisor:
         self._timer: Timer | None = None
         self._settling: Timer | None = None
         self._steady: Timer | None = None
-        self._schedule = Schedule(context.loop, item.schedule) if item.schedule else None
+        self._schedule = Schedule(shared.loop, item.schedule) if item.schedule else None
         self._starting: launch.StartingContainer | None = None  # while its runtime is starting it
         self._stopping = False
         self._stopped: list[Callback] = []
@@ -113,11 +113,11 @@ class ContainerSupervisor:
         self._backoff.crashes = row.crashes
         if row.process is not None:
             self._row = row._replace(state="running", exit_code=None, reason="", stopped=False)
-            self._context.sockets.adopt(self.item.launch, row.process)
+            self._shared.sockets.adopt(self.item.launch, row.process)
             if row.state == "starting":  # its process started just before the supervisor was killed
                 self._row = self._row._replace(started_at=logs.format_timestamp(time.time()))
                 self._interior.write_entry(self._entry, row.process)
-            self._watch(row.process, self._context.loop.watch_process)
+            self._watch(row.process, self._shared.loop.watch_process)
             self._waiters.settled = True
             self._schedule_crash_reset()
             self._begin_workload(lambda process: self._workload.adopt(process, row.command))
@@ -155,10 +155,10 @@ class ContainerSupervisor:
         self.item = self.item._replace(image_key=image_key)
         self._row = self._row._replace(image_key=image_key)
         self._write_item()
-        self._context.changed()
+        self._shared.changed()
 
     def _write_item(self) -> None:
-        path = self._context.paths.launch_file(self._context.context.instance, self._row.name)
+        path = self._shared.paths.launch_file(self._shared.context.instance, self._row.name)
         files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
 
     def disable_restart(self) -> None:
@@ -171,11 +171,11 @@ class ContainerSupervisor:
         """Stop the container, kill it after the timeout, and call `done` when nothing of it runs."""
         if not self._stopping:
             self.disable_restart()
-            self._context.changed()
+            self._shared.changed()
         self._row = self._row._replace(stopped=True)
         self._cancel_timers()
         if self._row.process is None and self._row.state != "starting":
-            self._context.sockets.close(self._row.name)
+            self._shared.sockets.close(self._row.name)
             reason = "" if self._schedule else self._row.reason
             self._row = self._row._replace(state="exited", reason=reason or "stopped")
             self._notify_changed()
@@ -183,7 +183,7 @@ class ContainerSupervisor:
             return
         self._stopped.append(done)
         patience = self.item.launch.stop_timeout if timeout is None else timeout
-        self._timer = self._context.loop.call_later(patience, self._kill)
+        self._timer = self._shared.loop.call_later(patience, self._kill)
         own_signal = signals.find_number(self.item.launch.stop_signal) or signal.SIGTERM
         self._workload.finish(lambda: self._send_signal(own_signal))
 
@@ -208,7 +208,7 @@ class ContainerSupervisor:
         """Remove everything of a stopped container except its log and its writable layer."""
         self._delete_container()
         self._output.close()
-        for path in (self._entry, self._context.paths.launch_file(self._context.context.instance, self._row.name)):
+        for path in (self._entry, self._shared.paths.launch_file(self._shared.context.instance, self._row.name)):
             if os.path.lexists(path):
                 os.unlink(path)
 
@@ -219,12 +219,12 @@ class ContainerSupervisor:
         self._row = self._row._replace(state="starting", reason="", exit_code=None)
         try:
             self._notify_changed()
-            starting = self._interior.launch(self._context.sockets.open(self.item.launch))
+            starting = self._interior.launch(self._shared.sockets.open(self.item.launch))
         except (DevboxError, OSError) as error:
             self._on_start_failure(error, response, again=again)
             return
         self._starting = starting
-        self._context.loop.watch_child(
+        self._shared.loop.watch_child(
             starting.pid, lambda status: self._on_launched(starting, status, response, again=again)
         )
 
@@ -244,7 +244,7 @@ class ContainerSupervisor:
         self._memory.reset()
         self._backoff.mark_started()
         self._schedule_crash_reset()
-        self._watch(process, self._context.loop.watch_child)
+        self._watch(process, self._shared.loop.watch_child)
         if self._stopping:
             self._kill()
         else:
@@ -271,7 +271,7 @@ class ContainerSupervisor:
         self._notify_changed()
 
     def _mark_dead(self, reason: str) -> None:
-        self._context.sockets.close(self._row.name)
+        self._shared.sockets.close(self._row.name)
         self._row = self._row._replace(state="dead", health="none", process=None, reason=reason)
         if self._schedule is not None and not self._stopping:
             self._await_schedule(self._schedule, reason)
@@ -293,7 +293,7 @@ class ContainerSupervisor:
             return
         work(self._row.process)
         if self.item.probe is None and not self._waiters.settled:
-            self._settling = self._context.loop.call_later(_SETTLE if self._has_command else 0, self._mark_settled)
+            self._settling = self._shared.loop.call_later(_SETTLE if self._has_command else 0, self._mark_settled)
 
     @property
     def _has_command(self) -> bool:
@@ -306,7 +306,7 @@ class ContainerSupervisor:
 
     def _schedule_crash_reset(self) -> None:
         if self._row.crashes:
-            self._steady = self._context.loop.call_later(restart_policy.STABLE, self._reset_crashes)
+            self._steady = self._shared.loop.call_later(restart_policy.STABLE, self._reset_crashes)
 
     def _reset_crashes(self) -> None:
         """Reset the crash counter after a stable period."""
@@ -317,7 +317,7 @@ class ContainerSupervisor:
     def _on_exit(self, status: int | None) -> None:
         code = restart_policy.decode_wait_status(status)
         self._output.drain()  # its output must be in the log before its exit is recorded
-        self._context.sockets.record_accepted(self._row.name)
+        self._shared.sockets.record_accepted(self._row.name)
         self._cancel_timers()
         restarts = self._row.restarts + self._workload.stop()
         self._row = self._row._replace(process=None, command=None, health="none", restarts=restarts)
@@ -331,11 +331,11 @@ class ContainerSupervisor:
         if again and not self._stopping:
             pause, restarts = self._backoff.record_crash(), self._row.restarts + 1
             self._row = self._row._replace(state="restarting", restarts=restarts, crashes=self._backoff.crashes)
-            self._timer = self._context.loop.call_later(pause, lambda: self._launch(lambda _: None))
+            self._timer = self._shared.loop.call_later(pause, lambda: self._launch(lambda _: None))
         elif self._schedule is not None and not self._stopping:
             self._await_schedule(self._schedule, self._row.reason)
         else:
-            self._context.sockets.close(self._row.name)
+            self._shared.sockets.close(self._row.name)
             self._row = self._row._replace(state="exited")
         self._notify_changed()
         self._notify_stopped()
@@ -350,7 +350,7 @@ class ContainerSupervisor:
 
     def _delete_container(self) -> None:
         try:
-            launch.delete(self._context.context, self._row.name, self.item.launch.oci_id)
+            launch.delete(self._shared.context, self._row.name, self.item.launch.oci_id)
         except (DevboxError, OSError) as error:
             log_error(error)  # its processes are gone nevertheless
         if os.path.lexists(self._entry):
@@ -360,7 +360,7 @@ class ContainerSupervisor:
         """Send SIGKILL. A pid namespace ends only when all its dead are reaped, possibly by other processes."""
         self._send_signal(signal.SIGKILL)
         process = self._row.process
-        self._timer = self._context.loop.call_later(_GIVE_UP, lambda: self._give_up(process))
+        self._timer = self._shared.loop.call_later(_GIVE_UP, lambda: self._give_up(process))
 
     def _give_up(self, process: ProcessRef | None) -> None:
         if self._starting is not None:
@@ -388,7 +388,7 @@ class ContainerSupervisor:
     # Waiters.
 
     def _notify_changed(self) -> None:
-        self._context.changed()
+        self._shared.changed()
         self._answer_waiters()
 
     def _answer_waiters(self) -> None:

@@ -230,11 +230,8 @@ class InstanceNetwork:
         routes = self._build_routes()
         self._watch(egress.start_egress(self._context, *routes, warn=self._record_warning), self._loop.watch_child)
         self._pending = True
-        self._published, self._led, self._loaded = (
-            routes.published,
-            egress.list_forwarded_ports(routes.host_ports),
-            routes,
-        )
+        self._published, self._loaded = routes.published, routes
+        self._led = egress.list_forwarded_ports(routes.host_ports)
 
     def _record_warning(self, text: str) -> None:
         log_line(f"pasta: {text}")

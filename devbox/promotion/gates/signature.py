@@ -23,9 +23,9 @@ def judge_signature(gate: SignatureGate, context: GateContext) -> Verdict:
         return Verdict(
             subject="signature", verdict=PASS, reason=f"signed by {by}", evidence=evidence.digest_findings(good)
         )
-    desired = " or ".join(gate.keys or ring.builders)
+    expected_signers = " or ".join(gate.keys or ring.builders)
     others = f"; signatures by others: {len(found)}" if found else ""
-    return _deny("signature", f"the image is not signed by {desired}{others}", found)
+    return _deny("signature", f"the image is not signed by {expected_signers}{others}", found)
 
 
 def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
@@ -40,9 +40,9 @@ def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
             reason = f"built by {ring.get_name(each.by)} from {provenance.source}"
             return Verdict(subject="provenance", verdict=PASS, reason=reason, evidence=each.evidence)
     provenances = [each for each in found if each.what == statements.PROVENANCE]
-    desired = " or ".join(gate.builders or ring.builders)
+    expected_signers = " or ".join(gate.builders or ring.builders)
     others = "; attached provenance is by others, or about other sources" if provenances else ""
-    return _deny("provenance", f"no provenance of this release by {desired}{others}", provenances)
+    return _deny("provenance", f"no provenance of this release by {expected_signers}{others}", provenances)
 
 
 def _deny(subject: str, reason: str, found: list[AttachmentFinding] | None = None) -> Verdict:
