@@ -183,7 +183,8 @@ class Actions:
         spec = self._desired.containers[step.resource]
         assert spec.setup is not None
         _, done = self._observed.tops.get(step.resource, ("", None))
-        if step.resource in self._kept and done == self._compute_setup_key(spec):
+        held = self._observed.containers[step.resource].awaits_setup if step.resource in self._kept else True
+        if done == self._compute_setup_key(spec) and not held:
             return "kept: already ran in this container"
         for command in spec.setup.commands:
             self._run_setup_command(step, spec, command)

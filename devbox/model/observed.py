@@ -47,6 +47,7 @@ class ObservedContainer:
     reason: str = ""
     started_at: str | None = None  # RFC 3339 UTC
     setup_key: str | None = None  # inputs of the last successful setup in this container's writable layer
+    awaits_setup: bool = False  # its command starts once the setup is complete
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -213,7 +213,7 @@ class _Differ:
         if change.op:
             baking = (f"bake {spec.image}",) if spec.image not in self._observed.baked else ()
             steps.append(Step(op=change.op, resource=spec.name, reason=change.reason, after=(*after, *baking)))
-        setup = self._plan_setup(spec, after=tuple(step.id for step in steps) or after)
+        setup = self._plan_setup(spec, starts=change.op is not None, after=tuple(step.id for step in steps) or after)
         steps += setup
         seen = self._observed.containers.get(spec.name)
         waits = "" if change.op or seen is None else _describe_wait(seen)
@@ -223,17 +223,22 @@ class _Differ:
             steps.append(Step(op=Op.READY, resource=spec.name, reason=reason, after=step_after))
         return steps
 
-    def _plan_setup(self, spec: ContainerSpec, *, after: tuple[str, ...]) -> list[Step]:
+    def _plan_setup(self, spec: ContainerSpec, *, starts: bool, after: tuple[str, ...]) -> list[Step]:
+        """Plan a setup whose inputs changed, or that was interrupted; `starts`: the container is started first."""
         if spec.setup is None:
             return []
         files = self._observed.setup_files.get(spec.name, {})
         image_key, done = self._observed.tops.get(spec.name, ("", None))
         fresh = image_key != self._images[spec.image].key
-        if not fresh and done == compute_setup_key(spec.setup, files):
+        if not fresh and done == compute_setup_key(spec.setup, files) and (starts or not self._awaits_setup(spec)):
             return []
         last = self._observed.last.setup_files.get(spec.name)
         reason = reasons.why_setup(spec.setup, files, last, fresh=fresh or done is None)
         return [Step(op=Op.SETUP, resource=spec.name, reason=reason, after=after)]
+
+    def _awaits_setup(self, spec: ContainerSpec) -> bool:
+        seen = self._observed.containers.get(spec.name)
+        return seen is not None and seen.awaits_setup
 
 
 def _is_alive(seen: ObservedContainer) -> bool:

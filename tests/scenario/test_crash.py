@@ -255,3 +255,54 @@ def test_issue9_b10_one_shots_killed_while_they_start_leave_no_process(any_box: 
         return [process for process in any_box.footprint() if "/.devbox/init -P" in process or "sleep 1000" in process]
 
     wait_until(lambda: not left(), seconds=10, what="the end of every one-shot")
+
+
+# Runs devbox with the arguments, and kills it when it asks the supervisor to start a command after its setup.
+KILLED_AFTER_SETUP = """
+import os, signal, sys
+from devbox.isolation.client import Client
+call = Client.call
+def call_until_setup(self, verb, **fields):
+    if verb == "setup_done":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(self, verb, **fields)
+Client.call = call_until_setup
+import runpy
+runpy.run_module("devbox", run_name="__main__")
+"""
+
+
+def test_a_command_starts_although_up_was_killed_after_its_setup(box: Box):
+    project = box.project(
+        '[dev]\nrecipe = "debian"\ncommand = "echo started; exec sleep 1000"\n'
+        '[dev.setup]\nrun = ["echo once >> /ran"]\n'
+    )
+
+    def kill_up() -> None:
+        argv = box.argv("up", "-d")
+        module = argv.index("-m")
+        up = subprocess.run(
+            [*argv[:module], "-c", KILLED_AFTER_SETUP, *argv[module + 2 :]],
+            cwd=project,
+            env=box.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        assert up.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), up  # runuser exits with the latter
+
+    def count_starts() -> int:
+        return box.ok("logs", "dev", "--tail", "99", cwd=project).count("started")
+
+    kill_up()
+    assert b"setup" in box.run("plan", cwd=project).stdout
+    box.ok("up", "-d", cwd=project)
+    wait_until(lambda: count_starts() == 1, what="the command")
+    assert box.ok("exec", "--", "cat", "/ran", cwd=project) == "once\nonce\n"  # it may not have ended
+    assert box.ok("plan", cwd=project).strip() == "nothing to do"
+
+    box.ok("down", cwd=project)
+    kill_up()  # the setup ran in an earlier container, whose writable layer is kept
+    box.ok("up", "-d", cwd=project)
+    wait_until(lambda: count_starts() == 2, what="the command in a new container")
+    assert box.ok("plan", cwd=project).strip() == "nothing to do"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -72,3 +74,16 @@ def test_what_the_previous_version_started_goes_on(box: Box, tmp_path: Path):
     box.ok("down", cwd=path)
     box.ok("up", "--locked", cwd=path)
     assert box.ok("exec", "keep", "--", "cat", "/data/file", cwd=path) == "kept\n"
+
+
+def test_a_supervisor_outlives_the_files_of_its_version(box: Box, tmp_path: Path):
+    copy = earlier.copy(box, tmp_path)
+    path = box.project('[dev]\nrecipe = "debian"\n')
+    copy.ok("up", cwd=path)
+    time.sleep(2)  # a supervisor loads the rest a second after its start
+    shutil.rmtree(tmp_path / "code/devbox")
+    (path / "devbox.toml").write_text('[dev]\nrecipe = "debian"\n[dev.isolation]\negress = ["deb.debian.org"]\n')
+    pids = list_pids(box, path)
+    box.ok("up", cwd=path)
+    assert list_pids(box, path).keys() == pids.keys()
+    box.ok("down", cwd=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import site
 import sys
 import tarfile
@@ -25,13 +26,23 @@ class EarlierBox(Box):
 
 
 def unpack(box: Box, directory: Path) -> EarlierBox:
-    """Return a box of the earlier version with the home of another box.
-
-    Its own interpreter finds the earlier code before this one: a supervisor ignores PYTHONPATH.
-    """
-    code, own = directory / "code", directory / "venv"
+    """Return a box of the earlier version with the home of another box."""
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(code, filter="data")
+        archive.extractall(directory / "code", filter="data")
+    return _create_box(box, directory)
+
+
+def copy(box: Box, directory: Path) -> EarlierBox:
+    """Return a box of a copy of this version, which a test may change, with the home of another box."""
+    root = Path(__file__).parents[2]
+    for name in ("devbox", "recipes", "templates"):
+        shutil.copytree(root / name, directory / "code" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return _create_box(box, directory)
+
+
+def _create_box(box: Box, directory: Path) -> EarlierBox:
+    """Create a virtual environment that finds `directory`/code before this version: a supervisor ignores PYTHONPATH."""
+    code, own = directory / "code", directory / "venv"
     venv.create(own, with_pip=False)
     lib = own / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     (lib / "earlier.pth").write_text("\n".join((str(code), *site.getsitepackages(), "")))

@@ -113,8 +113,8 @@ class NativeEngine:
 
     def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
         """See `Engine`."""
+        self._request(instance, "setup_done", name=name)  # first: a setup on record is not run again
         WritableLayers(self._paths, instance.id).record_setup(name, setup_key)
-        self._request(instance, "setup_done", name=name)
 
     def verify_image(self, instance: Instance, name: str) -> str:
         """See `Engine`."""

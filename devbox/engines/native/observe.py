@@ -62,6 +62,7 @@ def build_container(row: ContainerState, tops: Mapping[str, KeptWritableLayer]) 
         reason=row.reason,
         started_at=row.started_at,
         setup_key=top.setup_key if top else None,
+        awaits_setup=not row.released,
     )
 
 

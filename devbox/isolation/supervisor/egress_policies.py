@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 OnRefused = Callable[[str, str], None]
 
 _RETRY = 1.0  # pause before a failed DNS proxy is restarted
+
+
+def preload() -> None:
+    """Import what the first policy needs: an upgrade may replace the files of a running supervisor's package."""
+    importlib.import_module("devbox.isolation.network.dns_proxy")
 
 
 class _ContainerPolicy(NamedTuple):

@@ -16,7 +16,7 @@ from devbox.host.paths import Paths
 from devbox.isolation import cgroups, liveness, namespaces, state, syscalls
 from devbox.isolation.client import Message
 from devbox.isolation.state import ContainerState, InstanceState, NamedPublishedPort
-from devbox.isolation.supervisor import loop, orphans, respawn
+from devbox.isolation.supervisor import egress_policies, loop, orphans, respawn
 from devbox.isolation.supervisor.container import ContainerSupervisor
 from devbox.isolation.supervisor.interior import SupervisorContext
 from devbox.isolation.supervisor.loop import Callback, Loop, Timer, log_error, log_line
@@ -29,6 +29,7 @@ from devbox.isolation.types import Launch, NetworkAccess, SupervisedContainer, p
 
 _LOST_REASON = "the holder process of the instance's namespaces was killed"
 _MAKING = ("network", "start", "rerun", "setup_done", "lease", "accompany")  # requests that start something
+_PRELOAD_DELAY = 1.0  # `up` is done by then: what containers may need later is imported
 _SAVE_AGAIN = 1.0  # pause before a failed state write is retried, as with a full disk
 
 
@@ -72,6 +73,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until shutdown."""
+        self._loop.call_later(_PRELOAD_DELAY, egress_policies.preload)
         self._loop.run()
 
     # Adoption.

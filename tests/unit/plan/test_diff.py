@@ -295,6 +295,14 @@ class TestSetup:
         observed = self.observed(tops={"dev": (self.key, "sha256:other")}, last=LastApplied(setup_files=self.now))
         assert reason(diff.diff(self.wanted, observed), "setup dev").startswith("not finished last time")
 
+    def test_runs_again_while_the_container_awaits_it(self):
+        seen = builders.seen(self.dev, self.wanted, awaits_setup=True)
+        last = LastApplied(setup_files=self.now)
+        observed = self.observed(tops={"dev": (self.key, self.done)}, containers={"dev": seen}, last=last)
+        plan = diff.diff(self.wanted, observed)
+        assert ops(plan)[-2:] == [("setup", "dev"), ("ready", "dev")]
+        assert reason(plan, "setup dev").startswith("not finished last time")
+
 
 def test_reasons_of_images_name_what_happened():
     last = LastApplied(images=builders.key_images(SHOP), specs=kept(SHOP))
