@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from unit.gray.test_shown import good
+from unit.gray.test_summary import good
 
 from devbox.commands import gray_releases as verbs
 from devbox.deploy.records import GrayStore, OperatorRequest
