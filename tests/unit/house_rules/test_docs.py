@@ -78,6 +78,16 @@ def test_links_and_named_files_exist(page: Path):
         assert not [name for name in files if "NAME" not in name and not (ROOT / name).exists()]
 
 
+def test_named_tests_exist():
+    page = (ROOT / "docs/explanation/host-access.md").read_text()
+    missing = []
+    for name, function in set(re.findall(r"`(test_\w+\.py)(?:::(\w+))?", page)):
+        texts = [path.read_text() for path in (ROOT / "tests").rglob(name)]
+        if not any(f"def {function}" in text for text in texts):
+            missing.append(f"{name}::{function}")
+    assert not missing
+
+
 def test_every_decision_is_listed():
     page = (ROOT / "docs/adr/README.md").read_text()
     decisions = sorted((ROOT / "docs/adr").glob("0*.md"))
