@@ -1,4 +1,4 @@
-"""`make bench`: devbox beside Docker and Compose in one run, on equal images; medians, spreads and ratios are printed.
+"""`make bench`: benchmark devbox, Docker and Compose in one run on equal images; print medians, spreads and ratios.
 
 `python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down, startup, density,
 bake, dockerfile, unpack, tool, watch, matrix.

@@ -1,4 +1,4 @@
-"""A bake beside builds of the equivalent Dockerfile: on the same base, the same step."""
+"""Benchmark of a bake and of the equivalent Dockerfile builds: the same base image and the same step."""
 
 from __future__ import annotations
 

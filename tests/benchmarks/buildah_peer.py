@@ -1,4 +1,4 @@
-"""buildah as people have it, with storage of its own in a temporary directory."""
+"""buildah in its usual configuration, with its own storage in a temporary directory."""
 
 from __future__ import annotations
 

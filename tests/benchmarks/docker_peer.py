@@ -1,4 +1,4 @@
-"""A Docker daemon of our own for comparisons: private network and mount namespaces, its state in a temporary directory.
+"""A separate Docker daemon for comparisons: private network and mount namespaces, state in a temporary directory.
 
 Nothing of a Docker that may run on the machine is touched.
 """

@@ -1,4 +1,4 @@
-"""A Dockerfile as devbox has it built, beside buildah itself: what the rebuild of what is cached costs."""
+"""Benchmark of a fully cached Dockerfile rebuild: devbox and buildah."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A test matrix beside the same one through tox (interpreters only) and through Docker Compose, a project per cell.
+"""Benchmark of a test matrix: devbox, tox (interpreters only), and Docker Compose with one project per cell.
 
 Two cells at a time everywhere. The images are baked, tox's environments made, before anything is timed.
 """

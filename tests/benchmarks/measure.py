@@ -1,4 +1,4 @@
-"""Side by side: every round runs all contenders once, so that a noisy minute hits all of them."""
+"""Interleaved measurement: every round runs all contenders once, so that noise affects all of them alike."""
 
 from __future__ import annotations
 

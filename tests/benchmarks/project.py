@@ -1,4 +1,4 @@
-"""The projects both sides run: services from equal images, with the same commands, volumes, limits and probes."""
+"""The projects that both sides run: equal images, commands, volumes, limits and health checks."""
 
 from __future__ import annotations
 

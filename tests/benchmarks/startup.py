@@ -1,4 +1,4 @@
-"""What a start of Python takes of the commands that are to be instant."""
+"""Share of Python's own start-up in the run time of the fast commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer of the size of a language's image into files: devbox, with all that it checks, beside the system's tar."""
+"""Benchmark of unpacking a layer as large as a language image: devbox, with all its checks, and the system's tar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From saving a file to the restarted process answering with it: `devbox up --watch` beside `docker compose watch`."""
+"""Benchmark from a saved file to the first answer of the restarted process: `up --watch` and `docker compose watch`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between two sets of facts, each difference as one line; and why it may. Pure."""
+"""Differences between two sets of facts, one line each, with the reasons that allow them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Dockerfiles that are compared. `{base}` is the base image at the registry; all have the same build context."""
+"""The Dockerfiles to compare. `{base}` is the base image in the registry; all share one build context."""
 
 # ruff: noqa: E501 - one case a line
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The differences that are meant, each with its reason. What no pattern here matches fails the comparison."""
+"""The expected differences and their reasons. A difference that matches no pattern here fails the comparison."""
 
 # ruff: noqa: E501 - sentences of a table
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The images that are compared: each is the base and layers of its own, a config, and a form. Written here, in code."""
+"""The images to compare, defined in code: each is the base, some layers, a config and an image format."""
 
 # ruff: noqa: E501 - one case a line
 from __future__ import annotations

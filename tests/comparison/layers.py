@@ -1,4 +1,4 @@
-"""Layers written entry by entry, as any tool may write them; packed as any registry may have them."""
+"""Layers written entry by entry, in every form and compression that other tools use."""
 
 from __future__ import annotations
 

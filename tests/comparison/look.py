@@ -1,4 +1,4 @@
-"""What a container's process sees, found out in its namespaces: `python -m comparison.look PID` prints JSON.
+"""Facts about a container's process, read in its namespaces: `python -m comparison.look PID` prints JSON.
 
 Nothing of the image is run for it: this interpreter joins the process's user and mount namespaces and looks around.
 """

@@ -1,4 +1,4 @@
-"""Images into a registry, by its plain API: neither devbox's code nor Docker's has seen them before."""
+"""Upload of images through the plain registry API, so that neither devbox nor Docker has processed them before."""
 
 from __future__ import annotations
 

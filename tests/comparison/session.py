@@ -1,4 +1,4 @@
-"""One comparison: a registry, Docker's daemon, devbox; the cases one after the other, both sides at once."""
+"""One comparison: start a registry, Docker's daemon and devbox; run the cases in turn, both sides in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two that are compared: each runs an image of the registry, or builds a Dockerfile, and lets it be looked at."""
+"""The two sides of the comparison: each runs an image from the registry or builds a Dockerfile, and is inspected."""
 
 from __future__ import annotations
 

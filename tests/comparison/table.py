@@ -1,4 +1,4 @@
-"""The page docs/reference/docker-differences.md: what was compared, what differs and why, case by case."""
+"""Generator of docs/reference/docker-differences.md: what was compared, what differs and why, case by case."""
 
 # ruff: noqa: E501 - text of a page
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Limits where the host has cgroup v2 alone: for root, and for an ordinary user by systemd's delegation."""
+"""Limits on a host with cgroup v2 only: as root, and as an ordinary user with systemd's delegation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans of whole files as text: what a person reads before `up`. DEVBOX_GOLDEN=write renews them."""
+"""Plans of whole files as text, as users read them before `up`. DEVBOX_GOLDEN=write updates the files."""
 
 from __future__ import annotations
 

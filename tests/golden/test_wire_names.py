@@ -1,4 +1,4 @@
-"""Names that others read: the fields of progress events, and of results printed as JSON by their classes."""
+"""Names that other programs read: the fields of progress events and of classes that are printed as JSON."""
 
 from __future__ import annotations
 

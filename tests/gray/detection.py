@@ -1,4 +1,4 @@
-"""How soon bad releases are taken back, on real traffic: a real HAProxy, real services, the real controller.
+"""Time until a bad release is rolled back, on real traffic: HAProxy, services and the controller are real.
 
 `python -m gray.detection [--repetitions N]` (from tests/) prints the table of docs/explanation/gray.md.
 """

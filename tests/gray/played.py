@@ -1,4 +1,4 @@
-"""A whole gray release, played in no time: simulated traffic, the real decisions."""
+"""A whole gray release without waiting: simulated traffic, real decisions."""
 
 from __future__ import annotations
 

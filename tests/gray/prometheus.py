@@ -1,4 +1,4 @@
-"""A real Prometheus server on loopback for as long as a test wants it."""
+"""A real Prometheus server on loopback, for the duration of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A router, visitors, and a controller with the trial that it keeps: a gray release without a box."""
+"""A gray release without a box: a router, clients, and a controller with its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real HAProxy with the files of a stage's router, two small services behind it, and visitors who come again."""
+"""A real HAProxy with a stage's configuration, two small services behind it, and clients that return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollouts without a router: requests that fail by chance, judged after every batch as a controller would."""
+"""Rollouts without a router: requests fail at random and are judged after every batch, as a controller does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random commands, random kills: `ps` never lies, nothing hangs, the next `up` works, nothing is left.
+"""Random commands and random kills: `ps` is always right, no command hangs, the next `up` works, nothing is left.
 
 The seed is printed: `python -m soak --seed N --kind KIND` (from tests/) makes the same choices again.
 """

@@ -1,4 +1,4 @@
-"""Rows of the probe, compared: what lets its root do more than Docker's default container does. Pure."""
+"""Rows of the probe that allow a container's root more than Docker's default container does. Pure."""
 
 from __future__ import annotations
 

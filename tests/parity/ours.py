@@ -1,4 +1,4 @@
-"""The probe in containers of ours, as whoever runs this: `python -m parity.ours SOCKET KIND…` prints rows by kind.
+"""The probe in devbox containers, as the current user: `python -m parity.ours SOCKET KIND…` prints rows by kind.
 
 A process of its own, so that root and an ordinary user are asked in the same way.
 """

@@ -1,4 +1,4 @@
-"""Everyone's rows side by side: measured, and as the page docs/reference/parity.md."""
+"""The rows of all engines side by side, as measured and as the page docs/reference/parity.md."""
 
 from __future__ import annotations
 

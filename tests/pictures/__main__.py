@@ -1,4 +1,4 @@
-"""Make the pictures of the documents anew, from a real run: `make pictures`. It bakes the demo from nothing.
+"""Generator of the pictures in the documents, from a real run: `make pictures`. It bakes the demo from scratch.
 
 docs/images/up.cast is the recording (`asciinema play`), docs/images/up.svg shows two moments of it.
 """

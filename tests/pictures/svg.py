@@ -1,4 +1,4 @@
-"""A terminal's screen as an SVG: text stays text, and no font is fetched."""
+"""A terminal screen as SVG: text remains text, and no font is loaded from the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How scenario tests use the boxes."""
+"""Boxes for scenario tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The caller's SSH agent in dev and one-shots: reached through one socket, whoever calls, and by nobody else."""
+"""The caller's SSH agent in dev and one-shots: one socket for all callers, accessible to no other container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`logs --build`: what steps of images printed is found again, after a bake that failed and after one that did not."""
+"""`logs --build` shows the output of image steps, after failed and after successful bakes."""
 
 from __future__ import annotations
 

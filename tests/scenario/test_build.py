@@ -1,4 +1,4 @@
-"""`devbox build`: from declared inputs to a release that runs anywhere; the same inputs give the same digest."""
+"""`devbox build`: declared inputs become a portable release, and equal inputs give equal digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and Dockerfiles in devbox and in Docker: what a running container sees is the same, or explained."""
+"""Images and Dockerfiles in devbox and in Docker: a running container sees the same, or the difference is explained."""
 
 from __future__ import annotations
 

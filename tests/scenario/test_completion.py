@@ -1,4 +1,4 @@
-"""Completion in real shells: a person types, presses Tab, and the shell's line is what is looked at."""
+"""Completion in real shells: type a prefix, press Tab, compare the shell's line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several devboxes at once on one project, or on one home: they take turns, or don't disturb each other."""
+"""Concurrent devbox processes on one project or one home: they wait for each other or do not interfere."""
 
 from __future__ import annotations
 

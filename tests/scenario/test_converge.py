@@ -1,4 +1,4 @@
-"""`up` does what is needed and no more, and says why."""
+"""`up` does only what is needed, and says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is killed, whenever: the next command converges, and `down` leaves nothing."""
+"""After any process is killed at any time, the next command converges, and `down` leaves nothing."""
 
 from __future__ import annotations
 

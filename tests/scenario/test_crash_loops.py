@@ -1,4 +1,4 @@
-"""`up` does not report success for what does not stay up."""
+"""`up` does not report success for a container that does not keep running."""
 
 from __future__ import annotations
 

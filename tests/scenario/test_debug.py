@@ -1,4 +1,4 @@
-"""`devbox debug`: a container without a shell shows its processes, its sockets, its files and what it calls."""
+"""`devbox debug`: inspect the processes, sockets, files and system calls of a container without a shell."""
 
 from __future__ import annotations
 

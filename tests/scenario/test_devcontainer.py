@@ -1,4 +1,4 @@
-"""`devbox export devcontainer`, read by the program that VS Code reads it with."""
+"""`devbox export devcontainer`, read by the reference implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Device nodes of images: seen in a container as in Docker, opened by nobody."""
+"""Device nodes of images: visible in a container as in Docker, but not usable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dockerfile = "…"`: three stages become a service, a second bake is none, a failed step says its line."""
+"""`dockerfile = "…"`: three stages become a service, a second bake is a no-op, a failed step reports its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor tells what is left over, and takes away all that devbox ever made; the next `up` works again."""
+"""`doctor` reports leftovers and removes everything that devbox has created; the next `up` works again."""
 
 from __future__ import annotations
 

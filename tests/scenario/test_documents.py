@@ -1,4 +1,4 @@
-"""The commands of the documents work, and print what the documents say they print."""
+"""The commands in the documents work and print the documented output."""
 
 from __future__ import annotations
 

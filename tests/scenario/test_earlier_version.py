@@ -1,4 +1,4 @@
-"""A new version takes over what the previous one created: state, lock, ledger, a running instance and a stage."""
+"""Upgrade: the new version adopts the state, lock, ledger, running instance and stage of the previous one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every mistake gets one sentence that a fresh reader can act on: what, where, why, and the next command. No trace."""
+"""Each mistake gives one clear error: what, where, why, and the next command. No traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small projects of different kinds, as a newcomer writes them: each comes up and is used from outside."""
+"""Small projects of different kinds, as a new user writes them: each comes up and is reachable from outside."""
 
 from __future__ import annotations
 

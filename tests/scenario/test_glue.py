@@ -1,4 +1,4 @@
-"""Glue: a proxy by routes, a job at its times, a backup."""
+"""Glue: a proxy with routes, a scheduled job, a backup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`devbox hook` in real shells: a person changes directories, and the shell's environment is what is looked at."""
+"""`devbox hook` in real shells: change directories and compare the shell's environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[hooks]: commands on this machine once the containers stand, allowed before, owed until they succeed."""
+"""[hooks]: host commands after the containers start; each needs permission and is retried until it succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/explanation/host-access.md names every place where the host opens or runs something that a container writes."""
+"""docs/explanation/host-access.md lists each place where the host opens or runs what a container has written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real runs of files by an enemy: what is wrong is one error, and links lead nowhere in a container."""
+"""Hostile env files and images: each fault is one error, and links cannot escape a container."""
 
 from __future__ import annotations
 

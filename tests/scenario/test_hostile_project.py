@@ -1,4 +1,4 @@
-"""All commands, as root, on a project that a container has made hostile in every file.
+"""All commands, as root, on a project in which a container has made every file hostile.
 
 Nothing outside the project is read, written or run, no command waits for what is no file, and none is a fault.
 """

@@ -1,4 +1,4 @@
-"""`image gc` among projects that come, change and go: what any of them needs stays, all else leaves."""
+"""`image gc` while projects come, change and go: it keeps what any project needs and removes the rest."""
 
 from __future__ import annotations
 

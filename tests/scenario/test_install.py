@@ -1,4 +1,4 @@
-"""`devbox install`: files out of an image onto the host, all or none; upgrade, conflicts, uninstall, a kill."""
+"""`devbox install`: copy files from an image to the host, all or none; upgrade, conflicts, uninstall, a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live display in real terminals: what stays on the screen, what never shows, and what Ctrl-C leaves."""
+"""The live display in real terminals: the final screen, what is never shown, and the screen after Ctrl-C."""
 
 from __future__ import annotations
 

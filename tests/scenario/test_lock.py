@@ -1,4 +1,4 @@
-"""`devbox.lock.toml`: written by `up`, obeyed by `up`, demanded by `--locked`, renewed by `lock`."""
+"""`devbox.lock.toml`: `up` writes and follows it, `--locked` requires it, `lock` updates it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job, on every way of running devbox: a web application with its services comes up, serves, and goes away."""
+"""The main use case, in each mode of devbox: a web application with its services comes up, serves and goes down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was stopped by hand is started again by whoever needs it."""
+"""A container that was stopped by hand is started again with a container that depends on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are odd but legal: names that are not UTF-8, no layers at all, foreign files in the store."""
+"""Unusual but valid images: names that are not UTF-8, no layers at all, foreign files in the store."""
 
 from __future__ import annotations
 

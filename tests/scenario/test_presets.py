@@ -1,4 +1,4 @@
-"""How far a container is kept from the machine: `isolation` as a person sees it from inside."""
+"""The `isolation` presets, as seen from inside a container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behind a proxy with a private authority, on the host's own loopback: all downloads pass it, and no image knows."""
+"""A proxy with a private CA on the host's loopback: all downloads use it, and no image contains its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every recipe in every version it offers: comes up, is what it says, works, and keeps what it is given."""
+"""Each recipe in each of its versions: it comes up, has that version, works, and keeps its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`image = "…"`: an image of a registry is a service, a base and dev, and goes back to a registry as it is."""
+"""`image = "…"`: an image from a registry as service, base and dev, and pushed back unchanged."""
 
 from __future__ import annotations
 

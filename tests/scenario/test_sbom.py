@@ -1,4 +1,4 @@
-"""Bills of materials: what the package managers in the container list, valid in both formats, along with the image."""
+"""SBOMs: they match the package managers' own lists, are valid in both formats, and accompany the image."""
 
 from __future__ import annotations
 

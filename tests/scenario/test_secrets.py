@@ -1,4 +1,4 @@
-"""A secret is where it was asked for and nowhere else."""
+"""A secret is available where the env file requests it, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--shell-on-fail`: a step of an image that fails leaves a shell in the state it left, and nothing else."""
+"""`--shell-on-fail`: a failed image step opens a shell in its state and leaves nothing else behind."""
 
 from __future__ import annotations
 

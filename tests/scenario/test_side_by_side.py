@@ -1,4 +1,4 @@
-"""Bakes of one file that do not wait for each other are made at the same time, and share what they download."""
+"""Independent bakes of one file run in parallel and share their downloads."""
 
 from __future__ import annotations
 

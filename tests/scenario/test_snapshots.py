@@ -1,4 +1,4 @@
-"""Data saved and put back while services stand still."""
+"""Data is saved and restored while its services are stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soak's last look finds what is left: each kind of thing is left on purpose, and reported."""
+"""The soak's final check detects leftovers: each kind is left on purpose and must be reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tarball = "…"`: a root file system is a base, an archive a service that runs as it says; both are in the lock."""
+"""`tarball = "…"`: a root file system as base and an image archive as service; the lock pins both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks: needs first and side by side, nothing twice, the first failure's code, nothing left after Ctrl-C."""
+"""Tasks: dependencies first and in parallel, each once, the first failure's exit code, nothing left after Ctrl-C."""
 
 from __future__ import annotations
 

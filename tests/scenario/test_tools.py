@@ -1,4 +1,4 @@
-"""Tools: started on use, warm for the next call, transparent to whoever calls them."""
+"""Tools: started on demand, kept warm for the next call, transparent to the caller."""
 
 from __future__ import annotations
 

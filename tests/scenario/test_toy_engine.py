@@ -1,4 +1,4 @@
-"""An engine is one file and one line: devbox with an engine that it does not ship, in a copy of the package."""
+"""An engine is one file and one table line: a copy of devbox with an additional engine."""
 
 from __future__ import annotations
 

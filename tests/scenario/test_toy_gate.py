@@ -1,4 +1,4 @@
-"""A gate is one file and one line: devbox with a gate that it does not ship, in a copy of the package."""
+"""A gate is one file and one table line: a copy of devbox with an additional gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A role is one file and one line: devbox with a role that it does not ship, in a copy of the package."""
+"""A role is one file and one table line: a copy of devbox with an additional role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The warm path stays warm: what commands load when everything is up, in the process that serves the person."""
+"""The warm path: which modules commands load when everything already runs."""
 
 from __future__ import annotations
 

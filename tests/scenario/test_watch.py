@@ -1,4 +1,4 @@
-"""`up --watch`: a saved file restarts, signals, runs a task; a broken env file in between ends nothing; Ctrl-C does."""
+"""`up --watch`: a saved file restarts, signals or runs a task; an invalid env file does not end it, Ctrl-C does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/how-to/worktrees.md: git works in the container of a linked worktree, and hosts show nothing else for it."""
+"""docs/how-to/worktrees.md: git works in the container of a linked worktree, with no more access to the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m soak [--seed N] [--cycles N] [--seconds N] [--kind KIND]` (from tests/): a soak by hand."""
+"""`python -m soak [--seed N] [--cycles N] [--seconds N] [--kind KIND]` (from tests/): run a soak by hand."""
 
 from __future__ import annotations
 

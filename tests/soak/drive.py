@@ -1,4 +1,4 @@
-"""A soak: random commands on two projects of one home, random kills, and the truth asked after each cycle."""
+"""A soak: random commands on two projects of one home and random kills, with a check of the state after each cycle."""
 
 from __future__ import annotations
 

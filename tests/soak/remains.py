@@ -1,4 +1,4 @@
-"""What a box has on this machine, also what no process tells of any more once its own have ended.
+"""Leftovers of a box on the host, including those that no process refers to any more.
 
 A network namespace can outlive those who made it (in a mount, by a descriptor, by another process in it), and so can a
 listening socket. Both are noted while they are known to be the box's; where they still are at the end, they are left.

@@ -1,4 +1,4 @@
-"""What really runs, by the kernel's word alone, beside what `devbox ps` says."""
+"""The containers that really run, according to the kernel, for comparison with `devbox ps`."""
 
 from __future__ import annotations
 

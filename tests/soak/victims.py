@@ -1,4 +1,4 @@
-"""What a soak may kill: any process that devbox or the kernel would have to answer for."""
+"""The processes that a soak may kill: those whose death devbox has to handle."""
 
 from __future__ import annotations
 

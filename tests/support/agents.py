@@ -1,4 +1,4 @@
-"""Real SSH agents with a key, of the user of a box."""
+"""Real SSH agents with a key, run as the user of a box."""
 
 from __future__ import annotations
 

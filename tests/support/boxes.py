@@ -1,4 +1,4 @@
-"""The boxes of a test run: made once per kind on first use, cleared after every test."""
+"""The boxes of a test run: created once per kind on first use, cleared after every test."""
 
 from __future__ import annotations
 

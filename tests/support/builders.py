@@ -1,4 +1,4 @@
-"""Small models for tests: valid by default, each test names only what it is about."""
+"""Small models for tests: valid by default, so that each test sets only what it is about."""
 
 from __future__ import annotations
 

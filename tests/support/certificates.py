@@ -1,4 +1,4 @@
-"""Certificates for tests, made by openssl: an authority of our own, and what it signs."""
+"""Certificates for tests, made by openssl: a private CA and the certificates that it signs."""
 
 from __future__ import annotations
 

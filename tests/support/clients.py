@@ -1,4 +1,4 @@
-"""Real clients of the services of recipes, as programs for a container that needs one."""
+"""Real clients for the services of recipes, as programs for a container."""
 
 from __future__ import annotations
 

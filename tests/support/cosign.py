@@ -1,4 +1,4 @@
-"""cosign, the program: somebody else's reader of what devbox signs."""
+"""The cosign program: an independent verifier of devbox's signatures."""
 
 from __future__ import annotations
 

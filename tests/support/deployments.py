@@ -1,4 +1,4 @@
-"""Deployments to plan with."""
+"""Deployments for tests of planning."""
 
 from __future__ import annotations
 

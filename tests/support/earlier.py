@@ -1,4 +1,4 @@
-"""The previous version of devbox, kept as an archive of its code, on the same home as this one."""
+"""The previous version of devbox, kept as an archive of its code, for use on the same home as the current one."""
 
 from __future__ import annotations
 

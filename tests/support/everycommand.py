@@ -1,4 +1,4 @@
-"""A project that has one of everything, and a call of every command on it."""
+"""A project with one of everything, and one call of every command."""
 
 from __future__ import annotations
 

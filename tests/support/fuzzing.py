@@ -1,4 +1,4 @@
-"""Fuzzing, bounded: the same few examples at each `make test`, two minutes of new ones at each `make test-all`.
+"""Bounded fuzzing: a few fixed examples in `make test`, two minutes of new ones in `make test-all`.
 
 DEVBOX_FUZZ_SECONDS=600 looks for new ones so long.
 """

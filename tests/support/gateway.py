@@ -1,4 +1,4 @@
-"""A registry of the big ones, on loopback: tokens, limits and a list of referrers before Debian's docker-registry.
+"""A registry like the large public ones, on loopback: tokens, rate limits and referrers, on top of docker-registry.
 
 It passes requests on to a docker-registry without a password, and adds what that lacks, as the specifications have it:
 tokens of a token service (which expire), 429 with Retry-After, and the referrers API.

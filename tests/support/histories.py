@@ -1,4 +1,4 @@
-"""Histories, releases and stages for tests of promotion, without a machine."""
+"""Histories, releases and stages for tests of promotion, without a host."""
 
 from __future__ import annotations
 

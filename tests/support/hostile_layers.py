@@ -1,4 +1,4 @@
-"""Layers as an enemy would write them, each with what must come of it. And how they are unpacked, for real."""
+"""Hostile layers, each with its required outcome, and a function that really unpacks them."""
 
 from __future__ import annotations
 

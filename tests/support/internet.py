@@ -1,4 +1,4 @@
-"""A small internet of a test's own: a network namespace with a resolver and hosts that answer. Needs root.
+"""A small private internet: a network namespace with a resolver and hosts that answer. Root only.
 
 Within it this process, and what it starts, sees no other network. Addresses are those that documents may use.
 """

@@ -1,4 +1,4 @@
-"""A project whose people have their keys on this machine, and whose release is one program out of a tarball."""
+"""A project whose users have keys on this host, and whose release is one program from a tarball."""
 
 from __future__ import annotations
 

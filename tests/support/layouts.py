@@ -1,4 +1,4 @@
-"""Small images made for tests, written into a layout: two platforms, layers of chosen content, signatures."""
+"""Small images written into an OCI layout: two platforms, layers with chosen content, signatures."""
 
 from __future__ import annotations
 

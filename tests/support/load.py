@@ -1,4 +1,4 @@
-"""Load on an HTTP address: connections that stay and such that don't, GETs and POSTs; what came back.
+"""HTTP load: keep-alive and one-shot connections, GET and POST requests, and their results.
 
 Each POST has a name of its own.
 """

@@ -1,4 +1,4 @@
-"""Connections that last: downloads, WebSockets, streams of events; how each ended, as its client saw it."""
+"""Long connections: downloads, WebSockets, event streams; and how each ended from the client's view."""
 
 from __future__ import annotations
 

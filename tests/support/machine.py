@@ -1,4 +1,4 @@
-"""Real devbox on this machine for scenario tests: as root or as an ordinary user, with crun or runc; what it leaves.
+"""The real devbox for scenario tests: as root or as an ordinary user, with crun or runc; and what it leaves behind.
 
 A `Box` is one DEVBOX_HOME with one way of calling devbox. Everything a test starts through it is stopped by `clear`.
 """

@@ -1,4 +1,4 @@
-"""Test matrices that have run, without running any: for the reports."""
+"""Results of test matrices without a run, for tests of reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An instance on the isolation core alone: a holder, a bridge, containers from a minimal Debian. No supervisor."""
+"""An instance on the isolation core alone, without supervisor: a holder, a bridge, containers of a minimal Debian."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of /proc about processes that may end while they are read."""
+"""Files of /proc, read from processes that may end meanwhile."""
 
 from __future__ import annotations
 

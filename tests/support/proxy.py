@@ -1,4 +1,4 @@
-"""A company's proxy on loopback: passes requests on, and opens TLS with certificates of an authority of its own.
+"""A corporate proxy on loopback: it forwards requests and intercepts TLS with certificates of its own CA.
 
 Bytes are passed on as they are; `seen` has the first request of every connection, as "METHOD HOST".
 """

@@ -1,4 +1,4 @@
-"""A program recorded in a terminal of a given size: asciinema's format, and the screens it showed."""
+"""A program recorded in a terminal of a given size, in asciinema's format, and the screens that it showed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registry on loopback: Debian's docker-registry with a password and TLS, and a wire to it that counts and breaks.
+"""A registry on loopback: docker-registry with a password and TLS, behind a connection that counts and breaks.
 
 Nothing of it is a daemon of the machine: it is started, killed and started again by the test.
 """

@@ -1,4 +1,4 @@
-"""From the text of an env file to what it resolves to, with made-up credentials."""
+"""Resolve the text of an env file, with generated credentials."""
 
 from __future__ import annotations
 

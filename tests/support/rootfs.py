@@ -1,4 +1,4 @@
-"""A minimal Debian file system for tests of real containers: bootstrapped once a machine, unpacked once a run."""
+"""A minimal Debian file system for tests with real containers: bootstrapped once per host, unpacked once per run."""
 
 from __future__ import annotations
 

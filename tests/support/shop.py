@@ -1,4 +1,4 @@
-"""A project with stages and releases, and environments that run nothing but remember what they were told to run.
+"""A project with stages, releases, and fake stage targets that only record their calls.
 
 The environments keep to `devbox.promotion.target`: state on the disk, verbs that can be called again, and whatever
 is killed within them leaves something half done.

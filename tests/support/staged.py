@@ -1,4 +1,4 @@
-"""A small project that serves, its releases, and a stage's environment driven from a test, in devbox's own process."""
+"""A small service, its releases, and a stage target that a test drives in its own process."""
 
 from __future__ import annotations
 

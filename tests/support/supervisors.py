@@ -1,4 +1,4 @@
-"""Supervisors of instances, killed with or without what respawns them."""
+"""Kill supervisors of instances, with or without the process that respawns them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terminals for pexpect that have their size before the program begins."""
+"""Terminals for pexpect whose size is set before the program starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A copy of devbox with one more file and one more line: a plug-in that it does not ship."""
+"""A copy of devbox with one more file and one more table line, for tests of plug-ins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A virtual machine with pure cgroup v2 and systemd, which runs tests of this checkout. Emulated: it needs no KVM."""
+"""A virtual machine with cgroup v2 only and systemd, which runs tests of this checkout. Emulated: no KVM required."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A port that is lost between the look and the start."""
+"""A port that is taken between observation and start."""
 
 from __future__ import annotations
 

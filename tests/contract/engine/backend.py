@@ -1,4 +1,4 @@
-"""What the suite of the engine contract needs of a backend: the engine, an image to run, a look at what is left."""
+"""A backend of the engine contract: the engine, an image to run, and a list of what is left after a test."""
 
 from __future__ import annotations
 

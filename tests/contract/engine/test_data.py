@@ -1,4 +1,4 @@
-"""What lasts and what does not: volumes, tops, the workspace, logs."""
+"""Lifetime of data: volumes, writable layers, the workspace, logs."""
 
 from __future__ import annotations
 

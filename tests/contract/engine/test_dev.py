@@ -1,4 +1,4 @@
-"""The standing container: its command may crash, it does not."""
+"""The dev container keeps running when its command crashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of a container that is started again wait; none is refused. Its supervisor holds the listening sockets."""
+"""Clients wait while a container restarts, and none is refused: the supervisor keeps its listening sockets open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands in running containers and one-shots beside them."""
+"""Commands in running containers, and one-shots next to them."""
 
 from __future__ import annotations
 

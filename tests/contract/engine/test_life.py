@@ -1,4 +1,4 @@
-"""Start, ready, crash, stop, remove: what a container does and what `observe` says of it."""
+"""Container lifecycle: start, readiness, crash, stop, removal, and what `observe` reports in each state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of containers, of the command supervised in one, of what is executed in it, of one-shots."""
+"""Resource limits of containers, supervised commands, executed commands and one-shots."""
 
 from __future__ import annotations
 

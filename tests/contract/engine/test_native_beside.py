@@ -1,4 +1,4 @@
-"""The short way of `devbox run -- CMD`: a one-shot like a container that runs, made from what the supervisor keeps."""
+"""`devbox run -- CMD` on the fast path: a one-shot built from the supervisor's copy of a running container's spec."""
 
 from __future__ import annotations
 

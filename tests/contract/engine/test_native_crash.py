@@ -1,4 +1,4 @@
-"""The native engine when its supervisor is killed: containers live on, the next supervisor adopts, nothing is left."""
+"""A killed supervisor: containers keep running, the next supervisor adopts them, nothing is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Supplementary groups: whatever is executed in a container has them, as its first process does."""
+"""Supplementary groups: a command executed in a container has the groups of the container's first process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is executed in a container is in all of its control groups, however it got there."""
+"""A command executed in a container joins all of its control groups, whichever path starts it."""
 
 from __future__ import annotations
 

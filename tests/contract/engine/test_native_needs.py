@@ -1,4 +1,4 @@
-"""What `shell`, `run` and tasks ask before they go on: do the needs of a container run?"""
+"""`shell`, `run` and tasks check first whether the dependencies of a container run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native engine's network when the machine is not kind: a supervisor that dies, a host with routes of its own."""
+"""The native network in adverse conditions: a supervisor that dies, a host with conflicting routes."""
 
 from __future__ import annotations
 

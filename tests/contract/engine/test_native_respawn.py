@@ -1,4 +1,4 @@
-"""A supervisor that is killed is replaced at once, without any command."""
+"""A killed supervisor is replaced at once, without any command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the supervisor answers for beside starting and stopping: the way out, the ground, the size of logs."""
+"""Further duties of the supervisor: helper processes, the size of logs, restarts, sidecars, open files."""
 
 from __future__ import annotations
 

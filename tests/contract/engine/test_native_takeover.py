@@ -1,4 +1,4 @@
-"""What a supervisor takes over from one that was killed: just what runs, all of it, where it is."""
+"""A new supervisor adopts exactly the containers that still run."""
 
 from __future__ import annotations
 

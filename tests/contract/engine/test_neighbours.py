@@ -1,4 +1,4 @@
-"""Instances beside each other on one machine: none reaches into another, nor the supervisors of any."""
+"""Several instances on one host: no container and no supervisor can reach another instance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home per test run, so that the base is bootstrapped once; packages are downloaded once for all homes."""
+"""One home per test run: the base image is bootstrapped once, and packages are downloaded once for all homes."""
 
 from __future__ import annotations
 

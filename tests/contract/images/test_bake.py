@@ -1,4 +1,4 @@
-"""What the image store owes: real bakes of a small Debian."""
+"""Contract of the image store: real bakes of a small Debian."""
 
 from __future__ import annotations
 

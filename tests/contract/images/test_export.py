@@ -1,4 +1,4 @@
-"""Archives of images, read by the tools they are for."""
+"""Exported image archives, read by skopeo, podman and other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image's own apt leaves is no other image's package, unless the distribution has signed it."""
+"""Packages that an image's own apt has cached are used for another image only if the distribution signed them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives and layouts into a store, written by devbox and by the tools of others: to the byte, or not at all."""
+"""Import of archives and layouts from devbox and other tools: byte-identical, or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image baked by a lock is the one the lock was written for, as long as its packages can be had."""
+"""A bake with a lock reproduces the locked image while its packages are available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ordinary user's store and root's are the same to the byte."""
+"""The store of an ordinary user and that of root are byte-identical."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store holds is an image to the tools and engines of others: a baked one, to the digest, and it runs."""
+"""Other tools and engines accept stored images: a baked image keeps its digest and runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collection and verification of a store of small images, also killed at any point. Nothing is baked."""
+"""Garbage collection and verification of a store of small images, also when killed at any point. No bakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of others that read and write images."""
+"""Third-party programs that read and write images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container sees what Docker's default container sees, or less."""
+"""A container sees at most what Docker's default container sees."""
 
 from __future__ import annotations
 

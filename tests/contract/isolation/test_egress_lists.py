@@ -1,4 +1,4 @@
-"""Egress lists: what is on the list is reached by its name, everything else is refused at once and said so."""
+"""Egress lists: listed hosts are reachable by name; all others are refused at once, and the refusal is reported."""
 
 from __future__ import annotations
 

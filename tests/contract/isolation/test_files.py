@@ -1,4 +1,4 @@
-"""Workspace, volumes, layers: who owns what, and what reaches the disk."""
+"""Workspace, volumes, layers: ownership, and which writes reach the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting, ending, and what is left."""
+"""Starting and ending containers, and what is left afterwards."""
 
 from __future__ import annotations
 

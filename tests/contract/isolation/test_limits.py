@@ -1,4 +1,4 @@
-"""Limits as the kernel counts them: on what happens when they are reached, not on how long anything takes."""
+"""Limits as the kernel enforces them: the effect of reaching a limit, not its timing."""
 
 from __future__ import annotations
 

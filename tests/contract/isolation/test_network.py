@@ -1,4 +1,4 @@
-"""The instance network: names, egress, published ports, and nothing of the host's own."""
+"""The instance network: names, egress, published ports, and no access to the host's own services."""
 
 from __future__ import annotations
 

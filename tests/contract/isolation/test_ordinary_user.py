@@ -1,4 +1,4 @@
-"""The same contract for an ordinary user: this directory's tests once more, as that user."""
+"""The isolation contract for an ordinary user: runs the tests of this directory again as that user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No container of ours lets its root do more than Docker's default does, on this machine, tried from inside."""
+"""A container's root can do no more than in Docker's default container: measured on this host, from inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The place of bakes: right codes, ids on disk, and nothing survives the death of devbox."""
+"""The build sandbox: exit codes, ids on disk, and no process that survives the death of devbox."""
 
 from __future__ import annotations
 

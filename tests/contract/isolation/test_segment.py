@@ -1,4 +1,4 @@
-"""The way in and out as the supervisor keeps it: who comes and goes does not disturb the others."""
+"""The supervisor's instance network: containers that come and go do not disturb the others."""
 
 from __future__ import annotations
 

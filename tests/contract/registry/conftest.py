@@ -1,4 +1,4 @@
-"""A registry with a password and TLS for all tests of it, stores to push from and pull into."""
+"""A registry with a password and TLS, shared by its tests, and stores to push from and pull into."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pulls and pushes owe when something breaks or lies: one error, a store as good as before, no work lost."""
+"""Failed and falsified transfers: a pull or push ends with one error, an intact store and no repeated work."""
 
 from __future__ import annotations
 

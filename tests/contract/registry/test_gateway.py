@@ -1,4 +1,4 @@
-"""What pulls and pushes owe to registries that Debian's docker-registry is none of: tokens, limits, referrers."""
+"""Pulls and pushes with features that Debian's docker-registry does not have: tokens, rate limits, referrers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pulls and pushes owe, against Debian's docker-registry with a password and TLS."""
+"""Pulls and pushes with Debian's docker-registry, a password and TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m gray.proof [--requests N] [--kind KIND] [--strategy NAME]` (from tests/): what kills cost under load."""
+"""`python -m gray.proof [--requests N] [--kind KIND] [--strategy NAME]` (from tests/): cost of kills under load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story of some gray releases under load, with everything killed that can be; what it cost, phase by phase."""
+"""Gray releases under load while every process is killed in turn, and the losses of each phase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients lost, by what they saw, next to what their stage counted."""
+"""Losses as clients saw them, next to the losses that the stage counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service in production with a gray stage before it, in a real box: its releases, its ledger, its processes."""
+"""A service with a production stage and a gray stage, in a real box: its releases, ledger and processes."""
 
 from __future__ import annotations
 

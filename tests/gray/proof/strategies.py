@@ -1,4 +1,4 @@
-"""One release takes over from another by each strategy, under load; clients and the stage count the same losses."""
+"""Deployments with each strategy under load: clients and the stage count the same losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at the running router all the time: how many visitors the canary has, and whether it may have so many."""
+"""Continuous check of the running router: the canary's traffic weight, and whether the release's record permits it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""False aborts and detection of the judge and of others, on the same simulated traffic.
+"""False aborts and detection by the product's judge and by other judges, on the same simulated traffic.
 
 `python -m gray.simulation [--trials N] [--jobs N] [--seed N]` (from tests/) prints docs/explanation/gray-simulation.md.
 """

@@ -1,4 +1,4 @@
-"""The whole product on drawn data: `decide` at every second, with what the router counts, or with less."""
+"""The complete decision logic on simulated data: `decide` at every second, with full or reduced router counts."""
 
 from __future__ import annotations
 

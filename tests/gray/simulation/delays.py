@@ -1,4 +1,4 @@
-"""Response times of both sides, of many trials at once, as counts by class, second and replica."""
+"""Simulated response times of both sides, many trials at once, as counts by class, second and replica."""
 
 from __future__ import annotations
 

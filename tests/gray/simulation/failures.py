@@ -1,4 +1,4 @@
-"""Failed requests of both sides, of many trials at once: who fails, when, on which replica, and whether first."""
+"""Simulated failed requests of both sides, many trials at once: which client, when, which replica, first or not."""
 
 from __future__ import annotations
 

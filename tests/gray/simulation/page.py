@@ -1,4 +1,4 @@
-"""The results as the page docs/explanation/gray-simulation.md."""
+"""Generator of docs/explanation/gray-simulation.md."""
 
 from __future__ import annotations
 

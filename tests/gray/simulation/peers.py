@@ -1,4 +1,4 @@
-"""Other judges of errors on the same data: the one before, Mann-Whitney as in Kayenta, a threshold with strikes."""
+"""Other judges of errors, for comparison: devbox's former judge, Kayenta's Mann-Whitney test, a simple threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The product's own judge on drawn data, second by second: what the twin of the simulation has to agree with."""
+"""The product's judge on simulated data, second by second: the reference for the vectorized version in `twin`."""
 
 from __future__ import annotations
 

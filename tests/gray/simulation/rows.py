@@ -1,4 +1,4 @@
-"""The rows of the simulation's tables: one kind of traffic, and what happens to it, each."""
+"""The rows of the simulation's tables: each is one kind of traffic and one kind of fault."""
 
 from __future__ import annotations
 

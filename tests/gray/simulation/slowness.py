@@ -1,4 +1,4 @@
-"""The product's judge of response times, of many trials and all looks at once, and other judges on the same data."""
+"""The product's judge of response times, vectorized over trials and observations, and other judges on the same data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The product's judge of errors, of many trials and all looks at once. A unit test compares it with the product."""
+"""The product's judge of errors, vectorized over trials and observations. A unit test compares it with the product."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests, indexes and configs nobody foresaw: each is understood as OCI says, or is one RegistryError."""
+"""Generated manifests, indexes and configs: each is read as the OCI specification says, or raises RegistryError."""
 
 from __future__ import annotations
 

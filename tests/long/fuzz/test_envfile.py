@@ -1,4 +1,4 @@
-"""Env files nobody foresaw: each resolves, or is one EnvFileError; what resolves survives being written and read."""
+"""Generated env files: each resolves or raises EnvFileError, and a resolved file survives serialization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tars nobody foresaw: whatever is in one, nothing outside its directory changes, and what is wrong is our error."""
+"""Generated tar files: nothing outside the target directory changes, and every fault raises a DevboxError."""
 
 from __future__ import annotations
 

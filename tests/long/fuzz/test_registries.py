@@ -1,4 +1,4 @@
-"""Registries and layouts nobody foresaw: whatever they answer or hold, there is an image or one clear error."""
+"""Generated registries and layouts: every answer leads to an image or to one clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gray releases of code whose processes start cold, on a quiet and on a loaded machine."""
+"""Gray releases of code whose processes start cold, on an idle and on a loaded host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads, WebSockets and streams of events while one release takes over from another, in a real stage."""
+"""Downloads, WebSockets and event streams while one release replaces another, in a real stage."""
 
 from __future__ import annotations
 

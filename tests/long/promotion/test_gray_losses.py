@@ -1,4 +1,4 @@
-"""What clients lose when a gray release is over already is in its report."""
+"""The report of a gray release includes requests that clients lose after its last step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drift monitor of a real stage counts what a soak needs, and stops counting when the stage is down."""
+"""A stage's drift monitor counts time for the soak gate while the stage is healthy, and only then."""
 
 from __future__ import annotations
 

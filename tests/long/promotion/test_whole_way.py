@@ -1,4 +1,4 @@
-"""The whole way with real containers: built, signed, approved and promoted here, run by another machine."""
+"""A release from end to end with real containers: built, signed, approved and promoted, then run on another host."""
 
 from __future__ import annotations
 

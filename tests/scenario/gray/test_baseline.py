@@ -1,4 +1,4 @@
-"""A baseline behind a real HAProxy: as many visitors as the canary, the same ones while the share rises."""
+"""A baseline behind a real HAProxy: it has as many clients as the canary and keeps them while the weight rises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Visitors keep their side: proven on a real HAProxy with the configuration that stages use."""
+"""Clients keep their side: a real HAProxy with the configuration of stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gray release on a real HAProxy under real traffic: the good goes up, the bad goes back, whatever dies meanwhile."""
+"""A gray release on a real HAProxy under traffic: good ones succeed, bad ones abort, despite killed processes."""
 
 from __future__ import annotations
 

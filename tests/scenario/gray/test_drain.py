@@ -1,4 +1,4 @@
-"""Downloads and WebSockets that last longer than a release takes to come: they go on, or are cut and counted."""
+"""Downloads and WebSockets that outlast a deployment: they complete, or are cut and counted."""
 
 from __future__ import annotations
 

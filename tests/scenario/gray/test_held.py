@@ -1,4 +1,4 @@
-"""HAProxy takes the sockets that it inherits; a client that connects while it is started again waits."""
+"""HAProxy uses inherited sockets: a client that connects during a restart waits."""
 
 from __future__ import annotations
 

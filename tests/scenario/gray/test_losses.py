@@ -1,4 +1,4 @@
-"""Every request that fails for a client is counted by its cause, with a real HAProxy and services that break."""
+"""Each failed request is counted by its cause, with a real HAProxy and services that break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics from outside, asked for real: commands of this machine, and a Prometheus server."""
+"""External metrics from real commands on the host and a real Prometheus server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus finds at a stage's router: scraped by a real one, from a real HAProxy."""
+"""Metrics of a stage's router: a real Prometheus scrapes a real HAProxy."""
 
 from __future__ import annotations
 

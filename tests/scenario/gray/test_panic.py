@@ -1,4 +1,4 @@
-"""Servers whose checks fail, all of them or one after the other: the router serves as long as one of them accepts."""
+"""Failing health checks of some or all servers: the router serves while at least one server accepts connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A canary that the router has shut out is opened again by its controller, and shut out by its next failure."""
+"""The controller reopens a canary that the router has shut out; the next failure shuts it out again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the router counts by second and replica: clients that fail again count once, whoever looks meanwhile."""
+"""Router counts by second and replica: a client that fails repeatedly counts once, even with concurrent readers."""
 
 from __future__ import annotations
 

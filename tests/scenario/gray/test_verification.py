@@ -1,4 +1,4 @@
-"""A release is observed through a real router, which is killed meanwhile."""
+"""Verification of a release through a real router that is killed during the observation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers by an enemy: each is refused with one clear error, or harmless. Unpacked for real, as root and as a user."""
+"""Hostile layers: each is refused with one clear error or is harmless. Really unpacked, as root and as a user."""
 
 from __future__ import annotations
 

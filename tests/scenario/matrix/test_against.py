@@ -1,4 +1,4 @@
-"""`devbox test --against release`: the image under test is that of the release, and the gate knows of it."""
+"""`devbox test --against release`: tests run on the release's image, and the gate accepts the result."""
 
 from __future__ import annotations
 

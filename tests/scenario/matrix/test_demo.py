@@ -1,4 +1,4 @@
-"""Tests with five interpreters and two versions of PostgreSQL: real ones, each pair in a world of its own."""
+"""Tests with five Python versions and two PostgreSQL versions, each pair in an isolated cell."""
 
 from __future__ import annotations
 

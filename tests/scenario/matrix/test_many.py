@@ -1,4 +1,4 @@
-"""A matrix of 200 cells: every one is told of, and devbox itself does not grow with them."""
+"""A matrix of 200 cells: each is reported, and devbox's memory does not grow with their number."""
 
 from __future__ import annotations
 

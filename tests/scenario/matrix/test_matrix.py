@@ -1,4 +1,4 @@
-"""`devbox test`: cells of their own, results that are known by their inputs, what a person does about red ones."""
+"""`devbox test`: isolated cells, results cached by their inputs, and commands for failed cells."""
 
 from __future__ import annotations
 

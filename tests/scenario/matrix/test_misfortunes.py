@@ -1,4 +1,4 @@
-"""Whatever happens to one cell, the others finish, each is told of, and nothing is left running."""
+"""A failure in one cell: the others finish, each is reported, and nothing keeps running."""
 
 from __future__ import annotations
 

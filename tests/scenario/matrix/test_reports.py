@@ -1,4 +1,4 @@
-"""What a person and a CI system get of `devbox test`, from real cells: the board in a terminal, reports, the cache."""
+"""Output of `devbox test` for users and CI systems: the live board, reports and the cache, from real cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project with stages in a home of its own, and the boxes of the run: most tests use that of root with crun only."""
+"""A project with stages in its own home, and boxes of the run: most tests use only root with crun."""
 
 from __future__ import annotations
 

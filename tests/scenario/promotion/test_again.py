@@ -1,4 +1,4 @@
-"""A release that another machine rolled back from a stage: what counts as its coming again, and what does not."""
+"""A release that another host rolled back from a stage: which events count as a new deployment, and which do not."""
 
 from __future__ import annotations
 

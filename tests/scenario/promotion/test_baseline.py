@@ -1,4 +1,4 @@
-"""A gray release compared with new replicas of stable, on real containers whose first requests fail."""
+"""A gray release compared with new replicas of stable, on containers whose first requests fail."""
 
 from __future__ import annotations
 

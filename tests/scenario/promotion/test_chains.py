@@ -1,4 +1,4 @@
-"""What a machine learns and publishes of stages when it is killed half way, and what it says it knows."""
+"""Stage records that a host reads and publishes, also when devbox is killed halfway, and how they are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A promotion that was killed and goes on: what is recorded is what is deployed."""
+"""A killed promotion that resumes: the ledger records what is deployed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: one image from a build through all stages, the same digest at every place; and killed at every step."""
+"""The demo: one image from the build through all stages, with the same digest everywhere; also killed at each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is denied for want of a signature, an approval or a whole ledger: `why` says so before, and nothing moves."""
+"""A promotion without a signature, an approval or an intact ledger is denied: `why` says so, and nothing changes."""
 
 from __future__ import annotations
 

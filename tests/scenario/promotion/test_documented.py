@@ -1,4 +1,4 @@
-"""The commands that the documents show do what the documents say."""
+"""The commands in the documents have the documented effect."""
 
 from __future__ import annotations
 

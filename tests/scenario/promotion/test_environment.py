@@ -1,4 +1,4 @@
-"""A stage's environment: releases by digest behind a router that keeps its address and loses nobody."""
+"""A stage: releases by digest behind a router that keeps its address and loses no request."""
 
 from __future__ import annotations
 

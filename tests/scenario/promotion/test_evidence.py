@@ -1,4 +1,4 @@
-"""What `devbox test --against release` leaves behind: evidence of this host, and a builder's word for others."""
+"""Results of `devbox test --against release`: evidence on this host, and signed evidence for other hosts."""
 
 from __future__ import annotations
 

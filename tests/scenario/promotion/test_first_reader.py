@@ -1,4 +1,4 @@
-"""A machine that reads a stage for the first time is not deceived by old documents that somebody put back."""
+"""A host that reads a stage for the first time detects old documents that an attacker has restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gray releases as a person has them: by the command line, on real containers, under load."""
+"""Gray releases from the command line, on real containers under load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gray release judged by numbers from outside, and told to Prometheus: by the command line, on real containers."""
+"""A gray release with external metrics, exported to Prometheus: from the command line, on real containers."""
 
 from __future__ import annotations
 

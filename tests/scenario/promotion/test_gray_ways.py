@@ -1,4 +1,4 @@
-"""Gray releases that do not go straight up: back within the bake, behind another, with nobody there, stopped."""
+"""Gray releases that do not simply progress: rolled back in the bake, superseded, without a controller, stopped."""
 
 from __future__ import annotations
 

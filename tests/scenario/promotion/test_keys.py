@@ -1,4 +1,4 @@
-"""`devbox key`: what is kept, how, and what a person sees; and a release signed, approved and revoked by keys."""
+"""`devbox key`: how keys are stored and shown, and a release that is signed, approved and revoked with keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients and the report count the same lost requests, by cause, whatever strategy and whatever is killed."""
+"""Clients and the report count the same lost requests by cause, for each strategy and despite killed processes."""
 
 from __future__ import annotations
 

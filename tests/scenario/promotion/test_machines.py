@@ -1,4 +1,4 @@
-"""Several machines promote one project: one that did not build learns of releases from the repositories of stages."""
+"""Several hosts promote one project: a host that did not build learns of releases from the stages' repositories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first digits of a release mean one that this machine built, or that a record names: not a file below the home."""
+"""A release's abbreviated id resolves to a built or recorded release, never to a file below the home."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file below DEVBOX_HOME that leads a project to the records of another one promotes nothing there."""
+"""A file below DEVBOX_HOME that redirects a project to another project's records enables no promotion."""
 
 from __future__ import annotations
 

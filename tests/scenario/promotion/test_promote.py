@@ -1,4 +1,4 @@
-"""Promotion by the ledger: what gets in, what is denied and foretold, what comes of failures, and the way back."""
+"""Promotion by the ledger: admission, denial and its preview, failures, and rollback."""
 
 from __future__ import annotations
 

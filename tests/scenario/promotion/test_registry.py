@@ -1,4 +1,4 @@
-"""Stages as repositories: what is copied, how much is sent, and that the digest is what counts."""
+"""Stages as repositories: what is copied, how much is transferred, and that only the digest counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine remembers failed tests and revocations after their attachments are deleted, and after devbox is killed."""
+"""A host remembers failed tests and revocations after their attachments are deleted and after devbox is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which release a command means without a name: not one that was placed below DEVBOX_HOME, or attached to an image."""
+"""The default release of a command is never one that was placed below DEVBOX_HOME or attached to an image."""
 
 from __future__ import annotations
 

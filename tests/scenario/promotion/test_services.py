@@ -1,4 +1,4 @@
-"""An approval covers the services behind a release as the file describes them."""
+"""An approval covers the services of a release as the env file describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""cosign verifies what devbox signed, out of a registry without the referrers API, and refuses all else."""
+"""cosign verifies devbox signatures from a registry without the referrers API, and rejects all others."""
 
 from __future__ import annotations
 

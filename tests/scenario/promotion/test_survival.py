@@ -1,4 +1,4 @@
-"""What was deployed outlives a broken or missing env file, and is destroyed only by a command that names it."""
+"""A deployment survives a broken or missing env file; only a command that names it destroys it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tamper table: who may write, delete and put back anything below DEVBOX_HOME has nothing promoted that is denied.
+"""Tampering below DEVBOX_HOME: no write, deletion or restored file leads to the promotion of a denied release.
 
 Six releases may not go to production, each for one reason only. After every tampering, each is tried.
 """

@@ -1,4 +1,4 @@
-"""The tamper table for gray stages: whoever may write, delete and put back anything below the home skips no trial.
+"""Tampering below DEVBOX_HOME for gray stages: no write, deletion or restored file skips the gray release.
 
 A stage runs its first release. The second one is to be tried; after every tampering, it still is, or is denied.
 """

@@ -1,4 +1,4 @@
-"""Gray releases on containers while files below the home are written and deleted by others; and after an upgrade."""
+"""Gray releases on containers while other processes write and delete files below the home; and after an upgrade."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A release that is not well after it got the traffic is taken back, whoever was killed meanwhile."""
+"""An unhealthy release is rolled back after it received the traffic, even if devbox is killed meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two machines, two registries, three clones: whatever they do in whatever order, in the end all know the same."""
+"""Random operations on two hosts, two registries and three clones: in the end, all have the same records."""
 
 from __future__ import annotations
 

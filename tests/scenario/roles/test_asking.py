@@ -1,4 +1,4 @@
-"""A secret's command asks the person at the terminal, and nobody off one."""
+"""A secret's command prompts at the user's terminal, and never without a terminal."""
 
 from __future__ import annotations
 

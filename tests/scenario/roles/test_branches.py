@@ -1,4 +1,4 @@
-"""`data = "branch"`: a switch of git's branch is one of the data."""
+"""`data = "branch"`: switching the git branch switches the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`devbox init --template full`: what each of the eight roles promises, looked at from outside, as its README says."""
+"""`devbox init --template full`: each of the eight roles does what the template's README says, checked from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imported by every Python that finds this directory on PYTHONPATH: tells which code opens or runs what of a project.
+"""Imported by every Python process with this directory on PYTHONPATH: traces which code opens or runs project files.
 
 A line for each call site, `MODULE:FUNCTION VERB`, goes to $DEVBOX_TRACE_TO for what lies below $DEVBOX_TRACE_BELOW. The
 call site is the nearest function of devbox behind its doors, which open for others.

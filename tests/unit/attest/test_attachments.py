@@ -1,4 +1,4 @@
-"""What strangers attach to an image: refused by name, counted for nothing, and never an error of devbox's own."""
+"""Untrusted attachments of an image: refused by name, never counted as evidence, never an internal error."""
 
 from __future__ import annotations
 

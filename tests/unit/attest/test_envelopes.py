@@ -1,4 +1,4 @@
-"""Envelopes, statements and bundles: read back as they were written; hostile ones are refused, not misread."""
+"""Envelopes, statements and bundles: they round-trip, and hostile ones are refused rather than misread."""
 
 from __future__ import annotations
 

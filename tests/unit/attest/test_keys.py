@@ -1,4 +1,4 @@
-"""Keys: what they sign they verify, what is kept opens with its passphrase only, and others can read it."""
+"""Keys: they verify their own signatures, need their passphrase, and are readable by other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signed chain of a stage: what another machine believes of it."""
+"""The signed chain of a stage: what another host accepts of it."""
 
 from __future__ import annotations
 

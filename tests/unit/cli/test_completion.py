@@ -1,4 +1,4 @@
-"""What may stand where a word is being written."""
+"""Candidates for the word at the cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a running plan."""
+"""Display of a running plan, in every mode."""
 
 from __future__ import annotations
 

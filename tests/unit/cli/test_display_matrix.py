@@ -1,3 +1,5 @@
+"""Display of a running test matrix, in every mode."""
+
 import io
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`exec`, `shell`, `run`: what they ask for, and what they say when it can't be."""
+"""`exec`, `shell`, `run`: their requests and their errors."""
 
 from __future__ import annotations
 

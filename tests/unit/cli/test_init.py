@@ -1,4 +1,4 @@
-"""`init` makes a project and never takes one away."""
+"""`init` creates a project and never overwrites one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors become sentences and exit codes; nothing else leaves the entry."""
+"""The entry point turns errors into messages and exit codes; no other exception escapes."""
 
 from __future__ import annotations
 

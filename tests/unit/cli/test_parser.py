@@ -1,4 +1,4 @@
-"""The light parser reads what is well-formed and hands the rest to Typer; both understand one table alike."""
+"""The fast parser accepts well-formed calls and passes the rest to Typer; both use one table of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`config`, and addresses as people use them."""
+"""`config`, `plan`, and the format of addresses."""
 
 from __future__ import annotations
 

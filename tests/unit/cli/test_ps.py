@@ -1,4 +1,4 @@
-"""`ps`, `logs`, `open` on a state file as a supervisor leaves it."""
+"""`ps`, `logs` and `open` on a state file written by a supervisor."""
 
 from __future__ import annotations
 

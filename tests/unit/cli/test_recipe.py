@@ -1,4 +1,4 @@
-"""`recipe ls` and `recipe show`, as a person and a program read them."""
+"""Output of `recipe ls` and `recipe show`, as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a name means with `--stage`."""
+"""Resolution of container names with `--stage`."""
 
 from devbox.cli.stages import find_replicas
 

@@ -1,4 +1,4 @@
-"""Requests about a gray release that come at the same time, and one whose controller ends before it looks."""
+"""Concurrent requests about a gray release, and requests whose controller ends before it reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A promotion that waits for a gray release says what that one waits for, and which command ends the wait."""
+"""A promotion that waits for a gray release reports what blocks it and which command ends the wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose images are kept."""
+"""Which images are kept: those of stages, Dockerfiles and builds."""
 
 from __future__ import annotations
 

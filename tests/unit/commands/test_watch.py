@@ -1,4 +1,4 @@
-"""Changes as they happen: batches, and what does not count."""
+"""File changes in batches, and which changes are ignored."""
 
 from __future__ import annotations
 

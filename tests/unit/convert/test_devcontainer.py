@@ -1,4 +1,4 @@
-"""`[dev]` as devcontainer.json: what goes along, and what is said to be missing."""
+"""`[dev]` as devcontainer.json: what is converted, and what is reported as missing."""
 
 from __future__ import annotations
 

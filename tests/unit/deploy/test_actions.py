@@ -1,4 +1,4 @@
-"""What a step reports about connections is correct English for one and for several."""
+"""Messages about drained connections agree in number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A controller whose router crashes now and then: it waits, decides nothing, loses nothing that it was told."""
+"""A controller whose router crashes: it waits, decides nothing, and loses no request of an operator."""
 
 from __future__ import annotations
 

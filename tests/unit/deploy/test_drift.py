@@ -1,4 +1,4 @@
-"""What runs in a stage against what was deployed there: what is drift, what is none, and what nobody can tell."""
+"""A stage's containers compared with its deployment: drift, no drift, and undecidable cases."""
 
 from __future__ import annotations
 

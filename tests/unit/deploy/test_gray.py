@@ -1,4 +1,4 @@
-"""A request to hold, resume or abort a gray release is about the one that its user saw."""
+"""A request to hold, resume or abort applies only to the gray release that the user saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fronts of a router from one release to the next, and who is in its files while releases change."""
+"""Frontends of a router across deployments, and which servers its files contain meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A router's files: the running router's supervisor says which directory counts, no file below the home does."""
+"""Files of a router: only its running supervisor names their directory, never a file below the home."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observing a stage plans what its router becomes, and writes nothing; applying the deployment writes exactly that."""
+"""Observing a stage plans the router update without writing; applying the deployment writes exactly that update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a deployment to containers: names, variables, what is met from outside, the router's ports."""
+"""Containers of a deployment: names, variables, external dependencies, the router's ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategies: who starts, who serves, who goes, in which order; and what is left to do after a kill."""
+"""Strategies: the order of starts, traffic shifts and stops; and the remaining steps after a kill."""
 
 from __future__ import annotations
 

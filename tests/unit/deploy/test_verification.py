@@ -1,4 +1,4 @@
-"""When a release that has the traffic is not well."""
+"""Verification of a release that has the traffic, and rollback if it is unhealthy."""
 
 from __future__ import annotations
 

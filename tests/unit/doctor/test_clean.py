@@ -1,4 +1,4 @@
-"""What is cleaned is what devbox made, all of it and nothing else."""
+"""`doctor --clean` removes everything that devbox has created, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examination says how things are, each with the command that mends it, and stumbles over nothing."""
+"""Checks of `doctor`: each finding names the command that repairs it, and no damaged state raises."""
 
 from __future__ import annotations
 

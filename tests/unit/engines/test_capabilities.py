@@ -1,4 +1,4 @@
-"""Optional capabilities: what an engine without them is never asked; and which engine is selected."""
+"""Optional capabilities: engines without one are never asked for it; and the selection of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project on disk, from texts."""
+"""A project on disk, made from texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`[stage.NAME]`: the order of stages, what a stage's variables make of the release, what a policy is known by."""
+"""`[stage.NAME]`: stage order, the effect of a stage's variables on a release, the policy digest."""
 
 from __future__ import annotations
 

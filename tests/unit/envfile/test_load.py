@@ -1,4 +1,4 @@
-"""Finding, overriding, and what a loaded file says about itself."""
+"""Finding a file, local overrides, and the origins of a loaded file's values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`env_files`: what was opened is what was checked."""
+"""`env_files`: the file that is read is the file that was checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every string of a file tries to be more than a string: each is refused at its line, or stays the text that it is."""
+"""Injection through every string of a file: each is refused with its line, or remains plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file is one sentence that says where, and what to do."""
+"""Each error of an env file is one sentence with its place and a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and files of other tools are answered with devbox's own terms."""
+"""For keys and files of other tools, the error names devbox's own term."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line index agrees with what tomllib reads, whatever the layout."""
+"""The line index agrees with tomllib for any layout of the file."""
 
 from __future__ import annotations
 

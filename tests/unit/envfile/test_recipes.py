@@ -1,4 +1,4 @@
-"""The recipes that devbox ships, and a project's own beside them."""
+"""Included recipes, and a project's own recipes next to them."""
 
 from __future__ import annotations
 

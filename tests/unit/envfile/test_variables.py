@@ -1,4 +1,4 @@
-"""`${name}` is filled in strings, once, and nothing else is touched."""
+"""`${name}` is substituted in strings, once, and nothing else is changed."""
 
 from __future__ import annotations
 

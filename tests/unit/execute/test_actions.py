@@ -1,4 +1,4 @@
-"""What ops do where the engine can't."""
+"""Actions of steps whose engine call fails."""
 
 from __future__ import annotations
 

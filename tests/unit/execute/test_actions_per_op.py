@@ -1,4 +1,4 @@
-"""Each op of a plan has an action, so that a plan never names one that nothing can run."""
+"""Each op of a plan has an action."""
 
 from __future__ import annotations
 

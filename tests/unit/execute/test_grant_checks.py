@@ -1,4 +1,4 @@
-"""Whose record of grants counts for which file: other files of a project that ran isolated, cells, stages."""
+"""Which record of grants applies to a file: other files of an isolated project, cells, stages."""
 
 from __future__ import annotations
 

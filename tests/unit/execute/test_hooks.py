@@ -1,4 +1,4 @@
-"""The commands on PATH: exactly those of the file, each of them devbox called with the tool's name."""
+"""Commands on PATH: exactly those of the file, each calling devbox with the tool's name."""
 
 from __future__ import annotations
 

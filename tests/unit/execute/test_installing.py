@@ -1,4 +1,4 @@
-"""Files onto the host: all old or all new, wherever devbox is killed."""
+"""Files on the host are all old or all new, wherever devbox is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file leaves to an image is the image's."""
+"""Settings that a file does not set come from the image."""
 
 from __future__ import annotations
 

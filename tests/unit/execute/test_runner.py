@@ -1,4 +1,4 @@
-"""The runner: order, side by side, and what happens when a step fails."""
+"""The runner: order, parallelism, and the effect of a failed step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state machine of a gray release: what it does at a look, and above all what it does not do."""
+"""The state machine of a gray release: its transitions at an observation, and those it must not make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A canary that is compared with new replicas of stable: what is young counts on neither side."""
+"""A canary compared with new replicas of stable: cold starts affect both sides alike."""
 
 from __future__ import annotations
 

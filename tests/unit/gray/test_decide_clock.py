@@ -1,4 +1,4 @@
-"""The clock is set during a gray release, the machine sleeps, or replicas come and go: it is judged as before."""
+"""Clock changes, suspends and changing replicas during a gray release do not change the decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics from outside: what a number against limits does to a gray release, and what no number does."""
+"""External metrics: effect on a gray release of values within and beyond their limits, and of missing samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The e-process against what can be said in closed form."""
+"""The e-process compared with closed forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds of rates and of harm, against what can be said in closed form."""
+"""Bounds of rates and of harm, compared with closed forms."""
 
 from __future__ import annotations
 

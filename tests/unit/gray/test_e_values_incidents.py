@@ -1,4 +1,4 @@
-"""The two e-values of dependent failures, against closed forms and by their expectations."""
+"""The two e-values of dependent failures, compared with closed forms and by their expectations."""
 
 from __future__ import annotations
 

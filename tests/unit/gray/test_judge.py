@@ -1,4 +1,4 @@
-"""The judge on dependent failures, cold starts and slower releases, next to what it did on the same data before."""
+"""The judge on dependent failures, cold starts and slower releases, compared with the former judge on the same data."""
 
 from __future__ import annotations
 

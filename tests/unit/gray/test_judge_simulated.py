@@ -1,4 +1,4 @@
-"""Rows of docs/explanation/gray-simulation.md with fewer trials: bounds hold, worse releases are found as soon."""
+"""Rows of docs/explanation/gray-simulation.md with fewer trials: false aborts stay bounded, detection stays as fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Response times in general: what one block of two seconds says, by limit and by the number of limits."""
+"""Response times in blocks of two seconds: the evidence for one limit and for several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulation of response times decides at every second what the product decides on the same data."""
+"""The simulation of response times decides at every second as the product does on the same data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and programs are shown of a gray release."""
+"""Reports of a gray release: page, chart, terminal and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gray release says to Prometheus."""
+"""Prometheus metrics of a gray release."""
 
 from __future__ import annotations
 

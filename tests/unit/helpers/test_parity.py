@@ -1,4 +1,4 @@
-"""The comparison that the parity test trusts: a looser row is found, a tighter or an equal one is none."""
+"""The comparison of the parity test: it reports a row with more rights, and no row with equal or fewer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removing trees, however deep, and nothing else."""
+"""Removal of trees of any depth, and of nothing else."""
 
 from __future__ import annotations
 

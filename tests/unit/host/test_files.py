@@ -1,4 +1,4 @@
-"""Directories that must be nobody else's, and files as they are read."""
+"""Directories that must be private, and reading of files."""
 
 from __future__ import annotations
 

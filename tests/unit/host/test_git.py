@@ -1,4 +1,4 @@
-"""What of the caller's git configuration goes into a container, read back by git itself."""
+"""The part of the caller's git configuration that a container gets, read back by git itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the host's settings goes along into containers, and under which address."""
+"""Host settings that containers get, and the addresses that replace loopback in them."""
 
 from __future__ import annotations
 

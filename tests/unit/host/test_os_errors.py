@@ -1,4 +1,4 @@
-"""What the operating system refuses, as a sentence with a next step."""
+"""Errors of the operating system as a message with a next step."""
 
 from __future__ import annotations
 

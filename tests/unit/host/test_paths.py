@@ -1,4 +1,4 @@
-"""Where state lies, and whom devbox believes."""
+"""Locations of state, and which owners are trusted."""
 
 from __future__ import annotations
 

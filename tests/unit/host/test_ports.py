@@ -1,4 +1,4 @@
-"""Who holds a port, and how much room things take."""
+"""The process that holds a port, and the disk usage of a tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that are asked for an answer."""
+"""Programs that are run for their output."""
 
 from __future__ import annotations
 

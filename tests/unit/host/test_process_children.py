@@ -1,4 +1,4 @@
-"""Ending what this process has started."""
+"""Terminating the child processes of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light way to run a program."""
+"""The lightweight way to run a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repositories read without git: the same as git says, and nothing is run that a repository names."""
+"""Repositories read without git: the same result as git's, and no program is run that a repository names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which state of its files a release was made from."""
+"""The revision that a release was built from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project's files: nothing outside of it is reached, nothing is waited for, nothing is read without end."""
+"""Project files: no access outside the project, no blocking on pipes, no unbounded reads."""
 
 from __future__ import annotations
 

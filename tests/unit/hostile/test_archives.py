@@ -1,4 +1,4 @@
-"""Archives of images as an enemy would write them: each is one error with a remedy, and the store stays empty."""
+"""Hostile image archives: each raises one error with a remedy, and the store stays empty."""
 
 from __future__ import annotations
 

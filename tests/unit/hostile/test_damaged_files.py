@@ -1,4 +1,4 @@
-"""Files of a home, a cache or a runtime that are damaged, or written by an enemy: one error that names them."""
+"""Damaged or hostile files in a home, a cache or a runtime directory: one error that names the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests, indexes and configs by an enemy: each is one clear error, and no path or process comes of it."""
+"""Hostile manifests, indexes and configs: each raises one clear error, and none leads to a path or a process."""
 
 from __future__ import annotations
 

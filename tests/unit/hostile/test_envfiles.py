@@ -1,4 +1,4 @@
-"""Env files by an enemy: whatever its strings hold, looking at a file runs nothing and writes nothing."""
+"""Hostile env files: reading one runs nothing and writes nothing, whatever its strings contain."""
 
 from __future__ import annotations
 

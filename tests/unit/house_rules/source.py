@@ -1,4 +1,4 @@
-"""The source as the house rules look at it: files, their trees, and what they reach for."""
+"""The source for the house rules: files, syntax trees, imports and attributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error of devbox stands in the catalogue, and says what to do next."""
+"""Each error of devbox is in the catalogue and has a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs, the environment, exits and Docker-sized imports each have one home."""
+"""Starting programs, reading the environment, exiting and heavy imports are each limited to one module."""
 
 from __future__ import annotations
 

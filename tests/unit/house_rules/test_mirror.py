@@ -1,4 +1,4 @@
-"""A unit test lies where its module does: tests/unit/A/test_B.py tests devbox/A/B.py."""
+"""`tests/unit/` mirrors `devbox/`: a test of devbox/A/B.py is in tests/unit/A/test_B.py."""
 
 from __future__ import annotations
 

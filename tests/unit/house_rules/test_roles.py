@@ -1,4 +1,4 @@
-"""A role's tables are known in its own file only: everyone else asks the role (ADR 93)."""
+"""A role's tables are known only in the role's own file: other modules ask the role (ADR 93)."""
 
 from __future__ import annotations
 

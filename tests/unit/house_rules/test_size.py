@@ -1,4 +1,4 @@
-"""Files and functions stay small enough to be read in one go."""
+"""Files and functions stay small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start-up is a feature: which modules each command of the hot path loads, beyond what Python itself does."""
+"""Start-up time: which modules each command of the hot path loads, in addition to Python's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project speaks the field's language: docs/glossary.md has the terms, this test the words they replaced."""
+"""The source and the documents use the vocabulary of docs/glossary.md; this test lists the words it replaced."""
 
 from __future__ import annotations
 

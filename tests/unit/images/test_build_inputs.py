@@ -1,4 +1,4 @@
-"""What goes into a build: exactly what is declared, by content; and nothing by way of links."""
+"""Build inputs: exactly the declared files, by content; links lead nowhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store finds, without baking."""
+"""Lookups in the store, without baking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a digest to layers: no document on the way is believed."""
+"""From a digest to its layers: every document on the way is verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container's own files say who its users are, and lead nowhere else."""
+"""Users are read from a container's own files, and no link in them leads elsewhere."""
 
 from __future__ import annotations
 

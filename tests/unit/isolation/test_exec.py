@@ -1,4 +1,4 @@
-"""The way into a container, as far as it goes without one."""
+"""Entering a container, without a real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forked children and programs, and how their failure is told."""
+"""Forked children and programs, and reports of their failures."""
 
 from __future__ import annotations
 

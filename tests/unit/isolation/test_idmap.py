@@ -1,4 +1,4 @@
-"""Which host ids a store's containers have."""
+"""Host id ranges of a store's containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which process a number means."""
+"""Identification of a process beyond its pid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs: bytes to stamped lines, rotation, reading back."""
+"""Logs: bytes to timestamped lines, rotation, reading back."""
 
 from __future__ import annotations
 

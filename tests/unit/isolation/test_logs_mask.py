@@ -1,4 +1,4 @@
-"""Values that may stand in no log."""
+"""Secrets are masked in logs."""
 
 from __future__ import annotations
 

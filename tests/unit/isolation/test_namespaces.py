@@ -1,4 +1,4 @@
-"""Which OCI runtime: by name, by path, and what is none."""
+"""Selection of the OCI runtime: by name, by path, and invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runtime's command line and its log."""
+"""The OCI runtime's command line and its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of system calls."""
+"""The seccomp table of system calls."""
 
 from __future__ import annotations
 

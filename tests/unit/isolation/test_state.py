@@ -1,4 +1,4 @@
-"""The state file: written whole, believed only as far as it can be checked."""
+"""The state file: written atomically, trusted only as far as it can be verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the core is told, on its way to an older supervisor."""
+"""Messages to an older supervisor."""
 
 from __future__ import annotations
 

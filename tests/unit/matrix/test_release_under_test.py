@@ -1,4 +1,4 @@
-"""What tests that run in a release's image find of what their own image brings."""
+"""Tests on a release's image: which files and variables of the test image they get."""
 
 from __future__ import annotations
 

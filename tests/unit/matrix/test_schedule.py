@@ -1,4 +1,4 @@
-"""What happens to each cell, and what of that a run begins with."""
+"""The schedule of cells: which run, which are cached or skipped, and the first events of a run."""
 
 from __future__ import annotations
 

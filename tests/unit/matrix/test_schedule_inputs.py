@@ -1,3 +1,5 @@
+"""Files that devbox writes itself are not inputs of tests."""
+
 from pathlib import Path
 
 from devbox.matrix import schedule

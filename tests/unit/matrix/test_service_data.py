@@ -1,4 +1,4 @@
-"""Data that services are ready with: made by whichever cell comes first, copied for all others."""
+"""Prepared service data: created by the first cell that needs it, copied for the others."""
 
 from __future__ import annotations
 

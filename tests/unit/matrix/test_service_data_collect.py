@@ -1,4 +1,4 @@
-"""What is collected of a cell: files that it wrote, and nothing that it points to."""
+"""Files collected from a cell: regular files that it wrote, and no link targets."""
 
 from __future__ import annotations
 

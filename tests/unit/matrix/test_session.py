@@ -1,4 +1,4 @@
-"""Cells beside each other: in which order they begin, and what becomes of those that do not."""
+"""Parallel cells: their start order, and the results of cells that do not start."""
 
 from __future__ import annotations
 

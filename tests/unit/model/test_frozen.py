@@ -1,4 +1,4 @@
-"""Our frozen dataclasses are the standard library's in all that anybody sees of them."""
+"""devbox's frozen dataclasses behave like those of the standard library."""
 
 from __future__ import annotations
 

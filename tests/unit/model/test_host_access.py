@@ -1,4 +1,4 @@
-"""What each kind of host access is recorded as: permissions given by earlier versions stay valid."""
+"""Recorded form of each kind of host access: permissions given by earlier versions stay valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read about a step."""
+"""Descriptions of image steps in messages."""
 
 from __future__ import annotations
 

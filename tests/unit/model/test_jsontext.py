@@ -1,4 +1,4 @@
-"""JSON of whoever wrote it: read, or one ValueError."""
+"""Untrusted JSON is parsed or raises ValueError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ledger stores for each kind, and what is read from bodies of other versions and hosts."""
+"""Stored payloads of each ledger kind, and payloads from other versions and hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A release's id: the same for the same, another for anything else."""
+"""A release's id: equal for equal releases, different for any change."""
 
 from __future__ import annotations
 

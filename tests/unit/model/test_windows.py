@@ -1,4 +1,4 @@
-"""Windows of time: when they are closed, when they open, by the clocks of a zone, on days with 23 and 25 hours, too."""
+"""Time windows: closing and opening times in a time zone, also on days of 23 and 25 hours."""
 
 from __future__ import annotations
 

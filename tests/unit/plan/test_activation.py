@@ -1,4 +1,4 @@
-"""What entering a project sets in a shell, and that leaving it undoes exactly that."""
+"""Shell activation: what entering a project sets, and that leaving it undoes exactly that."""
 
 from __future__ import annotations
 

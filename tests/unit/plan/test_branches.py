@@ -1,4 +1,4 @@
-"""Data per git branch: which volume a service gets, and what a new one begins as."""
+"""Data per git branch: the volume of a service, and the initial content of a new volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `devbox build` decides: when `[build]` runs, what waits for it, and why."""
+"""Plans of `devbox build`: when `[build]` runs, which steps wait for it, and why."""
 
 from __future__ import annotations
 

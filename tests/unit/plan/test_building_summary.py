@@ -1,3 +1,5 @@
+"""Descriptions of images by their packages or their origin."""
+
 from devbox.model.image import Files, FromDockerfile, FromRegistry, ImageConfig, ImageSpec, Packages
 from devbox.plan import building
 

@@ -1,4 +1,4 @@
-"""Plans against what is: nothing more than needed, in an order that works, each step with its reason."""
+"""Plans from desired and observed state: only necessary steps, in a valid order, each with its reason."""
 
 from __future__ import annotations
 

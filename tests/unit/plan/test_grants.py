@@ -1,4 +1,4 @@
-"""What a file grants, and what counts as more."""
+"""Grants of a file, and which changes extend them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an install changes on the host, and what it leaves for a person to decide."""
+"""Changes of an install on the host, and which of them the user must decide."""
 
 from __future__ import annotations
 

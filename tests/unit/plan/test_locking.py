@@ -1,4 +1,4 @@
-"""The lock and a file's images: what is fixed, what is missing, what an upgrade sets free."""
+"""The lock and a file's images: which are pinned, which are missing, which an upgrade unpins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered of a run: all of it, or only what was asked for."""
+"""What is recorded of a complete run and of a run of selected containers."""
 
 from __future__ import annotations
 

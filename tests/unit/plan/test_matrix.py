@@ -1,4 +1,4 @@
-"""The cells that a matrix has."""
+"""The cells of a matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the images of a matrix are called: as the file calls them, and by what they depend on where they differ."""
+"""Names of a matrix's images: the file's own, and names of variants by the values that they depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the result of a cell depends on, and the reasons that come of it."""
+"""Inputs of a cell's result, and the reasons for a new run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cells `-k` and `--shard` mean."""
+"""Selection of cells by `-k` and `--shard`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host ports: the same number if it is free, remembered, never twice."""
+"""Host ports: the same number if it is free, recorded, never used twice."""
 
 from __future__ import annotations
 

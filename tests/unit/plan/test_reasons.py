@@ -1,4 +1,4 @@
-"""`why image`: the input that changed, in a person's words."""
+"""`why image`: the changed input, in words for users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending things: dependants first, and nothing when nothing is there."""
+"""Takedown plans: dependants first, and no steps if nothing exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands still while data is saved."""
+"""Containers that are stopped while data is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks: their order, their commands, and why one runs."""
+"""Tasks: their order, their commands, and the reason of each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which changed files make which containers do what."""
+"""Actions of containers for changed files."""
 
 from __future__ import annotations
 

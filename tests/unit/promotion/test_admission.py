@@ -1,4 +1,4 @@
-"""Admission: the order of stages, revocations, and what was rolled back."""
+"""Admission: stage order, revocations and rollbacks."""
 
 from __future__ import annotations
 

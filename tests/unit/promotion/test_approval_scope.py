@@ -1,4 +1,4 @@
-"""An approval covers all of a deployment: whichever value changes, it is void, and the change is named."""
+"""An approval covers a whole deployment: a change of any value voids it, and the change is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ledger says of stages and releases."""
+"""The history of stages and releases, from a ledger."""
 
 from __future__ import annotations
 

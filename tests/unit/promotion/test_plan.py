@@ -1,4 +1,4 @@
-"""The course of a promotion or a rollback, by what happened before."""
+"""Plans of a promotion or a rollback, by the preceding history."""
 
 from __future__ import annotations
 

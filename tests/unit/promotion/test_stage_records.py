@@ -1,4 +1,4 @@
-"""What a machine believes of chains that it reads for the first time, and what it confirms itself."""
+"""Which stage chains a host accepts at first reading, and which it confirms itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two machines put what happened in a stage into the same order, also what an earlier version or a race entered."""
+"""Two hosts order the events of a stage alike, including those from earlier versions and from races."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage runs and ran: kept whole, each release once, the newest first."""
+"""Current and former deployments of a stage: complete, each release once, newest first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files by which releases are decided: no process that can only write below the home changes what is read of them."""
+"""Files that decide about releases: a process that can write only below the home cannot change them."""
 
 from __future__ import annotations
 

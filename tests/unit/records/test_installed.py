@@ -1,4 +1,4 @@
-"""The images that are kept by name."""
+"""Images that are kept by name."""
 
 from __future__ import annotations
 

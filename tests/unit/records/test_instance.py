@@ -1,4 +1,4 @@
-"""What an instance remembers: kept exactly, private, and never half understood."""
+"""Records of an instance: exact, private, and never partly read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hooks are owed: `created` to a new instance, all until they succeed."""
+"""Pending hooks: `created` for a new instance, and each hook until it succeeds."""
 
 from __future__ import annotations
 

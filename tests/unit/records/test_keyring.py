@@ -1,4 +1,4 @@
-"""The keys of a user: what is kept where, and which one signs when nobody says."""
+"""A user's keys: where they are stored, and the default signing key."""
 
 from __future__ import annotations
 

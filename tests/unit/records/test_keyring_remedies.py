@@ -1,4 +1,4 @@
-"""The remedies about keys can be pasted: they name what exists, and nothing that `rm` or the shell refuses."""
+"""Remedies about keys can be pasted: they name existing files and are valid for `rm` and the shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: entries stay as they were written, and whoever reads finds out when they did not."""
+"""The ledger: entries stay unchanged, and readers detect changes."""
 
 from __future__ import annotations
 

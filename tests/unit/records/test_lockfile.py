@@ -1,4 +1,4 @@
-"""The lock on disk: what is written is read back, sorted; what can't be understood is refused."""
+"""The lock on disk: it round-trips, sorted; a malformed one is refused."""
 
 from __future__ import annotations
 

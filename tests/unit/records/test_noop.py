@@ -1,4 +1,4 @@
-"""What an idle `up` told: believed while all that it looked at is as it was."""
+"""The record of a no-op `up`: valid while none of its inputs has changed."""
 
 from __future__ import annotations
 

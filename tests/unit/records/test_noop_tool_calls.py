@@ -1,4 +1,4 @@
-"""How a warm tool is called: believed as long as what it was made from is the same."""
+"""The record of a warm tool's call: valid while none of its inputs has changed."""
 
 from __future__ import annotations
 

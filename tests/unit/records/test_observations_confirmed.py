@@ -1,4 +1,4 @@
-"""How far a machine can rely on what it knows of stages: kept where nothing below the home changes it."""
+"""How far a host can rely on its records of stages: stored outside the home."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a soak counts: only time in which a stage was seen healthy, by a clock that nobody sets."""
+"""Time that counts for a soak: only while the stage was observed healthy, by a monotonic clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The releases of a project on this machine."""
+"""The releases of a project on this host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of large files: read once, and again when anything tells that the file may be another."""
+"""Digests of large files: computed once, and again if the file may have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of cells."""
+"""Stored results of cells."""
 
 from __future__ import annotations
 

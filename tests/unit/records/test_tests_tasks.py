@@ -1,4 +1,4 @@
-"""What tasks succeeded with last."""
+"""The record of each task's last success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is allowed is exactly what was shown, and only until it changes."""
+"""Only the access that was shown is allowed, and only until it changes."""
 
 from __future__ import annotations
 

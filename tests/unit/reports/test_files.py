@@ -1,3 +1,5 @@
+"""Report files: the format by file name, their content, collected coverage."""
+
 import json
 from pathlib import Path
 from xml.etree import ElementTree as ET

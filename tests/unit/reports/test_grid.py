@@ -1,3 +1,5 @@
+"""The grid of a matrix as text and Markdown."""
+
 from support import matrices
 
 from devbox.reports import grid, html, text

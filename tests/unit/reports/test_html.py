@@ -1,4 +1,4 @@
-"""The page and the picture: complete, quiet about the network, and unmoved by hostile names."""
+"""The HTML page and the SVG picture: complete, without network access, safe with hostile names."""
 
 import re
 from html.parser import HTMLParser

@@ -1,3 +1,5 @@
+"""Reading and merging of JUnit files."""
+
 from pathlib import Path
 
 import junitparser

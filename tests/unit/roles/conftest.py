@@ -1,4 +1,4 @@
-"""Expansion is tested from the file's text: the schema and the expansion of a role belong together."""
+"""Roles are tested by expanding an env file's text: a role's schema and expansion belong together."""
 
 from __future__ import annotations
 

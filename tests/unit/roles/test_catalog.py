@@ -1,4 +1,4 @@
-"""Keys of the tables whose commands come later are checked today."""
+"""Values of all tables are validated when the file is read."""
 
 from __future__ import annotations
 

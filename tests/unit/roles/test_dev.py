@@ -1,4 +1,4 @@
-"""What [dev] becomes."""
+"""Expansion of [dev]."""
 
 from __future__ import annotations
 

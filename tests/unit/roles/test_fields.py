@@ -1,4 +1,4 @@
-"""Values as people write them."""
+"""Values in the forms that users write."""
 
 from __future__ import annotations
 

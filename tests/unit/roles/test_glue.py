@@ -1,4 +1,4 @@
-"""What [glue.NAME] becomes: proxies by their routes, scheduled jobs, backups."""
+"""Expansion of [glue.NAME]: proxies with routes, scheduled jobs, backups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What images are made from, and what they share."""
+"""The build steps of images, and which of them are shared."""
 
 from __future__ import annotations
 

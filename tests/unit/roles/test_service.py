@@ -1,4 +1,4 @@
-"""What [service.NAME] becomes, and what it gives to whoever needs it."""
+"""Expansion of [service.NAME], and its exports to dependants."""
 
 from __future__ import annotations
 

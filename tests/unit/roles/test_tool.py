@@ -1,4 +1,4 @@
-"""Tools: a container that waits for calls, and what a call runs."""
+"""Tools: a container that waits for calls, and the command of a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The router: its files, and what a running one is told."""
+"""The router: its files, and the commands that converge a running one."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The file of lost requests: one reader at a time, and only what was read of one router."""
+"""The record of lost requests: one reader at a time, and only counts of one router."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes: one directory, however many want it first."""
+"""Concurrent creation of a volume gives one directory."""
 
 from __future__ import annotations
 

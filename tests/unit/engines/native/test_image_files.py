@@ -1,4 +1,4 @@
-"""The pure parts of the native engine: users, layers, tops, what a state file shows."""
+"""Pure parts of the native engine: users, layers, writable layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a container gets of the caller's, by its role and its isolation."""
+"""What a container inherits from the caller, by its role and isolation."""
 
 from __future__ import annotations
 

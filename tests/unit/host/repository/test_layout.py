@@ -1,4 +1,4 @@
-"""Which directory of this machine a worktree's `.git` file makes devbox mount: git's own repository, or nothing."""
+"""Which host directory is mounted for a worktree's `.git` file: git's own repository, or none."""
 
 from __future__ import annotations
 

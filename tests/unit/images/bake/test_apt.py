@@ -1,4 +1,4 @@
-"""What package tools print, read."""
+"""Parsers for the output of package tools."""
 
 from __future__ import annotations
 

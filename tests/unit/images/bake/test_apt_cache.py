@@ -1,4 +1,4 @@
-"""What of a container's downloads is kept: what a key of this machine has signed, by the names that it gives."""
+"""Which of a container's downloads are cached: only those that a key of this host authenticates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step installed is read from the changes it left."""
+"""The packages that a step installed, read from the changes it left."""
 
 from __future__ import annotations
 

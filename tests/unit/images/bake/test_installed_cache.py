@@ -1,4 +1,4 @@
-"""Cached packages as a repository."""
+"""Cached packages as an apt repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a bake: bounded, its end kept; the oldest of many are removed."""
+"""Logs of bakes: bounded, with the end kept; the oldest are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is copied into an image and out of one: no link of the image leads to what is shown of the host meanwhile."""
+"""Copies into and out of an image: no link in the image leads to the host files that are mounted meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What packages make anew when they are installed is in no layer; what else lies beside it is."""
+"""Layers exclude files that packages regenerate on installation, and keep all others next to them."""
 
 from __future__ import annotations
 

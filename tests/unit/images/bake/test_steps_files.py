@@ -1,4 +1,4 @@
-"""Files over what an image has in their places: a pipe is not waited for, a device not written to."""
+"""Written files replace what the image has in their place: no blocking on a pipe, no write to a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of buildah's images are wanted, by what each Dockerfile's last build used."""
+"""Which of buildah's images are kept, by the last build of each Dockerfile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dockerfiles as far as devbox reads them: what they begin with, what they are built from, what went wrong where."""
+"""Parsing of Dockerfiles: base images, inputs, and the lines of errors."""
 
 from __future__ import annotations
 

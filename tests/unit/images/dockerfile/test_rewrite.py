@@ -1,4 +1,4 @@
-"""What a Dockerfile means in BuildKit, said to buildah: users' directories, the later of ARG and ENV, mount points."""
+"""Dockerfiles with BuildKit's semantics, rewritten for buildah: owner of WORKDIR, order of ARG and ENV, mounts."""
 
 from __future__ import annotations
 

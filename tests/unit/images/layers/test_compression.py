@@ -1,4 +1,4 @@
-"""Packed data comes out as it went in; damage and greed are told."""
+"""Compressed data round-trips; damaged and oversized data are errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees become deterministic tars, and tars become trees again."""
+"""Trees become deterministic tar files and are unpacked to the same trees."""
 
 from __future__ import annotations
 

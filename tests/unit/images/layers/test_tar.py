@@ -1,4 +1,4 @@
-"""Headers of tars: read at once or by tarfile, they are the same."""
+"""The fast parser of tar headers agrees with tarfile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a layer's entries is judged before anything is made; a child makes it."""
+"""All entries of a layer are checked before any is created; a child process creates them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a registry and its token service may answer: a service of this machine, and Connection as it is."""
+"""Answers of a registry and its token service: a server on loopback and the real RegistryConnection."""
 
 from __future__ import annotations
 

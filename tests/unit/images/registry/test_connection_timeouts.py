@@ -1,4 +1,4 @@
-"""A registry that says nothing, or says it byte by byte, is waited for so long and no longer."""
+"""Timeouts for a registry that is silent or sends single bytes."""
 
 from __future__ import annotations
 

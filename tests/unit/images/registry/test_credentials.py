@@ -1,4 +1,4 @@
-"""Credentials as Docker keeps them."""
+"""Credentials in Docker's format."""
 
 from __future__ import annotations
 

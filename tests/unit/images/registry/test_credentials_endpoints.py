@@ -1,4 +1,4 @@
-"""Where registries are asked, and how safely."""
+"""Endpoints of registries: mirrors, and where plain HTTP is allowed."""
 
 from __future__ import annotations
 

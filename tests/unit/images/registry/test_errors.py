@@ -1,4 +1,4 @@
-"""What silence means: a line that broke is worth another try, a side that speaks otherwise is not."""
+"""Connection errors: a broken connection is retried, a protocol mismatch is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References by the grammar of the distribution."""
+"""Image references by the grammar of the distribution specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate `sbom` is asked about what an image is by its digest, whatever lies in the store."""
+"""The `sbom` gate identifies an image by its digest, whatever the store contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bills as documents: what the formats' own validators accept, the same on every day, and read back as they were."""
+"""SBOM documents: valid for the formats' own validators, reproducible, and read back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The telling files of layers over each other: what lies above hides, replaces and links as in a container."""
+"""Package files in stacked layers: upper layers hide, replace and link as in a container."""
 
 from __future__ import annotations
 

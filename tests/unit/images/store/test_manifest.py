@@ -1,4 +1,4 @@
-"""How an image of a registry wants to be run, from what its config says, whatever that is."""
+"""The run configuration of a registry image, from configs of any quality."""
 
 from __future__ import annotations
 

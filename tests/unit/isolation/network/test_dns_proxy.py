@@ -1,4 +1,4 @@
-"""Egress lists: what is on one, and what is made of an answer that a hostile server may have written."""
+"""Egress lists: matching of names, and parsing of answers from a possibly hostile server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pasta and nft are told."""
+"""Command lines and rules for pasta and nft."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sockets that listen in the namespace of a container that may not exist just now: who waits, who was accepted."""
+"""Listening sockets in the namespace of a container that may be down: waiting and accepted clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor's loop, in a test's own process."""
+"""The supervisor's loop, in the test process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a keeper is made of, on a real loop with real processes: the command, health, a start that fails."""
+"""Parts of a ContainerSupervisor with a real loop and real processes: command, health check, a failed start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a process is that nobody wrote down."""
+"""The owner of a process that no record names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from an end, and who is ready: the pure halves of supervision."""
+"""Restart decisions and readiness: the pure parts of the supervisor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor's socket when no more files can be opened."""
+"""The supervisor's socket at the limit of open files."""
 
 from __future__ import annotations
 

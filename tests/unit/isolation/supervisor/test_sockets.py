@@ -1,4 +1,4 @@
-"""Connections from containers to their caller's SSH agent, with real sockets on both sides."""
+"""Relay from containers to the caller's SSH agent, with real sockets on both sides."""
 
 from __future__ import annotations
 

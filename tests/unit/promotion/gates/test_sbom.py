@@ -1,4 +1,4 @@
-"""What an image must not have in it: by name, version, package URL, source package, licence."""
+"""Forbidden packages in an image: by name, version, package URL, source package, licence."""
 
 from __future__ import annotations
 

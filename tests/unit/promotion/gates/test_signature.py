@@ -1,4 +1,4 @@
-"""The gates that ask who signed what: only the right key, about this release, this stage, this policy, in time."""
+"""Gates on signatures: only the right key, for this release, this stage and this policy, in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gates: what they say when, and that whatever is missing, errs or is out of date is no pass."""
+"""Verdicts of the gates: missing, failed or outdated evidence never passes."""
 
 from __future__ import annotations
 
