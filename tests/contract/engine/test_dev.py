@@ -6,7 +6,7 @@ import time
 
 import pytest
 from contract.engine.backend import Backend, needs
-from contract.engine.test_life import until
+from contract.engine.test_lifecycle import until
 
 from devbox.engines import capabilities
 from devbox.errors import NotReady

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from contract.engine.backend import Backend
-from contract.engine.test_life import until
+from contract.engine.test_lifecycle import until
 from contract.engine.test_native_crash import kill_supervisor
 from contract.engine.test_native_respawn import is_replaced, now
 from contract.engine.test_network import free_port

@@ -6,7 +6,7 @@ import json
 import os
 
 from contract.engine.backend import Backend
-from contract.engine.test_life import until
+from contract.engine.test_lifecycle import until
 
 from devbox.host.paths import Paths
 from devbox.isolation.exec import run_in_container

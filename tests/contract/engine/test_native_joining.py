@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from contract.engine.backend import Backend
-from contract.engine.test_life import until
+from contract.engine.test_lifecycle import until
 from support.machine import lacking
 
 from devbox.host.paths import Paths

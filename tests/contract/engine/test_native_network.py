@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from contract.engine.backend import Backend
-from contract.engine.test_neighbours import own_address, reached, serve
 from contract.engine.test_network import bound, fetch, free_port
+from contract.engine.test_several_instances import own_address, reached, serve
 from support.internet import internet
 from support.machine import lacking, wait_until
 from support.supervisors import kill_for_good

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from contract.engine.backend import Backend
-from contract.engine.test_life import until
+from contract.engine.test_lifecycle import until
 from support.supervisors import respawner
 
 from devbox.host.paths import Paths

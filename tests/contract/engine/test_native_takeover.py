@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from contract.engine.backend import Backend
-from contract.engine.test_life import until
+from contract.engine.test_lifecycle import until
 from contract.engine.test_native_crash import kill_supervisor
 from support.machine import lacking
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from contract.engine.backend import Backend, processes_with
-from contract.engine.test_life import until
+from contract.engine.test_lifecycle import until
 
 from devbox.host.paths import Paths
 from devbox.isolation import liveness, namespaces, state
