@@ -64,6 +64,9 @@ file with the full output of the step.""",
 # What those say to do that have no remedy of their own.
 _SILENT = {"The env file": "correct the named line", "Images": "see the full log: LOG"}
 
+_CLOSING = ("`", ")", "…")
+_PREFIXES = ("get_", "find_", "st_")  # left out of placeholders
+
 _HEAD = """\
 # Errors
 
@@ -184,7 +187,7 @@ def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
         case ast.Constant():
             return str(node.value)
         case ast.JoinedStr():
-            return _join([_text(part, {}) for part in node.values])
+            return _join(node.values)
         case ast.FormattedValue():
             return _text(node.value, known)
         case ast.IfExp():
@@ -209,19 +212,27 @@ def _looked_up(node: ast.expr, known: dict[str, ast.expr]) -> str:
     return _placeholder(node)
 
 
-def _join(parts: list[str]) -> str:
-    """Parts of a text; two placeholders side by side stay two words."""
+def _join(parts: list[ast.expr]) -> str:
+    """Join the parts of an f-string, without hints: placeholders appended to a word."""
     text = ""
     for part in parts:
-        text += f" {part}" if text[-1:].isupper() and part[:1].isupper() and part.isupper() else part
+        appended = text[-1:].isalnum() or (text.endswith(_CLOSING) and text.count("`") % 2 == 0)
+        text += "" if appended and _is_hint(part) else _text(part, {})
     return text
 
 
+def _is_hint(part: ast.expr) -> bool:
+    """True for a placeholder, unless it is an inflection: "file" + ("s" or "")."""
+    if not isinstance(part, ast.FormattedValue):
+        return False
+    value = part.value
+    return not (isinstance(value, ast.IfExp) and isinstance(value.body, ast.Constant) and value.body.value)
+
+
 def _placeholder(node: ast.expr) -> str:
-    if isinstance(node, ast.Name):
-        return node.id.strip("_").upper()
-    if isinstance(node, ast.Attribute):
-        return node.attr.strip("_").upper()
+    if isinstance(node, ast.Name | ast.Attribute):
+        name = (node.id if isinstance(node, ast.Name) else node.attr).strip("_")
+        return next((name.removeprefix(each) for each in _PREFIXES if name.startswith(each)), name).upper()
     if isinstance(node, ast.Subscript):
         return _placeholder(node.value)
     if isinstance(node, ast.Call):
