@@ -194,7 +194,6 @@ def _check_exists(location: ProjectLocation, container: str) -> None:
 
 def _list_file_containers(location: ProjectLocation) -> tuple[str, ...]:
     """Return the containers of the env file; () if the file cannot be read."""
-    from devbox.errors import DevboxError
     from devbox.project import open_project, prepare
 
     try:

@@ -15,10 +15,6 @@ from devbox.errors import UsageError
 from devbox.host import safe_files
 from devbox.host.environ import find_data_dir
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from devbox.commands.table.options import Args
-
 DEFAULT_TEMPLATE = "bare"
 _SUMMARY = "template.txt"  # one-line description, not part of the project
 _COMPOSE = "write its services as [service.NAME], the one you work in as [dev]"
@@ -133,7 +129,6 @@ def devcontainer(args: Args) -> int:
     """Write the file (data: its path) or print it; report unsupported parts of [dev] on stderr."""
     from devbox.convert.devcontainer import build_document
     from devbox.envfile.load import load
-    from devbox.host import safe_files
 
     location = locate(args)
     plain, missing = build_document(load(location.root, file=location.env_file))
@@ -151,8 +146,6 @@ def devcontainer(args: Args) -> int:
 
 def _refuse_foreign(root: str) -> None:
     """Raise UsageError for a hand-written file, or one that is a link."""
-    from devbox.host import safe_files
-
     try:
         with safe_files.open_regular(root, FILE, links=False) as source:
             is_own = source.readline(len(_MARK)) == _MARK.encode()

@@ -57,11 +57,9 @@ def show(args: Args, run: MatrixRun, request: ReportRequest, *, root: str) -> in
         terminal.print_line("")
     _write(request, run, root)
     if args.get_flag("json"):
-        from devbox.reports import files
-
         sys.stdout.write(files.render_json(run))
     else:
-        from devbox.reports import files, text
+        from devbox.reports import text
 
         color = terminal.has_color(sys.stdout)
 
@@ -78,8 +76,6 @@ def show(args: Args, run: MatrixRun, request: ReportRequest, *, root: str) -> in
 
 def _write(request: ReportRequest, run: MatrixRun, root: str) -> None:
     if request.reports:
-        from devbox.reports import files
-
         files.write(run, request.reports, root=root)
     if request.coverage:
         from devbox.reports import coverage

@@ -17,7 +17,6 @@ from devbox.records.noop import NoopRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.commands.table.options import Args
     from devbox.model.plan import Plan
 
 

@@ -17,7 +17,6 @@ from devbox.model.host_access import InstallAccess
 from devbox.model.image import BakedImage
 from devbox.model.install import FileConflict, Install, InstalledFile, Manifest
 from devbox.plan import installs
-from devbox.plan import installs as planning
 from devbox.project import LockPolicy, Project, TrustPolicy, lock_instance, prepare
 from devbox.records.installed import InstalledRecords
 from devbox.records.trust import TrustRecord
@@ -31,7 +30,7 @@ class InstallResult:
 
     name: str
     image: str
-    placement: planning.Placement
+    placement: installs.Placement
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class InstallStatus:
 class _PreparedInstall:
     """An install whose files are extracted and compared with the host."""
 
-    placement: planning.Placement
+    placement: installs.Placement
     sources: dict[str, str]
     before: Manifest | None
     after: Manifest
@@ -112,7 +111,7 @@ def list_installs(project: Project, sink: Sink) -> list[InstallStatus]:
 def _read_status(name: str, manifest: Manifest | None) -> InstallStatus:
     if manifest is None:
         return InstallStatus(name, "absent", "", {})
-    states = planning.compute_state(manifest, installing.observe_files(each.path for each in manifest.files))
+    states = installs.compute_state(manifest, installing.observe_files(each.path for each in manifest.files))
     whole = all(state == "installed" for state in states.values())
     return InstallStatus(name, "installed" if whole else "changed", manifest.image, states)
 
@@ -160,7 +159,7 @@ def _prepare(after: Manifest, sources: dict[str, str], records: InstalledRecords
     others = [each for each in records.list_manifests() if (each.instance, each.name) != (after.instance, after.name)]
     owners = {file.path: each.label for each in others for file in each.files}
     paths = {each.path for each in (*after.files, *(before.files if before else ()))}
-    placement = planning.plan_placement(
+    placement = installs.plan_placement(
         after.files, before, installing.observe_files(sorted(paths)), owners, force=force
     )
     return _PreparedInstall(placement, sources, before, after)

@@ -149,8 +149,6 @@ class _TomlScanner:
 def _unquote(text: str) -> str:
     """Unquote a key. Escapes are resolved by tomllib."""
     if text.startswith('"') and "\\" in text:
-        import tomllib
-
         return next(iter(tomllib.loads(f"{text} = 0")))
     return text[1:-1] if text[:1] in "\"'" else text
 

@@ -26,8 +26,6 @@ from devbox.isolation.types import InstanceContext, Launch, NetNode, NetworkAcce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from devbox.isolation.client import Client
 
 

@@ -13,15 +13,10 @@ from devbox.host import files, project, safe_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from devbox.model.matrix import CellResult, MatrixRun
+    from devbox.reports.junit import JUnitSuite
 
     Junit = Callable[[CellResult], str | None]  # path of the JUnit report of a cell
-    from collections.abc import Iterator
-
-    from devbox.model.matrix import CellResult
-    from devbox.reports.junit import JUnitSuite
 
 
 def render_document(run: MatrixRun, *, junit: Junit) -> str:

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from devbox.model.matrix import CellResult, MatrixRun
+    from devbox.model.matrix import MatrixRun
 
     Failed = Callable[[CellResult], Sequence[str]]  # names of a cell's failed tests
 

@@ -15,8 +15,6 @@ from devbox.reports import grid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from devbox.model.matrix import CellResult, MatrixRun
 
 MOST_BYTES = 64 << 20

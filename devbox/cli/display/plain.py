@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from devbox.execute.events import Event
-
 
 class QuietDisplay:
     """Display without output, except the reason to open a shell."""
@@ -33,9 +31,6 @@ class QuietDisplay:
 
     def __call__(self, event: Event) -> None:
         """Print only why a shell opens."""
-        from devbox.cli.terminal import print_line
-        from devbox.execute.events import Lent
-
         if isinstance(event, Lent) and event.text:
             print_line(event.text)
 

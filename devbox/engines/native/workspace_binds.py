@@ -22,10 +22,6 @@ from devbox.isolation.idmap import map_to_host
 from devbox.isolation.types import Bind, IdMap
 from devbox.model.spec import Instance
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from devbox.model.spec import Instance
-
 _GIT = ".git"
 _OF_GIT = ("config", "config.worktree", "hooks")
 _MODULES = 100  # maximum number of submodules whose configuration is protected
