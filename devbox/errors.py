@@ -108,7 +108,7 @@ class InstallConflict(DevboxError):
 
 
 class LedgerDamaged(DevboxError):
-    """A ledger modified outside of devbox: an entry was changed, removed or replaced by an old copy."""
+    """A ledger modified outside devbox: an entry was changed, removed or replaced by an old copy."""
 
 
 class TargetLocked(DevboxError):

@@ -118,7 +118,7 @@ class _CommandLine:
                 shown = option.flags if word == "-" else option.flags[-1:]
                 yield from ((flag, option.about) for flag in shown)
         if word != "-":
-            yield "--help", "Show help"
+            yield "--help", "Show this message and exit"
 
     def _list_values(self, option: Option) -> Iterable[Candidate]:
         if option.choices:

@@ -63,6 +63,8 @@ def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = No
     for command in commands.values():
         brief = _shorten(command.about)
         settings: dict[str, Any] = {"help": command.about, "short_help": brief, "context_settings": _SETTINGS}
+        if command.after and not command.argument:
+            settings["options_metavar"] = f"[OPTIONS] {command.after}"
         first, _, second = command.name.partition(" ")
         if second and first not in groups:
             groups[first] = typer.Typer(help=GROUPS[first], short_help=GROUPS[first], rich_markup_mode=None)

@@ -50,7 +50,7 @@ def export(args: Args) -> int:
     key = _find_key(args, "export")
     if args.get_flag("private") and not key.private:
         raise UsageError(
-            f"cannot export the private half of {key.name}: it is held by {key.command}", remedy="devbox key show"
+            f"cannot export the private key of {key.name}: it is held by {key.command}", remedy="devbox key show"
         )
     sys.stdout.write(key.private if args.get_flag("private") else key.public.pem)
     return 0
@@ -113,7 +113,7 @@ def _print_added(key: Key) -> int:
     sys.stdout.write(key.public.pem)
     sys.stdout.flush()
     print_line(
-        f"· the key {key.name} is stored {_describe_storage(key)}; its public half is above\n"
+        f"· the key {key.name} is stored {_describe_storage(key)}; its public key is above\n"
         f"  → devbox key export {key.name}"
     )
     return 0

@@ -164,7 +164,7 @@ def _check_known(names: tuple[str, ...], known: set[str], location: ProjectLocat
     for name in names:
         if name not in known:
             again = f"devbox promote {location.stage}" if location.stage else "devbox up"
-            shown = f"known: {', '.join(sorted(known))}" if known else f"nothing was up yet: {again}"
+            shown = f"known: {', '.join(sorted(known))}" if known else f"start them with: {again}"
             raise UsageError(f"container {name} not found in {location.root}", remedy=shown)
 
 

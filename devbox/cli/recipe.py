@@ -58,14 +58,14 @@ def format_page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
     yield from _format_section("Image", found.steps)
     if found.service:
         yield from _format_section("Service", align_columns(_format_service(found.service), width=inner))
-        yield from _format_section("Variables of dependents", align_columns(found.service.exports.items()))
+        yield from _format_section("Exports", align_columns(found.service.exports.items()))
     if found.tool:
         yield from _format_section("Tool", [shlex.join(found.tool)])
-    yield from _format_section("To paste", recipes.render_example(found).split("\n"))
+    yield from _format_section("Example", recipes.render_example(found).split("\n"))
 
 
 def _find_root(args: Args) -> str:
-    """Return the project root; "" outside of projects, where only shipped recipes are available."""
+    """Return the project root; "" outside projects, where only shipped recipes are available."""
     try:
         return project.find(args.get_text("directory") or ".", file=args.get_text("file") or None)[0]
     except UsageError:
@@ -94,7 +94,7 @@ def _summarize(name: str, root: str) -> dict[str, object]:
 def _describe_row(row: dict[str, object]) -> str:
     if error := row.get("error"):
         return f"✗ {error}"
-    mark = " (yours, overrides that of devbox)" if row["shadows"] else " (yours)" if row["own"] else ""
+    mark = " (yours, overrides the shipped recipe)" if row["shadows"] else " (yours)" if row["own"] else ""
     return f"{row['description']}{mark}"
 
 
@@ -107,8 +107,8 @@ def _shorten_versions(versions: object) -> str:
 
 def _describe_origin(found: RecipeFacts) -> str:
     if not found.own:
-        return "comes with devbox"
-    return f"of this project: {found.file}{', overrides that of devbox' if found.shadows else ''}"
+        return "shipped with devbox"
+    return f"of this project: {found.file}{', overrides the shipped recipe' if found.shadows else ''}"
 
 
 def _format_section(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -45,7 +45,7 @@ def log(args: Args) -> int:
         sys.stdout.writelines(f"{json.dumps(codec.dump(entry), ensure_ascii=False)}\n" for entry in entries)
         return 0
     if not entries:
-        print_line("· nothing was promoted yet\n  → devbox promote STAGE")
+        print_line("· nothing has been promoted yet\n  → devbox promote STAGE")
         return 0
     output.print_table(
         _HEAD,

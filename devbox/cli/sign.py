@@ -114,7 +114,7 @@ def verify(args: Args) -> int:
     if args.get_texts("key"):
         ring = Keyring(builders={path: _read_public_key(path) for path in args.get_texts("key")}, approvers={})
     if ring is None:
-        raise UsageError("missing option outside of a project: --key", remedy="devbox verify IMAGE --key FILE")
+        raise UsageError("missing option outside a project: --key", remedy="devbox verify IMAGE --key FILE")
     digest = release.image if release else image.find(args, Transfers(paths), args.get_text("what")).digest
     found = signing.verify_image(digest, ring.known_keys, paths=paths)
     if args.get_flag("json"):

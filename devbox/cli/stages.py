@@ -89,7 +89,7 @@ def down(args: Args, stage: str) -> int:
     if not result:
         check_known(args)
     if not result and args.get_text("progress") not in ("quiet", "json"):
-        terminal.print_line(f"· nothing ran in {stage}")
+        terminal.print_line(f"· nothing was running in {stage}")
     return 0
 
 

@@ -73,7 +73,7 @@ def down(args: Args) -> int:
         return stages.down(args, stage)
     with choose(args.get_text("progress")) as display:
         result = flow.down(open_from_args(args), display, volumes=args.get_flag("volumes"))
-    _print_if_noop(args, result, "nothing was up")
+    _print_if_noop(args, result, "nothing was running")
     return 0
 
 

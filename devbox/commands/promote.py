@@ -205,7 +205,7 @@ def rollback(
     environments: TargetSelector = select_target,
     by: NamedSigner | None = None,
 ) -> PromotionResult:
-    """Roll back a stage to its previous release, image and config, without gates."""
+    """Roll back a stage to its previous release and config, without checking gates."""
     context = _open_context(project, stage, acts=False, sink=sink)  # access of the previous release has been allowed
     adopt(context.ledger, sink)
     environment = environments(project, context.resolved, context.stage)

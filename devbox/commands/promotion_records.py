@@ -111,7 +111,7 @@ class PromotionRecorder:
         have = {entry.hash for entry in entries}
         for what, named in (*self._read_published(keys), *self._list_named_entries(image, keys)):
             if named not in have:
-                raise LedgerDamaged(f"missing ledger entry, named by {what}: {named}", remedy=_REMEDY)
+                raise LedgerDamaged(f"ledger entry {named} not found, referenced by {what}", remedy=_REMEDY)
 
     @contextlib.contextmanager
     def _defer_errors(self, what: str, stage: Stage) -> Iterator[None]:

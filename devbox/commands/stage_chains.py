@@ -205,7 +205,7 @@ class StageChains:
         for record in published.records[-1:]:
             if have.get(record.number) != record.hash:
                 raise LedgerDamaged(
-                    f"missing ledger entry, named by the head published at {stage.repository}: {record.hash}",
+                    f"ledger entry {record.hash} not found, referenced by the head published at {stage.repository}",
                     remedy="restore a copy of the ledger, or rebuild it from signed records: devbox release rebuild",
                 )
 

@@ -174,7 +174,7 @@ class RolloutActions:
         if fault := self._find_fault(name):
             if name in self._router.state.list_container_names():
                 self._router.shut_out(name)
-            raise EngineError(f"{fault}: not admitted", remedy="devbox image verify; then promote again")
+            raise EngineError(f"{fault}: container not admitted", remedy="devbox image verify; then promote again")
 
     def _find_fault(self, name: str) -> str:
         """Return what is wrong with a container's image; "" if nothing."""

@@ -75,7 +75,7 @@ class TrafficBackend(Protocol):
         """Lease `threshold` buckets to the canary; without a renewal, `safe` applies, which is also stored on disk.
 
         `generation`: period in which each client's first failure, and first response slower than `slow` microseconds
-        (one of TIMES), is counted; 0 outside of a release. Called at every observation, as a renewal.
+        (one of TIMES), is counted; 0 outside a release. Called at every observation, as a renewal.
         """
 
     def reopen(self, *, baseline: bool = False) -> None:

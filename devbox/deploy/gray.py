@@ -350,7 +350,7 @@ class GrayTarget:
             self._went_back = True
             raise RolledBack(
                 f"{gray_release.release} was rolled back: {gray_release.rollout.reason}",
-                remedy="see its course: devbox release status",
+                remedy="see its history: devbox release status",
             )
 
     # The view of a stage on its home.

@@ -124,7 +124,7 @@ def _check_needs(document: Document) -> Iterator[Problem]:
                     yield Problem(key=key, sentence=f"[{name}] needs {known[need]}, which {why}")
                 continue
             if need in everything or need in everything.values():
-                yield Problem(key=key, sentence=f"[{name}] cannot need {need}: its container does not keep running")
+                yield Problem(key=key, sentence=f"[{name}] cannot need {need}, whose container does not keep running")
             else:
                 hint = did_you_mean(need, known) or f" (known: {_format_names(known)})"
                 yield Problem(key=key, sentence=f"[{name}] needs: {need} not found{hint}")

@@ -135,7 +135,7 @@ class RecipeFacts:
 
 
 def describe_recipe(name: str, root: str) -> RecipeFacts:
-    """Describe a recipe as seen by the project in `root` ("" outside of projects)."""
+    """Describe a recipe as seen by the project in `root` ("" outside projects)."""
     path = find(name, root)
     if path is None:
         known = list_names(root)

@@ -110,7 +110,7 @@ class MetricTable(Model):
 
     def _check_external(self) -> None:
         if self.name in JUDGED:
-            raise ValueError(f"{self.name} is counted by the router: give command or promql another name")
+            raise ValueError(f"{self.name} is a metric of the router: choose another name for the command or query")
         if self.alpha is not None or "quantile" in self.model_fields_set:
             raise ValueError(
                 f"{self.display_name} is compared with max and min: alpha and quantile are for errors and latency"

@@ -65,7 +65,7 @@ def check_grants_by_vars(project: LocatedProject, resolved: Spec) -> None:
 
 def _make_grant_error(more: tuple[Grant, ...]) -> NotTrusted:
     return NotTrusted(
-        f"the file grants {more[0].subject} more than when it last ran isolated",
+        f"the file grants {more[0].subject} more access than in its last isolated run",
         where=more[0].where,
         details="\n".join(grants.describe(more)),
         remedy="if you made this change, allow it: devbox trust",

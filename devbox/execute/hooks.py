@@ -60,7 +60,7 @@ class Hooks:
             raise KeyboardInterrupt
         if code != 0:
             raise HookFailed(
-                f"the hook {hook.name} failed: `{shown}` exited with code {code}; the containers are up",
+                f"the hook {hook.name} failed: `{shown}` exited with code {code}; the containers are running",
                 where=hook.where,
                 details="\n".join(last),
                 remedy="fix the hook, then run it again with: devbox up",

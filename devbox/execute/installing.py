@@ -247,7 +247,9 @@ def resolve_place(place: str) -> str:
     for part in filter(None, parent.split("/")):
         way = f"{way}/{part}"
         if os.path.islink(way) and os.lstat(way).st_uid not in (0, os.geteuid()):
-            raise HostError(f"{way} is a link of another user", remedy=f"use the real path: {found}/{name}")
+            raise HostError(
+                f"{way} is a symbolic link owned by another user", remedy=f"use the real path: {found}/{name}"
+            )
     return f"{found.rstrip('/')}/{name}"
 
 

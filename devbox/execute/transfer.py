@@ -101,5 +101,5 @@ def build_progress(step: str, transfer: Transfer) -> StepProgress:
 
 
 def _run_watched(op: Op, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
-    step = Step(op=op, resource=resource, reason=Reason.routine("asked to"))
+    step = Step(op=op, resource=resource, reason=Reason.routine("requested"))
     run(Plan(steps=(step,)), {op: lambda _: work(lambda transfer: sink(build_progress(step.id, transfer)))}, sink)

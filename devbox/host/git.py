@@ -127,7 +127,7 @@ def _is_met(condition: str, directory: str, root: str) -> bool:
 
 
 def _query_settings(scopes: tuple[str, ...], *where: str, text: bytes = b"") -> list[GitSetting]:
-    """Return settings as git reads them, in / and outside of any repository."""
+    """Return settings as git reads them, in / and outside any repository."""
     with contextlib.suppress(HostError, CommandFailed):
         argv = [programs.find("git"), "--git-dir=/dev/null", "-C", "/", "config", *where, *_LIST]
         return parse_settings(os.fsdecode(programs.call(argv, purpose="read git's settings", text=text)), *scopes)

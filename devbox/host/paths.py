@@ -26,7 +26,7 @@ class Paths:
 
     @property
     def config(self) -> str:
-        """The directory of the host's key and of its records about homes; outside of the home."""
+        """The directory of the host's key and of its records about homes; outside the home."""
         return self._config or _find_config_dir()
 
     @property

@@ -174,7 +174,7 @@ def _decide_cell(
     last = before.result
     if now.key == before.inputs.key and last.state == "passed":
         if everything:
-            return CellDecision(cell=cell, verdict=RUN, reason="asked to")
+            return CellDecision(cell=cell, verdict=RUN, reason="requested")
         return CellDecision(cell=cell, verdict=CACHED, reason=matrix.why_cached(last), last=last)
     changed = (
         _list_changed(seen.tree, records.read_tree(before.inputs.files)) if now.files != before.inputs.files else ()

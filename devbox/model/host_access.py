@@ -1,4 +1,4 @@
-"""Access to the host outside of containers that an env file requests: a class per kind, permitted by `devbox trust`."""
+"""Access to the host outside containers that an env file requests: a class per kind, permitted by `devbox trust`."""
 
 from __future__ import annotations
 

@@ -72,7 +72,11 @@ def _list_changes(now: BuildInputs, last: BuildInputs) -> list[tuple[str, str, s
 
 
 def _diff_tables(now: dict[str, str], last: dict[str, str]) -> list[tuple[str, str, str]]:
-    words = {(False, True): (ADDED, "is new"), (True, False): (REMOVED, "is gone"), (True, True): (CHANGED, "changed")}
+    words = {
+        (False, True): (ADDED, "is new"),
+        (True, False): (REMOVED, "was removed"),
+        (True, True): (CHANGED, "changed"),
+    }
     names = sorted(name for name in now.keys() | last.keys() if now.get(name) != last.get(name))
     return [(name, *words[name in last, name in now]) for name in names]
 

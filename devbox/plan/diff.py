@@ -43,7 +43,7 @@ def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
             Step(
                 op=Op.BAKE,
                 resource=name,
-                reason=Reason.routine("asked to"),
+                reason=Reason.routine("requested"),
                 after=(f"bake {parent}",) if parent else (),
             )
             for name, parent in parents.items()

@@ -141,7 +141,7 @@ def why_run(now: CellInputs, before: CellInputs | None, last: CellResult | None,
     if last.state not in ("passed", "cached"):
         return _explain_retry(last)
     found = _list_changes(now, before, list(changed))
-    return ", ".join(found) or "asked to"
+    return ", ".join(found) or "requested"
 
 
 def _explain_retry(last: CellResult) -> str:
@@ -171,7 +171,7 @@ def _list_changes(now: CellInputs, before: CellInputs, files: list[str]) -> list
 
 def _diff_tables(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
     names = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-    words = {(False, True): "is new", (True, False): "is gone", (True, True): "changed"}
+    words = {(False, True): "is new", (True, False): "was removed", (True, True): "changed"}
     return [f"{name} {words[name in before, name in now]}" for name in names]
 
 

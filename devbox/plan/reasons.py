@@ -107,7 +107,7 @@ def _diff_commands(before: Run, after: Run) -> list[str]:
 
 
 def _diff_tables(what: str, before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    words = {(False, True): "is new", (True, False): "is gone", (True, True): "changed"}
+    words = {(False, True): "is new", (True, False): "was removed", (True, True): "changed"}
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return [f"{what} {name} {words[name in before, name in after]}" for name in names]
 
@@ -170,7 +170,7 @@ def why_start(seen: ObservedContainer | None) -> str:
     if seen.state in ("exited", "dead"):
         ended = f"exited with code {seen.exit_code}" if seen.exit_code is not None else "exited"
         return f"{ended} ({seen.reason})" if seen.reason else ended
-    return "it is stopping: started again" if seen.state == "stopping" else f"it is {seen.state}"
+    return "is stopping: it is started again" if seen.state == "stopping" else f"it is {seen.state}"
 
 
 def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, *, baked: bool) -> str:
@@ -226,7 +226,7 @@ def why_network(*, standing: bool, added: list[str], ports: tuple[int, ...], was
     """Explain why the network is created or changed."""
     if not standing:
         listed = f"; publishes {', '.join(map(str, ports))}" if ports else ""
-        return Reason.routine(f"not there yet{listed}")
+        return Reason.routine(f"does not exist yet{listed}")
     if ports != was:
         return f"published ports changed: {', '.join(map(str, was)) or 'none'} → {', '.join(map(str, ports)) or 'none'}"
     if added:

@@ -14,7 +14,7 @@ _STANDING = ("created", "starting", "running", "restarting", "stopping")
 
 def stop(specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers, dependants first according to `specs`; a container without a spec is stopped, too."""
-    return Plan(steps=tuple(plan_stops(specs, observed, names, reason=Reason.routine("asked to"))))
+    return Plan(steps=tuple(plan_stops(specs, observed, names, reason=Reason.routine("requested"))))
 
 
 def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str, volumes: bool) -> Plan:
@@ -23,7 +23,7 @@ def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str
     kept = [name for name in observed.volumes if volumes]
     if not (observed.supervised or observed.standing or observed.containers or kept or (volumes and observed.tops)):
         return Plan(steps=())
-    what = Reason.routine("down -v: its data goes, too" if volumes else "down: volumes stay")
+    what = Reason.routine("down -v: its data is removed, too" if volumes else "down: volumes are kept")
     after = tuple(step.id for step in stopping)
     return Plan(steps=(*stopping, Step(op=Op.TEARDOWN, resource=project, reason=what, after=after)))
 

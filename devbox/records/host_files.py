@@ -34,7 +34,7 @@ _EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
 class HostFiles:
     """The files of one DEVBOX_HOME, by their paths (`Paths.host_files` and below).
 
-    Raises HostError if the configuration directory is open to other users, or cannot be created.
+    Raises HostError if the configuration directory is accessible to other users, or cannot be created.
     """
 
     def __init__(self, paths: Paths) -> None:
@@ -241,7 +241,7 @@ class Anchors:
 
         The files of an earlier version are adopted as well: `HostFiles.adopt`.
 
-        Raises HostError if the configuration directory cannot be written, or is open to other users.
+        Raises HostError if the configuration directory cannot be written, or is accessible to other users.
         """
         self.key.prepare()
         with files.lock_file(self.key.lock):

@@ -1,6 +1,6 @@
 """The key of this user on this host: authenticates data in DEVBOX_HOME that release decisions depend on.
 
-The key is in the configuration directory (`Paths.config`), outside of DEVBOX_HOME: a process with write access to the
+The key is in the configuration directory (`Paths.config`), outside DEVBOX_HOME: a process with write access to the
 home cannot forge such data. `exec` never reads the key, and `up` does not create it.
 """
 
@@ -19,7 +19,7 @@ from devbox.host.paths import Paths
 _NAME = "host.key"
 _BYTES = 32
 _LIMIT = 256  # bytes of its file: 64 hexadecimal digits and a newline
-_OTHER_DIRECTORY = "or export DEVBOX_CONFIG=DIR, a private directory outside of DEVBOX_HOME"
+_OTHER_DIRECTORY = "or export DEVBOX_CONFIG=DIR, a private directory outside DEVBOX_HOME"
 
 
 class HostKey:
@@ -73,7 +73,7 @@ class HostKey:
         if self._home == self.directory or self.directory.startswith(f"{self._home}/"):
             raise HostError(
                 f"invalid DEVBOX_CONFIG: {self.directory} is below DEVBOX_HOME ({self._home})",
-                remedy="export DEVBOX_CONFIG=DIR, a private directory outside of it",
+                remedy="export DEVBOX_CONFIG=DIR, a private directory outside it",
             )
         try:
             os.makedirs(os.path.dirname(self.directory), exist_ok=True)
@@ -133,11 +133,12 @@ class HostKey:
         if facts.st_mode & 0o077:
             if not self.exists:
                 raise HostError(
-                    f"{path} is open to other users ({stat.filemode(facts.st_mode)})", remedy=f"chmod {mode} {path}"
+                    f"{path} is accessible to other users ({stat.filemode(facts.st_mode)})",
+                    remedy=f"chmod {mode} {path}",
                 )
             raise HostError(
-                f"{path} is open to other users ({stat.filemode(facts.st_mode)}): its key may be compromised",
-                remedy=f"close it: chmod {mode} {path}; "
+                f"{path} is accessible to other users ({stat.filemode(facts.st_mode)}): its key may be compromised",
+                remedy=f"restrict it: chmod {mode} {path}; "
                 f"to replace the key: rm {self._path}, then devbox release rebuild",
             )
 

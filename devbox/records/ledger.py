@@ -277,9 +277,7 @@ class Ledger:
         anchor = self._anchors.read(self._instance)
         found = self._read(anchor)
         if problem := self._find_fault(found, anchor):
-            raise LedgerDamaged(
-                f"the ledger {self._database} was modified outside of devbox: {problem}", remedy=_REMEDY
-            )
+            raise LedgerDamaged(f"the ledger {self._database} was modified outside devbox: {problem}", remedy=_REMEDY)
         return found
 
     def _find_fault(self, found: _LedgerRows, anchor: Anchor) -> str:

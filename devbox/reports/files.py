@@ -96,7 +96,7 @@ def write(run: MatrixRun, paths: tuple[str, ...], *, root: str = "") -> None:
 
 
 def write_file(path: str, data: bytes | str, *, root: str = "") -> None:
-    """Write a file atomically; outside of projects, special files (`/dev/stderr`) are written in place."""
+    """Write a file atomically; outside projects, special files (`/dev/stderr`) are written in place."""
     within, inner = project.find_by_file(path, root=root)
     if within:
         safe_files.write(within, inner, data)

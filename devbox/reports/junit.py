@@ -166,7 +166,7 @@ class _Target:
         """Finish the document."""
 
     def _find_suite(self) -> JUnitSuite:
-        """Return the innermost suite, creating one for cases outside of any."""
+        """Return the innermost suite, creating one for cases outside any."""
         if not self._within:
             self._within.append(JUnitSuite({}))
             self.suites.append(self._within[-1])

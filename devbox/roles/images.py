@@ -19,7 +19,7 @@ from devbox.roles import recipes
 from devbox.roles.parts import DockerfileTable, ImageParts, SourceTable
 from devbox.roles.role import ExpansionContext, split_label
 
-# Kept between builds, outside of layers: download caches of pip, npm, go and others.
+# Kept between builds, outside layers: download caches of pip, npm, go and others.
 COMMAND_CACHES = {"home-cache": "/root/.cache"}
 
 _OPEN = ImageConfig(workdir="", user="", stop_signal="")  # for images with a config of their own

@@ -137,9 +137,9 @@ class SourceTable(Model):
     def _check_one_source(self) -> Self:
         given = [name for name in SOURCES if self._get_source(name) is not None]
         if len(given) > 1 and given != ["from", "dockerfile"]:
-            raise ValueError(f"has {' and '.join(given)}; give exactly one of {', '.join(SOURCES)}")
+            raise ValueError(f"has {' and '.join(given)}; expected exactly one of {', '.join(SOURCES)}")
         if not given:
-            raise ValueError(f"has no image source; give one of {', '.join(SOURCES)}")
+            raise ValueError(f"has no image source; expected one of {', '.join(SOURCES)}")
         if self.with_ and self.recipe is None:
             raise ValueError(f"has `with`, the parameters of a recipe, but its image source is `{given[0]}`")
         return self

@@ -285,5 +285,7 @@ def _check_parameter(name: str, recipe: Recipe, key: str, value: str, where: str
         )
     if parameter.pattern is not None and not re.fullmatch(parameter.pattern, value):
         raise EnvFileError(
-            f"invalid value for {key} of recipe {name}, got {value!r}: {parameter.description}", where=where
+            f"invalid value for {key} of recipe {name}: expected {parameter.pattern} ({parameter.description}),"
+            f" got {value!r}",
+            where=where,
         )

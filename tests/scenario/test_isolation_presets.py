@@ -59,7 +59,7 @@ def test_issue9_a2_an_isolated_container_cannot_loosen_its_own_isolation(any_box
 
     refused = any_box.run("up", cwd=project)
     assert refused.returncode == 1
-    assert "the file grants dev more than when it last ran isolated" in refused.stderr.decode()
+    assert "the file grants dev more access than in its last isolated run" in refused.stderr.decode()
     assert "devbox.local.toml: read as part of the env file" in refused.stderr.decode()
     assert "devbox trust" in refused.stderr.decode()
     (project / "devbox.local.toml").unlink()

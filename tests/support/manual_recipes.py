@@ -53,7 +53,7 @@ def _render_service(service: ServiceFacts) -> Iterator[str]:
         f"{_render_code(source)} of the project at {_render_code(target)}" for source, target in service.mounts.items()
     ]
     facts = [f"port {service.port}", *(f"data in {each}" for each in kept), *(f"reads {each}" for each in seen)]
-    yield from ("", f"As a service: {', '.join(facts)}; healthy when {service.health}. Variables of dependents:", "")
+    yield from ("", f"As a service: {', '.join(facts)}; healthy when {service.health}. Exports:", "")
     yield from _render_table(service.exports.items())
 
 

@@ -62,9 +62,9 @@ CONTAINERS = (
         _ENV,
         _NO_TTY,
         Option("--shims", about="Print the directory of the tools' shims, for PATH"),
-        about="Run a tool of the file; its container is started if necessary and stays up",
+        about="Run a tool of the file; its container is started if necessary and keeps running",
         argument=Argument("name", about="Tool, or one of its shims", words="tools"),
-        after="[ARGUMENTS]…",
+        after="[ARGUMENTS…]",
         passes=True,
     ),
     Command(
@@ -80,8 +80,8 @@ CONTAINERS = (
         Option("--image", about="Use the programs of this registry image", kind=TEXT, metavar="REF"),
         _ENV,
         _NO_TTY,
-        about="Debug a running container, even without a shell: processes, sockets, files (/proc/1/root)",
+        about="Debug a running container, even without a shell; its files are in /proc/1/root",
         argument=CONTAINER,
-        after="| -- COMMAND…",
+        after="[-- COMMAND…]",
     ),
 )

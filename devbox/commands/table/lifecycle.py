@@ -59,7 +59,7 @@ LIFECYCLE = (
         Option("-n", "--tail", about="Show only the last N lines of each container", kind=NUMBER, metavar="N"),
         Option("-t", "--timestamps", about="Show timestamps"),
         STAGE,
-        Option("--build", about="Show the build logs of the images instead"),
+        Option("--build", about="Show the build logs of images instead"),
         about="Show the output of containers",
         argument=_NAMES,
     ),
@@ -67,7 +67,7 @@ LIFECYCLE = (
         "open",
         "ps:open_url",
         STAGE,
-        about="Print the address; on a desktop, open it in the browser",
+        about="Print the address of a container; on a desktop, open it in the browser",
         argument=CONTAINER,
     ),
 )

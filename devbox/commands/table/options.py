@@ -150,7 +150,11 @@ SHELL_ON_FAIL = Option(
     "--shell-on-fail", about="Open a shell in the state of a failed image step (requires a terminal)"
 )
 STAGE = Option(
-    "--stage", about="Select a stage of the project, where releases run", kind=TEXT, metavar="STAGE", words="stages"
+    "--stage",
+    about="Use the containers of this stage instead of the development containers",
+    kind=TEXT,
+    metavar="STAGE",
+    words="stages",
 )
 YES = Option("-y", "--yes", about="Remove without asking for confirmation")
 CONFIRM = Option(

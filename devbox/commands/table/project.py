@@ -37,12 +37,12 @@ PROJECT = (
         Option("--schema", about="Print the JSON Schema of devbox.toml"),
         about="Show the interpreted env file",
     ),
-    Command("recipe ls", "recipe:ls", JSON, about="List recipes: those of devbox, and recipes/ of the project"),
+    Command("recipe ls", "recipe:ls", JSON, about="List the shipped recipes and those in recipes/ of the project"),
     Command(
         "recipe show",
         "recipe:show",
         JSON,
-        about="Show a recipe: parameters, image, service, and a table to paste",
+        about="Show a recipe: parameters, image, service, exports, example",
         argument=Argument("name", about="Name from `devbox recipe ls`", words="recipes"),
     ),
     Command(
@@ -51,7 +51,7 @@ PROJECT = (
         JSON,
         Option("--show", about="Only show the requested access"),
         Option("--revoke", about="Revoke the permission"),
-        about="Allow the file's commands and files on the host, and secrets outside the project",
+        about="Allow the host access that the file requests: commands, files, secrets",
     ),
     Command(
         "doctor",
@@ -73,7 +73,7 @@ PROJECT = (
     Command(
         "hook",
         "shell_scripts:hook",
-        about="Print the shell hook of projects: tools on PATH, variables exported by services",
+        about="Print the shell hook: tools of the project on PATH, variables of its services",
         argument=Argument("shell", about="Shell: bash, zsh or fish", words="shells"),
     ),
     Command(

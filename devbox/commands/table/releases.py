@@ -53,7 +53,7 @@ TESTS = (
         Option("--list", about="Only list the cells, with decisions and reasons"),
         Option(
             "--shell",
-            about="Open a shell in a cell, as left by its last failure, or in a new one",
+            about="Open a shell in a cell: in the state of its last failure, or in a new cell",
             kind=TEXT,
             metavar="CELL",
             words="cells",
@@ -75,7 +75,7 @@ TESTS = (
         KEY,
         LOCKED,
         JSON,
-        about="Run tests for matrix cells whose inputs changed; each cell has its own containers",
+        about="Run tests for matrix cells whose inputs changed; each has its own containers",
         after="[-- COMMAND…]",
     ),
 )
@@ -94,11 +94,11 @@ RELEASES = (
         "install",
         "install:install",
         Option("--list", about="Only show what is installed, and whether it is unchanged"),
-        Option("--uninstall", about="Remove installed files, also of tables no longer in the file"),
-        Option("--force", about="Also replace or remove changed files and files of others"),
+        Option("--uninstall", about="Remove installed files, including those of tables removed from the file"),
+        Option("--force", about="Also replace or remove files that were changed or not installed by devbox"),
         Option("--set-id", about="Keep set-uid and set-gid bits (root only)"),
         JSON,
-        about="Install files from images on the host by [install.NAME], all or none",
+        about="Install the files of [install.NAME] from images on the host; all or none",
         argument=Argument("names", about="Names of [install.NAME] (default: all)", many=True, words="installs"),
     ),
     Command(
@@ -122,7 +122,7 @@ RELEASES = (
         "promote:rollback",
         KEY,
         JSON,
-        about="Roll back a stage to its previous release, image and config, without gates",
+        about="Roll back a stage to its previous release and config, without checking gates",
         argument=Argument("stage", about="Stage to roll back", words="stages"),
     ),
     Command("release ls", "build:ls", JSON, about="List releases, and the stages that each is or was in"),
@@ -144,7 +144,7 @@ RELEASES = (
         KEY,
         Option("--accept", about="Accept records read for the first time by this host, however old"),
         JSON,
-        about="Sign this host's records of stages again, for new hosts",
+        about="Sign this host's stage records again, so that new hosts accept them",
     ),
     Command(
         "release show",
@@ -188,7 +188,7 @@ RELEASES = (
             words="files",
         ),
         JSON,
-        about="Verify the attachments of a release: signatures, provenance, approvals; exit 1 if invalid",
+        about="Verify signatures, provenance and approvals of a release; exit 1 if invalid",
         argument=Argument(
             "what", about="Release, or an image of the store (default: the newest release)", words="releases"
         ),
@@ -197,7 +197,7 @@ RELEASES = (
         "release hold",
         "release:hold",
         JSON,
-        about="Hold a gray release at its step; it is still monitored, and rolled back if bad",
+        about="Hold a gray release at its step; monitoring continues and may roll it back",
         argument=_GRAY_STAGE,
     ),
     Command(
@@ -211,7 +211,7 @@ RELEASES = (
         "release abort",
         "release:abort",
         JSON,
-        about="Roll back a gray release: all clients on the old release, the new one stopped",
+        about="Roll back a gray release: shift traffic to the old release, stop the new one",
         argument=_GRAY_STAGE,
     ),
     _declare_status("release status", "Show the status of the gray release in progress, or of the last one"),
@@ -231,7 +231,7 @@ KEYS = (
             choices="ecdsa-p256 ed25519",
         ),
         _PLAIN,
-        about="Create a key for signing releases and approvals; print its public half",
+        about="Create a key for signing releases and approvals; print its public key",
         argument=Argument("name", about="Name of the key on this host"),
     ),
     Command("key ls", "key:ls", JSON, about="List signing keys"),
@@ -239,8 +239,8 @@ KEYS = (
     Command(
         "key export",
         "key:export",
-        Option("--private", about="Print the private half, encrypted as stored"),
-        about="Print the public half of a key, for [approvers], [builders] and `cosign verify`",
+        Option("--private", about="Print the private key, encrypted as stored"),
+        about="Print the public key, for [approvers], [builders] and `cosign verify`",
         argument=Argument("name", about=_NAME, words="keys"),
     ),
     Command(
@@ -262,7 +262,7 @@ KEYS = (
         "key rm",
         "key:rm",
         Option("-y", "--yes", about="Remove without asking for confirmation"),
-        about="Remove a key, which can no longer sign",
+        about="Remove a signing key from this host",
         argument=Argument("name", about=_NAME, words="keys"),
     ),
 )

@@ -61,7 +61,7 @@ IMAGES = (
     Command(
         "image rm",
         "image:rm",
-        about="Remove the names of pulled or imported images, for `image gc`",
+        about="Remove names of pulled or imported images; `image gc` removes the data",
         argument=Argument("names", about="Names from `devbox image ls`", many=True, metavar="NAME…"),
     ),
     Command(
@@ -83,12 +83,12 @@ IMAGES = (
         ),
         Option(
             "--to",
-            about="Load the image into this engine instead; print its ID there",
+            about="Load the image into this engine instead, and print its ID",
             kind=TEXT,
             metavar="ENGINE",
             choices="docker podman",
         ),
-        Option("--tag", about="Name of the image there, such as `team/app:1.0`", kind=TEXT, metavar="REF"),
+        Option("--tag", about="Name of the image in the engine, such as `team/app:1.0`", kind=TEXT, metavar="REF"),
         JSON,
         about="Export an image of the store to a file, or load it into Docker or Podman",
         argument=Argument("what", about=f"{_IMAGE}; then a file, or - for stdout", many=True, metavar="IMAGE [FILE]"),
@@ -106,7 +106,7 @@ IMAGES = (
         about="Import the images of an archive into the store; print their digests",
         argument=Argument(
             "archive",
-            about="Archive: OCI or of `docker save`, compressed or not; an OCI image layout; or - for stdin",
+            about="Archive (OCI or `docker save`, compressed or not), OCI image layout, or - for stdin",
             metavar="FILE",
             words="files",
         ),
@@ -138,6 +138,6 @@ IMAGES = (
         "image:gc",
         JSON,
         Option("--dry-run", about="Only show what would be removed"),
-        about="Remove images that no project needs: by its file, lock, last `up`, releases or containers",
+        about="Remove images that no file, lock, release, container or last `up` references",
     ),
 )

@@ -141,7 +141,7 @@ def _build_sources(step: Bootstrap, place: str, archives: str) -> str:
 
 
 def check_names(step: Bootstrap) -> None:
-    """Refuse words with a special meaning to mmdebstrap, which runs outside of containers, or in a sources list."""
+    """Refuse words with a special meaning to mmdebstrap, which runs outside containers, or in a sources list."""
     for word in (step.suite, *step.components, *step.packages):
         if not _NAME.fullmatch(word):
             raise BakeFailed(f"invalid name {word!r}: expected a suite, component or package")

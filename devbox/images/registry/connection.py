@@ -186,7 +186,7 @@ class RegistryConnection:
         place = urlsplit(realm)
         if place.scheme != "https" and not (place.scheme == "http" and credentials.can_use_http(place.netloc)):
             raise RegistryError(
-                f"{self.host} requires passwords to be sent to an untrusted place: {realm or 'nowhere'}",
+                f"{self.host} requests the password for an untrusted address: {realm or '(none)'}",
                 remedy=f"report it to the operator, or trust it: export {credentials.INSECURE}={place.netloc}",
             )
         fields = [("service", challenge.get("service", "")), *(("scope", each) for each in scope.split(" "))]

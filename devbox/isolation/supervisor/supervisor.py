@@ -162,7 +162,7 @@ class Supervisor:
                 remedy="devbox down, then devbox up",
             )
         if self._ending and message["do"] in _MAKING:
-            raise EngineError("the instance is going down", remedy="devbox up")
+            raise EngineError("the instance is shutting down", remedy="devbox up")
         verb(client, message)
 
     def _set_network(self, client: ClientConnection, message: Message) -> None:

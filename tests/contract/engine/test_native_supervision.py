@@ -206,7 +206,7 @@ def test_nothing_is_started_while_the_instance_goes_down(native: Backend) -> Non
         until(lambda: native.log("slow") == ["asked"])
         assert quick.pid is not None
         os.kill(quick.pid, signal.SIGKILL)
-        with pytest.raises(EngineError, match="going down"):
+        with pytest.raises(EngineError, match="shutting down"):
             native.start("late")
         ended.result()
     assert native.log("quick") == ["begun"]

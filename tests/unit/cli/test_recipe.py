@@ -29,7 +29,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_the_list_marks_the_project_s_own_and_survives_a_broken_one(project: Path, capsys: pytest.CaptureFixture[str]):
     rows = {line.split()[0]: line for line in printed(capsys, "-C", str(project), "recipe", "ls").splitlines()}
     assert rows["mine"].endswith("Mine (yours)")
-    assert rows["redis"].endswith("Mine (yours, overrides that of devbox)")
+    assert rows["redis"].endswith("Mine (yours, overrides the shipped recipe)")
     assert "✗" in rows["broken"]
     assert "nonsense" in rows["broken"]
     assert "3.8 … 3.14" in rows["python"]
@@ -44,7 +44,7 @@ def test_the_list_as_data(project: Path, capsys: pytest.CaptureFixture[str]):
 
 def test_outside_of_projects_there_are_those_of_devbox(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     shown = printed(capsys, "-C", str(tmp_path), "recipe", "show", "mariadb")
-    for part in ("comes with devbox", '"11.8"', "3306", "MYSQL_PWD", '[service.mariadb]\n  recipe = "mariadb"'):
+    for part in ("shipped with devbox", '"11.8"', "3306", "MYSQL_PWD", '[service.mariadb]\n  recipe = "mariadb"'):
         assert part in shown
 
 

@@ -191,7 +191,7 @@ def test_a_place_in_the_home_stays_in_the_home(tmp_path: Path, monkeypatch: pyte
         installing.resolve_place("~/out/bin/x")
     if os.geteuid() == 0:
         os.chown(home / "out", 12345, 12345, follow_symlinks=False)
-        with pytest.raises(HostError, match="a link of another user"):
+        with pytest.raises(HostError, match="a symbolic link owned by another user"):
             installing.resolve_place(f"{home}/out/bin/x")
 
 

@@ -57,7 +57,7 @@ def test_only_what_passed_at_once_and_is_unchanged_need_not_run(records: MatrixR
 
 @pytest.mark.parametrize("selection", [MatrixRequest(everything=True), MatrixRequest(keep=True)])
 def test_all_runs_what_passed_as_well(records: MatrixRecords, selection: MatrixRequest):
-    assert told(records, selection)["passed"] == (RUN, "asked to")
+    assert told(records, selection)["passed"] == (RUN, "requested")
 
 
 def test_a_changed_file_is_named_where_it_is_known(records: MatrixRecords):

@@ -62,7 +62,7 @@ def test_every_input_counts_and_the_reason_names_it():
     changes = {
         "a changed": replace(INPUTS, files={**INPUTS.files, "a": "file:3"}),
         "c is new": replace(INPUTS, files={**INPUTS.files, "c": "file:3"}),
-        "b is gone": replace(INPUTS, files={"a": "file:1"}),
+        "b was removed": replace(INPUTS, files={"a": "file:1"}),
         "commands changed": replace(INPUTS, commands=("make all",)),
         "output changed": replace(INPUTS, output=("out",)),
         "network changed": replace(INPUTS, network="project"),

@@ -301,7 +301,7 @@ def test_issue10_2_a_reader_makes_nothing(paths: Paths):
 def test_issue10_2_a_directory_that_is_open_to_others_is_not_read(paths: Paths):
     DeployedRecord(paths, ID).write(StageDeployments(running=ONE))
     os.chmod(paths.config, 0o755)
-    with pytest.raises(HostError, match="is open to other users"):
+    with pytest.raises(HostError, match="is accessible to other users"):
         DeployedRecord(paths, ID).read()
 
 

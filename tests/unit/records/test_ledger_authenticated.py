@@ -212,7 +212,7 @@ def test_the_key_is_private(paths):
     for path in (paths.config, f"{paths.config}/host.key"):
         before = os.stat(path).st_mode
         os.chmod(path, before | 0o040)
-        with pytest.raises(HostError, match="is open to other users") as caught:
+        with pytest.raises(HostError, match="is accessible to other users") as caught:
             Ledger(paths, "p").read_entries()
         assert f"chmod {before & 0o777:o} {path}" in caught.value.remedy
         os.chmod(path, before)
