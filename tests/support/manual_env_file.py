@@ -27,8 +27,8 @@ from devbox.roles.role import Key
 _HEAD = """\
 # devbox.toml
 
-Written from the program's own tables by `make reference`; a test compares the two. The examples are
-from [devbox.toml.example](../../devbox.toml.example), which shows every key in its place.
+Generated from the code by `make reference`; a test compares the two. The examples are from
+[devbox.toml.example](../../devbox.toml.example), which shows every key in its place.
 
 Unknown keys are errors. `${name}` in a string is a variable of `[vars]`, `$${name}` is literal. `devbox.local.toml`
 next to the file (not committed) overrides by key; a list there replaces, `{ append = […] }` adds.
@@ -41,11 +41,11 @@ For completion and checks in an editor: [editors](../how-to/editors.md).
 _LISTED: dict[type[Model], str] = {
     Document: "The file",
     ProjectTable: "[project]",
-    parts.SourceTable: "Image: where it comes from",
+    parts.SourceTable: "Image source",
     parts.DockerfileTable: "dockerfile",
-    parts.ImageParts: "Image: what is added",
-    parts.RunParts: "Container: how it runs",
-    parts.LongRunningParts: "Container: how it is reached and kept",
+    parts.ImageParts: "Image contents",
+    parts.RunParts: "Container settings",
+    parts.LongRunningParts: "Long-running containers",
     network.HealthTable: "health",
     parts.LimitsTable: "limits",
     parts.IsolationTable: "isolation",
@@ -89,7 +89,7 @@ KINDS: dict[Callable[..., Any], str] = {
     fields.parse_commands: "commands",
     fields.parse_duration: "duration",
     fields.parse_size: "size",
-    fields.parse_whole: "whole number",
+    fields.parse_whole: "integer",
     fields.parse_number: "number",
     fields.parse_signal: "signal",
     fields.parse_path: "absolute path",
@@ -134,7 +134,7 @@ def _render_section(table: type[Model], title: str, examples: _Examples) -> Iter
         yield f"{about}\n"
     shared = [each for each in schema.list_table_parts(table)[:-1] if each in SECTIONS]
     if shared:
-        yield f"Also takes the keys of {', '.join(_render_link(each) for each in shared)}.\n"
+        yield f"Also accepts the keys of {', '.join(_render_link(each) for each in shared)}.\n"
     texts = schema.describe_keys(table)
     for name in _list_own_keys(table, shared):
         yield _render_key(table, name, texts, examples)
@@ -202,7 +202,7 @@ def _list_own_keys(table: type[Model], shared: Collection[type[Model]] = ()) -> 
 
 
 def _render_kinds() -> Iterator[str]:
-    yield "## Kinds of value\n"
+    yield "## Value types\n"
     for parser, name in KINDS.items():
         text = " ".join(inspect.cleandoc(parser.__doc__ or "").split())
         yield f"- **{name}**: {text}"
