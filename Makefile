@@ -1,6 +1,6 @@
-# make demo    from a bare machine to a running web application with PostgreSQL and Redis
-# make test    the quick suite, with real containers; `make test-all` adds what takes minutes
-# DEVBOX_HOME is respected everywhere.
+# make demo    from a new host to a running web application with PostgreSQL and Redis
+# make test    the quick suite, with real containers; `make test-all` adds tests that take minutes
+# All targets respect DEVBOX_HOME.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,76 +8,76 @@ SHELL := /bin/bash
 
 DEMO := .demo
 DEVBOX := .venv/bin/devbox
-# Tests start containers as root does and drop to an ordinary user themselves where that is the point.
-# With sudo nothing of root's is left in the checkout.
+# Tests start as root, and switch to an ordinary user where they test rootless operation. With sudo, they leave no files
+# of root in the checkout.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env env PYTHONDONTWRITEBYTECODE=1)
 PYTEST := $(ROOT) .venv/bin/python -m pytest -p no:cacheprovider
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
 
 .PHONY: demo
-demo: ## set up, bring the demo up, print its address
+demo: ## set up, start the demo, print its address
 	@.ci/setup.sh run
 	@[ -e $(DEMO)/devbox.toml ] || $(DEVBOX) init $(DEMO) --template python-web --progress quiet
 	@$(DEVBOX) -C $(DEMO) up
 	@printf '%s\n' '' \
-	  'Open the address above twice: a row in PostgreSQL, a counter in Redis. Then try:' \
+	  'Open the address above twice: each visit adds a row in PostgreSQL and increments a counter in Redis. Then try:' \
 	  '  $(DEVBOX) -C $(DEMO) shell       a shell in the dev container' \
 	  '  $(DEVBOX) -C $(DEMO) run visits  a task of $(DEMO)/devbox.toml' \
-	  '  make demo-down                      stop it and leave nothing'
+	  '  make demo-down                      stop it and remove its data'
 
 .PHONY: demo-down
 demo-down: ## stop the demo and remove its data
 	@if [ -e $(DEMO)/devbox.toml ]; then $(DEVBOX) -C $(DEMO) down -v; rm -rf $(DEMO); fi
 
 .PHONY: setup
-setup: ## packages and .venv for working on devbox
+setup: ## install packages and .venv for development
 	@.ci/setup.sh test
 
 .PHONY: unit
-unit: ## linters and unit tests, in parallel and without root
+unit: ## run linters and unit tests, in parallel and without root
 	@.ci/setup.sh unit
 	@.venv/bin/python -m pytest -q -p no:cacheprovider -n auto -m 'not long' tests/unit tests/golden
 
 .PHONY: test
-test: ## the quick suite
+test: ## run the quick suite
 	@.ci/setup.sh test
 	@.ci/suite -m 'not long'
 
 .PHONY: test-all
-test-all: ## everything
+test-all: ## run all tests
 	@.ci/setup.sh test
 	@.ci/suite
 
 .PHONY: fuzz
-fuzz: ## look for layers, image documents and env files nobody foresaw, ten minutes each, or DEVBOX_FUZZ_SECONDS=60
+fuzz: ## fuzz layers, image documents and env files, ten minutes each (or DEVBOX_FUZZ_SECONDS=60)
 	@.ci/setup.sh test
 	@DEVBOX_FUZZ_SECONDS=$${DEVBOX_FUZZ_SECONDS:-600} $(PYTEST) -q -m "not long" tests/long/fuzz
 
 .PHONY: pictures
-pictures: ## the pictures of the documents, anew from a real run
+pictures: ## regenerate the pictures of the documents from a real run
 	@.ci/setup.sh test
 	@cd tests && $(ROOT) ../.venv/bin/python -m pictures
 
 .PHONY: bench
-bench: ## benchmarks beside Docker and Compose
+bench: ## run the benchmarks, compared with Docker and Compose
 	@.ci/setup.sh bench
 	@cd tests && $(ROOT) ../.venv/bin/python -m benchmarks
 
 .PHONY: compare
-compare: ## images and Dockerfiles beside Docker, and the page of differences
+compare: ## compare images and Dockerfiles with Docker, and write the page of differences
 	@.ci/setup.sh bench
 	@cd tests && $(ROOT) ../.venv/bin/python -m comparison --write
 
 .PHONY: reference
-reference: ## docs/reference and the JSON Schema, from the code
+reference: ## generate docs/reference and the JSON Schema from the code
 	@.ci/setup.sh unit
 	@cd tests && ../.venv/bin/python -m support.reference
 
 .PHONY: lint
-lint: ## ruff, mypy and the house rules alone
+lint: ## run only ruff, mypy and the house rules
 	@.ci/setup.sh test
 	@.venv/bin/ruff check devbox tests
 	@.venv/bin/mypy
