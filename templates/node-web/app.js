@@ -1,4 +1,4 @@
-// A guest book of visits: every page view is counted in Redis, and the last five are kept there.
+// A visitor log: Redis counts the page views and keeps the last five.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -12,7 +12,7 @@ const cache = createClient({ url: process.env.REDIS_URL });
 cache.on("error", (error) => console.error(`redis: ${error.message}`));
 await cache.connect();
 
-/** Write one visit; return what the page shows. */
+/** Record a visit and return the data of the page. */
 async function recordVisit(request) {
   const agent = (request.headers["user-agent"] ?? "").slice(0, 80);
   const counter = await cache.incr("visits");
@@ -31,7 +31,7 @@ const routes = {
 async function answer(request, response) {
   const route = routes[new URL(request.url, "http://localhost").pathname];
   if (!route) {
-    response.writeHead(404, { "content-type": "text/plain" }).end("there is nothing here\n");
+    response.writeHead(404, { "content-type": "text/plain" }).end("not found\n");
     return;
   }
   try {

@@ -1,4 +1,4 @@
-// The page: a template with {{name}} places and one row for each visit.
+// The page: a template with {{name}} placeholders and one row per visit.
 
 const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 

@@ -1,4 +1,4 @@
-"""A guest book of visits: every page view is a row in PostgreSQL and one more on a counter in Redis."""
+"""A visitor log: each page view adds a row in PostgreSQL and increments a counter in Redis."""
 
 import os
 from contextlib import contextmanager
@@ -23,14 +23,14 @@ SCHEMA = """
 
 @contextmanager
 def database():
-    """A connection whose work is committed when the block ends well."""
+    """Connect; commit if the block ends without an error."""
     with psycopg.connect(os.environ["DATABASE_URL"], row_factory=dict_row) as connection:
         connection.execute(SCHEMA)
         yield connection
 
 
 def record_visit():
-    """Write one visit; return what the page shows."""
+    """Record a visit and return the data of the page."""
     with database() as connection:
         agent = request.headers.get("User-Agent", "")[:80]
         connection.execute("INSERT INTO visits (agent) VALUES (%s)", (agent,))
@@ -51,7 +51,7 @@ def api():
 
 @app.get("/healthz")
 def healthz():
-    """Ready when both services answer."""
+    """Return 200 if both services respond."""
     with database() as connection:
         connection.execute("SELECT 1")
     cache.ping()
@@ -60,6 +60,6 @@ def healthz():
 
 @app.cli.command("visits")
 def visits():
-    """Print how many visits there were."""
+    """Print the number of visits."""
     with database() as connection:
         click.echo(connection.execute("SELECT count(*) FROM visits").fetchone()["count"])

@@ -1,4 +1,4 @@
-"""The poll on port 8000: GET / says how it stands, POST /OPTION is a vote."""
+"""The poll on port 8000: GET / returns the votes, POST /OPTION adds a vote."""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +9,7 @@ PORT = 8000
 
 
 class Handler(BaseHTTPRequestHandler):
-    wbufsize = -1  # an answer goes out in one piece: whoever checks health hangs up as soon as there is one
+    wbufsize = -1  # send each response in one piece: health checks close the connection early
     votes = Votes()
 
     def do_GET(self):
@@ -19,13 +19,13 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/":
             self.answer(200, self.votes.tally())
         else:
-            self.answer(404, "there is nothing here")
+            self.answer(404, "not found")
 
     def do_POST(self):
         try:
             self.answer(200, self.votes.cast(self.path.removeprefix("/")))
         except KeyError:
-            self.answer(404, "that is no option")
+            self.answer(404, "unknown option")
 
     def answer(self, status, content):
         body = f"{json.dumps(content)}\n".encode()

@@ -1,4 +1,4 @@
-"""pollctl ADDRESS [OPTION]: how a poll stands, after a vote for OPTION. It needs Python and nothing else."""
+"""pollctl ADDRESS [OPTION]: vote for OPTION, if given, and print the votes. Requires only Python."""
 
 import json
 import sys

@@ -15,4 +15,4 @@ def test_votes_are_counted():
 
 def test_only_options_can_be_voted_for():
     with pytest.raises(KeyError):
-        Votes().cast("nobody offered this")
+        Votes().cast("unknown")

@@ -1,4 +1,4 @@
-"""Words for the addresses of pages: "Hello, Wörld!" becomes "hello-world"."""
+"""URL slugs: "Hello, Wörld!" becomes "hello-world"."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ __all__ = ["slug"]
 
 
 def slug(text: str, *, longest: int = 60) -> str:
-    """`text` as lower-case ASCII words joined by hyphens, cut after a whole word where it can be."""
+    """Return `text` as lower-case ASCII words joined by hyphens, shortened to whole words if possible."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.findall(r"[a-z0-9]+", plain)
     made = "-".join(words)
