@@ -268,22 +268,22 @@ def _make_recorder(
     return record
 
 
-def _confirm(project: Project, resolved: Spec, names: tuple[str, ...] | None) -> None:
+def _confirm(project: Project, spec: Spec, names: tuple[str, ...] | None) -> None:
     """Observe again: a ready container may have crashed since. Raise NotReady if it does not recover."""
-    seen = project.engine.observe(resolved.instance).containers
-    for name in sorted(order.select_containers(resolved, names) & seen.keys()):
-        spec = resolved.containers[name]
-        if differ.needs_wait(spec, seen[name]):
+    seen = project.engine.observe(spec.instance).containers
+    for name in sorted(order.select_containers(spec, names) & seen.keys()):
+        container = spec.containers[name]
+        if differ.needs_wait(container, seen[name]):
             try:
-                project.engine.wait_ready(resolved.instance, name)
+                project.engine.wait_ready(spec.instance, name)
             except NotReady as error:
-                error.where = error.where or spec.where
+                error.where = error.where or container.where
                 raise
 
 
-def _list_unenforced_limits(engine: Engine, resolved: Spec) -> tuple[str, ...]:
+def _list_unenforced_limits(engine: Engine, spec: Spec) -> tuple[str, ...]:
     """Return a note about limits that the host cannot enforce for this user, if any are set."""
-    limited = [spec.label for spec in resolved.containers.values() if spec.limits != Limits()]
+    limited = [container.label for container in spec.containers.values() if container.limits != Limits()]
     if not limited or capabilities.has_limits(engine):
         return ()
     return (f"limits are not enforced on the host ({', '.join(limited)}); find the cause with: devbox doctor",)

@@ -202,15 +202,15 @@ def check_access(project: Project, spec: Spec) -> tuple[HostAccess, ...]:
     return desired
 
 
-def observe_instance(project: Project, resolved: Spec) -> Observed:
+def observe_instance(project: Project, spec: Spec) -> Observed:
     """Observe the host once."""
-    return observe(resolved, engine=project.engine, store=project.store, records=project.records, paths=project.paths)
+    return observe(spec, engine=project.engine, store=project.store, records=project.records, paths=project.paths)
 
 
-def observe_best_effort(project: Project, resolved: Spec, sink: Sink) -> Observed:
+def observe_best_effort(project: Project, spec: Spec, sink: Sink) -> Observed:
     """Observe an instance; if its state cannot be read, assume that something runs, so that `down` removes it."""
     try:
-        return observe_instance(project, resolved)
+        return observe_instance(project, spec)
     except EngineError as error:
         sink(Note(text=error.sentence))
         return Observed(supervised=False, standing=True)
@@ -343,17 +343,17 @@ def complete_lock(project: Project, spec: Spec, sink: Sink) -> None:
             prepare(project, held=True)  # update the cache: the lockfile is an input of the spec
 
 
-def check_names(resolved: Spec, names: tuple[str, ...] | None) -> None:
+def check_names(spec: Spec, names: tuple[str, ...] | None) -> None:
     """Raise UsageError if a name is not a container of the file or belongs to a disabled profile."""
     for name in names or ():
-        if name in resolved.sleeping:
-            profile = resolved.sleeping[name]
+        if name in spec.sleeping:
+            profile = spec.sleeping[name]
             raise UsageError(
                 f"{name} is in the disabled profile {profile}", remedy=f"DEVBOX_PROFILES={profile} devbox up {name}"
             )
-        if name not in resolved.containers:
-            known = ", ".join(resolved.containers) or "none"
-            raise UsageError(f"container {name} not found in {resolved.instance.env_file}", remedy=f"known: {known}")
+        if name not in spec.containers:
+            known = ", ".join(spec.containers) or "none"
+            raise UsageError(f"container {name} not found in {spec.instance.env_file}", remedy=f"known: {known}")
 
 
 def build_instance(project: Project, name: str) -> Instance:

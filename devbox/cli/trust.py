@@ -64,8 +64,8 @@ def trust(args: Args) -> int:
     return 0
 
 
-def _list_new_grants(project: Project, resolved: Spec) -> tuple[Grant, ...]:
-    return tuple(dict.fromkeys((*list_new_grants(project, resolved), *list_new_release_grants(project, resolved))))
+def _list_new_grants(project: Project, spec: Spec) -> tuple[Grant, ...]:
+    return tuple(dict.fromkeys((*list_new_grants(project, spec), *list_new_release_grants(project, spec))))
 
 
 def _print(desired: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:

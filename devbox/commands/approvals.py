@@ -47,21 +47,21 @@ class ReleaseSelection:
     is_guess: bool = False
 
 
-def select(project: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
+def select(project: Project, spec: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
     """Select a release, with its history here and in the registries.
 
     Without a name: the release in progress to the stage, else that of the previous stage, else the newest. For the
     first stage, only a release built here: others are unproven by a stage.
     """
-    remote_history, ledger = RemoteHistory(project, resolved, stage, sink), Ledger(project.paths, project.id)
+    remote_history, ledger = RemoteHistory(project, spec, stage, sink), Ledger(project.paths, project.id)
     remote_history.learn_stages()
     history = History(ledger.read_entries())
-    entry = _find_entry(name, history) if name else _find_next(stage, resolved, history)
+    entry = _find_entry(name, history) if name else _find_next(stage, spec, history)
     if entry is None:
         remote_history.learn(remote_history.find_image(name))
     elif not remote_history.is_known(entry.release):
         remote_history.learn(_get_image(entry))
-    before = admission.find_previous(stage, resolved.stages)
+    before = admission.find_previous(stage, spec.stages)
     desired = name or (entry.release if entry else "")
     release = Releases(project.paths, project.id).find(desired, include_remote=before is not None)
     remote_history.learn(release.image)
@@ -75,24 +75,24 @@ def select(project: Project, resolved: Spec, stage: Stage, name: str, sink: Sink
     )
 
 
-def find_named(project: Project, resolved: Spec, name: str, sink: Sink) -> Release:
+def find_named(project: Project, spec: Spec, name: str, sink: Sink) -> Release:
     """Return a release by ID or leading digits; one known only to other hosts is fetched from repositories."""
-    if not resolved.stages:
+    if not spec.stages:
         return Releases(project.paths, project.id).find(name)
-    last = max(resolved.stages.values(), key=lambda stage: stage.order)
-    return select(project, resolved, last, name, sink).release
+    last = max(spec.stages.values(), key=lambda stage: stage.order)
+    return select(project, spec, last, name, sink).release
 
 
 def list_covered_parts(
-    project: Project, resolved: Spec, deployment: Deployment, *, home: Stage | None = None
+    project: Project, spec: Spec, deployment: Deployment, *, home: Stage | None = None
 ) -> dict[str, str]:
     """Return the parts of a deployment covered by an approval, from the current file and keys.
 
     `home`: stage of the environment, if it differs from the file.
     """
-    order = sorted(resolved.stages.values(), key=lambda stage: stage.order)
-    keys = keyring.list_identities(project.root, builders=resolved.builders, approvers=resolved.approvers)
-    home = home or resolved.stages.get(deployment.stage.environment)
+    order = sorted(spec.stages.values(), key=lambda stage: stage.order)
+    keys = keyring.list_identities(project.root, builders=spec.builders, approvers=spec.approvers)
+    home = home or spec.stages.get(deployment.stage.environment)
     external = (home or deployment.stage).external
     needs = [need for need in deployment.release.config.needs if need not in external]
     env = read(project.root, file=project.env_file).select_stage(deployment.stage.environment) if needs else None
@@ -115,9 +115,9 @@ def _get_image(entry: LedgerEntry) -> str:
     return read_shared(entry).image
 
 
-def _find_next(stage: Stage, resolved: Spec, history: History) -> LedgerEntry | None:
+def _find_next(stage: Stage, spec: Spec, history: History) -> LedgerEntry | None:
     """Return the entry of the release in progress or next in line."""
-    before = admission.find_previous(stage, resolved.stages)
+    before = admission.find_previous(stage, spec.stages)
     return history.find_pending(stage.name) or (history.find_latest(before.name) if before else None)
 
 
@@ -139,7 +139,7 @@ class ApprovalResult:
 
 def approve(
     project: Project,
-    resolved: Spec,
+    spec: Spec,
     stage_name: str,
     name: str,
     sink: Sink,
@@ -153,16 +153,16 @@ def approve(
 
     Without a name, selects as `promote` does. Differences from the current deployment are notes.
     """
-    stage = find_stage(resolved, stage_name)
-    selected = _select(project, resolved, stage, name, sink)
+    stage = find_stage(spec, stage_name)
+    selected = _select(project, spec, stage, name, sink)
     release, history = selected.release, selected.history
-    parts = list_covered_parts(project, resolved, Deployment(release=release, stage=stage))
-    differences = tuple(_describe_differences(project, resolved, stage, parts, history))
+    parts = list_covered_parts(project, spec, Deployment(release=release, stage=stage))
+    differences = tuple(_describe_differences(project, spec, stage, parts, history))
     for line in differences:
         sink(Note(text=line))
-    ring = verbs.read_keyring(project, resolved)
-    approvers = {ring.approvers[each].fingerprint: each for each in _list_approvers(resolved, stage)}
-    by = verbs.require_signer(project, resolved, key, ask, among=approvers)
+    ring = verbs.read_keyring(project, spec)
+    approvers = {ring.approvers[each].fingerprint: each for each in _list_approvers(spec, stage)}
+    by = verbs.require_signer(project, spec, key, ask, among=approvers)
     fingerprint = by.signer.public.fingerprint
     if fingerprint not in approvers:
         raise UsageError(
@@ -178,9 +178,7 @@ def approve(
     approval = statements.Approval(
         release=release.id,
         stage=stage_name,
-        policy=keyring.compute_stage_policy(
-            stage, project.root, builders=resolved.builders, approvers=resolved.approvers
-        ),
+        policy=keyring.compute_stage_policy(stage, project.root, builders=spec.builders, approvers=spec.approvers),
         approver=approvers[fingerprint],
         issued=format_timestamp(now),
         expires=format_timestamp(now + dt.timedelta(seconds=seconds)),
@@ -189,19 +187,19 @@ def approve(
         parts=parts,
     )
     digest = verify.attach_statement(
-        release.image, statements.APPROVAL, vars(approval), by.signer, name=resolved.instance.name, paths=project.paths
+        release.image, statements.APPROVAL, vars(approval), by.signer, name=spec.instance.name, paths=project.paths
     )
     clock = stage_records.compute_next_clock((ledger := Ledger(project.paths, project.id)).read_entries())
     body = ApprovedPayload(**vars(approval), evidence=digest, image=release.image, clock=clock).to_body()
     ledger.append(APPROVED, release=release.id, stage=stage_name, body=body)
-    copying.send(release.image, resolved.stages.values(), sink, paths=project.paths)
-    StageChains(project, resolved, sink).publish([stage], by.signer)
+    copying.send(release.image, spec.stages.values(), sink, paths=project.paths)
+    StageChains(project, spec, sink).publish([stage], by.signer)
     return ApprovalResult(release=release, approval=approval, evidence=digest, differences=differences)
 
 
-def _select(project: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
+def _select(project: Project, spec: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
     """Select the release. UsageError if write access to DEVBOX_HOME would suffice to forge the selection."""
-    found = select(project, resolved, stage, name, sink)
+    found = select(project, spec, stage, name, sink)
     if found.is_guess:
         raise UsageError(
             f"missing argument: RELEASE (no release is known in the stage before {stage.name})",
@@ -211,7 +209,7 @@ def _select(project: Project, resolved: Spec, stage: Stage, name: str, sink: Sin
 
 
 def _describe_differences(
-    project: Project, resolved: Spec, stage: Stage, parts: dict[str, str], history: History
+    project: Project, spec: Spec, stage: Stage, parts: dict[str, str], history: History
 ) -> Iterator[str]:
     """Describe the differences between the approved and the current deployment, one line each."""
     running, environment = _find_deployed(stage.name, history), _find_deployed(stage.environment, history)
@@ -223,10 +221,10 @@ def _describe_differences(
         yield f"{stage.name} runs nothing on this host: everything is new"
         return
     if environment is None:
-        before = list_covered_parts(project, resolved, running)
+        before = list_covered_parts(project, spec, running)
     else:  # of a stage that shifts traffic in another: clients use the release deployed in that one
         before = list_covered_parts(
-            project, resolved, replace(running, release=environment.release), home=environment.stage
+            project, spec, replace(running, release=environment.release), home=environment.stage
         )
     found = approval_scope.list_differences(before, parts)
     if not found:
@@ -241,10 +239,10 @@ def _find_deployed(name: str, history: History) -> Deployment | None:
     return plan.load_deployment(current, history) if current else None
 
 
-def _list_approvers(resolved: Spec, stage: Stage) -> list[str]:
+def _list_approvers(spec: Spec, stage: Stage) -> list[str]:
     """Return the approvers accepted by a stage's gates; all approvers if no gate requires approvals."""
     gates = [gate for gate in stage.gates if isinstance(gate, ApprovalGate)]
     named = [name for gate in gates for name in gate.people]
     if not gates or any(not gate.people for gate in gates):
-        named = [*named, *resolved.approvers]
-    return [name for name in dict.fromkeys(named) if name in resolved.approvers]
+        named = [*named, *spec.approvers]
+    return [name for name in dict.fromkeys(named) if name in spec.approvers]

@@ -118,28 +118,28 @@ def make(
     return plan, desired
 
 
-def _has_copies(resolved: Spec, images: tuple[str, ...]) -> bool:
+def _has_copies(spec: Spec, images: tuple[str, ...]) -> bool:
     """True if an image or one of its bases copies the output of `[build]`."""
-    chains = (key_image(name, resolved.images).chain for name in images)
+    chains = (key_image(name, spec.images).chain for name in images)
     return any(outputs.is_about_output(link.step for link in chain) for chain in chains)
 
 
-def _record_build(project: Project, resolved: Spec, images: tuple[str, ...]) -> None:
+def _record_build(project: Project, spec: Spec, images: tuple[str, ...]) -> None:
     """Record the inputs and images, for later reasons and against garbage collection."""
     records = project.records
-    if resolved.build is not None:
-        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, project.store)
+    if spec.build is not None:
+        inputs = outputs.read_inputs(spec.build, spec.instance, spec.images, project.store)
         if inputs != records.read_last_build():
             records.record_build(inputs)
-        images = (*images, resolved.build.container.image)
-    last, now = records.read_last_applied(), {name: key_image(name, resolved.images) for name in images}
+        images = (*images, spec.build.container.image)
+    last, now = records.read_last_applied(), {name: key_image(name, spec.images) for name in images}
     if last.images | now != last.images:
         records.record_applied(replace(last, images=last.images | now))
 
 
-def find_baked(project: Project, resolved: Spec, name: str) -> BakedImage:
+def find_baked(project: Project, spec: Spec, name: str) -> BakedImage:
     """Return an image of the file that was just built."""
-    found = project.store.find(key_image(name, resolved.images).key)
+    found = project.store.find(key_image(name, spec.images).key)
     if found is None:
         raise BakeFailed(f"image of [{name}] not found in the store", remedy="devbox build")
     return found
@@ -165,24 +165,20 @@ def find_release(project: Project, name: str) -> Release:
     return Releases(project.paths, project.id).find(name)
 
 
-def _compute_source(project: Project, resolved: Spec) -> str:
+def _compute_source(project: Project, spec: Spec) -> str:
     """Return the revision of the project's files."""
     lock = lockfile.get_path("", project.env_file).lstrip("/")
-    files = (
-        outputs.read_inputs(resolved.build, resolved.instance, resolved.images, project.store).files
-        if resolved.build
-        else {}
-    )
+    files = outputs.read_inputs(spec.build, spec.instance, spec.images, project.store).files if spec.build else {}
     return compute_revision(project.root, files, but=(lock,))
 
 
 @contextlib.contextmanager
-def _remove_afterwards(project: Project, resolved: Spec, *, standing: bool) -> Iterator[None]:
+def _remove_afterwards(project: Project, spec: Spec, *, standing: bool) -> Iterator[None]:
     """Remove the build container in any case; remove everything if nothing ran before."""
     try:
         yield
     finally:
         if not standing:
-            project.engine.tear_down(resolved.instance, volumes=False)
-        elif resolved.build is not None:
-            project.engine.remove(resolved.instance, resolved.build.container.name)
+            project.engine.tear_down(spec.instance, volumes=False)
+        elif spec.build is not None:
+            project.engine.remove(spec.instance, spec.build.container.name)

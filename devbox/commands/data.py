@@ -108,15 +108,15 @@ def _resolve_name(project: Project, name: str) -> str:
     return name
 
 
-def _select_volumes(resolved: Spec, observed: Observed, only: tuple[str, ...]) -> tuple[str, ...]:
+def _select_volumes(spec: Spec, observed: Observed, only: tuple[str, ...]) -> tuple[str, ...]:
     """Return the existing volumes of the selection."""
-    owned = {name: takedown.list_mounted(spec) for name, spec in resolved.containers.items()}
+    owned = {name: takedown.list_mounted(container) for name, container in spec.containers.items()}
     existing = set(observed.volumes)
     for name in only:
         if name not in owned and name not in existing:
             known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(existing)])
             raise UsageError(f"container or volume {name} not found", remedy=f"known: {known or 'none'}")
-    own = sorted(volume for volume in existing if not branches.is_elsewhere(resolved, volume))
+    own = sorted(volume for volume in existing if not branches.is_elsewhere(spec, volume))
     selected = [volume for name in only for volume in owned.get(name, (name,))] if only else own
     found = tuple(dict.fromkeys(volume for volume in selected if volume in existing))
     if not found:

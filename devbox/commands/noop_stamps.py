@@ -55,17 +55,17 @@ def record_noop(project: Project, found: flow.PlanResult, record: noop.NoopRecor
         record.write(project.paths.noop_record(project.id), (*file, *seen))
 
 
-def _list_observed_files(project: Project, resolved: Spec) -> tuple[str, ...] | None:
+def _list_observed_files(project: Project, spec: Spec) -> tuple[str, ...] | None:
     """Return the files observed by `up` besides the env file's inputs; None unless they are few and known."""
     root = project.root
-    steps = [step for image in resolved.images.values() for step in image.steps]
+    steps = [step for image in spec.images.values() for step in image.steps]
     tarballs = [f"{root}/{step.path}" for step in steps if isinstance(step, FromTarball)]
-    setups = [spec.setup for spec in resolved.containers.values() if spec.setup is not None]
+    setups = [container.setup for container in spec.containers.values() if container.setup is not None]
     inputs = [path for setup in setups for path in setup.inputs]
     unknown = any(_PATTERN.intersection(path) or os.path.isdir(f"{root}/{path}") for path in inputs)
     if unknown or any(isinstance(step, FromDockerfile) for step in steps):
         return None
-    head = layout.find_head_file(root) if resolved.branched else ""
+    head = layout.find_head_file(root) if spec.branched else ""
     if head is None:
         return None
     return (*tarballs, *(f"{root}/{path}" for path in inputs), *([head] if head else []))

@@ -32,14 +32,14 @@ _TAG, _DIGITS = "devbox-ledger-", 12
 _REMEDY = "compare the ledger with a copy: promotions are refused until then"
 
 
-def choose_promoter(project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
+def choose_promoter(project: Project, spec: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
     """Return the signer of a record: the named key, else this host's builder key.
 
     Without one, this host's approver key.
     """
-    known = read_keyring(project, resolved)
+    known = read_keyring(project, spec)
     for those in (known.builders, known.approvers):
-        if found := choose_signer(project, resolved, key, ask, fitting={each.fingerprint for each in those.values()}):
+        if found := choose_signer(project, spec, key, ask, fitting={each.fingerprint for each in those.values()}):
             return found
     return None
 
@@ -47,9 +47,9 @@ def choose_promoter(project: Project, resolved: Spec, key: str, ask: PassphraseP
 class PromotionRecorder:
     """Recorder of one project's promotions to one stage; also reads earlier records."""
 
-    def __init__(self, project: Project, resolved: Spec, stage: Stage, by: NamedSigner | None, sink: Sink) -> None:
+    def __init__(self, project: Project, spec: Spec, stage: Stage, by: NamedSigner | None, sink: Sink) -> None:
         self._project = project
-        self._resolved = resolved
+        self._spec = spec
         self._stage = stage
         self._by = by
         self._sink = sink
@@ -57,7 +57,7 @@ class PromotionRecorder:
 
     def gather(self, image: str) -> None:
         """Fetch attachments of an image by other hosts from the repositories of stages."""
-        for stage in self._resolved.stages.values():
+        for stage in self._spec.stages.values():
             if attachments.open_store(self._project.paths).has_blob(image):
                 with self._defer_errors("attachments of other hosts", stage):
                     copying.fetch(image, [stage], paths=self._project.paths)
@@ -70,7 +70,7 @@ class PromotionRecorder:
         promotion = _make_promotion(intent, steps, ledger=self._read_ledger_id(), origin=self._find_origin())
         evidence = self._find_recorded(image, promotion, signer.public)
         if not evidence:
-            name = self._resolved.instance.name
+            name = self._spec.instance.name
             predicate = promotion.to_predicate()
             evidence = verify.attach_statement(
                 image, statements.PROMOTION, predicate, signer, name=name, paths=self._project.paths
@@ -80,14 +80,14 @@ class PromotionRecorder:
     def publish(self, image: str) -> None:
         """Push the image's attachments and the signed head of the ledger to the stage's repository."""
         signer = self._by.signer if self._by else None
-        StageChains(self._project, self._resolved, self._sink).publish([self._stage], signer)
+        StageChains(self._project, self._spec, self._sink).publish([self._stage], signer)
         if self._by is None or not self._stage.repository:
             return
         with self._defer_errors("the record", self._stage):
             copying.send(image, [self._stage], self._sink, paths=self._project.paths)
         head = self._ledger.read_head()
         published = stage_chain.PublishedHead(
-            project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at
+            project=self._spec.instance.name, seq=head.seq, hash=head.hash, at=head.at
         )
         raw = stage_chain.sign_head(published, self._by.signer)
         with self._defer_errors("the head of the ledger", self._stage):
@@ -101,11 +101,11 @@ class PromotionRecorder:
     def confirm(self, stages: Sequence[Stage]) -> None:
         """Sign the chains of these stages again, if there is a key."""
         if self._by is not None:
-            StageChains(self._project, self._resolved, self._sink).publish(stages, self._by.signer)
+            StageChains(self._project, self._spec, self._sink).publish(stages, self._by.signer)
 
     def check(self, entries: Sequence[LedgerEntry], image: str) -> None:
         """Raise LedgerDamaged if an entry recorded at the image or published by a known key is missing."""
-        keys = read_keyring(self._project, self._resolved).known_keys
+        keys = read_keyring(self._project, self._spec).known_keys
         if not entries or not keys:
             return
         have = {entry.hash for entry in entries}
@@ -122,7 +122,7 @@ class PromotionRecorder:
             self._sink(Note(text=f"cannot exchange {what} with {stage.repository}: {error.sentence}"))
 
     def _read_published(self, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
-        for stage in self._resolved.stages.values():
+        for stage in self._spec.stages.values():
             raw = None
             with contextlib.suppress(RegistryError):  # dependent checks are pending
                 raw = (
@@ -164,7 +164,7 @@ class PromotionRecorder:
         return entries[0].hash if entries else ""
 
     def _find_origin(self) -> str:
-        before = [stage.name for stage in self._resolved.stages.values() if stage.order == self._stage.order - 1]
+        before = [stage.name for stage in self._spec.stages.values() if stage.order == self._stage.order - 1]
         return before[0] if before else ""
 
 

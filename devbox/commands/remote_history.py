@@ -35,11 +35,11 @@ class RemoteHistory:
     sign again.
     """
 
-    def __init__(self, project: Project, resolved: Spec, stage: Stage, sink: Sink) -> None:
+    def __init__(self, project: Project, spec: Spec, stage: Stage, sink: Sink) -> None:
         self._project = project
-        self._resolved = resolved
+        self._spec = spec
         self._stage = stage
-        self._before = admission.find_previous(stage, resolved.stages)
+        self._before = admission.find_previous(stage, spec.stages)
         self._releases = Releases(project.paths, project.id)
         self._ledger = Ledger(project.paths, project.id)
         self._sink = sink
@@ -50,7 +50,7 @@ class RemoteHistory:
 
     def learn_stages(self) -> None:
         """Fetch other hosts' records of all stages."""
-        chains = StageChains(self._project, self._resolved, self._sink)
+        chains = StageChains(self._project, self._spec, self._sink)
         self.missing, self.observed, self.due = chains.learn(), chains.observed, chains.due
 
     def find_image(self, name: str) -> str:
@@ -75,7 +75,7 @@ class RemoteHistory:
         oci = attachments.open_store(self._project.paths)
         if not oci.has_blob(image):
             self._pull(image)
-        PromotionRecorder(self._project, self._resolved, self._stage, None, self._sink).gather(image)
+        PromotionRecorder(self._project, self._spec, self._stage, None, self._sink).gather(image)
         self._adopt(image)
 
     def _pull(self, image: str) -> None:
@@ -84,7 +84,7 @@ class RemoteHistory:
         Raises RegistryError if a registry cannot be reached or no repository has the image.
         """
         last = self._before.order if self._before else self._stage.order
-        order = sorted(self._resolved.stages.values(), key=lambda stage: (stage.order > last, -stage.order))
+        order = sorted(self._spec.stages.values(), key=lambda stage: (stage.order > last, -stage.order))
         places = list(dict.fromkeys(stage.repository for stage in order if stage.repository))
         for place in places:
             try:
@@ -111,7 +111,7 @@ class RemoteHistory:
         for release in target.list_attached_releases(image, attachments.open_store(self._project.paths)):
             if not self.is_known(release.id):
                 self._releases.add(release, is_built=False)
-        keys = read_keyring(self._project, self._resolved)
+        keys = read_keyring(self._project, self._spec)
         found = verify.list_findings(image, attachments.open_store(self._project.paths), keys.known_keys)
         entered = {read_shared(entry).evidence for entry in self._ledger.read_entries()}
         for each, statement in verify.list_signed(found, statements.REVOCATION):

@@ -125,24 +125,24 @@ class SigningResult:
     what: tuple[str, ...]
 
 
-def read_keyring(project: Project, resolved: Spec) -> Keyring:
+def read_keyring(project: Project, spec: Spec) -> Keyring:
     """Return the keys of the file."""
-    return keyring.read(project.root, builders=resolved.builders, approvers=resolved.approvers)
+    return keyring.read(project.root, builders=spec.builders, approvers=spec.approvers)
 
 
-def choose_builder(project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
+def choose_builder(project: Project, spec: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
     """Return the signer of builds: the named key, else this host's only key in [builders]."""
-    builders = read_keyring(project, resolved).builders.values()
-    return choose_signer(project, resolved, key, ask, fitting={each.fingerprint for each in builders})
+    builders = read_keyring(project, spec).builders.values()
+    return choose_signer(project, spec, key, ask, fitting={each.fingerprint for each in builders})
 
 
 def choose_signer(
-    project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, fitting: Collection[str]
+    project: Project, spec: Spec, key: str, ask: PassphrasePrompt | None, *, fitting: Collection[str]
 ) -> NamedSigner | None:
     """Open the named key, else this host's only matching key (by fingerprint); None for none."""
     if not key and not fitting:
         return None
-    found, known = choose_key(project.paths, key, fitting=fitting), read_keyring(project, resolved)
+    found, known = choose_key(project.paths, key, fitting=fitting), read_keyring(project, spec)
     return (
         NamedSigner(_format_name(known, found.public, found.name), open_signer(project.paths, found, ask))
         if found
@@ -151,17 +151,17 @@ def choose_signer(
 
 
 def sign_built(
-    project: Project, resolved: Spec, release: Release, by: NamedSigner, *, started: dt.datetime
+    project: Project, spec: Spec, release: Release, by: NamedSigner, *, started: dt.datetime
 ) -> SigningResult:
     """Sign a new release: signature, provenance and SBOM. Existing statements stay."""
-    name, paths = resolved.instance.name, project.paths
+    name, paths = spec.instance.name, project.paths
     own_keys = {by.signer.public.fingerprint: by.signer.public}
     found = verify.list_findings(release.image, attachments.open_store(paths), own_keys)
     what = []
     if verify.sign_image(release.image, by.signer, name=name, paths=paths):
         what.append("signature")
     if release.id not in _list_stated_releases(found):
-        predicate = _make_provenance(project, resolved, release, by.name, started).to_predicate()
+        predicate = _make_provenance(project, spec, release, by.name, started).to_predicate()
         verify.attach_statement(release.image, statements.PROVENANCE, predicate, by.signer, name=name, paths=paths)
         what.append("provenance")
     if not verify.list_signed(found, statements.SPDX):
@@ -173,23 +173,23 @@ def sign_built(
 
 
 def sign(
-    project: Project, resolved: Spec, name: str, sink: Sink, *, key: str, ask: PassphrasePrompt | None
+    project: Project, spec: Spec, name: str, sink: Sink, *, key: str, ask: PassphrasePrompt | None
 ) -> tuple[Release, SigningResult]:
     """Sign the image of a release without having built it."""
     release = Releases(project.paths, project.id).find(name)
-    by = require_signer(project, resolved, key, ask)
-    done = verify.sign_image(release.image, by.signer, name=resolved.instance.name, paths=project.paths)
-    copying.send(release.image, resolved.stages.values(), sink, paths=project.paths)
+    by = require_signer(project, spec, key, ask)
+    done = verify.sign_image(release.image, by.signer, name=spec.instance.name, paths=project.paths)
+    copying.send(release.image, spec.stages.values(), sink, paths=project.paths)
     return release, SigningResult(by=by.name, what=("signature",) if done else ())
 
 
 def revoke(
-    project: Project, resolved: Spec, name: str, sink: Sink, *, reason: str, key: str, ask: PassphrasePrompt | None
+    project: Project, spec: Spec, name: str, sink: Sink, *, reason: str, key: str, ask: PassphrasePrompt | None
 ) -> tuple[Release, str]:
     """Revoke a release for all stages; return the digest of the revocation."""
     release = Releases(project.paths, project.id).find(name)
-    by = require_signer(project, resolved, key, ask)
-    known = read_keyring(project, resolved).known_keys
+    by = require_signer(project, spec, key, ask)
+    known = read_keyring(project, spec).known_keys
     if by.signer.public.fingerprint not in known:
         raise UsageError(
             f"cannot revoke with the key {by.name}: it is neither in [builders] nor in [approvers]",
@@ -201,27 +201,27 @@ def revoke(
         statements.REVOCATION,
         vars(revocation),
         by.signer,
-        name=resolved.instance.name,
+        name=spec.instance.name,
         paths=project.paths,
     )
     ledger = Ledger(project.paths, project.id)
     clock = stage_records.compute_next_clock(ledger.read_entries())
     payload = RevokedPayload(by=by.name, reason=reason, evidence=evidence, image=release.image, clock=clock)
     ledger.append(REVOKED, release=release.id, body=payload.to_body())
-    for stage in resolved.stages.values():
+    for stage in spec.stages.values():
         try:
             copying.send(release.image, [stage], sink, paths=project.paths)
         except RegistryError as error:  # the registries that respond must get it
             sink(Note(text=f"cannot publish the revocation to {stage.repository} yet: {error.sentence}"))
-    StageChains(project, resolved, sink).publish(resolved.stages.values(), by.signer)
+    StageChains(project, spec, sink).publish(spec.stages.values(), by.signer)
     return release, evidence
 
 
 def require_signer(
-    project: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, among: Collection[str] = ()
+    project: Project, spec: Spec, key: str, ask: PassphrasePrompt | None, *, among: Collection[str] = ()
 ) -> NamedSigner:
     """Return the signer: the named key, else this host's only key known to the file (or in `among`)."""
-    found = choose_signer(project, resolved, key, ask, fitting=among or read_keyring(project, resolved).known_keys)
+    found = choose_signer(project, spec, key, ask, fitting=among or read_keyring(project, spec).known_keys)
     if found is None:
         raise UsageError(
             "none of your keys is in [builders] or [approvers]", remedy="devbox key ls, devbox key create NAME"
@@ -241,21 +241,19 @@ def _list_stated_releases(found: list[verify.AttachmentFinding]) -> set[str]:
     }
 
 
-def _make_provenance(
-    project: Project, resolved: Spec, release: Release, builder: str, started: dt.datetime
-) -> Provenance:
+def _make_provenance(project: Project, spec: Spec, release: Release, builder: str, started: dt.datetime) -> Provenance:
     """Return the provenance of a release that was just built under the instance lock."""
     place = lockfile.get_path(project.root, project.env_file)
     lock = lockfile.read(place)
-    made_of = {f"recipe {name}": digest for name, digest in resolved.recipes.items()}
+    made_of = {f"recipe {name}": digest for name, digest in spec.recipes.items()}
     for path in (project.env_file, os.path.relpath(place, project.root)):
         if (text := safe_files.read_text(project.root, path)) is not None:
             made_of[path] = ids.compute_sha256(text.encode())
     images = dict(lock.references) if lock else {}
-    if resolved.build:
-        inputs = outputs.read_inputs(resolved.build, resolved.instance, resolved.images, project.store)
+    if spec.build:
+        inputs = outputs.read_inputs(spec.build, spec.instance, spec.images, project.store)
         made_of |= {path: _compute_digest(content) for path, content in inputs.files.items()}
-        images[f"[build] {resolved.build.container.image}"] = inputs.image
+        images[f"[build] {spec.build.container.image}"] = inputs.image
     made_of |= dict(lock.tarballs) if lock else {}
     return Provenance(
         release=release.id,

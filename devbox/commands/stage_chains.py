@@ -32,9 +32,9 @@ _TRIES = 3  # another process of this host may publish concurrently
 class StageChains:
     """Records of all stages of a project, local and in repositories."""
 
-    def __init__(self, project: Project, resolved: Spec, sink: Sink) -> None:
+    def __init__(self, project: Project, spec: Spec, sink: Sink) -> None:
         self._project = project
-        self._resolved = resolved
+        self._spec = spec
         self._sink = sink
         self._ledger = Ledger(project.paths, project.id)
         self._confirmed = ConfirmedRecord(project.paths, project.id)
@@ -51,7 +51,7 @@ class StageChains:
         """
         keys = self._read_keyring().known_keys
         missing: dict[str, str] = {}
-        for stage in self._resolved.stages.values() if keys else ():
+        for stage in self._spec.stages.values() if keys else ():
             if stage.repository and only in ("", stage.name):
                 try:
                     problem = self._learn(stage, keys, accept=accept)
@@ -86,7 +86,7 @@ class StageChains:
         for _ in range(_TRIES):
             records = self._list_records(stage)
             document = self._make_document(stage, records)
-            raw = stage_chain.sign(document, signer, name=f"{self._resolved.instance.name} {stage.name}")
+            raw = stage_chain.sign(document, signer, name=f"{self._spec.instance.name} {stage.name}")
             target = self._make_reference(stage, f"{_TAG}{stage.name}.{document.writer}")
             artifacts.push_artifact(raw, envelopes.BUNDLE_TYPE, target, oci=attachments.open_store(self._project.paths))
             if self._list_records(stage) == records:
@@ -238,7 +238,7 @@ class StageChains:
                 self._ledger.append(entry.pop("kind"), **entry)
 
     def _read_keyring(self) -> keyring.Keyring:
-        resolved = self._resolved
+        resolved = self._spec
         return keyring.read(self._project.root, builders=resolved.builders, approvers=resolved.approvers)
 
     def _make_reference(self, stage: Stage, tag: str) -> reference.Reference:

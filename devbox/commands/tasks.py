@@ -71,13 +71,13 @@ def run_captured(project: Project, name: str, sink: Sink, *, line: LineSink) -> 
 class _TaskSession:
     """One run of tasks."""
 
-    def __init__(self, project: Project, resolved: Spec, line: LineSink, *, force: bool) -> None:
-        self.resolved = resolved
+    def __init__(self, project: Project, spec: Spec, line: LineSink, *, force: bool) -> None:
+        self.resolved = spec
         self._project = project
         self._line = line
         self._force = force
         self._record = TaskRecord(project.paths, project.id)
-        dev = project.engine.observe(resolved.instance).containers.get(DEV)
+        dev = project.engine.observe(spec.instance).containers.get(DEV)
         self._image = dev.image_key if dev else ""
         self._code = 0
 

@@ -52,16 +52,16 @@ def write_shims(project: Project) -> tuple[str, tuple[str, ...]]:
     return directory, tasks.list_shims(desired.tools)
 
 
-def _find_config(project: Project, resolved: Spec, tool: Tool) -> ImageConfig:
-    baked = project.store.find(key_image(resolved.containers[tool.container].image, resolved.images).key)
+def _find_config(project: Project, spec: Spec, tool: Tool) -> ImageConfig:
+    baked = project.store.find(key_image(spec.containers[tool.container].image, spec.images).key)
     return baked.config if baked else ImageConfig()
 
 
-def _make_call(resolved: Spec, tool: Tool, name: str, image: ImageConfig) -> ToolCall:
-    spec = resolved.containers[tool.container]
-    workspace = next(mount.target for mount in spec.mounts if mount.kind == "workspace")
+def _make_call(spec: Spec, tool: Tool, name: str, image: ImageConfig) -> ToolCall:
+    container = spec.containers[tool.container]
+    workspace = next(mount.target for mount in container.mounts if mount.kind == "workspace")
     command, default = tasks.build_tool_argv(tool, name, image)
-    workdir = "" if spec.workdir == workspace else spec.workdir
+    workdir = "" if container.workdir == workspace else container.workdir
     return ToolCall(tool.container, command=command, default=default, workspace=workspace, workdir=workdir)
 
 

@@ -11,13 +11,11 @@ from devbox.project import Project, build_instance
 from devbox.records.trust import GrantRecord
 
 
-def accept_grants(project: Project, resolved: Spec) -> None:
+def accept_grants(project: Project, spec: Spec) -> None:
     """Record, for `devbox trust`, the current grants of the file as accepted, those by other vars included."""
     record, released = (GrantRecord(project.paths, project.id, for_releases=which) for which in (False, True))
-    if any(known is not None for known in (read_accepted_grants(project), released.read())) or grants.is_closed(
-        resolved
-    ):
-        own = list_file_grants(project, resolved)
+    if any(known is not None for known in (read_accepted_grants(project), released.read())) or grants.is_closed(spec):
+        own = list_file_grants(project, spec)
         others = (
             grant
             for other in _resolve_by_vars(project)
@@ -25,7 +23,7 @@ def accept_grants(project: Project, resolved: Spec) -> None:
         )
         accepted = tuple(dict.fromkeys((*own, *grants.mark_by_vars(others))))
         record.write(accepted)
-        if resolved.stages:
+        if spec.stages:
             released.write(accepted)
 
 

@@ -29,7 +29,7 @@ class RolloutActions:
     def __init__(
         self,
         base: Actions,
-        resolved: Spec,
+        spec: Spec,
         *,
         replicas: Replicas,
         engine: Engine,
@@ -46,7 +46,7 @@ class RolloutActions:
         `verify`: seconds to observe the release once it has the traffic.
         """
         self._base = base
-        self._resolved = resolved
+        self._spec = spec
         self._specs, self._digests, self._served = replicas.specs, replicas.digests, replicas.served
         self._engine = engine
         self._store = store
@@ -55,8 +55,8 @@ class RolloutActions:
         self._secrets = secrets
         self._drain = drain
         self._seconds = verify
-        services = [spec.name for spec in replicas.specs.values() if spec.kind != "job"]
-        self._verification = Verification(engine=engine, instance=resolved.instance, router=router, names=services)
+        services = [container.name for container in replicas.specs.values() if container.kind != "job"]
+        self._verification = Verification(engine=engine, instance=spec.instance, router=router, names=services)
         self._before: Side | None = None  # of the previous release
 
     def build_table(self) -> Mapping[Op, Action]:
@@ -71,7 +71,7 @@ class RolloutActions:
         spec = self._specs.get(step.resource)
         if spec is None:
             return self._base.start(step)
-        instance = self._resolved.instance
+        instance = self._spec.instance
         desired = build_image_request(
             spec, self._store.load_by_digest(self._digests[spec.name]), ports=(), secrets=self._secrets
         )
@@ -96,7 +96,7 @@ class RolloutActions:
         side, spec = step.resource.side, self._specs[step.resource.container]
         self._check_image(spec.name)
         served = self._served[spec.name]
-        address = self._engine.observe(self._resolved.instance).addresses[spec.name]
+        address = self._engine.observe(self._spec.instance).addresses[spec.name]
         server = Server(name=spec.name, address=address, port=served.target, check=served.check)
 
         def admit(state: RouterState) -> RouterState:
@@ -157,16 +157,16 @@ class RolloutActions:
 
     def reload(self, step: Step) -> str:
         """Make the router reload its files."""
-        instance = self._resolved.instance
+        instance = self._spec.instance
         self._router.reload(lambda: capabilities.send_signal(self._engine, instance, step.resource, "USR2"))
         return "files reloaded"
 
     def remove(self, step: Step) -> str:
         """Stop a container by its stop signal and remove it."""
-        if step.resource not in self._engine.observe(self._resolved.instance).containers:
+        if step.resource not in self._engine.observe(self._spec.instance).containers:
             return "already removed"
         self._router.settle(step.resource)
-        self._engine.remove(self._resolved.instance, step.resource)
+        self._engine.remove(self._spec.instance, step.resource)
         return "stopped"
 
     def _check_image(self, name: str) -> None:
@@ -180,7 +180,7 @@ class RolloutActions:
         """Return what is wrong with a container's image; "" if nothing."""
         desired = self._digests[name]
         try:
-            found = capabilities.verify_image(self._engine, self._resolved.instance, name)
+            found = capabilities.verify_image(self._engine, self._spec.instance, name)
         except EngineError as error:
             return error.sentence
         other = found or "an image that does not match its digest"

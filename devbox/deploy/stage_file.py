@@ -52,20 +52,20 @@ class StageFileReading:
     copy: str
 
 
-def remember(project: Project, resolved: Spec) -> None:
+def remember(project: Project, spec: Spec) -> None:
     """Store the stages and keys of the file for `load_with_fallback`, without container variables.
 
     Also records the project that owns the releases.
     """
     PlaceRecord(project.paths, project.id).check(project.root, project.env_file, begins=True)
     kept = Desired(
-        instance=resolved.instance,
+        instance=spec.instance,
         images={},
         containers={},
-        release=resolved.release,
-        stages=resolved.stages,
-        approvers=resolved.approvers,
-        builders=resolved.builders,
+        release=spec.release,
+        stages=spec.stages,
+        approvers=spec.approvers,
+        builders=spec.builders,
     )
     HostFiles(project.paths).write(_locate_stored(project), _serialize(kept))
 
@@ -209,12 +209,12 @@ def _serialize(value: Desired | StageFile) -> str:
     return json.dumps({"format": FORMAT, "kept": codec.dump(value)})
 
 
-def find_stage(resolved: Spec, name: str) -> Stage:
+def find_stage(spec: Spec, name: str) -> Stage:
     """Return a stage of the file by name. UsageError if it does not exist."""
-    if name in resolved.stages:
-        return resolved.stages[name]
-    known = ", ".join(resolved.stages)
+    if name in spec.stages:
+        return spec.stages[name]
+    known = ", ".join(spec.stages)
     raise UsageError(
-        f"stage {name} not found in {resolved.instance.env_file}",
+        f"stage {name} not found in {spec.instance.env_file}",
         remedy=f"known: {known}" if known else f"add [stage.{name}]: docs/how-to/stages.md",
     )

@@ -16,32 +16,32 @@ FileAccess = SecretAccess | HookAccess
 StageAccess = SecretAccess | GateAccess | MetricAccess
 
 
-def list_access(resolved: Spec) -> tuple[FileAccess, ...]:
+def list_access(spec: Spec) -> tuple[FileAccess, ...]:
     """Return all access subject to `devbox trust`, in file order. Pure except for links of secrets."""
     own = tuple(
         HookAccess(
             name=hook.name, command=shlex.join(hook.command) if hook.argv else hook.command[-1], where=hook.where
         )
-        for hook in resolved.hooks.values()
+        for hook in spec.hooks.values()
     )
-    containers = dict(resolved.containers)
-    if resolved.tests is not None:
-        containers.setdefault(resolved.tests.container.name, resolved.tests.container)
-    return (*secrets.list_host_access(containers.values(), root=resolved.instance.root), *own)
+    containers = dict(spec.containers)
+    if spec.tests is not None:
+        containers.setdefault(spec.tests.container.name, spec.tests.container)
+    return (*secrets.list_host_access(containers.values(), root=spec.instance.root), *own)
 
 
-def list_stage_access(resolved: Spec) -> tuple[StageAccess, ...]:
+def list_stage_access(spec: Spec) -> tuple[StageAccess, ...]:
     """Return the host access of stages: external secrets, and commands of gates and metrics."""
     found: list[StageAccess] = []
-    for stage in resolved.stages.values():
+    for stage in spec.stages.values():
         label = f"stage.{stage.name}"
         for desired in (
             _list_external(stage),
             _list_headers(stage),
             stage.secrets,
-            *_list_process_secrets(resolved, stage),
+            *_list_process_secrets(spec, stage),
         ):
-            found += secrets.list_outside(desired, label=label, where=stage.where, root=resolved.instance.root)
+            found += secrets.list_outside(desired, label=label, where=stage.where, root=spec.instance.root)
         found += [
             GateAccess(stage=label, command=shlex.join(gate.run), where=stage.where)
             for gate in stage.gates
@@ -69,9 +69,9 @@ def _list_headers(stage: Stage) -> dict[str, Secret]:
     return {f"{each.name}.authorization": Secret(reference=each.authorization) for each in known}
 
 
-def _list_process_secrets(resolved: Spec, stage: Stage) -> list[dict[str, Secret]]:
+def _list_process_secrets(spec: Spec, stage: Stage) -> list[dict[str, Secret]]:
     """Return the secrets of each process without those overridden by the stage; names may repeat between processes."""
-    processes = resolved.release.get_stage_processes(stage.environment) if resolved.release else {}
+    processes = spec.release.get_stage_processes(stage.environment) if spec.release else {}
     return [
         {name: secret for name, secret in process.secrets.items() if name not in stage.secrets}
         for process in processes.values()

@@ -30,36 +30,36 @@ class LocatedProject(Protocol):
         """The state directories."""
 
 
-def check_grants(project: LocatedProject, resolved: Spec) -> None:
+def check_grants(project: LocatedProject, spec: Spec) -> None:
     """Raise NotTrusted if the file grants more than was accepted since a container first ran isolated.
 
     Without any isolated container, now or earlier, nothing is recorded or refused.
     """
     record, accepted = GrantRecord(project.paths, project.id), read_accepted_grants(project)
-    if accepted is None and not grants.is_closed(resolved):
+    if accepted is None and not grants.is_closed(spec):
         return
-    if more := list_new_grants(project, resolved):
+    if more := list_new_grants(project, spec):
         raise _make_grant_error(more)
-    record.write(grants.narrow(list_file_grants(project, resolved), accepted or ()))
+    record.write(grants.narrow(list_file_grants(project, spec), accepted or ()))
 
 
-def check_release_grants(project: LocatedProject, resolved: Spec) -> None:
+def check_release_grants(project: LocatedProject, spec: Spec) -> None:
     """Raise NotTrusted if the file grants more than at its first promotion or the last `devbox trust`.
 
     The record is outside DEVBOX_HOME, so that no file below it can widen a promotion. For files that ran isolated; call
     `check_grants` first.
     """
-    if more := list_new_release_grants(project, resolved):
+    if more := list_new_release_grants(project, spec):
         raise _make_grant_error(more)
     record = GrantRecord(project.paths, project.id, for_releases=True)
     if record.read() is None and read_accepted_grants(project) is not None:
-        record.write(list_file_grants(project, resolved))
+        record.write(list_file_grants(project, spec))
 
 
-def check_grants_by_vars(project: LocatedProject, resolved: Spec) -> None:
+def check_grants_by_vars(project: LocatedProject, spec: Spec) -> None:
     """Raise NotTrusted if other vars (a matrix cell, a stage) grant a container more than accepted."""
     accepted = read_accepted_grants(project)
-    if accepted is not None and (more := grants.find_loosened(grants.list_grants(resolved), accepted)):
+    if accepted is not None and (more := grants.find_loosened(grants.list_grants(spec), accepted)):
         raise _make_grant_error(more)
 
 
@@ -72,16 +72,16 @@ def _make_grant_error(more: tuple[Grant, ...]) -> NotTrusted:
     )
 
 
-def list_new_grants(project: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
+def list_new_grants(project: LocatedProject, spec: Spec) -> tuple[Grant, ...]:
     """Return the grants of the file beyond those accepted since it ran isolated."""
     accepted = read_accepted_grants(project)
-    return grants.find_added(list_file_grants(project, resolved), accepted) if accepted is not None else ()
+    return grants.find_added(list_file_grants(project, spec), accepted) if accepted is not None else ()
 
 
-def list_new_release_grants(project: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
+def list_new_release_grants(project: LocatedProject, spec: Spec) -> tuple[Grant, ...]:
     """Return the grants of the file beyond those allowed for promotions; see `check_release_grants`."""
     accepted = GrantRecord(project.paths, project.id, for_releases=True).read()
-    return grants.find_added(list_file_grants(project, resolved), accepted) if accepted is not None else ()
+    return grants.find_added(list_file_grants(project, spec), accepted) if accepted is not None else ()
 
 
 def read_accepted_grants(project: LocatedProject) -> tuple[Grant, ...] | None:
@@ -90,9 +90,9 @@ def read_accepted_grants(project: LocatedProject) -> tuple[Grant, ...] | None:
     return () if found is None and is_within_isolated(project.paths, project.root) else found
 
 
-def list_file_grants(project: LocatedProject, resolved: Spec) -> tuple[Grant, ...]:
+def list_file_grants(project: LocatedProject, spec: Spec) -> tuple[Grant, ...]:
     """Return the grants of the file and the files read with it, so that a file created by a container is noticed."""
-    names = {LOCAL_FILE: "", **{f"recipes/{name}.toml": digest for name, digest in resolved.recipes.items()}}
+    names = {LOCAL_FILE: "", **{f"recipes/{name}.toml": digest for name, digest in spec.recipes.items()}}
     present = ((name, value) for name, value in names.items() if os.path.lexists(f"{project.root}/{name}"))
     read = (Grant(subject=name, kind="file", value=value) for name, value in present)
-    return (*grants.list_grants(resolved), *read)
+    return (*grants.list_grants(spec), *read)

@@ -20,10 +20,10 @@ from devbox.records.instance import InstanceRecords
 from devbox.records.projects import find_port_holder
 
 
-def observe(resolved: Spec, *, engine: Engine, store: ImageStore, records: InstanceRecords, paths: Paths) -> Observed:
+def observe(spec: Spec, *, engine: Engine, store: ImageStore, records: InstanceRecords, paths: Paths) -> Observed:
     """Return the current state of the instance, the store and the host."""
-    view = engine.observe(resolved.instance)
-    images = {name: key_image(name, resolved.images) for name in resolved.images}
+    view = engine.observe(spec.instance)
+    images = {name: key_image(name, spec.images) for name in spec.images}
     baked = _find_baked(images, store)
     missing = (step.key for name, image in images.items() if name not in baked for step in image.chain)
     return Observed(
@@ -37,9 +37,9 @@ def observe(resolved: Spec, *, engine: Engine, store: ImageStore, records: Insta
         volumes=view.volumes,
         baked=baked,
         steps=tuple(store.find_cached_steps(missing)),
-        ports=_choose_ports(resolved, view.published, records, paths),
-        setup_files=_digest_setup_files(resolved),
-        hooks_due=records.read_due_hooks() if resolved.hooks else (),
+        ports=_choose_ports(spec, view.published, records, paths),
+        setup_files=_digest_setup_files(spec),
+        hooks_due=records.read_due_hooks() if spec.hooks else (),
         last=records.read_last_applied(),
         notes=view.notes,
     )
@@ -51,26 +51,26 @@ def _find_baked(images: Mapping[str, KeyedImage], store: ImageStore) -> dict[str
 
 
 def _choose_ports(
-    resolved: Spec, published: Mapping[str, tuple[BoundPort, ...]], records: InstanceRecords, paths: Paths
+    spec: Spec, published: Mapping[str, tuple[BoundPort, ...]], records: InstanceRecords, paths: Paths
 ) -> dict[str, tuple[BoundPort, ...]]:
     held = frozenset(port.host for bound in published.values() for port in bound)
     return ports.choose(
-        resolved.containers,
+        spec.containers,
         remembered=records.read_ports(),
         held=held,
         is_free=is_free,
         who_has=partial(find_port_holder, paths),
-        seed=int(resolved.instance.id[:8], 16),
-        apart=bool(resolved.instance.stage),
+        seed=int(spec.instance.id[:8], 16),
+        apart=bool(spec.instance.stage),
     )
 
 
-def _digest_setup_files(resolved: Spec) -> dict[str, dict[str, str]]:
+def _digest_setup_files(spec: Spec) -> dict[str, dict[str, str]]:
     """Digest the current inputs of every setup, by container."""
     return {
-        name: files.digest_matching_files(resolved.instance.root, spec.setup.inputs)
-        for name, spec in resolved.containers.items()
-        if spec.setup is not None
+        name: files.digest_matching_files(spec.instance.root, container.setup.inputs)
+        for name, container in spec.containers.items()
+        if container.setup is not None
     }
 
 

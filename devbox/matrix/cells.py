@@ -173,19 +173,17 @@ def _resolve_cell(project: Project, env: EnvFile, name: str, against: ReleaseUnd
 
 
 def _add_needs(
-    env: EnvFile, resolved: Spec, against: ReleaseUnderTest, credentials: Mapping[str, str]
+    env: EnvFile, spec: Spec, against: ReleaseUnderTest, credentials: Mapping[str, str]
 ) -> tuple[Spec, Mapping[str, Mapping[str, str]]]:
     """Add the release's needs to a cell that runs its processes; also return their exports."""
     from devbox.envfile.stage_services import resolve_backing
 
-    tests = resolved.tests
+    tests = spec.tests
     if tests is None or tests.release != CLIENT:
-        return resolved, {}
+        return spec, {}
     needs = against.release.config.needs
-    behind = resolve_backing(
-        env, needs, instance=resolved.instance, credentials=credentials, where=tests.container.where
-    )
-    return resolved.add_services(behind.resolved), behind.exports
+    behind = resolve_backing(env, needs, instance=spec.instance, credentials=credentials, where=tests.container.where)
+    return spec.add_services(behind.resolved), behind.exports
 
 
 def _build_cell(

@@ -31,39 +31,37 @@ class Activation:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def list_access(resolved: Spec) -> tuple[ShellToolsAccess | ShellVariableAccess, ...]:
+def list_access(spec: Spec) -> tuple[ShellToolsAccess | ShellVariableAccess, ...]:
     """Return the shell access that `devbox trust` allows: commands on PATH and exported variables."""
-    where = resolved.instance.env_file
-    commands = " ".join(list_shims(resolved))
+    where = spec.instance.env_file
+    commands = " ".join(list_shims(spec))
     exports = [
         ShellVariableAccess(variable=name, service=service, where=where)
-        for service, variables in resolved.exports.items()
+        for service, variables in spec.exports.items()
         for name in variables
-        if _list_published(resolved, service) and _EXPORTED_NAME.fullmatch(name)
+        if _list_published(spec, service) and _EXPORTED_NAME.fullmatch(name)
     ]
     own = [ShellToolsAccess(commands=commands, where=where)] if commands else []
     return (*own, *exports)
 
 
-def build_variables(resolved: Spec, ports: Mapping[str, int]) -> dict[str, str]:
+def build_variables(spec: Spec, ports: Mapping[str, int]) -> dict[str, str]:
     """Return the exported variables of services with published ports, addresses translated for the host.
 
     `ports`: host ports by "NAME/8000/tcp".
     """
     found: dict[str, str] = {}
-    for service, exports in resolved.exports.items():
-        known = [
-            port for at in _list_published(resolved, service) if (port := _find_bound(service, at, resolved, ports))
-        ]
+    for service, exports in spec.exports.items():
+        known = [port for at in _list_published(spec, service) if (port := _find_bound(service, at, spec, ports))]
         if known:
             variables = {name: value for name, value in exports.items() if _EXPORTED_NAME.fullmatch(name)}
             found |= {name: _translate_value(value, service, known) for name, value in variables.items()}
     return found
 
 
-def list_shims(resolved: Spec) -> tuple[str, ...]:
+def list_shims(spec: Spec) -> tuple[str, ...]:
     """Return the commands of the project's tools."""
-    return tasks.list_shims(resolved.tools)
+    return tasks.list_shims(spec.tools)
 
 
 def enter(environment: Environment, activation: Activation) -> dict[str, str]:
@@ -105,14 +103,14 @@ def _remove_directory(path: str, directory: str) -> list[str]:
     return [part for part in path.split(":") if part != directory] if path else []
 
 
-def _list_published(resolved: Spec, service: str) -> list[int]:
+def _list_published(spec: Spec, service: str) -> list[int]:
     """Return the TCP ports of a service that are reachable from the host."""
-    spec = resolved.containers.get(service)
-    return [port.container for port in spec.ports if port.protocol == "tcp"] if spec else []
+    container = spec.containers.get(service)
+    return [port.container for port in container.ports if port.protocol == "tcp"] if container else []
 
 
-def _find_bound(service: str, container: int, resolved: Spec, ports: Mapping[str, int]) -> BoundPort | None:
-    desired = next(port for port in resolved.containers[service].ports if port.container == container)
+def _find_bound(service: str, container: int, spec: Spec, ports: Mapping[str, int]) -> BoundPort | None:
+    desired = next(port for port in spec.containers[service].ports if port.container == container)
     host = desired.host or ports.get(f"{service}/{container}/tcp")
     address = "127.0.0.1" if desired.address == "0.0.0.0" else desired.address  # noqa: S104 - compared
     return BoundPort(host=host, address=address, container=container, protocol="tcp") if host else None

@@ -20,15 +20,15 @@ _LONGEST = 120  # characters of a directory name
 
 
 def apply_branch(
-    resolved: Spec, branch: str | None, last: Mapping[str, ContainerSpec]
+    spec: Spec, branch: str | None, last: Mapping[str, ContainerSpec]
 ) -> tuple[dict[str, ContainerSpec], dict[str, str]]:
     """Return the containers with the volumes of this branch, and these volumes by their names in the file.
 
     Without a branch (during a rebase), they have the volumes used last.
     """
     used = _find_used(last)
-    names = {name: used.get(name, name) if branch is None else name_volume(name, branch) for name in resolved.branched}
-    containers = {name: _replace_volumes(spec, names) for name, spec in resolved.containers.items()}
+    names = {name: used.get(name, name) if branch is None else name_volume(name, branch) for name in spec.branched}
+    containers = {name: _replace_volumes(container, names) for name, container in spec.containers.items()}
     return containers, names
 
 
@@ -42,20 +42,20 @@ def strip_branch(volume: str) -> str:
     return volume.partition(_MARK)[0]
 
 
-def find_seeds(resolved: Spec, observed: Observed) -> dict[str, str]:
+def find_seeds(spec: Spec, observed: Observed) -> dict[str, str]:
     """Map each missing volume of the branch to its source volume, if any."""
     used = _find_used(observed.last.specs)
     found = {}
-    for name, own in resolved.branched.items():
+    for name, own in spec.branched.items():
         before = next((each for each in (used.get(name, name), name) if each in observed.volumes), None)
         if own not in observed.volumes and before is not None:
             found[own] = before
     return found
 
 
-def is_elsewhere(resolved: Spec, volume: str) -> bool:
+def is_elsewhere(spec: Spec, volume: str) -> bool:
     """True if a volume belongs to a branch other than the current one."""
-    return resolved.branched.get(strip_branch(volume), volume) != volume
+    return spec.branched.get(strip_branch(volume), volume) != volume
 
 
 def find_moved(spec: ContainerSpec, last: ContainerSpec | None) -> str:

@@ -14,23 +14,23 @@ _SHOWN = 4
 _TOOLCHAIN = "its toolchain changed"
 
 
-def plan(resolved: Spec, observed: Observed, *, images: tuple[str, ...], build: str) -> Plan:
+def plan(spec: Spec, observed: Observed, *, images: tuple[str, ...], build: str) -> Plan:
     """Return the steps that build these images. `build`: reason to run `[build]` first; "" if its output is known."""
-    names = order.list_lineage(images, resolved.images)
-    waiting = [name for name in names if _is_waiting(name, resolved)]
-    if not build or resolved.build is None:
-        return diff.diff(resolved, observed, names=(), images=names)
-    spec = resolved.build.container
+    names = order.list_lineage(images, spec.images)
+    waiting = [name for name in names if _is_waiting(name, spec)]
+    if not build or spec.build is None:
+        return diff.diff(spec, observed, names=(), images=names)
+    container = spec.build.container
     ready = tuple(name for name in names if name not in waiting)
-    before = diff.diff(resolved, observed, names=spec.needs, images=(*ready, spec.image), network=True)
+    before = diff.diff(spec, observed, names=container.needs, images=(*ready, container.image), network=True)
     # Exclusive: no other step starts or stops containers of the instance at the same time.
-    step = Step(op=Op.BUILD, resource=spec.name, reason=build, after=tuple(each.id for each in before.steps))
+    step = Step(op=Op.BUILD, resource=container.name, reason=build, after=tuple(each.id for each in before.steps))
     bakes = [
         Step(
             op=Op.BAKE,
             resource=name,
             reason=f"after {step.id}",
-            after=(step.id, *_find_parent(name, waiting, resolved)),
+            after=(step.id, *_find_parent(name, waiting, spec)),
         )
         for name in waiting
     ]
@@ -81,16 +81,16 @@ def _diff_tables(now: dict[str, str], last: dict[str, str]) -> list[tuple[str, s
     return [(name, *words[name in last, name in now]) for name in names]
 
 
-def _is_waiting(name: str, resolved: Spec) -> bool:
+def _is_waiting(name: str, spec: Spec) -> bool:
     """True if an image or one of its ancestors copies an output that is not known yet."""
-    spec = resolved.images[name]
-    if any(isinstance(step, Copy) and not step.output for step in spec.steps):
+    image = spec.images[name]
+    if any(isinstance(step, Copy) and not step.output for step in image.steps):
         return True
-    return spec.parent is not None and _is_waiting(spec.parent, resolved)
+    return image.parent is not None and _is_waiting(image.parent, spec)
 
 
-def _find_parent(name: str, waiting: list[str], resolved: Spec) -> tuple[str, ...]:
-    parent = resolved.images[name].parent
+def _find_parent(name: str, waiting: list[str], spec: Spec) -> tuple[str, ...]:
+    parent = spec.images[name].parent
     return (f"bake {parent}",) if parent in waiting else ()
 
 

@@ -17,7 +17,7 @@ RESTART = Reason.routine("restart")
 
 
 def diff(
-    resolved: Spec,
+    spec: Spec,
     observed: Observed,
     *,
     names: tuple[str, ...] | None = None,
@@ -29,15 +29,15 @@ def diff(
     With `names`: only these containers and their needs, without removals. `images` are built in any case; `network`
     plans the network even if no container starts (for a one-shot container that is about to join).
     """
-    chosen = order.select_containers(resolved, names)
-    differ = _Differ(resolved, observed, chosen, images=images, network=network)
+    chosen = order.select_containers(spec, names)
+    differ = _Differ(spec, observed, chosen, images=images, network=network)
     return differ.plan(removing=names is None)
 
 
-def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
+def plan_bakes(spec: Spec, images: Iterable[str]) -> Plan:
     """Return the steps that build these images and their ancestors, whatever the store already has."""
-    names = order.list_lineage(images, resolved.images)
-    parents = {name: resolved.images[name].parent for name in names}
+    names = order.list_lineage(images, spec.images)
+    parents = {name: spec.images[name].parent for name in names}
     return Plan(
         steps=tuple(
             Step(
@@ -51,10 +51,10 @@ def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
     )
 
 
-def restart(resolved: Spec, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
+def restart(spec: Spec, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
     """Plan a restart of the named containers (default: all except tools), dependants first, from the current file."""
-    chosen = frozenset(names) or order.select_containers(resolved, None)
-    return _Differ(resolved, observed, chosen, images=(), network=False).restart()
+    chosen = frozenset(names) or order.select_containers(spec, None)
+    return _Differ(spec, observed, chosen, images=(), network=False).restart()
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ class _Differ:
     """One comparison of a spec with an observation; collects steps."""
 
     def __init__(
-        self, resolved: Spec, observed: Observed, chosen: frozenset[str], *, images: tuple[str, ...], network: bool
+        self, spec: Spec, observed: Observed, chosen: frozenset[str], *, images: tuple[str, ...], network: bool
     ) -> None:
-        self._resolved = resolved
+        self._spec = spec
         self._observed = observed
         self._network_wanted = network
-        self._specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
+        self._specs = {name: container for name, container in spec.containers.items() if name in chosen}
         here = {*chosen, *observed.containers}
-        ports.check([name for name in list_connected(resolved) if name in here], instance=resolved.instance.name)
-        desired = (*(spec.image for spec in self._specs.values()), *images)
-        self._images = {name: key_image(name, resolved.images) for name in order.list_lineage(desired, resolved.images)}
+        ports.check([name for name in list_connected(spec) if name in here], instance=spec.instance.name)
+        desired = (*(container.image for container in self._specs.values()), *images)
+        self._images = {name: key_image(name, spec.images) for name in order.list_lineage(desired, spec.images)}
 
     def plan(self, *, removing: bool) -> Plan:
         """Return builds, then removals, the network, and containers with their setups."""
@@ -106,7 +106,7 @@ class _Differ:
         """Append the hooks that are due; none for a one-shot (`network`)."""
         started = any(step.op in (Op.START, Op.REPLACE) for step in steps)
         due = {*self._observed.hooks_due, *(("started",) if started else ())}
-        for name in () if self._network_wanted else self._resolved.hooks:
+        for name in () if self._network_wanted else self._spec.hooks:
             if name in due:
                 reason = reasons.why_hook(started=started, name=name)
                 after = tuple(step.id for step in steps)
@@ -118,7 +118,7 @@ class _Differ:
         for name, image in self._images.items():
             if name in self._observed.baked:
                 continue
-            parent = self._resolved.images[name].parent
+            parent = self._spec.images[name].parent
             cached = frozenset(self._observed.steps)
             reason = reasons.why_bake(image, self._list_own_steps(name), self._observed.last.images.get(name), cached)
             after = (f"bake {parent}",) if parent and parent not in self._observed.baked else ()
@@ -127,15 +127,15 @@ class _Differ:
 
     def _list_own_steps(self, name: str) -> tuple[KeyedStep, ...]:
         """Return the steps of an image without those of its parent."""
-        parent = self._resolved.images[name].parent
+        parent = self._spec.images[name].parent
         return self._images[name].chain[len(self._images[parent].chain) if parent else 0 :]
 
     def _plan_removals(self) -> list[Step]:
-        gone = [name for name in self._observed.containers if name not in self._resolved.containers]
+        gone = [name for name in self._observed.containers if name not in self._spec.containers]
         return [Step(op=Op.REMOVE, resource=name, reason="no longer in the env file") for name in gone]
 
     def _plan_network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
-        desired = list_connected(self._resolved)
+        desired = list_connected(self._spec)
         if not (desired or self._network_wanted or self._observed.names):
             return []  # without networked containers, /dev/net/tun is not required
         added = [name for name in desired if name not in self._observed.names]
@@ -154,7 +154,7 @@ class _Differ:
             ports=_list_hosts(self._observed.ports),
             was=_list_hosts(self._observed.published),
         )
-        return [Step(op=Op.NETWORK, resource=self._resolved.instance.name, reason=reason, after=after)]
+        return [Step(op=Op.NETWORK, resource=self._spec.instance.name, reason=reason, after=after)]
 
     def _plan_copies(
         self, changes: Mapping[str, _Change], *, after: tuple[str, ...], stops: Sequence[Step] = ()
@@ -162,7 +162,7 @@ class _Differ:
         """Plan the copies that seed the volumes of a new branch; containers that use a source volume stop first."""
         desired = {volume for name, spec in self._specs.items() if changes[name].op for volume in list_mounted(spec)}
         steps: list[Step] = []
-        for volume, seed in branches.find_seeds(self._resolved, self._observed).items():
+        for volume, seed in branches.find_seeds(self._spec, self._observed).items():
             if volume not in desired:
                 continue
             known = {step.resource for step in (*stops, *steps)}
@@ -170,7 +170,7 @@ class _Differ:
             still = tuple(name for name in users if name in self._observed.containers and name not in known)
             branch = f"the branch {branches.parse_branch(volume)} is new"
             if still:
-                specs = self._resolved.containers
+                specs = self._spec.containers
                 steps += takedown.plan_stops(specs, self._observed, still, reason=branch, after=after)
             before = (*after, *(step.id for step in steps if step.op == Op.STOP))
             steps.append(
@@ -278,6 +278,6 @@ def _list_published(published: Mapping[str, tuple[BoundPort, ...]]) -> set[tuple
     return {(name, port) for name, ports in published.items() for port in ports}
 
 
-def list_connected(resolved: Spec) -> tuple[str, ...]:
+def list_connected(spec: Spec) -> tuple[str, ...]:
     """Return the containers on the instance network: all except those with network = "none"."""
-    return tuple(name for name, spec in resolved.containers.items() if spec.isolation.network != "none")
+    return tuple(name for name, container in spec.containers.items() if container.isolation.network != "none")

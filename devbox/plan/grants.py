@@ -29,21 +29,21 @@ _DEFAULT = (
 )
 
 
-def is_closed(resolved: Spec) -> bool:
+def is_closed(spec: Spec) -> bool:
     """True if a container with write access to the project is isolated, without network or limited in its egress."""
-    return any(_is_closed(spec, resolved.instance.root) for spec in _list_containers(resolved))
+    return any(_is_closed(container, spec.instance.root) for container in _list_containers(spec))
 
 
-def list_grants(resolved: Spec) -> tuple[Grant, ...]:
+def list_grants(spec: Spec) -> tuple[Grant, ...]:
     """Return all grants of the file, in file order."""
-    found = [grant for spec in _list_containers(resolved) for grant in _list_container_grants(spec)]
-    found += [grant for name, image in resolved.images.items() for grant in _list_image_grants(name, image)]
+    found = [grant for container in _list_containers(spec) for grant in _list_container_grants(container)]
+    found += [grant for name, image in spec.images.items() for grant in _list_image_grants(name, image)]
     found += [
         grant
-        for name, process in _list_processes(resolved)
+        for name, process in _list_processes(spec)
         for grant in _list_secret_grants(name, process.secrets.values())
     ]
-    found += [grant for stage in resolved.stages.values() for grant in _list_stage_grants(stage)]
+    found += [grant for stage in spec.stages.values() for grant in _list_stage_grants(stage)]
     return tuple(dict.fromkeys(found))
 
 
@@ -97,12 +97,12 @@ def _list_texts(found: list[Grant]) -> Iterator[str]:
         yield f"the capabilities {' '.join(names)}"
 
 
-def _list_containers(resolved: Spec) -> Iterator[ContainerSpec]:
-    yield from resolved.containers.values()
-    if resolved.tests is not None:
-        yield resolved.tests.container
-    if resolved.build is not None:
-        yield resolved.build.container
+def _list_containers(spec: Spec) -> Iterator[ContainerSpec]:
+    yield from spec.containers.values()
+    if spec.tests is not None:
+        yield spec.tests.container
+    if spec.build is not None:
+        yield spec.build.container
 
 
 def _is_closed(spec: ContainerSpec, root: str) -> bool:
@@ -165,10 +165,10 @@ def _list_image_grants(name: str, image: ImageSpec) -> Iterator[Grant]:
             yield from (Grant(subject=subject, kind="run", value=text) for text in written)
 
 
-def _list_processes(resolved: Spec) -> Iterator[tuple[str, Process]]:
+def _list_processes(spec: Spec) -> Iterator[tuple[str, Process]]:
     """Yield the processes of releases, including those with variables per stage."""
-    if resolved.release:
-        for processes in (resolved.release.processes, *resolved.release.stages.values()):
+    if spec.release:
+        for processes in (spec.release.processes, *spec.release.stages.values()):
             yield from ((f"image.process.{name}", process) for name, process in processes.items())
 
 

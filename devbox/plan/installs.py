@@ -90,26 +90,26 @@ def _adopt_found(own: InstalledFile, found: Mapping[str, HostEntry | None]) -> I
     return InstalledFile(path=own.path, digest=present.digest, mode=present.mode, kind=present.kind)
 
 
-def list_access(resolved: Spec) -> tuple[InstallAccess, ...]:
+def list_access(spec: Spec) -> tuple[InstallAccess, ...]:
     """Return the host access of installs; `devbox trust` allows it."""
     return tuple(
         InstallAccess(install=f"install.{each.name}", place=place, path=path, where=each.where)
-        for each in resolved.installs.values()
+        for each in spec.installs.values()
         for place, path in each.files.items()
     )
 
 
-def select_installs(resolved: Spec, names: tuple[str, ...]) -> tuple[Install, ...]:
+def select_installs(spec: Spec, names: tuple[str, ...]) -> tuple[Install, ...]:
     """Return the named installs; without names, all whose profiles are enabled."""
-    known = ", ".join(resolved.installs) or "none"
+    known = ", ".join(spec.installs) or "none"
     for name in names:
-        if name not in resolved.installs:
-            raise UsageError(f"[install.{name}] not found in {resolved.instance.env_file}", remedy=f"known: {known}")
-    found = [resolved.installs[name] for name in dict.fromkeys(names)]
-    found = found or [each for each in resolved.installs.values() if not each.asleep]
+        if name not in spec.installs:
+            raise UsageError(f"[install.{name}] not found in {spec.instance.env_file}", remedy=f"known: {known}")
+    found = [spec.installs[name] for name in dict.fromkeys(names)]
+    found = found or [each for each in spec.installs.values() if not each.asleep]
     if not found:
         raise UsageError(
-            f"missing [install.NAME] in {resolved.instance.env_file}",
+            f"missing [install.NAME] in {spec.instance.env_file}",
             remedy='add [install.NAME] with from = "image" and files = { "~/.local/bin/x" = "/usr/local/bin/x" }',
         )
     return tuple(found)

@@ -302,22 +302,22 @@ def _list_steps(lock: Lockfile) -> dict[str, Versions]:
     return {f"image {image}: {step}": found for image, steps in lock.images.items() for step, found in steps.items()}
 
 
-def find_last_applied(resolved: Spec, observed: Observed, names: tuple[str, ...] | None) -> LastApplied:
+def find_last_applied(spec: Spec, observed: Observed, names: tuple[str, ...] | None) -> LastApplied:
     """Return the record after a successful run; with `names`, only these and their needs are updated."""
-    chosen = order.select_containers(resolved, names)
-    before = observed.last if names is not None else _select_untouched(resolved, observed.last)
-    specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
-    images = order.list_lineage((spec.image for spec in specs.values()), resolved.images)
+    chosen = order.select_containers(spec, names)
+    before = observed.last if names is not None else _select_untouched(spec, observed.last)
+    specs = {name: container for name, container in spec.containers.items() if name in chosen}
+    images = order.list_lineage((container.image for container in specs.values()), spec.images)
     return LastApplied(
-        images=before.images | {name: key_image(name, resolved.images) for name in images},
-        specs=before.specs | {name: fingerprint_variables(spec) for name, spec in specs.items()},
+        images=before.images | {name: key_image(name, spec.images) for name in images},
+        specs=before.specs | {name: fingerprint_variables(container) for name, container in specs.items()},
         setup_files=before.setup_files | {name: found for name, found in observed.setup_files.items() if name in specs},
     )
 
 
-def _select_untouched(resolved: Spec, last: LastApplied) -> LastApplied:
+def _select_untouched(spec: Spec, last: LastApplied) -> LastApplied:
     """Return the recorded entries that a full `up` does not touch: on-demand containers and built images."""
-    specs = {name: spec for name, spec in last.specs.items() if name in resolved.on_use}
-    images = order.list_lineage((resolved.containers[name].image for name in specs), resolved.images)
+    specs = {name: container for name, container in last.specs.items() if name in spec.on_use}
+    images = order.list_lineage((spec.containers[name].image for name in specs), spec.images)
     kept = {*images, *filter(is_built, last.images)}
     return LastApplied(images={name: image for name, image in last.images.items() if name in kept}, specs=specs)

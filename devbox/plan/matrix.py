@@ -83,20 +83,20 @@ _RUNNER = 1
 _SHOWN = 3
 
 
-def compute_inputs(resolved: Spec, tests: Tests, *, release: Release | None = None) -> CellInputs:
+def compute_inputs(spec: Spec, tests: Tests, *, release: Release | None = None) -> CellInputs:
     """Return the inputs of one cell except its files: image pins, services, command, variables.
 
     With a `release`, also its digest and how tests reach it.
     """
-    spec = tests.container
-    image = key_image(spec.image, resolved.images).key
-    services = {name: _digest_service(resolved, name) for name in resolved.containers if name != spec.name}
+    container = tests.container
+    image = key_image(container.image, spec.images).key
+    services = {name: _digest_service(spec, name) for name in spec.containers if name != container.name}
     command = ids.compute_key(list(tests.command))
-    settings = build_identity(replace(spec, env={})) | {"junit": tests.junit, "coverage": tests.coverage}
-    if spec.setup is not None:
-        settings |= {"setup": codec.dump(spec.setup.commands)}
+    settings = build_identity(replace(container, env={})) | {"junit": tests.junit, "coverage": tests.coverage}
+    if container.setup is not None:
+        settings |= {"setup": codec.dump(container.setup.commands)}
     ready = codec.dump(tests.ready)
-    own = fingerprint_variables(spec)
+    own = fingerprint_variables(container)
     if release is not None:
         services |= {"the release": ids.compute_key([release.id, tests.release, tests.release_env])}
     everything = {
@@ -104,10 +104,10 @@ def compute_inputs(resolved: Spec, tests: Tests, *, release: Release | None = No
         "image": image,
         "services": services,
         "command": command,
-        "env": spec.env,
+        "env": container.env,
         "settings": settings,
         "ready": ready,
-        "needs": spec.needs,
+        "needs": container.needs,
     }
     return CellInputs(
         image=image,
@@ -120,12 +120,12 @@ def compute_inputs(resolved: Spec, tests: Tests, *, release: Release | None = No
     )
 
 
-def compute_ready_key(resolved: Spec, tests: Tests, files: Mapping[str, str]) -> str:
+def compute_ready_key(spec: Spec, tests: Tests, files: Mapping[str, str]) -> str:
     """Return the identity of the service data left by the `ready` commands.
 
     The image of the commands is excluded: one migration serves the cells of all interpreters.
     """
-    services = {name: _digest_service(resolved, name) for name in resolved.containers if name != tests.container.name}
+    services = {name: _digest_service(spec, name) for name in spec.containers if name != tests.container.name}
     return ids.compute_key({"services": services, "ready": codec.dump(tests.ready), "files": dict(files)})
 
 
@@ -175,9 +175,9 @@ def _diff_tables(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]
     return [f"{name} {words[name in before, name in now]}" for name in names]
 
 
-def _digest_service(resolved: Spec, name: str) -> str:
-    spec = resolved.containers[name]
-    return ids.compute_key({**build_identity(spec), "image": key_image(spec.image, resolved.images).key})
+def _digest_service(spec: Spec, name: str) -> str:
+    container = spec.containers[name]
+    return ids.compute_key({**build_identity(container), "image": key_image(container.image, spec.images).key})
 
 
 _BEGIN = " ["

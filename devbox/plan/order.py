@@ -45,11 +45,11 @@ def add_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) -> 
     return frozenset(found)
 
 
-def select_containers(resolved: Spec, names: tuple[str, ...] | None) -> frozenset[str]:
+def select_containers(spec: Spec, names: tuple[str, ...] | None) -> frozenset[str]:
     """Return the named containers and all their needs; default: all containers started by `up`."""
     if names is None:
-        return frozenset(resolved.containers).difference(resolved.on_use)
-    return add_needs(names, resolved.containers)
+        return frozenset(spec.containers).difference(spec.on_use)
+    return add_needs(names, spec.containers)
 
 
 def list_stop_order(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:

@@ -103,13 +103,13 @@ def _describe_changed(before: Mapping[str, str], after: Mapping[str, str]) -> st
     return f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}"
 
 
-def find_tool(resolved: Spec, name: str) -> Tool:
+def find_tool(spec: Spec, name: str) -> Tool:
     """Return a tool by its own name or one of its commands. UsageError if it does not exist."""
-    tools = resolved.tools
+    tools = spec.tools
     found = tools.get(name) or next((tool for tool in tools.values() if name in tool.shims), None)
     if found is None:
         known = ", ".join(list_names(tools)) or "none"
-        raise UsageError(f"tool {name} not found in {resolved.instance.env_file}", remedy=f"known: {known}")
+        raise UsageError(f"tool {name} not found in {spec.instance.env_file}", remedy=f"known: {known}")
     return found
 
 
@@ -123,9 +123,9 @@ def list_shims(tools: Mapping[str, Tool]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(shim for tool in tools.values() for shim in tool.shims))
 
 
-def list_call_names(resolved: Spec, tool: Tool) -> tuple[str, ...]:
+def list_call_names(spec: Spec, tool: Tool) -> tuple[str, ...]:
     """Return the names that call this tool."""
-    return tuple(name for name in (tool.name, *tool.shims) if find_tool(resolved, name) is tool)
+    return tuple(name for name in (tool.name, *tool.shims) if find_tool(spec, name) is tool)
 
 
 def build_tool_argv(tool: Tool, name: str, image: ImageConfig) -> tuple[Argv, Argv]:
@@ -140,12 +140,12 @@ def build_tool_argv(tool: Tool, name: str, image: ImageConfig) -> tuple[Argv, Ar
     return image.entrypoint, image.command
 
 
-def has_unseen_inputs(resolved: Spec, tool: Tool) -> bool:
+def has_unseen_inputs(spec: Spec, tool: Tool) -> bool:
     """True if inputs exist besides the env file and lockfile: Dockerfile contexts or the git branch."""
-    if resolved.branched:
+    if spec.branched:
         return True
-    images = order.list_lineage((resolved.containers[tool.container].image,), resolved.images)
-    return any(isinstance(step, FromDockerfile) for name in images for step in resolved.images[name].steps)
+    images = order.list_lineage((spec.containers[tool.container].image,), spec.images)
+    return any(isinstance(step, FromDockerfile) for name in images for step in spec.images[name].steps)
 
 
 def _find_program(tool: Tool) -> str:
@@ -186,24 +186,24 @@ class DebugRequest:
     command: Argv = ()
 
 
-def find_debug_image(resolved: Spec, desired: DebugRequest) -> tuple[str, Mapping[str, object] | None]:
+def find_debug_image(spec: Spec, desired: DebugRequest) -> tuple[str, Mapping[str, object] | None]:
     """Return the name of the debug image, and its table unless the file defines the image."""
     if desired.image:
         return f"{IMAGE}.image", {"image": desired.image}
-    if desired.tool in list_names(resolved.tools):
-        return resolved.containers[find_tool(resolved, desired.tool).container].image, None
+    if desired.tool in list_names(spec.tools):
+        return spec.containers[find_tool(spec, desired.tool).container].image, None
     if desired.tool and desired.tool not in _PROGRAMS:
-        known = ", ".join((*_PROGRAMS, *list_names(resolved.tools)))
+        known = ", ".join((*_PROGRAMS, *list_names(spec.tools)))
         raise UsageError(f"debug tool {desired.tool} not found", remedy=f"known: {known}")
     return IMAGE, TABLE
 
 
-def build_debug_argv(resolved: Spec, desired: DebugRequest) -> Argv:
+def build_debug_argv(spec: Spec, desired: DebugRequest) -> Argv:
     """Return the command: the tool with its arguments, the command itself, or a shell."""
     if not desired.tool:
         return desired.command or _SHELL
-    if desired.tool in list_names(resolved.tools):
-        command = find_tool(resolved, desired.tool).command
+    if desired.tool in list_names(spec.tools):
+        command = find_tool(spec, desired.tool).command
         return (*(command or (desired.tool,)), *desired.command)
     return (*_PROGRAMS[desired.tool], *desired.command)
 
@@ -229,25 +229,25 @@ class OneShotCommand:
     user: str = ""
 
 
-def build_oneshot(resolved: Spec, source: str, command: OneShotCommand, *, name: str) -> ContainerSpec:
+def build_oneshot(spec: Spec, source: str, command: OneShotCommand, *, name: str) -> ContainerSpec:
     """Return the spec of a container `name` that runs `command` once.
 
     `source`: a container (its image, environment, mounts and needs, without its ports) or `base.NAME` (the plain image
     with the workspace).
     """
-    spec = _find_source(resolved, source, name)
+    container = _find_source(spec, source, name)
     return dataclasses.replace(
-        spec,
+        container,
         command=command.argv,
-        env={**spec.env, **command.env},
-        secrets={name: source for name, source in spec.secrets.items() if name not in command.env},
-        workdir=command.workdir or spec.workdir,
-        user=command.user or spec.user,
+        env={**container.env, **command.env},
+        secrets={name: source for name, source in container.secrets.items() if name not in command.env},
+        workdir=command.workdir or container.workdir,
+        user=command.user or container.user,
     )
 
 
-def _find_source(resolved: Spec, source: str, name: str) -> ContainerSpec:
-    standing = resolved.containers.get(source)
+def _find_source(spec: Spec, source: str, name: str) -> ContainerSpec:
+    standing = spec.containers.get(source)
     if standing is not None:
         return dataclasses.replace(
             standing,
@@ -263,8 +263,8 @@ def _find_source(resolved: Spec, source: str, name: str) -> ContainerSpec:
             setup=None,
             keep_top=False,
         )
-    if source in resolved.images:
-        workspace = Mount(kind="workspace", source=resolved.instance.root, target="/workspace")
+    if source in spec.images:
+        workspace = Mount(kind="workspace", source=spec.instance.root, target="/workspace")
         return ContainerSpec(
             name=name,
             label=source,
@@ -275,7 +275,7 @@ def _find_source(resolved: Spec, source: str, name: str) -> ContainerSpec:
             mounts=(workspace,),
             restart="no",
         )
-    bases = [name.removeprefix("base.") for name in resolved.images if name.startswith("base.")]
-    flags = [*resolved.containers, *(f"--base {name}" for name in bases)]
+    bases = [name.removeprefix("base.") for name in spec.images if name.startswith("base.")]
+    flags = [*spec.containers, *(f"--base {name}" for name in bases)]
     what = f"base {source.removeprefix('base.')}" if source.startswith("base.") else f"container {source}"
     raise UsageError(f"{what} not found", remedy=f"known: {', '.join(flags) or 'none'}")

@@ -240,7 +240,7 @@ def test_issue10_verify_goes_on_after_a_kill_with_what_the_old_release_answered(
     spec = SimpleNamespace(name="web-1-new", kind="service")
     actions = RolloutActions(
         base=None,
-        resolved=SimpleNamespace(instance=SimpleNamespace(stage="staging")),
+        spec=SimpleNamespace(instance=SimpleNamespace(stage="staging")),
         replicas=SimpleNamespace(specs={"web-1-new": spec}, digests={}, served={}),
         engine=stage,
         store=None,
