@@ -53,7 +53,7 @@ def blob(agent: Agent) -> str:
     return base64.b64decode(agent.public.split()[1]).hex()
 
 
-def test_the_agent_of_whoever_calls_is_reached_and_of_nobody_else(any_box: Box):
+def test_only_the_caller_s_own_agent_is_reachable(any_box: Box):
     project = any_box.project(DEV, files=FILES)
     with ssh_agent(any_box) as ann, ssh_agent(any_box) as bob:
         any_box.ok("up", cwd=project, env=NOBODY)

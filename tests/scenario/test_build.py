@@ -161,7 +161,7 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(box: Box):
 
 
 @pytest.mark.as_root
-def test_the_release_runs_elsewhere_by_its_digest(box: Box):
+def test_the_release_runs_on_another_host_by_its_digest(box: Box):
     if shutil.which("podman") is None or shutil.which("runc") is None:
         lacking("podman and runc are not installed")
     path = project(box)

@@ -75,7 +75,7 @@ def test_two_ups_at_once_are_one_up(box: Box, rounds: int):
         box.ok("down", cwd=project)
 
 
-def test_who_waits_says_for_whom(box: Box):
+def test_a_waiting_command_names_the_holder(box: Box):
     project = box.project(HELD)
     first = start(box, project, "up")
     wait_until(lambda: running(box, project) == {"dev"}, seconds=_SECONDS, what="the setup of the first")
@@ -138,7 +138,7 @@ def test_down_while_someone_follows_the_logs(box: Box):
         follower.communicate()
 
 
-def test_a_port_that_is_lost_between_the_look_and_the_start_is_another_one(box: Box):
+def test_a_port_taken_between_observation_and_start_is_replaced(box: Box):
     """What was looked at is held up by a container that takes its time to leave."""
     project = box.project(LEAVING)
     box.ok("up", cwd=project)

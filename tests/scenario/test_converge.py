@@ -79,7 +79,7 @@ def test_a_failed_setup_is_one_error_and_runs_again(box: Box):
 
 
 @pytest.mark.as_root
-def test_two_worktrees_stand_side_by_side(box: Box):
+def test_two_worktrees_run_in_parallel(box: Box):
     first = box.from_template("python-web")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"], ["worktree", "add", "-q", "../other"]):
@@ -119,7 +119,7 @@ def test_a_taken_fixed_port_is_one_clear_error(box: Box):
     assert f"devbox.toml:1: dev requires port {port}".encode() in failed.stderr
 
 
-def test_issue9_b13_too_many_containers_are_told_before_anything_is_done(box: Box):
+def test_issue9_b13_too_many_containers_are_reported_before_any_step(box: Box):
     services = "".join(f'[service.s{number}]\nfrom = "dev"\ncommand = "sleep 1000"\n' for number in range(1023))
     project = box.project(f'[project]\nname = "crowd"\n[dev]\nrecipe = "debian"\n{services}')
     for command in ("plan", "up"):

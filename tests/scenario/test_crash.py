@@ -85,7 +85,7 @@ def test_up_killed_at_random_moments_when_cold(boxes: dict[str, Box]):
         destroy(box)
 
 
-def test_a_killed_supervisor_kills_nobody_and_is_replaced(box: Box):
+def test_a_killed_supervisor_kills_no_container_and_is_replaced(box: Box):
     project = box.from_template("python-web")
     before = box.footprint()
     box.ok("up", cwd=project)

@@ -58,7 +58,7 @@ def test_issue9_b7_up_fails_where_a_service_crashes_at_once(box: Box):
     assert b"loop keeps crashing: exit code 3" in done.stderr
 
 
-def test_issue9_b7_up_looks_again_at_the_end(box: Box):
+def test_issue9_b7_up_observes_again_at_the_end(box: Box):
     project = box.project(LOOP + SLOW)
     done = box.run("up", cwd=project)
     assert done.returncode == 1

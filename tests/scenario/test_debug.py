@@ -73,7 +73,7 @@ def test_a_container_without_a_shell_shows_itself(box: Box):
     assert box.ps(project)["web"]["state"] == "running"
 
 
-def test_issue9_b10_what_a_look_leaves_running_is_ended_with_it(any_box: Box):
+def test_issue9_b10_processes_left_by_a_debug_session_are_killed_with_it(any_box: Box):
     box = any_box
     project = up(box)
     leave = "env -i setsid sleep 98765 >/dev/null 2>&1 & until pgrep -x sleep; do :; done"
@@ -87,7 +87,7 @@ def test_issue9_b10_what_a_look_leaves_running_is_ended_with_it(any_box: Box):
     assert box.ps(project)["web"]["state"] == "running"
 
 
-def test_issue9_b10_one_look_ends_without_another(box: Box):
+def test_issue9_b10_a_killed_debug_session_leaves_others_running(box: Box):
     project = up(box)
     with begun(box, project, "debug", "web", "--", "sleep", "76543") as other:
         wait_until(lambda: processes("sleep 76543"), what="the other look")
@@ -110,7 +110,7 @@ def test_issue9_b10_a_one_shot_ends_with_its_killed_client(box: Box):
     wait_until(lambda: not processes("sleep 54321"), what="the end of a one-shot whose client was killed")
 
 
-def test_only_who_looks_may_trace(box: Box):
+def test_only_debug_may_trace_processes(box: Box):
     project = box.project('[dev]\nrecipe = "debian"\n')
     box.ok("up", cwd=project)
     bounds = {
@@ -121,14 +121,14 @@ def test_only_who_looks_may_trace(box: Box):
     assert traces == {"debug"}
 
 
-def test_a_tool_of_the_file_looks(box: Box):
+def test_debug_may_use_a_tool_of_the_file(box: Box):
     project = box.project('[dev]\nrecipe = "debian"\n[tool.peek]\nfrom = "dev"\ncommand = ["readlink"]\n')
     box.ok("up", cwd=project)
     shown = box.ok("debug", "--tool", "peek", "--", "/proc/1/exe", cwd=project)
     assert shown == "/.devbox/init\n"
 
 
-def test_a_container_that_does_not_run_can_t_be_looked_into(box: Box):
+def test_a_container_that_does_not_run_cannot_be_debugged(box: Box):
     project = box.project('[dev]\nrecipe = "debian"\n')
     done = box.run("debug", cwd=project)
     assert done.returncode == 125

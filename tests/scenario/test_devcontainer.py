@@ -41,7 +41,7 @@ def test_the_reference_implementation_reads_what_is_written(box: Box):
 
 
 @pytest.mark.long
-def test_what_somebody_wrote_by_hand_or_put_elsewhere_stays(box: Box, tmp_path: Path):
+def test_files_that_the_user_wrote_or_moved_stay(box: Box, tmp_path: Path):
     project = box.project('[dev]\nrecipe = "debian"\n', files={".devcontainer/devcontainer.json": "{}\n"})
     assert box.run("export", "devcontainer", cwd=project).returncode == 2
     assert (project / ".devcontainer/devcontainer.json").read_text() == "{}\n"

@@ -30,7 +30,7 @@ def findings(box: Box, project: Path) -> list[dict[str, str]]:
     return [found for found in box.json("doctor", "--offline", cwd=project) if found["state"] != "ok"]
 
 
-def test_a_healthy_machine_has_no_problem(any_box: Box):
+def test_a_healthy_host_has_no_problem(any_box: Box):
     project = any_box.project('[dev]\nrecipe = "debian"\n')
     found = any_box.json("doctor", cwd=project)
     assert not [finding for finding in found if finding["state"] == "problem"]
@@ -39,7 +39,7 @@ def test_a_healthy_machine_has_no_problem(any_box: Box):
 
 
 @pytest.mark.as_root
-def test_a_killed_supervisor_is_told_and_up_takes_over(box: Box):
+def test_a_killed_supervisor_is_reported_and_up_recovers(box: Box):
     project = box.project(SHOP)
     box.ok("up", cwd=project)
     assert not findings(box, project)

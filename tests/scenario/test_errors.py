@@ -139,7 +139,7 @@ def test_outside_of_a_project(box: Box, tmp_path: Path):
 
 
 @pytest.mark.as_root
-def test_a_taken_port_names_who_has_it(box: Box):
+def test_a_taken_port_is_reported_with_its_process(box: Box):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         project = box.project(DEBIAN + f'ports = ["{port}:80"]\n')
@@ -268,7 +268,7 @@ class TestAnOrdinaryUser:
         (project / "devbox.toml").chmod(0)
         says(user.run("up", cwd=project), 2, ["devbox.toml", "cannot read the file", "Permission denied"])
 
-    def test_a_file_of_somebody_else(self, user: Box):
+    def test_a_file_of_another_user(self, user: Box):
         project = user.project(DEBIAN)
         os.chown(project / "devbox.toml", 54321, 54321)
         says(user.run("up", cwd=project), 2, ["belongs to uid 54321", "devbox -f"])
@@ -279,7 +279,7 @@ class TestAnOrdinaryUser:
         said = user.run("doctor", "--offline", cwd=project, env={"DEVBOX_HOME": "/root/x"})
         assert (said.returncode, b"is not writable" in said.stdout) == (1, True)
 
-    def test_a_closed_tun_and_missing_ids_are_told_with_their_remedies(self, user: Box):
+    def test_an_inaccessible_tun_device_and_missing_ids_are_reported_with_remedies(self, user: Box):
         project = user.project(DEBIAN)
         (user.home.parent / "tun").chmod(0o600)
         try:
@@ -296,7 +296,7 @@ class TestAnOrdinaryUser:
         no_ids = private("mount --bind /dev/null /etc/subuid")
         says(within(user, no_ids, "up", cwd=project), 1, ["/etc/subuid", "sudo usermod --add-subuids"])
 
-    def test_issue9_c23_a_closed_tun_is_told_before_anything_is_baked(self, user: Box):
+    def test_issue9_c23_an_inaccessible_tun_device_is_reported_before_any_bake(self, user: Box):
         isolated = DEBIAN + 'isolation = "isolated"\n'
         baked, other = user.project(isolated), user.project(DEBIAN + 'packages = ["ed"]\n')
         user.ok("up", cwd=baked)

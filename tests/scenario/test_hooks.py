@@ -64,7 +64,7 @@ def test_down_with_its_data_makes_the_instance_new(box: Box):
 
 @pytest.mark.as_root
 @pytest.mark.long
-def test_a_hook_may_look_inside_but_not_change_what_waits_for_it(box: Box):
+def test_a_hook_may_exec_in_a_container_but_not_change_the_waiting_instance(box: Box):
     project = box.project('[dev]\nrecipe = "debian"\n[hooks]\nstarted = "sh hook"\n')
     devbox = " ".join(box.argv())
     (project / "hook").write_text(f"{devbox} exec -- echo inside > told; {devbox} up; echo $? >> told\n")

@@ -102,14 +102,14 @@ def refused(box: Box, *words: str, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_that_are_none(box: Box, name: str) -> None:
+def test_invalid_names(box: Box, name: str) -> None:
     text, line = NAMES[name]
     said = refused(box, "up", cwd=box.project(text))
     assert said.startswith(f"devbox: devbox.toml:{line}: "), said
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files_that_are_none(box: Box, name: str) -> None:
+def test_invalid_files(box: Box, name: str) -> None:
     raw, where, why = FILES[name]
     project = box.project(DEBIAN)
     (project / "devbox.toml").write_bytes(raw)

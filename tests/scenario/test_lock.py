@@ -60,7 +60,7 @@ def test_up_writes_the_lock_and_then_keeps_to_it(box: Box):
 
 
 @pytest.mark.long
-def test_a_name_is_renewed_and_the_difference_told(box: Box):
+def test_a_name_is_updated_and_the_difference_reported(box: Box):
     project = box.project(DEV)
     box.ok("up", cwd=project)
     lock, digest = lock_of(project), box.ps(project)["dev"]["digest"]
@@ -80,7 +80,7 @@ def test_a_name_is_renewed_and_the_difference_told(box: Box):
 
 
 @pytest.mark.long
-def test_the_demo_is_the_same_on_another_machine_for_another_user():
+def test_the_demo_is_the_same_on_another_host_for_another_user():
     """The obligation: same file and lock → the same digests, from empty state, as root and as an ordinary user."""
     machines = [make_box("root-crun"), make_box("user-crun")]
     try:

@@ -148,7 +148,7 @@ def test_issue9_c20_ids_above_65535(box: Box):
 
 
 @pytest.mark.parametrize("box", ["user-crun"], indirect=True)
-def test_issue9_c20_an_ordinary_user_is_told_the_limit(box: Box):
+def test_issue9_c20_an_ordinary_user_sees_the_limit(box: Box):
     project = box.project("", name="high")
     ref = imported(box, project, layer(statically, with_high_ids), run={"Cmd": ["sleep", "infinity"]})
     (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')
@@ -192,7 +192,7 @@ def test_issue9_c20_users_by_number_signals_and_dots(box: Box):
 
 @pytest.mark.parametrize("box", ["root-crun"], indirect=True)
 @pytest.mark.parametrize(("system", "arch"), [("linux", "mips64le"), ("windows", "amd64")])
-def test_issue9_c20_an_image_for_another_machine_is_refused(box: Box, system: str, arch: str):
+def test_issue9_c20_an_image_for_another_platform_is_refused(box: Box, system: str, arch: str):
     project = box.project("", name="foreign")
     ref = imported(box, project, layer(statically), run={"Cmd": ["sh"]}, arch=arch, system=system)
     (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')

@@ -85,7 +85,7 @@ def test_bakes_and_setup_pass_the_proxy_and_no_image_knows_of_it(fresh_box: Box,
     assert len(company.seen) == 2, "other containers are asked directly"
 
 
-def test_only_who_reaches_out_reaches_the_proxy(box: Box, company: Proxy):
+def test_only_containers_with_egress_reach_the_proxy(box: Box, company: Proxy):
     project = box.project(FILE)
     box.ok("up", cwd=project, env={"http_proxy": f"http://127.0.0.1:{company.port}"})
     knock = f"import socket; socket.create_connection(('10.213.0.1', {company.port}), 2)"

@@ -186,7 +186,7 @@ def test_nginx_serves_the_project_s_files_as_they_are_now(box: Box, recipe: str,
 
 
 @pytest.mark.parametrize(("recipe", "version"), versions("haproxy"))
-def test_haproxy_stands_in_front_of_a_container(box: Box, recipe: str, version: str):
+def test_haproxy_runs_in_front_of_a_container(box: Box, recipe: str, version: str):
     project = box.project(
         f'[service.s]\nrecipe = "haproxy"\nwith = {{ version = "{version}", backend = "web:80" }}\nports = [80]\n'
         '[service.web]\nrecipe = "nginx"\n[dev]\nrecipe = "python"\nneeds = ["s"]\n',

@@ -114,7 +114,7 @@ def test_a_file(place: Box, remains: Remains, tmp_path: Path, where: str) -> Non
             runtime.rmdir()
 
 
-def test_a_port_that_somebody_else_holds_by_now(place: Box, remains: Remains) -> None:
+def test_a_port_that_another_process_has_taken(place: Box, remains: Remains) -> None:
     before = remains.now()
     with socket.create_server(("127.0.0.1", 0)) as server, process(*sleeping(), name="else", holds=server.fileno()):
         port = server.getsockname()[1]
@@ -149,7 +149,7 @@ def test_a_network_namespace(place: Box, remains: Remains, by: str) -> None:
     assert remains.now() == before
 
 
-def test_a_namespace_with_the_number_of_one_that_is_gone_is_another(place: Box, remains: Remains) -> None:
+def test_a_namespace_that_reuses_the_inode_of_a_former_one_is_another(place: Box, remains: Remains) -> None:
     """The next namespace, which may be another test's, gets the number again: then this test takes another number."""
     before = remains.now()
     for _ in range(20):

@@ -121,6 +121,6 @@ def test_its_keys_are_checked_and_described(toy_box: Box):
     assert schema["$defs"]["WordGateTable"]["description"] == "Requires a word in a file of the project."
 
 
-def test_without_the_line_there_is_no_such_gate(box: Box):
+def test_without_the_table_line_the_gate_is_unknown(box: Box):
     path = staged.project(box, FILE)
     assert "invalid kind in [stage.test] gates (number 1): " in box.run("config", cwd=path).stderr.decode()

@@ -152,6 +152,6 @@ def test_its_keys_are_checked_and_described(toy_box: Box):
     assert "## [toy.NAME]\n\n- **`base`** (string, required)" in page.stdout
 
 
-def test_without_the_line_there_is_no_such_table(box: Box):
+def test_without_the_table_line_the_env_table_is_unknown(box: Box):
     project = box.project(FILE)
     assert "unknown key `toy`" in box.run("up", cwd=project).stderr.decode()

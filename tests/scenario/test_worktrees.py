@@ -60,7 +60,7 @@ def test_a_git_file_that_lies_mounts_nothing(box: Box):
 
 
 @pytest.mark.long  # bakes git
-def test_git_works_in_it_as_on_this_machine(any_box: Box):
+def test_git_works_in_it_as_on_this_host(any_box: Box):
     main, fix = worktree(any_box, WITH_GIT)
     caller = {"GIT_CONFIG_GLOBAL": str(main / "callers")}
     (main / "callers").write_text("[user]\nname = Ann\nemail = a@example.org\n")

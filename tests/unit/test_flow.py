@@ -41,7 +41,7 @@ def test_it_ends_some_day():
         Losing(100).verb(lambda _: None, answer="")
 
 
-def test_other_errors_are_nobodys_port():
+def test_other_errors_are_not_retried():
     losing = Losing(0, at_last=EngineError("broken"))
     with pytest.raises(EngineError, match="broken"):
         losing.verb(lambda _: None, answer="")

@@ -29,7 +29,7 @@ def test_a_volume_starts_as_the_image_has_the_directory_and_outlives_its_contain
     assert backend.engine.observe(backend.instance).volumes == ()
 
 
-def test_a_top_goes_with_its_container(backend: Backend) -> None:
+def test_a_writable_layer_is_removed_with_its_container(backend: Backend) -> None:
     backend.network("a")
     backend.up("a")
     backend.sh("a", "touch /made")
@@ -53,7 +53,7 @@ def test_a_kept_writable_layer_is_reused_until_its_image_changes(backend: Backen
 
 
 @needs(capabilities.SetupRecorder)
-def test_a_kept_top_lasts_until_its_image_changes(backend: Backend) -> None:
+def test_a_kept_writable_layer_lasts_until_its_image_changes(backend: Backend) -> None:
     backend.network("dev")
     backend.up("dev", keep_top=True, setup=SETUP)
     backend.sh("dev", "touch /made")

@@ -25,7 +25,7 @@ def test_the_command_waits_for_the_setup(backend: Backend) -> None:
     until(lambda: backend.sh("dev", "ls -d /ran 2>/dev/null || echo held") == ["/ran"])
 
 
-def test_a_crash_of_the_command_is_seen_and_the_container_stands(backend: Backend) -> None:
+def test_a_crash_of_the_command_is_observed_and_the_container_keeps_running(backend: Backend) -> None:
     backend.network("dev")
     backend.start("dev", *STANDING, supervised=("sh", "-c", "echo broken; exit 3"))
     first = backend.seen("dev")
@@ -63,7 +63,7 @@ def test_the_command_is_asked_to_end_before_its_container(backend: Backend) -> N
 
 
 @needs(capabilities.SetupRecorder)
-def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
+def test_setup_done_again_starts_the_command_again(backend: Backend) -> None:
     backend.network("dev")
     command = ("sh", "-c", "echo start; exec sleep 1000")
     backend.up("dev", *STANDING, supervised=command, setup=SETUP, keep_top=True)
@@ -74,7 +74,7 @@ def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
 
 
 @needs(capabilities.SetupRecorder)
-def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
+def test_a_command_started_again_is_probed_again(backend: Backend) -> None:
     backend.network("dev")
     command = (
         "sh",
@@ -99,7 +99,7 @@ def running(backend: Backend, name: str, seconds: str) -> int:
 
 
 @RUNTIMES
-def test_what_a_crashed_command_leaves_is_ended_before_it_starts_anew(
+def test_processes_left_by_a_crashed_command_are_killed_before_the_restart(
     backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it listens or not; what people started in the container is their own."""
@@ -118,7 +118,7 @@ def test_what_a_crashed_command_leaves_is_ended_before_it_starts_anew(
 
 @needs(capabilities.WorkloadControl)
 @RUNTIMES
-def test_a_command_is_started_anew_without_what_it_had_started(
+def test_a_command_is_started_again_without_what_it_had_started(
     backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEVBOX_RUNTIME", runtime)

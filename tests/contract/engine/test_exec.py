@@ -54,7 +54,7 @@ def test_a_container_runs_as_the_user_it_names(backend: Backend) -> None:
     assert backend.sh("a", "id -un; id -gn") == ["www-data", "www-data"]
 
 
-def test_a_one_shot_gives_its_code_and_is_gone(backend: Backend) -> None:
+def test_a_one_shot_returns_its_exit_code_and_is_removed(backend: Backend) -> None:
     backend.network("a")
     backend.up("a")
     assert backend.once("once", "sh", "-c", "getent hosts a && getent hosts once && exit 4") == 4

@@ -101,7 +101,7 @@ def test_a_crashed_service_is_started_again(backend: Backend) -> None:
     assert backend.seen("a").pid != first.pid
 
 
-def test_stop_sends_the_signal_the_service_wants(backend: Backend) -> None:
+def test_stop_sends_the_service_s_stop_signal(backend: Backend) -> None:
     backend.network("a")
     backend.up("a", "sh", "-c", "trap 'exit 5' INT; while :; do sleep 0.02; done", stop_signal="INT")
     backend.engine.stop(backend.instance, "a")

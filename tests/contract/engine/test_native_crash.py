@@ -47,7 +47,7 @@ def test_containers_survive_and_are_adopted(native: Backend, paths: Paths) -> No
     assert native.seen("a").state == "exited"
 
 
-def test_an_end_that_nobody_saw_is_told_as_such_and_mended(native: Backend, paths: Paths) -> None:
+def test_an_unobserved_exit_is_reported_and_repaired(native: Backend, paths: Paths) -> None:
     native.network("a")
     first = native.up("a")
     assert first.pid is not None

@@ -27,7 +27,7 @@ def beside(native: Backend, paths: Paths, script: str, **how: Any) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_it_is_like_the_container_but_for_its_top(native: Backend, paths: Paths) -> None:
+def test_a_one_shot_equals_the_container_except_for_its_writable_layer(native: Backend, paths: Paths) -> None:
     native.network("dev")
     mount = Mount(kind="workspace", source=native.instance.root, target="/workspace")
     native.up("dev", role="dev", mounts=(mount,), workdir="/workspace", env={"OWN": "1", "BOTH": "1"}, keep_top=True)

@@ -50,7 +50,7 @@ def test_issue9_a5_a_killed_supervisor_is_replaced_and_restarts_what_dies(native
     until(lambda: native.seen("a").state == "running" and native.seen("a").pid != kept.pid)
 
 
-def test_issue9_a5_whoever_runs_without_a_supervisor_says_so(native: Backend, paths: Paths) -> None:
+def test_issue9_a5_a_command_without_a_supervisor_says_so(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.up("a")
     supervisor = now(native, paths).supervisor
@@ -71,7 +71,7 @@ def test_issue9_a5_a_killed_respawner_is_replaced(native: Backend, paths: Paths)
     until(lambda: respawner(before) not in (0, first))
 
 
-def test_issue9_a5_nobody_comes_back_to_an_instance_that_is_taken_down(native: Backend, paths: Paths) -> None:
+def test_issue9_a5_no_supervisor_returns_to_an_instance_that_goes_down(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.up("a")
     os.kill(now(native, paths).supervisor.pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ def test_issue9_a5_nobody_comes_back_to_an_instance_that_is_taken_down(native: B
     assert not native.traces()
 
 
-def test_issue9_a5_nobody_comes_after_a_supervisor_that_is_killed_again_and_again(paths: Paths) -> None:
+def test_issue9_a5_a_supervisor_killed_repeatedly_is_not_replaced(paths: Paths) -> None:
     assert respawn.Respawner(Loop(), paths, "none", respawn.MAX_RESPAWNS).process is None
 
 

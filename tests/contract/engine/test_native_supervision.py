@@ -68,7 +68,7 @@ def test_a_killed_pasta_is_started_again_and_ports_answer(native: Backend, paths
         wait_until(lambda: answers(port), seconds=_SECONDS)
 
 
-def test_a_killed_holder_ends_its_instance_which_the_next_request_builds_anew(native: Backend, paths: Paths) -> None:
+def test_after_a_killed_holder_the_next_request_rebuilds_the_instance(native: Backend, paths: Paths) -> None:
     native.network("a", "b")
     first = native.up("a", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done", restart="always")
     native.up("b")
@@ -248,7 +248,7 @@ def test_a_companion_runs_as_long_as_the_instance(native: Backend, paths: Paths)
     assert companions(word) == []
 
 
-def test_nobody_else_reaches_what_a_container_writes(native: Backend, paths: Paths) -> None:
+def test_no_other_user_reads_a_container_s_files(native: Backend, paths: Paths) -> None:
     """A set-uid file would make everybody who can execute it root of the containers, or the user whose they are."""
     os.makedirs(paths.projects, exist_ok=True)
     os.chmod(paths.projects, 0o755)  # as an earlier devbox made it
@@ -273,7 +273,7 @@ def summon_with(paths: Paths, native: Backend, *, soft: int, hard: int) -> None:
     os.waitpid(pid, 0)
 
 
-def test_a_low_limit_of_open_files_is_no_limit_of_containers(native: Backend, paths: Paths) -> None:
+def test_a_low_limit_of_open_files_does_not_limit_the_containers(native: Backend, paths: Paths) -> None:
     """The supervisor takes what it may have, and what runs in containers has what it had."""
     soft, hard = 32, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     summon_with(paths, native, soft=soft, hard=hard)

@@ -96,7 +96,7 @@ def test_a_command_that_was_started_and_not_written_down_is_not_started_again(na
     assert native.log("dev") == ["begun"]
 
 
-def test_what_a_command_left_that_ended_unseen_is_ended_before_it_starts_anew(native: Backend, paths: Paths) -> None:
+def test_processes_left_by_an_unobserved_exit_are_killed_before_the_restart(native: Backend, paths: Paths) -> None:
     native.network("dev")
     native.up("dev", "sleep", "infinity", supervised=("sh", "-c", "sleep 7771 & echo begun; exec sleep 7772"))
     until(lambda: native.log("dev") == ["begun"])
@@ -112,7 +112,7 @@ def test_what_a_command_left_that_ended_unseen_is_ended_before_it_starts_anew(na
     assert native.sh("dev", "grep -lzx '[7]771' /proc/[0-9]*/cmdline | wc -l") == ["1"]
 
 
-def test_a_probe_that_nobody_waits_for_any_more_is_ended(native: Backend, paths: Paths) -> None:
+def test_an_abandoned_probe_is_killed(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.start("a", health=Health(command=("tail", "-f", "/dev/null"), timeout=60.0))
     until(lambda: probes(native))
@@ -205,7 +205,7 @@ def test_what_crashed_under_another_supervisor_may_become_ready(native: Backend,
     assert native.engine.wait_ready(native.instance, "a").restarts == 10
 
 
-def test_what_was_stopped_stays_so_whoever_takes_it_over(native: Backend, paths: Paths) -> None:
+def test_a_stopped_container_stays_stopped_with_a_new_supervisor(native: Backend, paths: Paths) -> None:
     """How it ended is not known: it was no child of the supervisor that stopped it."""
     native.network("a")
     native.up("a", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
@@ -219,9 +219,7 @@ def test_what_was_stopped_stays_so_whoever_takes_it_over(native: Backend, paths:
     assert native.log("a") == ["begun"]
 
 
-def test_a_container_that_stood_before_that_was_written_down_is_told_of_and_taken_over(
-    native: Backend, paths: Paths
-) -> None:
+def test_a_container_of_a_version_without_this_record_is_reported_and_adopted(native: Backend, paths: Paths) -> None:
     native.network("a")
     first = native.up("a", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
     kill_supervisor(native, paths)
@@ -237,7 +235,7 @@ def test_a_container_that_stood_before_that_was_written_down_is_told_of_and_take
     assert native.log("a") == ["begun"]
 
 
-def test_a_number_in_a_pid_file_that_is_no_containers_by_now_means_nothing(native: Backend, paths: Paths) -> None:
+def test_a_reused_pid_in_a_pid_file_is_ignored(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.up("a")
     kill_supervisor(native, paths)

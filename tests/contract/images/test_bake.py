@@ -188,7 +188,7 @@ def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageS
     assert store.bake(key_image("base", IMAGES), quiet)
 
 
-def test_a_worker_that_was_begun_ahead_has_a_network_and_leaves_nothing(store: ImageStore) -> None:
+def test_a_pre_started_worker_has_a_network_and_leaves_nothing(store: ImageStore) -> None:
     script = "ip -br addr show eth0 2>/dev/null || cat /proc/net/dev; grep -q eth0 /proc/net/dev"
     store.prestart_worker()
     wait_until(lambda: "pasta" in names(descendants(os.getpid())))  # before there is anything to do
@@ -198,7 +198,7 @@ def test_a_worker_that_was_begun_ahead_has_a_network_and_leaves_nothing(store: I
     wait_until(lambda: not names(descendants(os.getpid())))
 
 
-def test_a_worker_that_was_begun_in_vain_leaves_nothing(store: ImageStore) -> None:
+def test_an_unused_worker_leaves_nothing(store: ImageStore) -> None:
     store.prestart_worker()
     wait_until(lambda: "pasta" in names(descendants(os.getpid())))
     begun = descendants(os.getpid())

@@ -51,7 +51,7 @@ def test_skopeo_finds_the_same_index_in_layout_and_archive(image: tuple[Paths, D
     assert {path.name for path in (tmp_path / "back/blobs/sha256").iterdir()} == blobs
 
 
-def test_a_docker_archive_holds_this_machine_s_image(image: tuple[Paths, Descriptor], tmp_path: Path):
+def test_a_docker_archive_holds_this_platform_s_image(image: tuple[Paths, Descriptor], tmp_path: Path):
     (tmp_path / "app.tar").write_bytes(exported(image, "docker"))
     seen = json.loads(output("skopeo", "inspect", "--config", f"docker-archive:{tmp_path}/app.tar"))
     assert seen["architecture"] == layouts.get_architecture()

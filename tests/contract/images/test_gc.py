@@ -114,7 +114,7 @@ def test_an_image_that_is_leased_stays(small: Small):
     assert not [name for name in os.listdir(os.path.dirname(small.paths.lock("any"))) if name.startswith("image-")]
 
 
-def test_who_collects_waits_for_who_bakes(small: Small):
+def test_garbage_collection_waits_for_bakes(small: Small):
     small.image(1)
     go, waiting = os.pipe(), os.pipe()
     child = os.fork()  # before the lock is taken: a child would hold its parent's

@@ -83,7 +83,7 @@ def test_an_oci_archive_comes_back_to_the_byte(one: Place, other: Place, image: 
     assert not os.listdir(other.paths.tmp)
 
 
-def test_what_is_for_docker_comes_back_as_the_image_of_this_machine(one: Place, other: Place, image: Descriptor):
+def test_an_archive_for_docker_is_imported_as_this_platform_s_image(one: Place, other: Place, image: Descriptor):
     single = layouts.index(one.oci, (own(one.oci, image), layouts.get_architecture()))
     assert [each.top for each in other.take(one.export(single, "docker"))] == [single]
     assert [each.top for each in other.take(one.export(image, "docker"))] == [own(one.oci, image)]
@@ -133,7 +133,7 @@ def test_a_name_is_given_or_made(one: Place, other: Place, image: Descriptor):
     assert [each.name for each in other.take(one.file)] == ["docker.io/team/other:latest"]  # known by that already
 
 
-def test_layers_of_other_machines_may_be_missing_and_are_told(one: Place, other: Place, image: Descriptor):
+def test_layers_of_other_platforms_may_be_missing_and_are_reported(one: Place, other: Place, image: Descriptor):
     kept = {image.digest, own(one.oci, image).digest, *map(str, blobs_of(one.oci, own(one.oci, image)))}
     layout_ = other.file.parent / "layout"
     (layout_ / "blobs/sha256").mkdir(parents=True)

@@ -55,7 +55,7 @@ def test_the_cache_alone_bakes_the_same_bytes(
 
 
 @pytest.mark.long
-def test_a_package_that_nobody_has_is_named_with_what_there_is(store: ImageStore, locked: KeyedImage) -> None:
+def test_an_unknown_package_is_named_with_the_available_ones(store: ImageStore, locked: KeyedImage) -> None:
     desired = replace(SPEC.steps[1], pins={"less": "1-1"})
     offered = locked.chain[1].step.pins["less"]
     image = key_image("base", {"base": replace(SPEC, steps=(locked.chain[0].step, desired))})

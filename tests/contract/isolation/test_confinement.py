@@ -114,5 +114,5 @@ def test_the_process_is_utc_and_named(clear: Place):
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="a fact of the x86 table")
-def test_the_profile_names_every_architecture_of_the_machine():
+def test_the_profile_names_every_architecture_of_the_host():
     assert "SCMP_ARCH_X86" in runtime_spec.build_seccomp_profile()["architectures"]

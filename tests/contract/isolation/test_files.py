@@ -82,7 +82,7 @@ def test_a_bind_can_lie_in_another(clear: Place, directory: Path):
     assert clear.sh("nested", "cat /w/a/b/x") == "deep"
 
 
-def test_changes_land_in_the_top_alone(clear: Place, lower: Path):
+def test_changes_are_written_to_the_writable_layer_only(clear: Place, lower: Path):
     container = clear.container("writer")
     clear.run(container)
 
@@ -93,7 +93,7 @@ def test_changes_land_in_the_top_alone(clear: Place, lower: Path):
     assert (lower / "etc/issue").exists()
 
 
-def test_a_kept_top_is_found_again(clear: Place):
+def test_a_kept_writable_layer_is_found_again(clear: Place):
     container = clear.container("kept")
     clear.run(container)
     clear.sh("kept", "echo x > /root/made")

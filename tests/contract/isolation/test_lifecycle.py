@@ -78,7 +78,7 @@ def test_a_container_that_cannot_start_says_why(clear: Place):
         clear.run(container._replace(process=container.process._replace(cwd="/proc/1/environ")))
 
 
-def test_delete_of_what_is_gone_is_quiet(clear: Place):
+def test_deleting_a_missing_file_is_not_an_error(clear: Place):
     container = clear.container("c0")
     process = clear.run(container)
     os.kill(process.pid, 9)

@@ -173,7 +173,7 @@ def test_forged_frames_for_the_namespaces_loopback_are_dropped(outward: Place):
 _ROUTES = "awk '$10 == \"eth0\" { print $1, $5 }' /proc/net/ipv6_route"
 
 
-def test_nobody_becomes_the_router_of_the_others(clear: Place):
+def test_no_container_can_become_the_gateway_of_the_others(clear: Place):
     """One container accepts what another advertises, made to: so it has arrived. The others learn no way by it."""
     if not os.path.exists("/proc/sys/net/ipv6"):
         lacking("no IPv6 in this kernel")
@@ -206,7 +206,7 @@ def _of_holder(place: Place, path: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
-def test_nobody_passes_for_a_container_that_may_reach_the_host(clear: Place):
+def test_no_container_can_spoof_one_that_may_reach_the_host(clear: Place):
     """Who may is told by address. A true frame, sent after the forged ones, is what arrives first."""
     trusted, other = (clear.container(f"c{index}", index=index) for index in range(2))
     mine, its = other.network, trusted.network

@@ -101,7 +101,7 @@ def test_a_lying_blob_is_refused_and_the_store_stays_as_it_was(
     assert other.pull(name) == image
 
 
-def test_a_pull_gets_a_blob_again_of_which_a_part_is_gone(store: Store, other: Store, name: Reference):
+def test_a_pull_downloads_a_truncated_blob_again(store: Store, other: Store, name: Reference):
     layer, diff_id = layouts.layer(store.oci, {"data": layouts.noise(SIZE, 28)})
     image = layouts.manifest(store.oci, (layer, diff_id))
     store.push(image, name)
@@ -113,7 +113,7 @@ def test_a_pull_gets_a_blob_again_of_which_a_part_is_gone(store: Store, other: S
 
 
 @pytest.mark.parametrize("length", [SIZE // 2, 2 * SIZE], ids=["shorter", "other-bytes"])
-def test_what_is_damaged_in_the_store_is_told_from_a_bad_image_and_got_again(
+def test_a_damaged_blob_in_the_store_is_distinguished_from_a_bad_image_and_pulled_again(
     store: Store, other: Store, name: Reference, length: int
 ):
     layer, diff_id = layouts.layer(store.oci, {"data": layouts.noise(2 * SIZE, 29)})

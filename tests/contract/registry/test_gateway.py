@@ -67,7 +67,7 @@ def test_a_token_is_bought_for_each_scope(
     assert f"repository:{name.repository}/mounted:pull,push repository:{name.repository}:pull" in served.scopes
 
 
-def test_a_neighbour_that_may_not_be_read_is_no_obstacle(
+def test_an_inaccessible_sibling_repository_is_not_an_error(
     store: Store, other: Store, served: Gateway, name: Reference, tmp_path: Path
 ):
     served.wants_tokens = True
@@ -109,7 +109,7 @@ def test_a_busy_registry_is_left_alone_for_as_long_as_it_says(
     assert time.monotonic() - began >= 1
 
 
-def test_a_registry_that_stays_busy_is_told_with_the_time(store: Store, served: Gateway, name: Reference):
+def test_a_registry_that_stays_busy_is_reported_with_the_time(store: Store, served: Gateway, name: Reference):
     served.busy, served.busy_for, served.retry_after = 1 << 30, "POST", "3600"
     began = time.monotonic()
     with pytest.raises(RegistryUnavailable, match="too many requests") as caught:

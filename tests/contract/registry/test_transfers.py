@@ -36,7 +36,7 @@ def test_skopeo_sees_the_same_digest(store: Store, name: Reference, logged_in: R
     assert raw == store.oci.read_raw(image.digest)
 
 
-def test_a_pull_brings_all_manifests_and_the_layers_of_this_machine(store: Store, other: Store, name: Reference):
+def test_a_pull_stores_all_manifests_and_the_layers_of_this_platform(store: Store, other: Store, name: Reference):
     image = layouts.image(store.oci, seed=3)
     store.push(image, name)
     assert other.pull(name) == image
@@ -132,7 +132,7 @@ def test_a_credential_helper_is_asked(
     assert (tmp_path / "asked").read_text() == name.host
 
 
-def test_no_password_a_wrong_one_and_an_unknown_authority_are_told_apart(
+def test_a_missing_password_a_wrong_one_and_an_unknown_ca_are_distinguished(
     store: Store, name: Reference, logged_in: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     image = layouts.image(store.oci, seed=11)

@@ -64,7 +64,7 @@ def prepared(box: Box) -> tuple[Path, str]:
 
 
 @pytest.mark.parametrize("load", [0, 2 * (os.cpu_count() or 1)], ids=["quiet", "loaded"])
-def test_issue10_8_identical_code_that_starts_cold_is_not_taken_back(box: Box, load: int):
+def test_issue10_8_identical_code_that_starts_cold_is_not_rolled_back(box: Box, load: int):
     path, address = prepared(box)
     ended = []
     with busy(load), Load(address, connections=12, rate=120) as visitors:
@@ -78,7 +78,7 @@ def test_issue10_8_identical_code_that_starts_cold_is_not_taken_back(box: Box, l
     assert (ended, visitors.failed[:5], report["phase"]) == ([], [], "stable")
 
 
-def test_issue10_8_a_broken_release_that_starts_cold_is_taken_back(box: Box):
+def test_issue10_8_a_broken_release_that_starts_cold_is_rolled_back(box: Box):
     path, address = prepared(box)
     staged.built(box, path, "bad")
     with Load(address, connections=12, rate=120) as visitors:

@@ -62,7 +62,7 @@ def _promote(box: Box, path: Path, stage: str, env: dict[str, str]) -> dict[str,
     return found
 
 
-def test_one_digest_from_the_build_to_another_machine_s_production(
+def test_one_digest_from_the_build_to_another_host_s_production(
     machines: tuple[Box, Box], served: Registry, tmp_path: Path
 ):
     builder, other = machines

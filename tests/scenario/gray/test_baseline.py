@@ -53,7 +53,7 @@ def stable(router: Router) -> str:
     return BLUE if router.state.canary == GREEN else GREEN
 
 
-def test_issue10_8_a_baseline_has_as_many_visitors_as_the_canary_and_keeps_them(router: Router, stable: str):
+def test_issue10_8_a_baseline_has_as_many_clients_as_the_canary_and_keeps_them(router: Router, stable: str):
     looked, known = ground(router), visitors(router)
     looked.lease_share(threshold=0, safe=0)
     assert sides(ask(router.port, known)) == {stable: COUNT}
@@ -69,7 +69,7 @@ def test_issue10_8_a_baseline_has_as_many_visitors_as_the_canary_and_keeps_them(
             earlier[side] = now
 
 
-def test_issue10_8_above_one_half_the_baseline_has_the_rest_and_at_100_percent_no_visitor(router: Router):
+def test_issue10_8_above_50_percent_the_baseline_has_the_rest_and_at_100_percent_no_client(router: Router):
     looked = ground(router)
     for share, rest in ((7500, 2500), (10_000, 0)):
         looked.lease_share(threshold=share, safe=share)
@@ -106,7 +106,7 @@ def test_issue10_8_it_is_counted_by_itself(router: Router, stable: str):
     assert {each.side for each in without.read_seconds(after=began)} == {CANARY, STABLE}
 
 
-def test_issue10_8_prometheus_is_told_of_it(router: Router):
+def test_issue10_8_prometheus_exports_the_baseline(router: Router):
     looked = ground(router)
     for share, rest in ((2500, 25), (7500, 25), (0, 0)):
         looked.lease_share(threshold=share, safe=share)
@@ -128,7 +128,7 @@ def test_issue10_8_testers_choose_the_old_replicas(router: Router, stable: str):
     assert sides(ask(router.port, [{SIDE_HEADER: "stable"}] * 20)) == {stable: 20}
 
 
-def test_issue10_8_a_share_that_nobody_renews_takes_the_baseline_back_as_well(tmp_path: Path):
+def test_issue10_8_an_expired_traffic_lease_removes_the_baseline_as_well(tmp_path: Path):
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=COHORT, lease=1) as router:
         router.lend(5000, safe=100)
@@ -137,7 +137,7 @@ def test_issue10_8_a_share_that_nobody_renews_takes_the_baseline_back_as_well(tm
         assert sides(ask(router.port, known))[BLUE] >= 970
 
 
-def test_issue10_8_who_meets_a_dead_baseline_is_answered_by_stable(tmp_path: Path):
+def test_issue10_8_clients_of_a_dead_baseline_are_answered_by_stable(tmp_path: Path):
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=COHORT, share=5000) as router:
         looked = ground(router)

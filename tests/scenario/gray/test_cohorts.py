@@ -41,7 +41,7 @@ def visitors(router: Router, count: int) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
-def test_no_visitor_comes_back_while_the_share_rises_and_the_share_is_kept(router: Router, count: int):
+def test_no_client_changes_back_while_the_weight_rises(router: Router, count: int):
     known = visitors(router, count)
     earlier: set[int] = set()
     for share in RAMP:
@@ -57,13 +57,13 @@ def test_no_visitor_comes_back_while_the_share_rises_and_the_share_is_kept(route
     assert sides(ask(router.port, known)) == {BLUE: count}
 
 
-def test_who_keeps_no_cookies_is_spread_by_the_share_too(router: Router):
+def test_clients_without_cookies_are_distributed_by_the_weight(router: Router):
     router.lend(2500)
     found = sides(ask(router.port, [{}] * 2000))
     assert found[GREEN] == pytest.approx(500, abs=6)
 
 
-def test_who_is_named_by_the_service_s_header_keeps_his_side_without_cookies(router: Router):
+def test_a_client_identified_by_a_header_keeps_its_side_without_cookies(router: Router):
     users = [{"X-User": f"user-{number}"} for number in range(2000)]
     router.lend(1000)
     few = ask(router.port, users)
@@ -82,7 +82,7 @@ def test_a_forged_cookie_chooses_nothing(router: Router, cookie: str):
     assert answer.cookie.partition(".")[0] != cookie.partition(".")[0] or cookie.startswith("1")
 
 
-def test_another_s_signature_is_none(router: Router):
+def test_a_signature_by_another_key_does_not_count(router: Router):
     first, second = (answer.cookie for answer in ask(router.port, [{}, {}]))
     mixed = f"{first.partition('.')[0]}.{second.partition('.')[2]}"
     (answer,) = ask(router.port, [{"Cookie": f"{NAME}={mixed}"}])
@@ -108,7 +108,7 @@ def test_what_is_counted_is_what_was_answered(router: Router):
         assert sum(seen.times) == seen.requests
 
 
-def test_a_share_that_nobody_renews_falls_to_the_safe_one(tmp_path: Path):
+def test_a_traffic_lease_that_is_not_renewed_falls_back_to_the_safe_weight(tmp_path: Path):
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=Cohort(key=KEY), lease=1) as router:
         known = visitors(router, 1000)
@@ -150,7 +150,7 @@ def test_the_router_itself_shuts_out_a_canary_at_which_all_fails(router: Router)
     assert sides(ask(router.port, [{}] * 50 + [{SIDE_HEADER: "canary"}])) == {BLUE: 51}
 
 
-def test_a_router_that_starts_anew_goes_by_its_file(tmp_path: Path):
+def test_a_restarted_router_follows_its_file(tmp_path: Path):
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=Cohort(key=KEY), share=500) as router:
         assert sides(ask(router.port, [{}] * 1000))[GREEN] == pytest.approx(50, abs=4)
@@ -167,7 +167,7 @@ def test_sides_are_alike(tmp_path: Path):
         assert answers[-1].body == BLUE
 
 
-def test_whoever_was_to_go_to_a_canary_that_died_gets_his_answer_from_stable(tmp_path: Path):
+def test_clients_of_a_dead_canary_are_answered_by_stable(tmp_path: Path):
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=Cohort(key=KEY), share=10_000) as router:
         assert sides(ask(router.port, [{}] * 10)) == {GREEN: 10}

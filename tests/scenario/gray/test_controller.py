@@ -60,7 +60,7 @@ def test_a_bad_release_goes_back(tmp_path: Path, faults: str, why: str):
 
 
 @pytest.mark.long
-def test_a_canary_that_is_killed_loses_nobody_and_is_taken_back(tmp_path: Path):
+def test_a_killed_canary_loses_no_request_and_is_rolled_back(tmp_path: Path):
     with rigged(tmp_path, policy=replace(POLICY, min_requests=10_000)) as rig:
         with rig.traffic():
             threading.Timer(1.5, rig.router.services[GREEN].kill).start()
@@ -70,14 +70,14 @@ def test_a_canary_that_is_killed_loses_nobody_and_is_taken_back(tmp_path: Path):
 
 
 @pytest.mark.long
-def test_a_crash_loop_is_taken_back(tmp_path: Path):
+def test_a_crash_loop_is_rolled_back(tmp_path: Path):
     with rigged(tmp_path, policy=replace(POLICY, min_requests=10_000)) as rig, rig.traffic():
         rig.restarts = 3
         assert rig.run().rollout.reason == "the canary crashed 3 times"
 
 
 @pytest.mark.long
-def test_without_traffic_it_holds_and_then_wants_a_human(tmp_path: Path):
+def test_without_traffic_a_release_holds_and_then_requires_an_operator(tmp_path: Path):
     policy = replace(POLICY, timeout=2, watches=POLICY.watches[:1])
     with rigged(tmp_path, policy=policy) as rig:
         threading.Timer(6, lambda: rig.trials.request(OperatorRequest(what="abort", by="ann"))).start()
@@ -87,7 +87,7 @@ def test_without_traffic_it_holds_and_then_wants_a_human(tmp_path: Path):
 
 
 @pytest.mark.long
-def test_who_comes_after_a_killed_controller_goes_on_from_what_was_kept(tmp_path: Path):
+def test_the_next_controller_resumes_from_the_stored_state(tmp_path: Path):
     with rigged(tmp_path) as rig, rig.traffic():
         looks = []
 
@@ -105,7 +105,7 @@ def test_who_comes_after_a_killed_controller_goes_on_from_what_was_kept(tmp_path
     assert max(rig.shares) <= POLICY.steps[-1]
 
 
-def test_killed_at_every_step_it_ends_well_and_nobody_is_lost(tmp_path: Path):
+def test_a_promotion_killed_at_every_step_succeeds_without_losses(tmp_path: Path):
     """The share is never above what was kept, whoever is killed between keeping it and doing it."""
     with rigged(tmp_path) as rig, rig.traffic():
         kills, shares = 0, []

@@ -172,7 +172,7 @@ def test_issue10_12_what_lasts_longer_than_the_time_to_drain_is_cut_and_counted(
     assert stage.losses() == {"cut": 3}
 
 
-def test_issue10_12_a_killed_promotion_is_gone_on_with_for_the_time_that_is_left(stage: Stage):
+def test_issue10_12_a_killed_promotion_resumes_for_the_remaining_time(stage: Stage):
     longer = Client(stage.port, "/60")
     wait_for(lambda: b"\r\n\r\nx" in longer.got, stage_directory(stage))
     stage.switch()

@@ -85,7 +85,7 @@ def test_a_command_answers(tmp_path: Path, text: str, limits: dict[str, float], 
     assert bool(found.trouble) is bool(trouble)
 
 
-def test_a_command_knows_what_is_on_trial_and_what_the_stage_has(tmp_path: Path):
+def test_a_metric_command_gets_the_release_and_the_stage_s_variables(tmp_path: Path):
     text = "env > seen; pwd >> seen"
     first(command(text), place(tmp_path, text))
     seen = (tmp_path / "seen").read_text().splitlines()
@@ -110,7 +110,7 @@ def test_issue10_6_a_secret_that_does_not_print_is_in_no_reason(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"a":' * 100_000, _RESULT % (b"9" * 400)], ids=["[", "{", "9"])
-def test_issue10_9_an_answer_that_is_no_number_does_not_end_the_asking(answer: bytes):
+def test_issue10_9_an_invalid_sample_does_not_end_the_queries(answer: bytes):
     """The thread that asks ended with a RecursionError or OverflowError, and the metric was silent from then on."""
     with pytest.raises(metrics.MetricUnavailable, match="not from Prometheus"):
         metrics.parse_answer(answer)
@@ -122,7 +122,7 @@ def test_what_was_not_allowed_is_not_run(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_secret_that_is_missing_is_no_answer(tmp_path: Path):
+def test_a_missing_secret_gives_no_sample(tmp_path: Path):
     def fetch(desired: object) -> dict[str, str]:
         raise EngineError("missing secret TOKEN")
 
@@ -167,7 +167,7 @@ def test_issue10_6_a_command_that_closes_its_output_may_go_on(tmp_path: Path):
     assert first(command(text, most=1), place(tmp_path, text)).value == 0.5
 
 
-def test_who_leaves_waits_for_nobody(tmp_path: Path):
+def test_stopping_the_poller_kills_running_commands_at_once(tmp_path: Path):
     text = "echo $$ > child; sleep 300"
     with MetricPoller((command(text, timeout=300),), place(tmp_path, text)):
         end = time.monotonic() + 20
@@ -225,12 +225,12 @@ def test_without_its_password_prometheus_says_nothing(tmp_path: Path, server: st
     assert found.value is None
 
 
-def test_who_is_not_there_is_no_answer(tmp_path: Path):
+def test_an_unreachable_server_gives_no_sample(tmp_path: Path):
     found = asked("http://127.0.0.1:9", "vector(1)", tmp_path)
     assert "Connection refused" in found.trouble
 
 
-def test_the_header_goes_to_nobody_else(tmp_path: Path):
+def test_the_header_is_sent_to_no_other_host(tmp_path: Path):
     seen: list[str | None] = []
 
     class Elsewhere(http.server.BaseHTTPRequestHandler):

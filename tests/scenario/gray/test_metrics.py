@@ -110,7 +110,7 @@ def test_it_answers_for_nothing_else(router: Router):
     assert urllib.request.urlopen(f"http://127.0.0.1:{router.lives}/", timeout=20).status == 200
 
 
-def test_a_stage_that_shifts_nobody_tells_its_shares_and_what_haproxy_knows(tmp_path: Path):
+def test_a_stage_without_a_gray_release_exports_its_weights_and_haproxy_s_counters(tmp_path: Path):
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=None, canary="", share=10_000) as router:
         assert ask(router.port, [{}])[0].body == GREEN

@@ -147,7 +147,7 @@ def test_issue10_11_a_request_waits_for_a_server_that_comes_back(place: Path):
             back.join()
 
 
-def test_issue10_11_a_check_may_take_its_time_on_a_busy_machine(place: Path):
+def test_issue10_11_a_check_may_take_its_time_on_a_busy_host(place: Path):
     with services("web-1") as found, contextlib.ExitStack() as stack:
         found["web-1"].slow = 3.0
         desired, lives = state(servers(*found.values()))
@@ -184,7 +184,7 @@ def test_issue10_11_servers_that_are_added_while_it_runs_have_their_copies(place
         assert fetch(router) == (200, "web-1")
 
 
-def test_a_server_that_comes_beside_others_gets_its_share_little_by_little(place: Path):
+def test_an_additional_server_gets_its_weight_gradually(place: Path):
     with services("web-1", "web-2") as found, contextlib.ExitStack() as stack:
         one, two = servers(*found.values())
         desired, lives = state((one,))

@@ -61,7 +61,7 @@ def test_a_client_that_fails_again_and_again_is_counted_once(tmp_path: Path):
         assert total(list(ground(router).read_seconds(after=0)), "requests") == 18, "a history without a controller"
 
 
-def test_both_sides_are_told_apart_and_slow_responses_are_counted_once_a_client(tmp_path: Path):
+def test_both_sides_are_counted_separately_and_slow_responses_once_per_client(tmp_path: Path):
     tmp_path.chmod(0o755)
     faults = {"green": "http-request lua.slow"}
     with routed(tmp_path, cohort=_COHORT, share=10_000, faults=faults) as router:

@@ -91,7 +91,7 @@ def asleep(box: Box, words: str) -> set[int]:
     return found
 
 
-def test_each_misfortune_is_told_of_and_stays_its_own(box: Box):
+def test_each_failure_is_reported_and_affects_only_its_cell(box: Box):
     path = project(box, "good1", "greedy", "hanging", "suicidal", "orphans", "missing", "good2")
     (path / "devbox.toml").write_text((path / "devbox.toml").read_text().replace('"20s"', '"3s"'))
     done = box.run("test", "-j", "3", "--json", cwd=path)

@@ -91,7 +91,7 @@ def begin(box: Box, path: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.long
-def test_issue10_8_a_baseline_runs_during_the_trial_and_is_gone_after_a_killed_controller(
+def test_issue10_8_a_baseline_runs_during_the_gray_release_and_is_removed_after_a_killed_controller(
     box: Box, begun: list[subprocess.Popen[bytes]]
 ):
     path, address = prepared(box, PATIENT)
@@ -123,7 +123,7 @@ def test_issue10_8_a_baseline_runs_during_the_trial_and_is_gone_after_a_killed_c
 
 
 @pytest.mark.long
-def test_issue10_8_identical_code_that_fails_while_young_is_not_taken_back(box: Box):
+def test_issue10_8_identical_code_that_fails_while_young_is_not_rolled_back(box: Box):
     path, address = prepared(box, FILE)
     with Load(address, connections=8, rate=RATE) as load:
         load.wait(30 * RATE)
@@ -140,7 +140,7 @@ def test_issue10_8_identical_code_that_fails_while_young_is_not_taken_back(box: 
 
 
 @pytest.mark.long
-def test_issue10_8_the_same_code_is_taken_back_where_it_is_compared_with_old_replicas(box: Box):
+def test_issue10_8_the_same_code_is_rolled_back_where_it_is_compared_with_old_replicas(box: Box):
     """Why a fresh baseline is worth its memory: the same application, compared with stable as it runs."""
     path, address = prepared(box, STABLE)
     with Load(address, connections=8, rate=RATE) as load:
@@ -153,7 +153,7 @@ def test_issue10_8_the_same_code_is_taken_back_where_it_is_compared_with_old_rep
 
 
 @pytest.mark.long
-def test_issue10_8_a_broken_release_is_taken_back_and_its_baseline_goes(box: Box):
+def test_issue10_8_a_broken_release_is_rolled_back_and_its_baseline_goes(box: Box):
     path, address = prepared(box, PATIENT)
     with Load(address, connections=8, rate=RATE) as load:
         load.wait(30 * RATE)

@@ -36,7 +36,7 @@ def test_issue10_1_a_rollback_that_was_not_published_is_published_by_the_next_pr
     assert "rolled back" in two.use().why("production", bad)["passed staging"].reason
 
 
-def test_issue10_1_a_machine_that_was_killed_while_it_learned_is_still_a_new_one(machines, monkeypatch):
+def test_issue10_1_a_host_killed_during_its_first_read_is_still_a_new_one(machines, monkeypatch):
     """It had entered one record, counted as a machine that knows the stage, and believed a chain of last week."""
     one, two = machines
     _staged(one, 1)
@@ -60,7 +60,7 @@ def test_issue10_1_a_machine_that_was_killed_while_it_learned_is_still_a_new_one
     assert "for the first time" in StageChains(opened, prepare(opened), _unseen).learn()["test"]
 
 
-def test_issue10_1_a_rebuild_that_was_killed_leaves_a_new_machine(machines, monkeypatch):
+def test_issue10_1_a_killed_rebuild_leaves_a_new_host(machines, monkeypatch):
     one, two = machines
     _staged(one, 1)
     opened = two.use().opened
@@ -73,7 +73,7 @@ def test_issue10_1_a_rebuild_that_was_killed_leaves_a_new_machine(machines, monk
     assert known is None or known.joined == NEW
 
 
-def test_issue10_1_a_machine_confirms_a_chain_whose_newest_record_is_a_revocation(machines):
+def test_issue10_1_a_host_confirms_a_chain_whose_newest_record_is_a_revocation(machines):
     """It is in the chain of each stage, was entered for the first one only, and the others were never confirmed."""
     one, two = machines
     made = _staged(one, 1)
@@ -87,7 +87,7 @@ def test_issue10_1_a_machine_confirms_a_chain_whose_newest_record_is_a_revocatio
         assert mine.knows[writer] == found[writer].records[-1].number, stage
 
 
-def test_issue10_1_a_rollback_comes_after_what_other_machines_did_before_it(machines):
+def test_issue10_1_a_rollback_comes_after_what_other_hosts_did_before_it(machines):
     """Machine 2 had promoted the same release; machine 1 had not learned that, and its rollback was put before it."""
     one, two = machines
     _staged(one, 1)

@@ -262,7 +262,7 @@ def test_issue10_approve_of_a_gray_stage_shows_how_production_changes(signed: Si
     assert done.differences == (f"image: {one.image[:19]} → {two.image[:19]}", "production: replicas.web: 1 → 3")
 
 
-def test_issue10_why_names_the_release_and_how_it_stands_to_the_stage(signed: Signed):
+def test_issue10_why_names_the_release_and_its_state_in_the_stage(signed: Signed):
     made = signed.built()
     notes: list[Any] = []
     verbs.explain_stage(signed.shop.opened, stage="test", release=made.id, sink=notes.append)
@@ -283,7 +283,7 @@ def test_issue10_release_ls_marks_what_was_revoked(signed: Signed, capsys: pytes
     assert "revoked, test" in capsys.readouterr().out
 
 
-def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):
+def test_a_release_revoked_on_another_host_is_not_promoted(signed: Signed):
     """The word against it is attached to the image; this machine's ledger knew nothing of it."""
     made = signed.built()
     signed.approve(made, "ann")
@@ -367,7 +367,7 @@ def test_a_ledger_that_lost_what_a_record_names_is_found_out(signed: Signed, tmp
 
 
 @pytest.mark.long
-def test_an_old_ledger_is_told_by_the_published_head(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_old_ledger_is_detected_by_the_published_head(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "registry").mkdir()
     with registry(tmp_path / "registry", tls=False, password=False) as served:
         monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", served.host)
@@ -383,7 +383,7 @@ def test_an_old_ledger_is_told_by_the_published_head(tmp_path: Path, home: Path,
 
 
 @pytest.mark.long
-def test_an_approval_comes_from_another_machine(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_approval_comes_from_another_host(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
     """Ann approves with a store of her own; what she says reaches the one who promotes through the repository."""
     (tmp_path / "registry").mkdir()
     with registry(tmp_path / "registry", tls=False, password=False) as served:

@@ -100,7 +100,7 @@ def test_a_release_that_keeps_crashing_is_undone(box: Box, strategy: str):
     assert set(seen["digests"].values()) == {first["digest"]}
 
 
-def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Box):
+def test_a_release_that_does_not_match_its_digest_gets_no_traffic_and_is_reported(box: Box):
     path = staged.project(box)
     first = staged.built(box, path, "1")
     address = staged.deploy(box, path, first)["address"]

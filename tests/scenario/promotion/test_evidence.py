@@ -90,7 +90,7 @@ def test_issue10_3_tests_that_change_while_they_run_leave_no_evidence(tested: Sh
     assert not [entry for entry in tested.entries() if entry.kind == TESTED]
 
 
-def test_issue10_3_a_file_that_a_report_was_written_to_is_none_of_the_tests(tested: Shop):
+def test_issue10_3_a_report_file_is_not_an_input_of_the_tests(tested: Shop):
     made = tested.release(1)
     keeper = EvidenceRecorder(tested.opened, made, ["out/report.xml"])
     Path(tested.root, "out").mkdir()
@@ -110,7 +110,7 @@ def tested_machines(served: Registry, tmp_path: Path, monkeypatch: pytest.Monkey
     return one, two
 
 
-def test_issue10_3_the_word_of_a_builder_counts_on_another_machine(tested_machines: tuple[Machine, Machine]):
+def test_issue10_3_a_builder_s_evidence_counts_on_another_host(tested_machines: tuple[Machine, Machine]):
     one, two = tested_machines
     shop = one.use()
     made = shop.release(1)
@@ -122,7 +122,7 @@ def test_issue10_3_the_word_of_a_builder_counts_on_another_machine(tested_machin
     assert two.promote("staging").changed
 
 
-def test_issue10_3_the_word_of_anybody_else_or_about_another_image_does_not_count(
+def test_issue10_3_evidence_by_other_signers_or_about_another_image_does_not_count(
     tested_machines: tuple[Machine, Machine],
 ):
     one, _ = tested_machines

@@ -115,7 +115,7 @@ def test_issue10_1_a_first_reader_is_not_deceived_by_documents_that_were_put_bac
         two.promote("production", bad.id)
 
 
-def test_a_machine_that_knows_a_stage_is_not_asked_however_long_the_project_rested(machines):
+def test_a_host_that_knows_a_stage_needs_no_confirmation_after_a_long_pause(machines):
     one, two = machines
     made = _staged(one, 1)
     assert two.use().why("production", made)["passed staging"].verdict == PASS
@@ -126,7 +126,7 @@ def test_a_machine_that_knows_a_stage_is_not_asked_however_long_the_project_rest
     assert one.promote("test", made.id).changed is False
 
 
-def test_a_user_accepts_what_no_machine_is_left_to_confirm(machines):
+def test_a_user_may_accept_a_chain_that_no_host_can_confirm(machines):
     one, two = machines
     made = _staged(one, 1)
     for stage in ("test", "staging"):
@@ -150,7 +150,7 @@ def test_a_user_accepts_what_no_machine_is_left_to_confirm(machines):
     assert list(found.knows.values()) == [1], "it tells the next machine what it knows"
 
 
-def test_a_promotion_confirms_what_this_machine_published_whatever_becomes_of_it(machines):
+def test_a_promotion_confirms_this_host_s_records_whatever_its_outcome(machines):
     one, _ = machines
     made = _staged(one, 1)
     documents = Documents(one, "test")
@@ -165,7 +165,7 @@ def test_a_promotion_confirms_what_this_machine_published_whatever_becomes_of_it
     assert found.records[-1].release == made.id
 
 
-def test_a_ledger_that_was_begun_again_is_that_of_a_new_machine(machines):
+def test_a_recreated_ledger_makes_the_host_a_new_one(machines):
     """What it remembered is gone, so it could be deceived."""
     one, two = machines
     made = _staged(one, 1)

@@ -73,7 +73,7 @@ def step(box: Box, path: Path) -> int:
     return int(found["step"]) if found.get("phase") == "step" else 0
 
 
-def test_a_good_release_is_shifted_step_by_step_and_nobody_is_lost(box: Box):
+def test_a_good_release_gets_traffic_step_by_step_without_losses(box: Box):
     path, address = project(box)
     second = staged.built(box, path, "2")
     with Load(address, connections=6, rate=150) as load:
@@ -96,7 +96,7 @@ def test_a_good_release_is_shifted_step_by_step_and_nobody_is_lost(box: Box):
 
 
 @pytest.mark.long
-def test_a_bad_release_is_taken_back_and_only_few_have_met_it(box: Box):
+def test_a_bad_release_is_rolled_back_after_few_requests(box: Box):
     path, address = project(box, PATIENT)
     bad = staged.built(box, path, "bad")
     with Load(address, connections=6, rate=150) as load:

@@ -97,7 +97,7 @@ def test_a_rollback_after_completion_brings_back_image_and_config(box: Box):
 
 
 @pytest.mark.long
-def test_a_rollback_is_let_through_where_the_data_of_the_stage_is_gone(box: Box):
+def test_a_rollback_is_admitted_if_the_stage_s_data_is_missing(box: Box):
     shop = Shop.opened(box, BASE)
     shop.ok("down", "--stage", "production", "--volumes", "--confirm", "production")
     shop.built("2")
@@ -142,7 +142,7 @@ def test_what_is_irreversible_stops_and_is_not_rolled_back(box: Box, started: li
 
 
 @pytest.mark.long
-def test_without_visitors_it_holds_and_then_wants_a_person(box: Box, started: list[subprocess.Popen[bytes]]):
+def test_without_clients_a_release_holds_then_requires_an_operator(box: Box, started: list[subprocess.Popen[bytes]]):
     shop = Shop.opened(box, BASE.replace("bake =", 'timeout = "3s"\nbake ='))
     shop.built("2")
     started.append(shop.begin("promote", "gray"))
@@ -156,7 +156,7 @@ def test_without_visitors_it_holds_and_then_wants_a_person(box: Box, started: li
 
 @pytest.mark.long
 @pytest.mark.parametrize("version", ["crash", "ill"])
-def test_a_canary_that_falls_ill_is_taken_back(box: Box, version: str):
+def test_a_canary_that_becomes_unhealthy_is_rolled_back(box: Box, version: str):
     shop = Shop.opened(box, BASE.replace("min_requests = 20", "min_requests = 100000"))
     shop.built(version)
     with Load(shop.address, connections=6, rate=100) as load:
@@ -212,7 +212,7 @@ def test_issue10_gray_a_stage_that_is_stopped_while_a_release_waits_has_its_old_
 
 
 @pytest.mark.long
-def test_who_holds_what_waits_for_its_promotion_keeps_it_from_production(box: Box):
+def test_a_hold_keeps_a_waiting_release_from_production(box: Box):
     shop = Shop.opened(box, BASE)
     shop.built("2")
     with Load(shop.address, connections=6, rate=100) as load:
@@ -229,7 +229,7 @@ def test_who_holds_what_waits_for_its_promotion_keeps_it_from_production(box: Bo
 
 
 @pytest.mark.long
-def test_10_000_visitors_keep_their_side_while_a_release_goes_up_and_none_is_left_there_when_it_goes_back(
+def test_10_000_clients_keep_their_side_during_a_release_and_return_after_a_rollback(
     box: Box, started: list[subprocess.Popen[bytes]]
 ):
     shop = Shop.opened(box, shops.FILE.replace("rehearse = true\n", "").replace('min_time = "2s"', 'min_time = "10s"'))

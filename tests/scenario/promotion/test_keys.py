@@ -132,7 +132,7 @@ def test_a_build_that_has_to_sign_fails_before_it_builds(box: Box, shop: Path):
 
 
 @pytest.mark.long
-def test_who_built_it_can_t_approve_it(box: Box, shop: Path):
+def test_the_builder_cannot_approve(box: Box, shop: Path):
     (shop / "keys/ci.pub").write_text((shop / "keys/ann.pub").read_text())
     box.ok("build", cwd=shop)
     done = box.run("approve", "staging", cwd=shop)

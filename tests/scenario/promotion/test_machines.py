@@ -84,7 +84,7 @@ def _staged(machine: Machine, number: int = 1) -> Release:
     return release
 
 
-def test_a_machine_that_did_not_build_verifies_and_runs_what_the_stage_before_has(machines):
+def test_a_host_that_did_not_build_verifies_and_runs_the_previous_stage_s_release(machines):
     one, two = machines
     made = _staged(one)
     shop = two.use()
@@ -103,7 +103,7 @@ def test_a_machine_that_did_not_build_verifies_and_runs_what_the_stage_before_ha
 
 
 @pytest.mark.long
-def test_a_release_that_others_staged_is_meant_before_what_this_machine_staged(machines):
+def test_a_release_staged_elsewhere_precedes_one_staged_on_this_host(machines):
     one, two = machines
     _staged(one, 1)
     newer = _staged(two, 2)
@@ -121,7 +121,7 @@ def test_what_no_key_of_the_file_signed_is_not_believed(machines):
 
 
 @pytest.mark.long
-def test_a_release_of_another_stage_only_is_not_let_in(machines):
+def test_a_release_that_ran_only_in_another_stage_is_not_admitted(machines):
     one, two = machines
     made = one.use().release(1)
     one.promote("test", made.id)
@@ -131,7 +131,7 @@ def test_a_release_of_another_stage_only_is_not_let_in(machines):
 
 
 @pytest.mark.long
-def test_a_revocation_reaches_other_machines(machines):
+def test_a_revocation_reaches_other_hosts(machines):
     one, two = machines
     made = _staged(one)
     opened = one.use().opened
@@ -141,7 +141,7 @@ def test_a_revocation_reaches_other_machines(machines):
 
 
 @pytest.mark.long
-def test_issue10_4_time_that_another_machine_saw_it_healthy_counts_as_soak(machines):
+def test_issue10_4_time_observed_as_healthy_by_another_host_counts_as_soak(machines):
     one, two = machines
     made = _staged(one)
     opened = one.use().opened

@@ -110,7 +110,7 @@ def test_issue10_2_a_release_that_no_record_names_is_meant_by_its_whole_id_only(
     assert releases.find(made.id[7 : 7 + DIGITS]) == made, "the forged one makes nothing ambiguous"
 
 
-def test_issue10_2_digits_of_a_release_of_another_machine_mean_the_one_of_its_record(
+def test_issue10_2_digits_of_another_host_s_release_resolve_by_its_record(
     machines: tuple[Machine, Machine],
 ):
     """A document that is attached at a registry does not take the place of what the stage before runs."""
@@ -150,7 +150,7 @@ def test_issue10_3_a_release_that_is_built_after_the_clock_was_set_back_is_the_n
     assert releases.find("") == newer
 
 
-def test_issue10_a_release_that_only_another_machine_has_is_revoked_by_its_digits(
+def test_issue10_a_release_that_only_another_host_has_is_revoked_by_its_digits(
     machines: tuple[Machine, Machine], capsys: pytest.CaptureFixture[str]
 ):
     """It was not found. And the log had the revocation once for each stage."""
@@ -165,7 +165,7 @@ def test_issue10_a_release_that_only_another_machine_has_is_revoked_by_its_digit
     assert capsys.readouterr().out.count(" revoked ") == 1
 
 
-def test_issue10_a_repository_that_got_no_image_yet_is_no_failed_pull(machines: tuple[Machine, Machine]):
+def test_issue10_a_repository_without_images_is_not_a_failed_pull(machines: tuple[Machine, Machine]):
     """The stage before got its repository after the promotion to it."""
     one, _ = machines
     shop, by, seen = one.use(), NamedSigner("ci", one._signer), []

@@ -149,7 +149,7 @@ def test_a_freeze_is_foretold_with_its_end_and_a_rollback_goes_through(shop):
     assert shop.runs("test") == one.id
 
 
-def test_a_gate_that_asks_this_machine_must_have_been_allowed(shop):
+def test_a_gate_that_runs_on_the_host_requires_permission(shop):
     shop.rewrite(APP + '[stage.test]\ngates = [{ kind = "command", run = "true" }]\n')
     made = shop.release(1)
     assert [verdict.verdict for verdict in shop.why("test", made).values()] == [PENDING]
@@ -233,7 +233,7 @@ def test_a_first_release_that_does_not_become_ready_leaves_nothing(shop):
     assert shop.environment("test").observe().release == ""
 
 
-def test_what_runs_something_else_than_asked_is_no_success(shop):
+def test_a_different_release_than_requested_is_not_a_success(shop):
     made = shop.release(1)
     shop.swap_images()
     with pytest.raises(EngineError, match="does not run the requested release"):
@@ -267,7 +267,7 @@ def test_a_ledger_that_is_not_what_was_written_stops_everything(shop, damage):
     assert shop.environment("test").log() == [made.id]
 
 
-def test_issue10_2_a_deleted_history_is_refused_and_begun_again_with_nothing_that_was_not_signed(shop):
+def test_issue10_2_a_deleted_history_is_refused_and_recreated_from_signed_records_only(shop):
     """The release was rolled back from test; with the ledger gone, it is not promoted."""
     one, two = shop.release(1), shop.release(2)
     shop.promote("test", one)
@@ -297,7 +297,7 @@ def test_issue10_2_a_cache_of_the_file_without_gates_opens_none(shop):
         shop.promote("test", made)
 
 
-def test_requests_that_nobody_answered_meanwhile_are_recorded(shop):
+def test_requests_unanswered_meanwhile_are_recorded(shop):
     one, two = shop.release(1), shop.release(2)
     assert shop.promote("test", one).entry.body["lost_requests"] == 0, "there was no router before"
     shop.lose("test", 3)
@@ -366,7 +366,7 @@ def _one_outcome(shop: Shop, release_id: str, others: int) -> None:
 
 
 @pytest.mark.parametrize(("point", "count"), KILLS)
-def test_a_promotion_killed_anywhere_is_gone_on_with(shop, point, count):
+def test_a_promotion_killed_at_any_step_resumes(shop, point, count):
     old, new = shop.release(1), shop.release(2)
     shop.promote("test", old)
     _killed(shop, lambda: shop.promote("test", new), point, count)
@@ -376,7 +376,7 @@ def test_a_promotion_killed_anywhere_is_gone_on_with(shop, point, count):
 
 
 @pytest.mark.parametrize(("point", "count"), KILLS)
-def test_a_rollback_killed_anywhere_is_gone_on_with(shop, point, count):
+def test_a_rollback_killed_at_any_step_resumes(shop, point, count):
     one, two, three = (shop.release(number) for number in (1, 2, 3))
     for made in (one, two, three):
         shop.promote("test", made)
@@ -439,7 +439,7 @@ def test_a_promotion_that_was_killed_and_may_not_go_on_leaves_what_ran_before(sh
     assert shop.history().find_pending("test") is None
 
 
-def test_of_two_promotions_at_once_one_wins_and_the_other_hears_who(shop, tmp_path):
+def test_of_two_concurrent_promotions_one_fails_and_names_the_other(shop, tmp_path):
     one, two = shop.release(1), shop.release(2)
     go_on, inside = Path(tmp_path, "go-on"), Path(tmp_path, "inside")
 
@@ -466,7 +466,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_hears_who(shop, tmp_pa
     assert [entry.kind for entry in shop.entries("test")].count(APPLIED) == 2
 
 
-def test_a_passed_stage_is_told_as_such(shop):
+def test_a_passed_stage_is_reported_as_passed(shop):
     made = shop.release(1)
     shop.promote("test", made)
     assert [verdict.verdict for verdict in shop.why("staging", made).values()] == [PASS]

@@ -161,20 +161,20 @@ def _check(made: list[Clone], done: list[str]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_issue10_1_after_any_walk_all_machines_know_the_same(clones: Callable[[], list[Clone]], seed: int):
+def test_issue10_1_after_any_walk_all_hosts_know_the_same(clones: Callable[[], list[Clone]], seed: int):
     made = clones()
     _check(made, _walk(made, seed, 7))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("first", range(1000, 1200, 20))
-def test_issue10_1_after_200_walks_all_machines_know_the_same(clones: Callable[[], list[Clone]], first: int):
+def test_issue10_1_after_200_walks_all_hosts_know_the_same(clones: Callable[[], list[Clone]], first: int):
     for seed in range(first, first + 20):
         made = clones()
         _check(made, _walk(made, seed, 10))
 
 
-def test_issue10_1_a_rollback_elsewhere_is_known_before_the_next_promotion(clones: Callable[[], list[Clone]]):
+def test_issue10_1_a_rollback_on_another_host_is_known_before_the_next_promotion(clones: Callable[[], list[Clone]]):
     """Machine 2 was told "passed staging", and promoted what machine 1 had rolled back from staging."""
     one, _, two = clones()
     two.use().shop.release(2)
@@ -235,7 +235,7 @@ def _unseen(event: object) -> None:
     """Nobody watches."""
 
 
-def test_issue10_a_few_digits_name_a_release_that_another_machine_promoted(clones: Callable[[], list[Clone]]):
+def test_issue10_a_few_digits_name_a_release_that_another_host_promoted(clones: Callable[[], list[Clone]]):
     one, _, two = clones()
     made = one.use().shop.release(1)
     one.promote("test", made.id)

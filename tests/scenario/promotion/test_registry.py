@@ -187,7 +187,7 @@ def test_a_repository_that_a_stage_gets_later_has_the_image_with_the_next_comman
 
 
 @pytest.mark.long
-def test_an_image_that_is_gone_from_the_store_comes_from_the_stage_before(shop, name):
+def test_an_image_missing_from_the_store_is_pulled_from_the_previous_stage(shop, name):
     made = shop.release(1)
     shop.promote("test", made)
     oci = _oci(shop)

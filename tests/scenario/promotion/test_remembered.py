@@ -48,7 +48,7 @@ def _without_attachments(machine: Machine, registry: Registry) -> None:
         shutil.rmtree(tag)
 
 
-def test_issue10_2_tests_that_failed_on_another_machine_are_not_forgotten(
+def test_issue10_2_tests_that_failed_on_another_host_are_not_forgotten(
     tested_machines: tuple[Machine, Machine], served: Registry
 ):
     """Whoever deleted the attachment of the failed run had an older run count that passed."""
@@ -84,7 +84,7 @@ def test_issue10_2_a_revocation_is_not_forgotten_where_the_release_has_no_docume
     assert one.shop.why("test", made)["revocation"].verdict == FAIL
 
 
-def test_issue10_1_a_revocation_whose_command_was_killed_reaches_other_machines(
+def test_issue10_1_a_revocation_whose_command_was_killed_reaches_other_hosts(
     machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
 ):
     """It was attached to the image on one machine, which denied the release from then on. The other one promoted it."""

@@ -111,7 +111,7 @@ def test_issue10_1_a_promotion_that_began_before_a_rollback_does_not_come_after_
         assert machine.use().why("production", bad)["passed staging"].verdict == FAIL
 
 
-def test_issue10_4_what_was_seen_before_a_rollback_elsewhere_counts_for_no_later_run(
+def test_issue10_4_time_before_a_rollback_on_another_host_does_not_count_for_later_runs(
     machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
 ):
     """Machine 1 promoted the release again with another config: its soak went on where it had been."""
@@ -150,7 +150,7 @@ def _revoke(machine: Machine, release: Release) -> None:
 
 
 @pytest.mark.parametrize("when", ["deploying", "deployed"])
-def test_issue10_1_a_release_that_another_machine_revokes_on_its_way_does_not_arrive(
+def test_issue10_1_a_release_revoked_by_another_host_during_its_promotion_is_not_deployed(
     machines: tuple[Machine, Machine], when: str
 ):
     """A gray release takes hours; at its end, only what its own machine had revoked was denied."""
@@ -172,7 +172,7 @@ def test_issue10_1_a_release_that_another_machine_revokes_on_its_way_does_not_ar
     assert one.shop.history().find_pending("production") is None
 
 
-def test_issue10_1_a_rollback_does_not_go_back_to_what_another_machine_revoked(machines: tuple[Machine, Machine]):
+def test_issue10_1_a_rollback_does_not_go_back_to_what_another_host_revoked(machines: tuple[Machine, Machine]):
     """Its machine learned of the revocation when the stage had gone back."""
     one, two = machines
     first = _staged(one, 1)

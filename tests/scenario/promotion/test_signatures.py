@@ -71,7 +71,7 @@ def test_cosign_refuses_another_key_and_type(signed: Signed, cosign: Cosign):
     assert not cosign.verifies(signed.exact, signed.signer.public, type_=statements.APPROVAL)
 
 
-def test_nobody_takes_a_signature_for_another_image(signed: Signed, cosign: Cosign):
+def test_a_signature_is_not_valid_for_another_image(signed: Signed, cosign: Cosign):
     """What is attached to one image is attached to another one as it is: about that, it says nothing."""
     store, other = signed.store, layouts.image(signed.store.oci, size=1000, seed=2)
     for each in list(attachments.list_attached(signed.image.digest, store.oci)):
@@ -144,7 +144,7 @@ def test_two_keys_sign_side_by_side(signed: Signed, cosign: Cosign):
     assert cosign.verifies(signed.exact, second.public)
 
 
-def test_two_machines_sign_side_by_side(signed: Signed, cosign: Cosign, tmp_path: Path):
+def test_two_hosts_sign_side_by_side(signed: Signed, cosign: Cosign, tmp_path: Path):
     """The second knows nothing of the first one's signature, and adds its own at the registry."""
     far, second = new_store(tmp_path / "two"), keys.generate(keys.P256)
     far.pull(signed.at)
@@ -168,7 +168,7 @@ def test_nothing_is_attached_where_the_image_is_not(signed: Signed):
 
 
 @pytest.mark.long
-def test_two_who_attach_at_once_lose_nothing(signed: Signed, tmp_path: Path):
+def test_two_concurrent_attachments_are_both_kept(signed: Signed, tmp_path: Path):
     """The list below the fallback tag is rewritten by each: whoever was overwritten finds out."""
     stores = [new_store(tmp_path / f"far{number}") for number in range(4)]
     for number, store in enumerate(stores):

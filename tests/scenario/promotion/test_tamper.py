@@ -428,7 +428,7 @@ def test_issue10_2_an_approval_replayed_between_stages_and_policies(world: World
     world.check()
 
 
-def test_issue10_2_a_ledger_of_another_project_is_no_history(world: World):
+def test_issue10_2_a_ledger_of_another_project_is_refused(world: World):
     """In the other one, with the same home and key, the tests passed and nothing was revoked."""
     other = Shop(world.place / f"other-{time.monotonic_ns()}", APP + GATES, project="other")
     for name in ("never staged", "red"):

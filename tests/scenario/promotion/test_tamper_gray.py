@@ -165,7 +165,7 @@ TAMPERING: dict[str, Callable[[World], None]] = {
 
 
 @pytest.mark.parametrize("how", TAMPERING)
-def test_issue10_2_no_gray_release_skips_its_trial(world: World, how: str):
+def test_issue10_2_no_gray_release_skips_its_steps(world: World, how: str):
     TAMPERING[how](world)
     with pytest.raises((TrialBegan, DevboxError)) as stopped:
         world.promote(world.stage, world.two)
@@ -173,7 +173,7 @@ def test_issue10_2_no_gray_release_skips_its_trial(world: World, how: str):
     assert stopped.type is TrialBegan or "ledger" in str(stopped.value) or "release not found" in str(stopped.value)
 
 
-def test_issue10_2_a_record_that_is_gone_is_restored_from_the_ledger(world: World):
+def test_issue10_2_a_missing_record_is_restored_from_the_ledger(world: World):
     """As after an upgrade, where it was deleted before: what runs is compared with, and its jobs are not run again."""
     shutil.rmtree(world.shop.opened.paths.host_project(world.id))
     with pytest.raises(TrialBegan):

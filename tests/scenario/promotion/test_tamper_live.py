@@ -93,7 +93,7 @@ def abort(box: Box, path: Path) -> None:
 
 
 @pytest.mark.long
-def test_issue10_2_a_tampered_home_skips_no_trial_and_ends_none(box: Box):
+def test_issue10_2_a_tampered_home_skips_no_gray_release_and_ends_none(box: Box):
     path, address = project(box, PATIENT)
     stage = Stage(box, path)
     second = staged.built(box, path, "2")["release"]
@@ -149,7 +149,7 @@ def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box, tmp_path: Pat
 
 
 @pytest.mark.long
-def test_issue10_2_a_stage_whose_record_is_gone_is_compared_with_what_the_ledger_has(box: Box):
+def test_issue10_2_a_stage_without_its_record_is_compared_with_the_ledger(box: Box):
     """As when files of the configuration directory were lost. The router is made again, which may lose requests."""
     path, address = project(box, FILE)
     stage = Stage(box, path)

@@ -75,7 +75,7 @@ def _bundle(payload: bytes, *, signer: keys.LocalSigner = SIGNER, payload_type: 
         _bundle(b"{}", payload_type="application/octet-stream"),
     ],
 )
-def test_what_is_no_statement_fails_and_says_why(store: Store, raw: bytes):
+def test_an_invalid_statement_fails_with_its_reason(store: Store, raw: bytes):
     store.attach(raw)
     (found,) = store.findings()
     assert found.verdict == "failed"
@@ -88,7 +88,7 @@ def test_a_statement_of_a_stranger_counts_for_nothing(store: Store):
     assert (found.verdict, found.by) == ("unknown", "")
 
 
-def test_a_stranger_who_names_a_known_key_is_told(store: Store):
+def test_a_foreign_signature_that_names_a_known_key_is_reported(store: Store):
     envelope = envelopes.sign_payload(statements.write_statement(store.image.digest, "x", {}, name=""), STRANGER)
     store.attach(envelopes.write_bundle(envelope, key=SIGNER.public))
     (found,) = store.findings()
@@ -122,14 +122,14 @@ def test_issue10_2_a_manifest_that_names_no_digest_fails_and_says_why(store: Sto
     assert (found.verdict, "not a sha256 digest" in found.reason) == ("failed", True)
 
 
-def test_a_blob_that_is_gone_is_left_out(store: Store):
+def test_a_missing_blob_is_left_out(store: Store):
     made = store.attach(_bundle(b"{}"))
     layer = json.loads(Path(store.oci.get_blob_path(made.digest)).read_text())["layers"][0]
     Path(store.oci.get_blob_path(layer["digest"])).unlink()
     assert store.findings() == []
 
 
-def test_other_artifacts_are_none_of_this(store: Store):
+def test_other_artifacts_are_ignored(store: Store):
     store.attach(b"{}", "application/spdx+json")
     assert store.findings() == []
 

@@ -57,7 +57,7 @@ def test_a_statement_is_read_as_it_was_written():
         {"_type": "https://in-toto.io/Statement/v1", "predicate": "none"},
     ],
 )
-def test_what_is_no_statement_is_refused(plain: dict[str, Any]):
+def test_an_invalid_statement_is_refused(plain: dict[str, Any]):
     with pytest.raises(ValueError, match=r"got a string|statement|got a list"):
         statements.read_statement(json.dumps(plain).encode())
 
@@ -72,7 +72,7 @@ def test_what_is_no_statement_is_refused(plain: dict[str, Any]):
         {"payload": "e30=", "payloadType": "x", "signatures": [{"sig": "é"}]},
     ],
 )
-def test_what_is_no_envelope_is_refused(plain: dict[str, Any]):
+def test_an_invalid_envelope_is_refused(plain: dict[str, Any]):
     with pytest.raises(ValueError, match=r"not signed|not base64|got a string"):
         envelopes.read_envelope(plain)
 

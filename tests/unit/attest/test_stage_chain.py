@@ -35,7 +35,7 @@ def _read(raw):
     return stage_chain.verify(raw, KNOWN, stage="staging", repository="shop/staging")
 
 
-def test_what_this_machine_did_comes_back_in_its_order():
+def test_this_host_s_own_events_are_restored_in_order():
     document = _document(knows={"1" * 12: 3})
     found = _read(stage_chain.sign(document, CI, name="shop"))
     assert found == replace(document, by=CI.public.fingerprint)
@@ -87,7 +87,7 @@ def test_a_long_chain_is_published_with_its_newest_records(monkeypatch):
 
 
 @pytest.mark.parametrize("at", ["", "yesterday", "2026-01-01T00:00:00"])
-def test_issue10_1_a_time_that_is_none_is_not_believed(at: str):
+def test_issue10_1_an_invalid_time_is_rejected(at: str):
     """It was entered into the ledger, and every command that reads it failed from then on."""
     record = replace(_document().records[0], at=at)
     with pytest.raises(SigningError, match="do not form a chain"):

@@ -118,7 +118,7 @@ def test_it_is_light():
     assert not {"pydantic", "typer", "rich", "jinja2", "devbox.flow", "ctypes", "dataclasses"} & set(loaded)
 
 
-def test_a_shell_nobody_knows(capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_shell(capsys: pytest.CaptureFixture[str]):
     assert run(["completion", "tcsh"]) == UsageError.exit_code
     assert "devbox completion bash" in capsys.readouterr().err
 

@@ -165,7 +165,7 @@ def finish(monkeypatch, capsys, results: list[CellResult], **values: object) -> 
     return code, out, err
 
 
-def test_at_the_end_stand_the_tails_the_grid_and_the_sum(monkeypatch, capsys, cells):
+def test_the_output_ends_with_log_tails_the_grid_and_the_summary(monkeypatch, capsys, cells):
     code, out, err = finish(monkeypatch, capsys, cells)
     assert code == 1
     assert "E   assert 1 == 2" in err

@@ -38,7 +38,7 @@ def test_exec_with_nothing_up_is_125_and_names_up(project: str, capsys: pytest.C
         (["run", "--base", "py", "--service", "db", "--", "x"], ""),
     ],
 )
-def test_what_lacks_its_command_is_a_usage_error(project: str, capsys, words: list[str], remedy: str):
+def test_a_missing_command_is_a_usage_error(project: str, capsys, words: list[str], remedy: str):
     assert main.run(["-C", project, *words]) == 2
     assert remedy in capsys.readouterr().err
 

@@ -57,7 +57,7 @@ def test_a_fault_of_devbox_is_one_sentence_and_a_trace_on_request(monkeypatch, c
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_is_no_error():
+def test_a_closed_output_pipe_is_not_an_error():
     reader, writer = os.pipe()
     os.close(reader)
     argv = [sys.executable, "-m", "devbox", "--version"]

@@ -45,7 +45,7 @@ def test_many_files_at_once_are_one_batch(seen: Callable[[], frozenset[str]], tm
     assert batches < 20, "not one for each file"
 
 
-def test_what_editors_and_git_write_beside_the_files_is_left_out(seen: Callable[[], frozenset[str]], tmp_path: Path):
+def test_what_editors_and_git_write_next_to_the_files_is_left_out(seen: Callable[[], frozenset[str]], tmp_path: Path):
     (tmp_path / "app/.git").mkdir()
     for name in (".git/index", ".main.py.swp", "main.py~", "main.pyc"):
         (tmp_path / "app" / name).write_text("x")

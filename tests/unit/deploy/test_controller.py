@@ -133,7 +133,7 @@ def test_it_does_not_wait_for_ever(tmp_path: Path):
 
 
 @pytest.mark.parametrize("set_by", [3600.0, -3600.0])
-def test_issue10_gray_a_clock_that_is_set_makes_nobody_impatient(tmp_path: Path, set_by: float):
+def test_issue10_gray_a_clock_change_triggers_no_timeout(tmp_path: Path, set_by: float):
     desk = Desk(Ground(away=lambda request: 1 < request < 20), tmp_path, set_when_away=set_by)
     assert desk.run().rollout.phase == HOLD
 

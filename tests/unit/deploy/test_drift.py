@@ -54,7 +54,7 @@ def record(tmp_path: Path) -> DeployedRecord:
     return made
 
 
-def test_what_was_deployed_is_no_drift(record):
+def test_the_deployed_state_is_not_a_drift(record):
     assert drift.find(STAGE, Looked(IMAGE), record) == ()
 
 
@@ -69,11 +69,11 @@ def test_what_is_of_no_release_of_this_stage_is(record):
     assert found.sentence.endswith("does not belong to a deployed release")
 
 
-def test_what_only_one_of_two_looks_saw_is_none(record):
+def test_a_drift_seen_in_only_one_of_two_observations_does_not_count(record):
     assert drift.find(STAGE, Looked("", IMAGE), record) == ()
 
 
-def test_what_does_not_run_is_none(record):
+def test_a_container_that_does_not_run_is_not_a_drift(record):
     assert drift.find(STAGE, Looked("", state="exited"), record) == ()
 
 

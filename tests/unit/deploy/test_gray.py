@@ -55,7 +55,7 @@ def environment(tmp_path: Path) -> GrayTarget:
     return GrayTarget(Inner(paths), stage=stage, home=stage, through="gray", ledger=Ledger(paths, "shop"), around=None)
 
 
-def test_issue10_gray_a_request_holds_the_trial_that_it_is_about(environment: GrayTarget):
+def test_issue10_gray_a_request_holds_its_own_gray_release(environment: GrayTarget):
     now = trial(began=time.time())
     environment.gray_store.write(now)
     assert environment.steer(OperatorRequest(what="hold", by="me", began=now.began - 1)) is None
@@ -80,7 +80,7 @@ def test_issue10_gray_a_release_that_waits_is_not_healthy_where_its_stage_was_st
     assert (seen.release, seen.healthy) == (DEPLOYMENT.release.id, False)
 
 
-def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayTarget):
+def test_issue10_gray_a_request_aborts_no_other_gray_release(environment: GrayTarget):
     now = trial(began=time.time())
     environment.gray_store.write(now)
     with pytest.raises(UsageError, match="no gray release is in progress"):
@@ -88,7 +88,7 @@ def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayTarget):
     assert environment.gray_store.read() == now
 
 
-def test_issue10_gray_a_request_is_not_answered_by_another_trial(tmp_path: Path):
+def test_issue10_gray_a_request_is_not_answered_by_another_gray_release(tmp_path: Path):
     gray_store = GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "production")
     environment: Any = SimpleNamespace(gray_store=gray_store)
     project: Any = None

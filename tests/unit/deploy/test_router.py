@@ -16,7 +16,7 @@ def test_a_front_keeps_its_servers_and_asks_each_for_its_own_path():
     assert router_update._build_frontends(ONE, [WEB]) == (Frontend(process="web", port=8000, asks=True, blue=(OLD,)),)
 
 
-def test_nobody_is_asked_while_one_has_no_path():
+def test_no_server_is_checked_while_one_has_no_check_path():
     silent = RouterState(
         fronts=(Frontend(process="web", port=8000, blue=(Server(name="x", address="10.0.0.9", port=1),)),)
     )
@@ -24,7 +24,7 @@ def test_nobody_is_asked_while_one_has_no_path():
     assert not router_update._build_frontends(ONE, [ServedProcess(process="web", port=8000, target=8000)])[0].asks
 
 
-def test_a_process_that_is_served_no_more_stays_while_somebody_is_behind_it():
+def test_an_unexported_process_stays_while_another_one_depends_on_it():
     (admin,) = router_update._build_frontends(RouterState(), [ServedProcess(process="admin", port=9000, target=9000)])
     assert [
         front.process
@@ -38,12 +38,12 @@ def test_a_process_that_is_served_no_more_stays_while_somebody_is_behind_it():
     )
 
 
-def test_a_process_that_is_called_otherwise_takes_over_who_serves_at_its_port():
+def test_a_renamed_process_adopts_the_container_at_its_port():
     taken = router_update._build_frontends(ONE, [ServedProcess(process="api", port=8000, target=8000, check="/ready")])
     assert taken == (Frontend(process="api", port=8000, asks=True, blue=(OLD,)),)
 
 
-def test_a_port_that_two_releases_want_belongs_to_the_one_that_comes():
+def test_a_port_of_two_releases_belongs_to_the_new_one():
     two = [WEB, ServedProcess(process="api", port=9000, target=9000)]
     before = RouterState(fronts=(*ONE.fronts, Frontend(process="old", port=9000, blue=(NEW,))))
     assert [(front.process, front.blue) for front in router_update._build_frontends(before, two)] == [

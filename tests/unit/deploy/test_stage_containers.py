@@ -81,13 +81,13 @@ def test_issue10_11_connections_wait_at_the_ports_of_the_router_alone():
     assert list_held_ports(replace(router, role="service", image="web")) == ()
 
 
-def test_publish_of_a_port_that_nobody_serves_is_refused():
+def test_publishing_a_port_that_no_process_serves_is_refused():
     with pytest.raises(EnvFileError) as error:
         stage_containers.build_router(deployment(publish=(Port(container=9, host=9000),)), directory="/r")
     assert error.value.remedy.endswith("8000")
 
 
-def test_a_router_is_reached_by_visitors_and_by_prometheus_at_ports_of_their_own():
+def test_a_router_has_separate_ports_for_clients_and_prometheus():
     pairs = ((9000, 8000), (9001, 8404))
     bound = [BoundPort(address="127.0.0.1", host=host, container=port, protocol="tcp") for host, port in pairs]
     assert stage_containers.find_address(bound) == "http://127.0.0.1:9000"

@@ -67,7 +67,7 @@ def test_variables_of_env_files_stay_on_tmpfs_when_the_file_no_longer_has_any(ro
         assert found.file.backing.containers.keys() == {need}, "both can be rolled back to"
 
 
-def test_a_baseline_reads_what_the_release_beside_it_has_read(root: Path):
+def test_a_baseline_reads_what_the_release_next_to_it_has_read(root: Path):
     files, stable, instance = _write(root, needs=["queue", "cache"], services=QUEUE + CACHE)
     files.store(files.read(stable, instance))
     files, now, _ = _write(root, needs=["cache"], services=CACHE.replace('"1"', '"2"'))

@@ -74,7 +74,7 @@ def test_a_health_check_that_fails_twice_is_a_fault():
     assert said(look(), look(UNREACHED), look(UNREACHED)) == "web-1 failed the health check"
 
 
-def test_issue10_verify_a_release_that_fails_its_check_at_every_other_look_is_not_well():
+def test_issue10_verify_a_release_that_fails_every_other_check_is_unhealthy():
     flaps = (look(), look(UNHEALTHY)) * 2
     assert said(*flaps) == "web-1 failed the health check 2 times"
     assert said(*((look(), look(UNREACHED)) * 2)) == "web-1 failed the health check 2 times"
@@ -92,7 +92,7 @@ def crash(*, seconds: int, condition: str = COMING, restarts: int = 1) -> tuple[
     return (look(), look(ENDED), *coming, *(look(UNREACHED, restarts=restarts),) * 4, look(restarts=restarts))
 
 
-def test_issue10_verify_one_crash_is_no_fault_and_two_are():
+def test_issue10_verify_one_crash_is_tolerated_and_two_are_not():
     assert said(*crash(seconds=5), look(restarts=1)) == ""
     assert said(*crash(seconds=5), look(restarts=2)) == "web-1 was restarted 2 times"
     assert said(look(restarts=4), first=look(restarts=3)) == ""

@@ -38,7 +38,7 @@ def test_nothing_is_left_over_where_nothing_was(paths):
     assert clean.list_orphans(paths) == []
 
 
-def test_a_project_that_is_gone_is_told_with_its_size_and_pruned(paths, gone):
+def test_a_project_that_is_gone_is_reported_with_its_size_and_pruned(paths, gone):
     (found,) = leftovers.check_leftovers(CheckContext(paths))
     assert found.state == WARNING
     assert gone in found.sentence
@@ -59,7 +59,7 @@ def test_a_project_that_is_there_is_no_orphan(paths, gone):
     assert os.path.exists(paths.volume(ID, "data"))
 
 
-def test_the_data_of_a_branch_that_is_gone_is_told_and_pruned(paths, tmp_path: Path):
+def test_the_data_of_a_branch_that_is_gone_is_reported_and_pruned(paths, tmp_path: Path):
     root = tmp_path / "project"
     root.mkdir()
     (root / "devbox.toml").touch()
@@ -83,7 +83,7 @@ def git(root: Path, *words: str) -> None:
     subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
 
 
-def test_clean_removes_what_is_devbox_s_and_nothing_beside_it(paths, gone):
+def test_clean_removes_only_devbox_s_own_files(paths, gone):
     Path(paths.home, "thesis.tex").write_text("mine")
     for path in paths.describe_contents():
         if not path.endswith(".json"):
@@ -120,7 +120,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
     }
 
 
-def test_a_project_at_work_is_not_pulled_the_ground_from_under_the_feet(paths, gone):
+def test_the_files_of_a_project_in_use_are_not_removed(paths, gone):
     with files.lock_file(paths.lock(ID)), pytest.raises(DevboxError, match=f"pid {os.getpid()}") as error:
         clean.clean(paths)
     assert error.value.remedy

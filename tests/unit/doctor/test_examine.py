@@ -44,7 +44,7 @@ def test_a_missing_program_names_its_package(paths, monkeypatch, tmp_path):
     assert only(found, "pasta").remedy == "sudo apt-get install passt"
 
 
-def test_a_runtime_that_is_not_there_is_told_by_its_variable(paths, monkeypatch):
+def test_a_missing_runtime_is_reported_with_its_variable(paths, monkeypatch):
     monkeypatch.setenv("DEVBOX_RUNTIME", "no-such-runtime")
     (found,) = check_oci_runtime(CheckContext(paths))
     assert found.state == PROBLEM
@@ -150,9 +150,7 @@ def test_a_ca_file_that_is_not_there(paths, monkeypatch):
         ("5.10.0-26-amd64", 1000, PROBLEM, "upgrade"),
     ],
 )
-def test_how_old_the_kernel_may_be_depends_on_who_asks(
-    paths, monkeypatch, release: str, uid: int, state: str, remedy: str
-):
+def test_the_minimum_kernel_depends_on_the_user(paths, monkeypatch, release: str, uid: int, state: str, remedy: str):
     uname = os.uname_result(("Linux", "host", release, "1", "x86_64"))
     monkeypatch.setattr(os, "uname", lambda: uname)
     monkeypatch.setattr(os, "geteuid", lambda: uid)

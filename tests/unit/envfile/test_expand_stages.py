@@ -76,7 +76,7 @@ def test_variables_of_a_stage_reach_what_is_made_of_them(tmp_path):
     assert (staging.replicas, production.replicas) == (3, 2)
 
 
-def test_variables_of_a_stage_that_break_the_file_are_told_with_the_stage(tmp_path):
+def test_variables_of_a_stage_that_break_the_file_are_reported_with_the_stage(tmp_path):
     text = APP.replace("replicas = 3", 'replicas = "${level}"').replace('"debug"', '"1"')
     with pytest.raises(EnvFileError, match=r"with the vars of \[stage.staging\]"):
         resolve_text(str(tmp_path), text + STAGES)
@@ -108,7 +108,7 @@ def test_a_policy_is_known_by_its_gates_and_keys_and_by_nothing_else(tmp_path):
     assert compute_policy_digest(stage, keys) != compute_policy_digest(stage, {"ann": "sha256:2"})
 
 
-def test_a_person_is_shown_every_secret_of_every_process(tmp_path):
+def test_users_are_shown_every_secret_of_every_process(tmp_path):
     text = """
 [base.app]
 recipe = "debian"

@@ -71,7 +71,7 @@ def test_bounds_on_the_version(requires: str, accepted: set[str]):
 @pytest.mark.parametrize(
     "requires", ["", " ", ">=", "x", ">=0.1,", ",", ">=0.1 <2", "=>1", "1.*", ">=1; python_version"]
 )
-def test_what_is_no_bound_is_refused(requires: str):
+def test_an_invalid_bound_is_refused(requires: str):
     with pytest.raises(ValueError, match="expected versions such as"):
         parse_requires(requires)
 

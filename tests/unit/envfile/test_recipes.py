@@ -83,7 +83,7 @@ def test_an_unknown_recipe_names_the_known_ones():
     assert "mariadb" in caught.value.remedy
 
 
-def test_a_broken_recipe_is_told_by_its_place(write):
+def test_a_broken_recipe_is_reported_by_its_place(write):
     root = write("", {"recipes/mine.toml": OWN.replace('description = "Mine"', "descripton = 1")})
     with pytest.raises(EnvFileError) as caught:
         recipes.describe_recipe("mine", root)

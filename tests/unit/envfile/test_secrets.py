@@ -179,7 +179,7 @@ def test_what_reaches_beyond_the_project(tmp_path):
     }
 
 
-def test_a_command_that_nobody_allowed_never_runs(tmp_path):
+def test_a_command_without_permission_never_runs(tmp_path):
     with pytest.raises(NotTrusted):
         fetch({"A": f"cmd:touch {tmp_path}/ran; echo x"}, root=str(tmp_path), where="")
     assert not (tmp_path / "ran").exists()

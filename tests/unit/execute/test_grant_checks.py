@@ -61,7 +61,7 @@ def test_issue9_a2_another_file_in_a_project_that_ran_isolated_has_to_be_allowed
     run(planted)
 
 
-def test_another_file_elsewhere_is_not_affected(project: Path):
+def test_a_file_of_another_directory_is_not_affected(project: Path):
     beside = project.with_name("application")
     beside.mkdir()
     (beside / "devbox.toml").write_text(OPEN)

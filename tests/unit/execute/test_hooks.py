@@ -17,7 +17,7 @@ def instance(root: str) -> Instance:
     return Instance(id="0" * 12, name="shop", root=root, env_file="devbox.toml", owner=0, group=0)
 
 
-def test_exactly_the_wanted_commands_are_there(tmp_path: Path):
+def test_exactly_the_declared_commands_exist(tmp_path: Path):
     place = str(tmp_path / "shims")
     hooks.refresh_shims(place, instance("/src"), ["psql", "pg_dump"])
     hooks.refresh_shims(place, instance("/src"), ["psql", "redis-cli"])

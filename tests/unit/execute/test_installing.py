@@ -146,7 +146,7 @@ def test_everything_is_uninstalled_that_is_still_as_it_was(memory: Path):
     assert host.records.list_manifests() == []
 
 
-def test_what_fails_while_it_is_prepared_is_taken_back(tmp_path: Path):
+def test_a_failed_preparation_is_undone(tmp_path: Path):
     host = Host(tmp_path)
     host.install(ONE)
     (tmp_path / "copies/bin/a").unlink()
@@ -195,7 +195,7 @@ def test_a_place_in_the_home_stays_in_the_home(tmp_path: Path, monkeypatch: pyte
             installing.resolve_place(f"{home}/out/bin/x")
 
 
-def test_files_are_the_callers_without_set_uid_and_links_stay_inside(tmp_path: Path):
+def test_files_belong_to_the_caller_without_setuid_and_links_do_not_escape(tmp_path: Path):
     copies = tmp_path / "0"
     (copies / "bin").mkdir(parents=True)
     (copies / "bin/tool").write_text("x")

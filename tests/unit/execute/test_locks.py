@@ -15,7 +15,7 @@ def spec(role: str, **fields: object) -> ContainerSpec:
     return ContainerSpec(name="x", label="x", role=role, image="x", **known)  # type: ignore[arg-type]
 
 
-def test_a_service_that_says_nothing_is_run_as_its_image_wants():
+def test_a_service_without_settings_runs_as_its_image_says():
     found = complete_spec(spec("service", image_health=True), IMAGE)
     assert found.command == ("/e", "c")
     assert (found.user, found.workdir, found.stop_signal, found.health) == ("me", "/w", "INT", PROBE)
@@ -29,7 +29,7 @@ def test_what_the_file_says_wins_and_a_command_stays_behind_the_entrypoint():
     assert (found.user, found.workdir, found.stop_signal, found.health) == ("u", "/o", "HUP", own)
 
 
-def test_dev_runs_nothing_but_what_it_is_told_and_has_no_probe_of_the_image():
+def test_dev_runs_only_its_own_command_and_ignores_the_image_s_health_check():
     found = complete_spec(spec("dev", command=("sleep", "infinity")), IMAGE)
     assert found.command == ("sleep", "infinity")
     assert found.health is None

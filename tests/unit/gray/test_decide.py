@@ -109,7 +109,7 @@ def test_without_certainty_it_does_not_go_on():
     assert "for certainty" in run.rollout.reason
 
 
-def test_without_traffic_it_holds_then_wants_a_human_and_never_promotes():
+def test_without_traffic_a_release_holds_then_requires_an_operator_and_is_never_promoted():
     run = Run()
     run.until(phases.STEP)
     for _ in range(61):
@@ -121,7 +121,7 @@ def test_without_traffic_it_holds_then_wants_a_human_and_never_promotes():
     assert run.look(QUIET, asked="resume").phase == phases.STEP
 
 
-def test_time_in_which_nobody_looked_does_not_count():
+def test_unobserved_time_does_not_count():
     run = Run()
     run.until(phases.STEP)
     run.look(seconds=7200)
@@ -242,7 +242,7 @@ def test_issue10_7_a_bake_is_not_over_because_both_sides_were_down():
     assert run.look(QUIET).phase == phases.BAKE
 
 
-def test_issue10_7_a_person_is_asked_for_when_both_sides_stay_down():
+def test_issue10_7_an_operator_is_required_if_both_sides_stay_down():
     """The release itself may have broken what both rely on."""
     run = Run()
     run.until(phases.STEP)
@@ -252,7 +252,7 @@ def test_issue10_7_a_person_is_asked_for_when_both_sides_stay_down():
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["the router did not answer", "the controller was killed"])
-def test_issue10_gray_a_canary_that_nobody_could_reopen_has_not_failed_again(*, killed: bool):
+def test_issue10_gray_a_canary_that_was_not_reopened_has_not_failed_again(*, killed: bool):
     """The record says that it is time to reopen it before the router is asked to."""
     run = Run()
     run.until(phases.STEP)
@@ -274,7 +274,7 @@ def test_each_step_has_its_own_count_of_being_shut_out():
     assert run.look(tripped=True).phase == phases.STEP
 
 
-def test_it_is_over_when_the_router_says_that_nobody_is_there():
+def test_draining_ends_when_the_router_reports_no_connection():
     run = Run()
     run.until(phases.STEP)
     run.look(asked="abort")
@@ -315,7 +315,7 @@ def test_what_is_irreversible_freezes_instead():
     assert run.look(asked="abort").phase == phases.NEEDS_HUMAN
 
 
-def test_a_person_who_resumes_has_seen_the_evidence():
+def test_resume_counts_earlier_evidence_as_seen():
     run = Run(replace(POLICY, irreversible=True))
     run.until(phases.STEP)
     for _ in range(8):
@@ -337,7 +337,7 @@ def test_held_it_stays_but_is_watched():
     assert run.look(canary_restarts=3).phase == phases.ABORTING
 
 
-def test_both_sides_failing_is_no_reason_to_go_on():
+def test_a_gray_release_does_not_progress_while_both_sides_fail():
     run = Run()
     run.until(phases.STEP)
     for _ in range(30):
@@ -377,7 +377,7 @@ def test_issue10_gray_a_rehearsal_does_not_wait_for_long_connections():
     assert (run.rollout.phase, run.rollout.rehearsed) == (phases.STEP, True)
 
 
-def test_issue10_gray_a_rehearsal_that_does_not_go_back_asks_for_a_person():
+def test_issue10_gray_a_failed_rollback_rehearsal_requires_an_operator():
     run = Run(replace(POLICY, rehearse=True))
     run.until(phases.REHEARSING)
     for _ in range(62):

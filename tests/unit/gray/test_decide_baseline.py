@@ -52,7 +52,7 @@ def aborted(row: Row, *, trials: int = 8) -> int:
     return found
 
 
-def test_issue10_8_identical_code_that_fails_while_young_is_taken_back_only_by_comparison_with_old_replicas():
+def test_issue10_8_identical_code_that_fails_while_young_is_rolled_back_only_by_comparison_with_old_replicas():
     assert aborted(YOUNG_FAIL) == 8
     assert aborted(replace(YOUNG_FAIL, fresh=True)) == 0
 

@@ -77,7 +77,7 @@ class Run:
 
 @pytest.mark.parametrize("baking", [False, True], ids=["step", "bake"])
 @pytest.mark.parametrize("jump", [-30, -3600, -(10**9), 3600, 10**9])
-def test_issue10_9_a_bad_release_is_taken_back_although_the_clock_was_set(jump: int, *, baking: bool):
+def test_issue10_9_a_bad_release_is_rolled_back_although_the_clock_was_set(jump: int, *, baking: bool):
     """After it was set back, no second was later than the last one: none was judged until the clock was there again."""
     run = Run(baking=baking)
     run.go_on(15)
@@ -87,7 +87,7 @@ def test_issue10_9_a_bad_release_is_taken_back_although_the_clock_was_set(jump: 
 
 
 @pytest.mark.parametrize("period", [4, 6, 9])
-def test_issue10_9_a_bad_release_is_taken_back_in_the_bake_although_a_replica_comes_and_goes(period: int):
+def test_issue10_9_a_bad_release_is_rolled_back_in_the_bake_although_a_replica_comes_and_goes(period: int):
     """Each change of their number began the ten seconds again after which the bake's failures are believed."""
     run = Run(baking=True)
     for _ in range(40):
@@ -97,7 +97,7 @@ def test_issue10_9_a_bad_release_is_taken_back_in_the_bake_although_a_replica_co
 
 
 @pytest.mark.parametrize("jump", [-30, -3600, 3600, 10**9])
-def test_a_good_release_is_not_taken_back_because_the_clock_was_set(jump: int):
+def test_a_good_release_is_not_rolled_back_because_the_clock_was_set(jump: int):
     run = Run(baking=False)
     run.go_on(15)
     run.now += jump
@@ -164,7 +164,7 @@ def test_issue10_9_a_controller_asks_for_seconds_by_the_clock_as_it_is():
 
 
 @pytest.mark.parametrize("period", [1, 2, 3, 4, 9, 25])
-def test_issue10_9_a_bad_release_is_taken_back_at_a_step_although_a_replica_comes_and_goes(period: int):
+def test_issue10_9_a_bad_release_is_rolled_back_at_a_step_although_a_replica_comes_and_goes(period: int):
     """Two seconds after each change of their number did not count: with a change every two seconds, none did."""
     run = Run(baking=False)
     for _ in range(120 // period):

@@ -72,7 +72,7 @@ def stepped(run: Run) -> Run:
     return run
 
 
-def test_without_an_answer_nothing_goes_on_and_then_a_person_is_asked():
+def test_without_samples_a_release_waits_and_then_requires_an_operator():
     run = stepped(Run(WATCHED))
     for _ in range(100):
         run.look(readings=(said(at=run.now, trouble="the query finds nothing"),))
@@ -104,7 +104,7 @@ def test_a_bad_answer_takes_it_back():
     assert run.rollout.reason == "checkouts: 0.2 is above 0.05"
 
 
-def test_what_is_bad_before_anybody_is_shifted_says_nothing_of_the_release():
+def test_a_metric_that_fails_before_the_first_shift_does_not_abort():
     run = Run(WATCHED)
     run.look(readings=(said(0.2, at=run.now),))
     assert run.rollout.phase == phases.STEP
@@ -137,7 +137,7 @@ def test_the_bake_ends_with_an_answer_too():
     assert run.look(readings=(said(0.01, at=run.now),)).phase == phases.STABLE
 
 
-def test_a_bake_without_answers_asks_for_a_person():
+def test_a_bake_without_samples_requires_an_operator():
     run = hold(Run(WATCHED))
     run.policy = replace(WATCHED, completes=True, timeout=60)
     run.look(readings=(said(0.01, at=run.now),))

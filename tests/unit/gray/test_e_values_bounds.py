@@ -54,19 +54,19 @@ def test_an_equal_canary_becomes_harmless_with_data():
     assert e_values.bound_harm({0: many}, stable, alpha=0.05) < 0.005
 
 
-def test_a_worse_canary_never_looks_harmless():
+def test_a_worse_canary_is_never_reported_as_harmless():
     stable = {0: Tally(requests=100_000, bad=1000)}
     assert e_values.bound_harm({0: Tally(requests=10_000, bad=500)}, stable, alpha=0.05) > 0.04
 
 
-def test_a_rate_that_fell_while_the_share_rose_is_no_excuse():
+def test_a_falling_error_rate_with_a_rising_weight_does_not_hide_errors():
     """All of the canary together has 1.9 %, all of stable 4.6 %: but at each step the canary was four points worse."""
     canary = {0: Tally(requests=1000, bad=90), 1: Tally(requests=20_000, bad=1000)}
     stable = {0: Tally(requests=99_000, bad=4950), 1: Tally(requests=20_000, bad=200)}
     assert e_values.bound_harm(canary, stable, alpha=0.05) > 0.04
 
 
-def test_nobody_there_is_no_proof():
+def test_no_requests_prove_nothing():
     assert e_values.bound_harm({}, {}, alpha=0.05) == 1
     assert e_values.bound_harm({0: Tally()}, {0: Tally(requests=1000)}, alpha=0.05) == 1
 

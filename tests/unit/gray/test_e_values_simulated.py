@@ -46,7 +46,7 @@ def test_a_release_twice_as_bad_is_mostly_found():
     assert found.count(None) <= 29
 
 
-def test_bounds_of_a_rate_hold_at_every_look():
+def test_bounds_of_a_rate_hold_at_every_observation():
     rng, wrong = random.Random(17), 0
     for _ in range(100):
         seen, mean = Tally(), 0.0

@@ -94,7 +94,7 @@ def test_issue10_8_slow_first_requests_of_a_process_take_nothing_back():
     assert kept.phase == STEP, kept.reason
 
 
-def test_issue10_8_what_stays_slow_after_the_warm_up_is_taken_back():
+def test_issue10_8_what_stays_slow_after_the_warm_up_is_rolled_back():
     slow = Timing(stable=lognormal(0.5), canary=slower(lognormal(0.5), 3), share=0.05)
     found = timed(slow, policy(0.05, LATENCY), seconds=90)
     assert found.phase == ABORTING

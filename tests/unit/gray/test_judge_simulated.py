@@ -26,7 +26,7 @@ def within(bound: float) -> float:
 
 
 @pytest.mark.parametrize("row", [rows.EQUAL[4], rows.EQUAL[6], rows.EQUAL[12]], ids=named)
-def test_issue10_7_few_equal_releases_are_taken_back(row: rows.Row):
+def test_issue10_7_few_equal_releases_are_rolled_back(row: rows.Row):
     found = simulate(row, 150, seed=1).aborted
     assert found["devbox"] <= within(row.bound)
     assert found["before"] > 5, "the judge of before did"
@@ -42,7 +42,7 @@ def test_issue10_7_usual_failures_and_bursts_of_stable_delay_no_decision(name: s
 
 @pytest.mark.long
 @pytest.mark.parametrize("row", [*rows.EQUAL, *(each for each in delays.EQUAL if each.rate < 500)], ids=named)
-def test_equal_releases_are_taken_back_no_more_often_than_allowed(row: rows.Row | delays.Slow):
+def test_equal_releases_are_rolled_back_no_more_often_than_allowed(row: rows.Row | delays.Slow):
     assert simulate(row, TRIALS, seed=2).aborted["devbox"] <= within(row.bound)
 
 
@@ -91,7 +91,7 @@ def test_issue10_8_a_baseline_of_new_replicas_takes_few_equal_releases_back(name
 @pytest.mark.parametrize(
     "row", [row for row in (*rows.FRESH, *delays.FRESH) if row.fresh and row.bound < 100 and row.rate < 500], ids=named
 )
-def test_issue10_8_with_a_baseline_equal_releases_are_taken_back_no_more_often_than_allowed(
+def test_issue10_8_with_a_baseline_equal_releases_are_rolled_back_no_more_often_than_allowed(
     row: rows.Row | delays.Slow,
 ):
     assert simulate(row, TRIALS, seed=6).aborted["devbox"] <= within(row.bound)

@@ -145,7 +145,7 @@ def shown(gray_release: GrayRelease, **facts: object) -> str:
         ),
     ],
 )
-def test_a_person_is_told_what_is_next_and_what_he_can_do(good: GrayRelease, facts: dict[str, object], said: str):
+def test_the_report_names_the_next_step_and_commands(good: GrayRelease, facts: dict[str, object], said: str):
     assert said in shown(good, **facts)
 
 
@@ -171,7 +171,7 @@ def test_what_is_over_waits_for_no_answer(good: GrayRelease):
     assert "orders" not in shown(good, outside=(ExternalMetricStatus(metric="orders", good=None, said=""),))
 
 
-def test_how_sure_it_is_is_told_beside_what_is_wanted(good: GrayRelease):
+def test_the_evidence_is_shown_with_its_threshold(good: GrayRelease):
     watched = (
         MetricEvidence(metric="errors", of_enough=0.4, harm=0.12),
         MetricEvidence(metric="latency", of_enough=0, harm=1),
@@ -190,7 +190,7 @@ def test_lines_fit_a_terminal_of_80_columns(good: GrayRelease, bad: GrayRelease)
             assert max(map(len, shown(gray_release, **facts).splitlines())) <= 80
 
 
-def test_a_trial_is_kept_and_wishes_are_found_once(tmp_path: Path, good: GrayRelease):
+def test_a_gray_release_is_stored_and_each_request_is_read_once(tmp_path: Path, good: GrayRelease):
     gray_store = GrayStore(Paths(str(tmp_path), str(tmp_path)), "shop")
     assert gray_store.read() is None
     assert gray_store.consume_request() is None

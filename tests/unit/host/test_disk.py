@@ -44,7 +44,7 @@ def test_all_kinds_of_entries_and_nothing_behind_links(tmp_path: Path) -> None:
     assert (tmp_path / "beside" / "file").read_text() == "stays"
 
 
-def test_a_link_is_no_tree(tmp_path: Path) -> None:
+def test_a_link_is_not_removed_as_a_tree(tmp_path: Path) -> None:
     (tmp_path / "beside").mkdir()
     (tmp_path / "link").symlink_to("beside")
     with pytest.raises(OSError, match="link"):

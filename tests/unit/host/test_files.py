@@ -67,7 +67,7 @@ def test_a_parent_of_another_user_is_refused(tmp_path: Path):
         files.ensure_runtime_dir(str(tmp_path / "theirs/tag"))
 
 
-def test_issue10_0_what_is_no_regular_file_is_written_to_and_stays(tmp_path: Path):
+def test_issue10_0_a_special_file_is_written_to_and_stays(tmp_path: Path):
     """`image export app /dev/null` by root made a file of the device, for the whole machine."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -103,7 +103,7 @@ def test_issue10_2_a_pipe_or_device_in_place_of_a_file_is_damaged_and_not_waited
         signal.alarm(0)
 
 
-def test_a_pipe_that_a_person_names_is_read_to_its_end(tmp_path: Path):
+def test_a_pipe_named_by_the_user_is_read_to_its_end(tmp_path: Path):
     source, sink = os.pipe()
     os.write(sink, b"passphrase\n")
     os.close(sink)
@@ -112,7 +112,7 @@ def test_a_pipe_that_a_person_names_is_read_to_its_end(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["link", "loop", "pipe", "device", "directory"])
-def test_issue10_2_what_is_no_lock_file_is_refused_and_not_written_to(tmp_path: Path, kind: str):
+def test_issue10_2_a_file_that_is_not_a_lock_is_refused_and_not_written_to(tmp_path: Path, kind: str):
     """A link in place of a lock led to the key of the host, which became the number of a process."""
     key, lock = tmp_path / "host.key", tmp_path / "locks/4d5c"
     key.write_text("secret")

@@ -65,7 +65,7 @@ def inside(home: Path, *, root: Path | None = None, signs: bool = True) -> list[
     return os.fsdecode(done.stdout).split("\0")[:-1]
 
 
-def test_who_commits_and_how_goes_along_but_no_program_path_or_secret(home: Path) -> None:
+def test_containers_get_the_committer_s_identity_but_no_program_path_or_secret(home: Path) -> None:
     (home / ".gitconfig").write_text(CALLERS)
     assert inside(home) == [
         "user.name\nAnn the \\ cat Example",
@@ -78,7 +78,7 @@ def test_who_commits_and_how_goes_along_but_no_program_path_or_secret(home: Path
     ]
 
 
-def test_without_a_configuration_only_the_project_is_told(home: Path) -> None:
+def test_without_a_configuration_only_the_project_is_reported(home: Path) -> None:
     assert inside(home) == OWN
 
 
@@ -135,7 +135,7 @@ def _signing(home: Path, key: str, kind: str = "ssh") -> None:
 
 
 @pytest.mark.parametrize("named", ["~/id.pub", "~/id", f"key::{KEY} ann", f"{KEY} ann"])
-def test_a_signing_key_is_told_by_its_public_half_however_it_is_named(home: Path, named: str) -> None:
+def test_a_signing_key_is_identified_by_its_public_key_whatever_its_name(home: Path, named: str) -> None:
     (home / "id").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n-----END OPENSSH PRIVATE KEY-----\n")
     (home / "id.pub").write_text(f"{KEY} ann@example.org\n")
     _signing(home, f'"{named}"')

@@ -70,7 +70,7 @@ def test_mirrors_of_package_managers_come_along(monkeypatch: pytest.MonkeyPatch)
     assert "no_proxy" not in carried.env
 
 
-def test_an_authority_that_cannot_be_read_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_unreadable_ca_certificate_is_reported_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("DEVBOX_CA_FILE", str(tmp_path / "missing.pem"))
 
     with pytest.raises(HostError, match=r"missing\.pem"):

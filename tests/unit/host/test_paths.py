@@ -11,7 +11,7 @@ from devbox.errors import HostError
 from devbox.host import paths
 
 
-def test_a_runtime_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = tmp_path / f"devbox-{os.geteuid()}"
     planted.mkdir()
     assert paths._check_owner(str(planted)) == str(planted)

@@ -30,7 +30,7 @@ finally:
 """
 
 
-def test_all_are_interrupted_and_who_does_not_heed_it_is_terminated():
+def test_all_children_are_interrupted_and_those_that_ignore_it_are_killed():
     done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == [str(-signal.SIGINT), str(-signal.SIGTERM)]
 

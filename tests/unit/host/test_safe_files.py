@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
     return made
 
 
-def test_links_count_while_they_stay_inside(root: Path) -> None:
+def test_links_within_the_tree_count(root: Path) -> None:
     (root / "sub/up").symlink_to("../file")
     (root / "whole").symlink_to(root / "file")
     (root / "dir").symlink_to("sub")
@@ -207,9 +207,7 @@ def test_issue9_a3_globs_lead_out_of_no_project(root: Path) -> None:
     assert files.has_matching_path(str(root), "sub")
 
 
-def test_a_file_that_a_person_names_is_one_of_the_project_it_lies_in(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_named_by_the_user_belongs_to_the_project_around_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "devbox.toml").touch()
     (root / "sub/out").symlink_to(root.parent / "outside")
     monkeypatch.chdir(root / "sub")
@@ -297,7 +295,7 @@ def test_issue9_a3_a_link_to_another_project_leads_out_of_this_one(tmp_path: Pat
         pass
 
 
-def test_a_link_that_becomes_a_file_while_it_is_read_is_no_error(root: Path) -> None:
+def test_a_link_that_becomes_a_file_while_it_is_read_is_not_an_error(root: Path) -> None:
     (root / "link").symlink_to("file")
     facts = os.lstat(root / "link")
     (root / "link").unlink()

@@ -159,7 +159,7 @@ def pipes(place: Path) -> None:
 
 
 @pytest.mark.parametrize("put", [links, pipes])
-def test_a_directory_that_leads_elsewhere(paths: Paths, tmp_path: Path, put: Callable[[Path], None]):
+def test_a_directory_that_is_a_link(paths: Paths, tmp_path: Path, put: Callable[[Path], None]):
     place = tmp_path / "layout"
     (place / "blobs/sha256").mkdir(parents=True)
     for raw in (GOOD, CONFIG):

@@ -59,7 +59,7 @@ def refusal(plain: Any, media_type: str = layout.MANIFEST, *, raw: bytes = b"", 
 
 
 @pytest.mark.parametrize("name", BAD_TEXTS)
-def test_what_is_no_document(name: str) -> None:
+def test_an_invalid_document(name: str) -> None:
     raw, why = BAD_TEXTS[name]
     if raw:
         assert why in refusal(None, raw=raw)
@@ -91,7 +91,7 @@ def test_issue10_1_a_key_that_is_there_twice_is_found_in_one_pass(monkeypatch: p
 
 
 @pytest.mark.parametrize("digest", BAD_DIGESTS, ids=repr)
-def test_digests_that_are_none(digest: Any, tmp_path: Path) -> None:
+def test_invalid_digests(digest: Any, tmp_path: Path) -> None:
     """A digest becomes a path, and a part of an address."""
     bad = {**BLOB, "digest": digest}
     for plain in ({**MANIFEST, "config": bad}, {**MANIFEST, "layers": [BLOB, bad]}, {**MANIFEST, "subject": bad}):

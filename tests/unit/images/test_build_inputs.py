@@ -50,7 +50,7 @@ def test_what_counts_is_content_and_whether_it_can_be_run(project: Path):
     assert {path for path in before if before[path] != after[path]} == {"tool"}
 
 
-def test_a_missing_file_is_told_with_its_place(project: Path):
+def test_a_missing_file_is_reported_with_its_place(project: Path):
     with pytest.raises(EnvFileError, match=r"nothing\.txt") as caught:
         inputs.read_inputs(str(project), ["nothing.txt"], where="devbox.toml:3")
     assert caught.value.where == "devbox.toml:3"

@@ -64,7 +64,7 @@ def test_a_record_of_another_format_counts_as_none(paths: Paths) -> None:
     assert ImageStore(paths).find(KEY) is None
 
 
-def test_unfinished_files_of_the_dead_are_swept_and_those_of_the_living_spared(paths: Paths) -> None:
+def test_unfinished_files_of_ended_processes_are_removed_and_others_kept(paths: Paths) -> None:
     os.makedirs(paths.steps)
     nobody = Path("/proc/sys/kernel/pid_max").read_text().strip()
     dead, alive = (Path(paths.steps, f"1.json.new-{pid}-7") for pid in (nobody, os.getpid()))
@@ -75,7 +75,7 @@ def test_unfinished_files_of_the_dead_are_swept_and_those_of_the_living_spared(p
     assert alive.exists()
 
 
-def test_a_place_belongs_to_whoever_holds_its_lock(paths: Paths) -> None:
+def test_a_directory_belongs_to_the_process_that_holds_its_lock(paths: Paths) -> None:
     place = snapshots.create_workdir(paths, KEY)
     with files.lock_file(snapshots.get_step_lock(paths, KEY)):
         assert snapshots.list_abandoned(paths) == []

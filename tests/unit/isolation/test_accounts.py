@@ -10,7 +10,7 @@ from devbox.isolation import accounts
 _LINE = "app:x:7:8::/:/bin/sh\n"
 
 
-def test_a_link_leads_to_the_file_of_that_name_inside(tmp_path: Path) -> None:
+def test_a_link_is_resolved_within_the_image(tmp_path: Path) -> None:
     (tmp_path / "host").write_text("host:x:0:0::/:/bin/sh\n")
     root = tmp_path / "root"
     (root / "usr").mkdir(parents=True)
@@ -23,7 +23,7 @@ def test_a_link_leads_to_the_file_of_that_name_inside(tmp_path: Path) -> None:
     assert accounts.read_file(str(root), "/above") == ""
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
     (tmp_path / "zero").symlink_to("/dev/zero")

@@ -8,7 +8,7 @@ from devbox.errors import CANNOT_RUN
 from devbox.isolation import exec
 
 
-def test_a_runtime_that_can_not_be_started_is_told_of():
+def test_a_runtime_that_can_not_be_started_is_reported():
     reading, writing = os.pipe()
     with open(os.devnull, "rb+", buffering=0) as nothing:
         pid = exec._spawn_from(lambda: ["/no/such/runtime"], (nothing.fileno(), nothing.fileno(), writing))

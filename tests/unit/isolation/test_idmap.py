@@ -69,7 +69,7 @@ def test_issue10_2_a_recorded_range_makes_no_user_of_the_host_root_of_a_containe
     assert "restore its most likely content" in error.value.remedy
 
 
-def test_issue9_a6_a_user_without_subordinate_ids_is_told_a_command_with_a_free_range(
+def test_issue9_a6_a_user_without_subordinate_ids_gets_a_command_with_a_free_range(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("os.geteuid", lambda: 54321)

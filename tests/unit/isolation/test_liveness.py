@@ -8,7 +8,7 @@ import threading
 from devbox.isolation import liveness
 
 
-def test_the_number_of_a_thread_is_no_process() -> None:
+def test_a_thread_id_is_not_a_process() -> None:
     ask, answered, numbers = threading.Event(), threading.Event(), []
 
     def thread() -> None:

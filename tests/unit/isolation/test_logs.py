@@ -107,7 +107,7 @@ def test_a_fifo_outlives_its_reader(tmp_path: Path) -> None:
     os.close(writer)
 
 
-def test_a_removed_log_is_begun_anew(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_log_is_created_again(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "ROTATE_AT", 100)
     writer = LogWriter(path)
     os.unlink(path)

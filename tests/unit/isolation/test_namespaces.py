@@ -38,7 +38,7 @@ def test_a_wrapper_around_a_runtime_is_one(monkeypatch: pytest.MonkeyPatch, tmp_
     assert namespaces.check_runtime() == wrapper
 
 
-def test_what_is_no_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_invalid_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "plain").write_text("")
 
     assert "not an OCI runtime" in refused(monkeypatch, script(tmp_path / "yes", "echo yes")).sentence

@@ -53,7 +53,7 @@ def test_what_can_not_be_asked_is_not_crun(tmp_path: Path):
         ("the container is paused", 255),
     ],
 )
-def test_a_runtimes_failure_is_told_apart(tmp_path: Path, said: str, code: int):
+def test_a_failure_of_the_runtime_is_distinguished_from_the_command_s(tmp_path: Path, said: str, code: int):
     log = tmp_path / "log"
     log.write_text(f'{{"msg": "warned", "level": "warning"}}\n{{"msg": "{said}", "level": "error"}}\n')
 

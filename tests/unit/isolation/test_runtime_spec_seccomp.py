@@ -50,5 +50,5 @@ def test_a_capability_opens_its_calls():
 
 
 @pytest.mark.parametrize(("machine", "first"), [("x86_64", "SCMP_ARCH_X86_64"), ("aarch64", "SCMP_ARCH_AARCH64")])
-def test_the_machines_architecture_comes_first(machine: str, first: str):
+def test_the_hosts_architecture_comes_first(machine: str, first: str):
     assert runtime_spec.build_seccomp_profile(machine=machine)["architectures"][0] == first

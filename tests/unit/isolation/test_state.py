@@ -48,7 +48,7 @@ def written(
     return made
 
 
-def test_a_living_supervisor_is_believed(paths: Paths) -> None:
+def test_the_record_of_a_running_supervisor_is_trusted(paths: Paths) -> None:
     me = state.require_process(os.getpid())
     made = written(paths, me, row("a", GONE), holder=me)
     assert state.observe_state(paths, ID) == (True, made)
@@ -63,7 +63,7 @@ def test_a_supervisor_without_its_holder_supervises_nothing(paths: Paths) -> Non
     assert now.containers[0].state == "running"
 
 
-def test_without_a_supervisor_the_reader_looks_itself(paths: Paths) -> None:
+def test_without_a_supervisor_the_reader_checks_the_processes(paths: Paths) -> None:
     me = state.require_process(os.getpid())
     waits = row("waits", None, is_in="created")._replace(reason="next run at 03:00")
     over = row("over", None, is_in="exited")
@@ -118,7 +118,7 @@ def test_a_directory_can_not_say_what_runs(paths: Paths, cwd: str) -> None:
 
 
 @pytest.mark.parametrize("process", [GONE, ProcessRef(os.getpid(), 1)])
-def test_an_entry_of_a_dead_process_lets_nobody_in(paths: Paths, process: ProcessRef) -> None:
+def test_an_entry_of_a_dead_process_is_not_entered(paths: Paths, process: ProcessRef) -> None:
     path = paths.entry_file(ID, "a")
     state.write_entry(path, entry(process))
     with pytest.raises(Exception, match="is not running"):

@@ -65,7 +65,7 @@ def test_a_changed_file_is_named_where_it_is_known(records: MatrixRecords):
     assert told(records, MatrixRequest(), now)["passed"] == (RUN, "a.py, b.py changed")
 
 
-def test_what_a_person_leaves_out_is_skipped(records: MatrixRecords):
+def test_cells_that_the_user_deselects_are_skipped(records: MatrixRecords):
     left = told(records, MatrixRequest(expression="not new", last_failed=True, shard="1/1"))
     assert left["passed"] == left["flaky"] == (SKIPPED, "not selected by --last-failed")
     assert left["new"] == (SKIPPED, "not selected by -k not new")
@@ -77,7 +77,7 @@ def test_what_a_person_leaves_out_is_skipped(records: MatrixRecords):
     ]
 
 
-def test_cells_that_are_not_begun_have_their_results_at_once(records: MatrixRecords):
+def test_cells_that_do_not_run_have_their_results_at_once(records: MatrixRecords):
     decided = schedule.decide(seen(), records, MatrixRequest(expression="not flaky"))
     session, events = Session(seen(), decided, jobs=1), list[MatrixEvent]()
     session.report_cells(events.append, {FAILED.cell.name: "its image could not be made"})

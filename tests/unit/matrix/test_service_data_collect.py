@@ -34,7 +34,7 @@ def test_what_patterns_name_is_copied(cell: Path, tmp_path: Path) -> None:
     assert Path(found[1]).read_text() == "<c/>"
 
 
-def test_nothing_is_wanted_or_there(cell: Path, tmp_path: Path) -> None:
+def test_no_patterns_or_no_files_collect_nothing(cell: Path, tmp_path: Path) -> None:
     assert collect(str(cell), [], str(tmp_path / "kept")) == ()
     assert collect(str(tmp_path / "nowhere"), ["*"], str(tmp_path / "kept")) == ()
     assert not (tmp_path / "kept").exists()
@@ -52,6 +52,6 @@ def test_no_link_is_followed_and_nothing_waited_for(cell: Path, tmp_path: Path) 
     assert found == ["junit.xml", "reports/deep/two.xml", "reports/one.xml"]
 
 
-def test_a_directory_that_is_called_like_a_report_is_none(cell: Path, tmp_path: Path) -> None:
+def test_a_directory_with_the_name_of_a_report_is_not_collected(cell: Path, tmp_path: Path) -> None:
     (cell / "dir.xml").mkdir()
     assert collect(str(cell), ["dir.xml"], str(tmp_path / "kept")) == ()

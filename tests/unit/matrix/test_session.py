@@ -50,7 +50,7 @@ def work(made: WorkerPool) -> dict[str, tuple[str, str]]:
     return found
 
 
-def test_every_cell_has_a_result_and_is_told_of():
+def test_every_cell_has_a_result_and_is_reported():
     made, events = crew(Run("a"), Run("b", "failed"), Run("c"), jobs=2)
     assert {name: state for name, (state, _) in work(made).items()} == {"a": "passed", "b": "failed", "c": "passed"}
     assert sum(isinstance(event, CellDone) for event in events) == 3
@@ -70,12 +70,12 @@ def test_after_a_failure_none_begins_where_that_was_asked():
     assert found["c"][1] == "not started (fail_fast): b failed"
 
 
-def test_a_failure_that_is_allowed_stops_nobody():
+def test_an_allowed_failure_stops_no_other_cell():
     made, _ = crew(Run("allowed", "failed"), Run("b"), fail_fast=True)
     assert work(made)["b"][0] == "passed"
 
 
-def test_interrupted_what_runs_is_ended_and_the_rest_not_begun():
+def test_an_interrupt_ends_running_cells_and_starts_no_more():
     running = threading.Event()
 
     def hang(run: Run) -> None:

@@ -38,7 +38,7 @@ def test_issue10_json_that_is_nested_as_deeply_as_may_be():
     assert jsontext.loads(json.dumps("[" * 1_000)) == "[" * 1_000, "brackets of a text are none"
 
 
-def test_issue10_json_of_a_worker_that_is_nested_too_deeply_is_no_answer():
+def test_issue10_json_of_a_worker_that_is_nested_too_deeply_is_rejected():
     assert messages.parse_message(f'{{"done": {DEEP}}}') is None
     with pytest.raises(ValueError, match="nested"):
         client.decode(DEEP.encode())

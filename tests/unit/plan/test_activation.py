@@ -24,7 +24,7 @@ EXPORTS = {
 SHOP = replace(resolved(DB, CACHE), exports=EXPORTS)
 
 
-def test_what_services_export_is_where_this_machine_reaches_it():
+def test_exports_of_services_are_reachable_from_the_host():
     assert build_variables(SHOP, {"db/5432/tcp": 15432}) == {
         "DATABASE_URL": "postgresql://app:pw@127.0.0.1:15432/db?x=mydb:5432",
         "PGHOST": "127.0.0.1",
@@ -45,7 +45,7 @@ def test_what_was_never_up_or_is_not_published_exports_nothing():
 
 
 @pytest.mark.parametrize("name", ["PATH", "DEVBOX_HOME", "a b", "x;y", ""])
-def test_no_export_touches_path_or_devbox_or_is_no_variable(name):
+def test_no_export_sets_path_or_a_devbox_variable_or_has_an_invalid_name(name):
     strange = replace(SHOP, exports={"db": {name: "db:5432"}})
     assert build_variables(strange, {"db/5432/tcp": 1}) == {}
     assert list_access(strange) == ()
@@ -66,7 +66,7 @@ def test_leaving_restores_everything():
     assert leave(inside) == BEFOREHAND
 
 
-def test_what_a_person_added_to_path_inside_stays():
+def test_a_path_entry_added_by_the_user_stays():
     inside = enter(BEFOREHAND, PROJECT)
     inside["PATH"] = f"/mine:{inside['PATH']}:/more"
     assert leave(inside)["PATH"] == "/mine:/usr/bin::/bin:/more"

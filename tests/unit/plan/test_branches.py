@@ -41,7 +41,7 @@ def steps(desired: Spec, observed: Observed) -> list[tuple[str, str]]:
     return [(step.op, step.resource) for step in diff.diff(desired, observed).steps]
 
 
-def test_each_branch_has_a_volume_of_its_own_for_whoever_mounts_it():
+def test_each_branch_has_its_own_volume_in_every_container():
     feature = on("feat/login")
     sources = {name: [mount.source for mount in spec.mounts] for name, spec in feature.containers.items()}
     assert sources == {"db": ["db.data@feat%2Flogin"], "night": ["db.data@feat%2Flogin", "out"], "dev": ["cache"]}
@@ -54,7 +54,7 @@ def test_long_names_of_branches_stay_apart():
     assert max(len(one), len(two)) < 200
 
 
-def test_a_new_branch_begins_as_the_one_it_came_from_while_nobody_writes():
+def test_a_new_branch_starts_with_a_copy_made_while_no_service_writes():
     observed = up("main")
     desired = on("feature", observed)
     made = diff.diff(desired, observed)
@@ -118,7 +118,7 @@ def test_which_volumes_belong_to_other_branches():
     assert [branches.is_elsewhere(on("feature"), volume) for volume in volumes] == [True, True, False, False]
 
 
-def test_a_change_beside_the_branch_is_told_too():
+def test_a_further_change_next_to_the_branch_is_reported():
     before, now = on("main").containers["db"], on("feature").containers["db"]
     reason = reasons.why_replace(replace(now, restart="always"), fingerprint_variables(before))
     assert reason == "the data of the branch feature, restart changed"

@@ -76,7 +76,7 @@ def test_every_input_counts_and_the_reason_names_it():
         assert [verdict.verdict for verdict in told] != ["unchanged"]
 
 
-def test_what_did_not_change_is_told_apart_from_what_was_lost():
+def test_unchanged_values_are_distinguished_from_lost_ones():
     assert building.why_build(INPUTS, None) == "not built yet"
     assert building.list_verdicts(INPUTS, INPUTS, built=True)[0].verdict == "unchanged"
     assert building.list_verdicts(INPUTS, INPUTS, built=False)[0].verdict == "missing"

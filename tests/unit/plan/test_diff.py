@@ -62,7 +62,7 @@ def test_from_nothing_everything_is_made_in_an_order_that_works():
     assert "publishes 8000" in reason(plan, "network shop")
 
 
-def test_what_is_as_wanted_needs_nothing():
+def test_a_converged_container_needs_no_step():
     assert not diff.diff(SHOP, converged(SHOP, ports=DEV_PORT, published=DEV_PORT))
 
 
@@ -89,7 +89,7 @@ def test_an_image_that_is_there_already_says_what_is_other_about_it():
     assert reason(unknown, "replace dev") == "its image dev changed"
 
 
-def test_a_changed_base_is_the_reason_of_what_stands_on_it():
+def test_a_changed_base_is_the_reason_for_the_images_on_top_of_it():
     changed = resolved(DEV, DB, images=(image("base.py", "python3", "gcc"), SHOP.images["dev"]))
     last = LastApplied(images=builders.key_images(SHOP), specs=kept(SHOP))
     plan = diff.diff(changed, converged(SHOP, baked={"service.db": "sha256:0"}, last=last, published=DEV_PORT))
@@ -143,7 +143,7 @@ def test_names_bring_what_they_need_and_nothing_else():
 class TestWithoutItsSupervisor:
     lost = replace(converged(SHOP, ports=DEV_PORT), supervised=False)
 
-    def test_what_runs_as_wanted_is_taken_over(self):
+    def test_a_converged_container_is_adopted(self):
         plan = diff.diff(SHOP, self.lost)
         assert ops(plan) == [("network", "shop"), ("start", "db"), ("start", "dev")]
         assert reason(plan, "start db") == "running without its supervisor: adopted"
@@ -203,7 +203,7 @@ def test_changed_ports_change_the_network():
 
 
 @pytest.mark.parametrize("change", [{"address": "0.0.0.0"}, {"container": 81}, {"protocol": "udp"}])
-def test_a_port_that_leads_elsewhere_changes_the_network(change):
+def test_a_port_with_another_destination_changes_the_network(change):
     moved = {"dev": (replace(DEV_PORT["dev"][0], **change),)}
     plan = diff.diff(SHOP, converged(SHOP, ports=moved, published=DEV_PORT))
     assert reason(plan, "network shop") == "targets of published ports changed: 8000"
@@ -282,7 +282,7 @@ class TestSetup:
         assert ops(plan)[-3:] == [("start", "dev"), ("setup", "dev"), ("ready", "dev")]
         assert reason(plan, "setup dev") == "new container: pip install -r r.txt"
 
-    def test_is_kept_with_the_top(self):
+    def test_setup_is_not_repeated_while_the_writable_layer_is_kept(self):
         assert not diff.diff(self.wanted, self.observed(tops={"dev": (self.key, self.done)}))
 
     def test_runs_again_when_an_input_changed_and_names_it(self):
@@ -336,7 +336,7 @@ def test_hooks_come_last_and_created_before_started():
 
 
 @pytest.mark.parametrize("due", [(), ("created",), ("started",), ("created", "started")])
-def test_what_runs_as_wanted_has_the_hooks_that_are_due(due):
+def test_a_converged_container_still_runs_its_pending_hooks(due):
     observed = converged(HOOKED, ports=DEV_PORT, published=DEV_PORT, hooks_due=due)
     assert ops(diff.diff(HOOKED, observed)) == [("hook", name) for name in due]
 

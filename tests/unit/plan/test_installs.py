@@ -30,7 +30,7 @@ def test_what_is_there_already_stays():
     assert (found.keep, found.conflicts) == ((OLD,), ())
 
 
-def test_an_upgrade_replaces_what_changed_and_removes_what_is_gone():
+def test_an_upgrade_replaces_changed_files_and_removes_dropped_ones():
     both = replace(OWN, files=(OLD, LINK))
     there = {"/bin/a": present(OLD), "/bin/l": present(LINK)}
     found = installs.plan_placement((NEW,), both, there, {}, force=False)

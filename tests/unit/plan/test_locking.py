@@ -33,7 +33,7 @@ def dev(*packages: str) -> dict[str, ImageSpec]:
     return {"dev": replace(image("dev", *packages), recipe="debian")}
 
 
-def test_a_complete_lock_fixes_every_step_and_lacks_nothing():
+def test_a_complete_lock_pins_every_step():
     images = locking.lock_images(dev("less"), LOCK)
     assert [step.pins for step in images["dev"].steps] == [BASE, LESS]
     assert locking.list_missing(images, RECIPES, LOCK) == []
@@ -131,7 +131,7 @@ def test_steps_that_do_the_same_have_names_of_their_own():
     assert locking.name_steps((run, Packages(names=("less",)), run)) == ("run make", "packages less", "run make #2")
 
 
-def test_changes_are_told_a_line_each():
+def test_changes_are_printed_one_per_line():
     after = replace(LOCK, bases={"debian trixie": {"apt": "3.0.4", "dash": "0.5"}})
     assert locking.list_changes(LOCK, after) == [
         "base debian trixie",

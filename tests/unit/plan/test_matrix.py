@@ -52,7 +52,7 @@ def test_includes_alone_are_a_matrix() -> None:
     assert names(Matrix(include=({"os": "a"}, {"os": "b", "x": "1"}))) == ["os=a", "os=b,x=1"]
 
 
-def test_what_may_fail_is_told_by_a_part_of_the_cell() -> None:
+def test_an_allowed_failure_may_match_part_of_a_cell() -> None:
     found = matrix.expand_cells(Matrix(axes=AXES, allow_failure=({"python": "3.14", "pg": "17"},)))
     assert [cell.allow_failure for cell in found] == [False, False, False, True]
 

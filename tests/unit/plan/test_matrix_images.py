@@ -53,7 +53,7 @@ def test_of_variables_that_go_together_the_first_is_named():
     assert ImageVariants(PLAIN, rows).name_images(rows[0])["base.py"] == "base.py [python=3.9]"
 
 
-def test_a_cell_that_is_none_of_the_file_s_is_named_by_all_it_says():
+def test_a_cell_outside_the_file_s_matrix_is_named_by_all_its_values():
     named = ImageVariants(PLAIN, [PLAIN])
     assert named.name_images(cell("3.9", "17"))["test"] == "test [python=3.9,pg=17,level=low]"
 

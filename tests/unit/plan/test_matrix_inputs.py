@@ -66,7 +66,7 @@ def test_each_change_is_a_reason(now: CellInputs, reason: str) -> None:
     assert why(now) == reason
 
 
-def test_what_makes_no_difference_to_the_outcome_is_no_input() -> None:
+def test_settings_without_effect_on_the_outcome_are_not_inputs() -> None:
     assert cell(replace(TESTS, timeout=9.0, retries=3, fail_fast=True)).key == cell().key
 
 
@@ -77,7 +77,7 @@ def test_changed_files_are_named() -> None:
     assert why(now) == "a file changed"
 
 
-def test_two_values_with_one_fingerprint_are_told_apart() -> None:
+def test_two_values_with_equal_fingerprints_are_distinguished() -> None:
     other = replace(cell(), exact="sha256:other")
     assert other.key != cell().key
     assert why(other) == "the value of a variable changed"

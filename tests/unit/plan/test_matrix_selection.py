@@ -31,14 +31,14 @@ def test_words_are_combined(expression: str, count: int) -> None:
     assert len(matrix.select_cells(CELLS, expression)) == count
 
 
-def test_a_value_is_no_part_of_another() -> None:
+def test_a_value_does_not_match_a_part_of_another() -> None:
     assert matrix.select_cells(CELLS, "3.1*") == {cell.name for cell in CELLS if cell.axes["python"] != "3.9"}
     with pytest.raises(UsageError, match=r"no cell matches 3\.1$"):
         matrix.select_cells(CELLS, "3.1")
 
 
 @pytest.mark.parametrize("expression", ["", "and", "3.14 and", "(3.14", "3.14)", "3.14 15", "not", "()"])
-def test_what_is_no_expression_is_refused(expression: str) -> None:
+def test_an_invalid_expression_is_refused(expression: str) -> None:
     with pytest.raises(UsageError, match="invalid value for -k"):
         matrix.select_cells(CELLS, expression)
 
@@ -51,7 +51,7 @@ def test_shards_are_all_cells_once() -> None:
 
 
 @pytest.mark.parametrize("share", ["0/2", "3/2", "1", "1/0", "x/2", "1/2/3"])
-def test_what_is_no_share_is_refused(share: str) -> None:
+def test_an_invalid_weight_is_refused(share: str) -> None:
     with pytest.raises(UsageError, match="i/n"):
         matrix.select_shard(CELLS, share)
 

@@ -22,7 +22,7 @@ ALL = {
 }
 
 
-def test_what_a_task_needs_comes_before_it_and_independent_ones_wait_for_nobody():
+def test_dependencies_of_a_task_run_first_and_independent_tasks_in_parallel():
     made = tasks.plan_needs("check", ALL)
     assert {step.resource: step.after for step in made.steps} == {
         "lint": (),

@@ -50,7 +50,7 @@ def test_what_is_ignored_does_not_count():
     assert steps(DEV, changed=["app/static/x.css", "elsewhere"]) == []
 
 
-def test_a_task_comes_before_the_restart_that_wants_its_result():
+def test_a_task_precedes_the_restart_that_needs_its_result():
     found = watching.plan_reactions([DEV, CSS], ["conf", "styles/a.css"]).steps
     assert [step.op for step in found] == ["task", "restart"]
     assert found[1].after == (found[0].id,)

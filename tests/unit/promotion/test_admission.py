@@ -40,7 +40,7 @@ def test_what_is_only_on_its_way_has_not_passed():
     assert _verdicts(ONE, "staging", _row(INTENT), _row(FAILED)) == [PENDING]
 
 
-def test_what_was_rolled_back_may_not_go_on_until_it_passed_anew():
+def test_a_rolled_back_release_may_not_be_promoted_until_it_passes_again():
     back = (_row(APPLIED, TWO), _row(APPLIED), _row(APPLIED, TWO, body={"operation": "rollback"}))
     assert _verdicts(ONE, "staging", *back) == [FAIL]
     assert _verdicts(TWO, "staging", *back) == [PASS]

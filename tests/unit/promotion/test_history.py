@@ -93,7 +93,7 @@ def test_states_say_what_became_of_each_release():
     assert compute_states(_history(*rows[:4], back)) == {ONE.id: {"test": "running"}, TWO.id: {"test": "rolled-back"}}
 
 
-def test_what_was_seen_elsewhere_has_passed_and_stands_and_is_nothing_to_go_back_to():
+def test_a_release_seen_on_another_host_has_passed_but_is_not_a_rollback_target():
     seen = _row(SEEN, TWO, body={"at": "2026-11-01T00:00:00Z", "operation": "promote", "clock": 1})
     history = _history(_applied(ONE), seen)
     assert history.find_latest("test").release == TWO.id

@@ -72,7 +72,7 @@ def test_another_one_gives_up_what_is_under_way():
     assert (made.gives_up.release, made.done) == (ONE.release.id, "")
 
 
-def test_a_failed_attempt_is_tried_anew():
+def test_a_failed_attempt_is_tried_again():
     made = plan.plan_promotion(ONE, _history(_intent(ONE), _step(FAILED, ONE)), NOTHING)
     assert (made.attempt, made.done, made.gives_up) == (2, "", None)
 
@@ -90,7 +90,7 @@ def test_a_rollback_gives_up_a_promotion_under_way_and_stays_at_what_ran():
     assert plan.plan_rollback("test", _history(_intent(ONE))) is None
 
 
-def test_issue10_1_a_rollback_of_what_could_not_be_taken_back_stays_at_what_ran():
+def test_issue10_1_a_rollback_of_an_irreversible_release_keeps_it_running():
     """Killed between giving up THREE and the next attempt: the stage may run THREE still."""
     given_up = (_intent(THREE), _step(FAILED, THREE, runs="", restored=False))
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *given_up))
@@ -112,7 +112,7 @@ def test_promoting_what_a_rollback_under_way_goes_to_is_a_promotion_of_its_own()
     assert (made.attempt, made.gives_up.release) == (3, ONE.release.id)
 
 
-def test_an_entry_of_another_version_is_told_of():
+def test_an_entry_of_another_version_is_reported():
     strange = _intent(ONE)
     strange["body"]["deployment"]["colour"] = "red"
     with pytest.raises(DevboxError, match=r"entry 1 .* another version"):

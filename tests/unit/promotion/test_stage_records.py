@@ -52,12 +52,12 @@ DOUBTED = {
 
 
 @pytest.mark.parametrize("others", BELIEVED.values(), ids=BELIEVED)
-def test_a_new_machine_believes_what_was_confirmed_of_late(others: list[StageDocument]):
+def test_a_new_host_accepts_a_recently_confirmed_chain(others: list[StageDocument]):
     assert stage_records.find_doubt(StageConfirmation(), others, now=NOW) == ""
 
 
 @pytest.mark.parametrize("others", DOUBTED.values(), ids=DOUBTED)
-def test_issue10_1_a_new_machine_believes_no_chain_that_nobody_confirmed_of_late(others: list[StageDocument]):
+def test_issue10_1_a_new_host_accepts_no_chain_without_a_recent_confirmation(others: list[StageDocument]):
     said = stage_records.find_doubt(StageConfirmation(), others, now=NOW)
     assert A in said
     assert "reads them for the first time" in said
@@ -67,7 +67,7 @@ def test_issue10_1_a_new_machine_believes_no_chain_that_nobody_confirmed_of_late
     assert stage_records.find_doubt(StageConfirmation(joined=""), others, now=NOW) == ""
 
 
-def test_issue10_1_a_new_machine_passes_no_confirmation_on_as_a_new_one():
+def test_issue10_1_a_new_host_does_not_renew_confirmations():
     """Otherwise the next machine would believe for another week what this one should not have believed."""
     joined = stage_records.confirm_reading(StageConfirmation(), [chain(A, 5, 6)], now=NOW)
     assert joined == StageConfirmation(confirmed=days_ago(6), joined=days_ago(0))
@@ -77,7 +77,7 @@ def test_issue10_1_a_new_machine_passes_no_confirmation_on_as_a_new_one():
     assert stage_records.find_doubt(StageConfirmation(), [chain(A, 5, 6), own], now=later) != ""
 
 
-def test_a_machine_confirms_what_was_confirmed_after_it_joined():
+def test_a_host_confirms_what_was_confirmed_after_it_joined():
     reading = StageConfirmation(confirmed=days_ago(6), joined=days_ago(3))
     assert stage_records.confirm_reading(reading, [chain(A, 6, 2)], now=NOW) == StageConfirmation(
         confirmed=days_ago(0), joined=""
@@ -86,7 +86,7 @@ def test_a_machine_confirms_what_was_confirmed_after_it_joined():
     assert partly == StageConfirmation(confirmed=days_ago(4), joined=days_ago(3)), "one of them was not"
 
 
-def test_a_machine_that_is_alone_or_whose_user_accepted_confirms_at_once():
+def test_a_sole_host_or_one_whose_user_accepted_confirms_at_once():
     now = days_ago(0)
     assert stage_records.confirm_reading(StageConfirmation(), [], now=NOW) == StageConfirmation(
         confirmed=now, joined=NEW
@@ -109,7 +109,7 @@ def test_what_is_not_whole_is_not_confirmed():
     assert stage_records.confirm_reading(StageConfirmation(), [], now=NOW, is_whole=False) == StageConfirmation()
 
 
-def test_a_machine_that_found_nothing_is_still_new_when_it_finds_old_records():
+def test_a_host_that_found_nothing_is_still_new_when_it_finds_old_records():
     """Who can write to the repository may hide them at first."""
     alone = stage_records.confirm_reading(StageConfirmation(), [], now=NOW)
     assert stage_records.find_doubt(alone, [chain(A, 5, 8)], now=NOW) != ""

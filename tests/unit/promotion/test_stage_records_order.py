@@ -27,7 +27,7 @@ def _known(history):
     return [(entry.release, entry.body["operation"]) for entry in history.list_arrivals("staging")]
 
 
-def test_issue10_1_what_an_earlier_version_entered_is_ordered_by_time_on_all_machines():
+def test_issue10_1_what_an_earlier_version_entered_is_ordered_by_time_on_all_hosts():
     """Machine 2 rolled back what machine 1 had promoted. Both are upgraded, and machine 2 promoted it to production."""
     one = [_applied(TWO, "01T00:00:00"), _applied(ONE, "02T00:00:00"), _applied(TWO, "03T00:00:00", left=ONE.id)]
     two = [_applied(ONE, "04T00:00:00", operation="rollback", left=TWO.id)]

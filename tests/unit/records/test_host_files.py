@@ -214,7 +214,7 @@ def test_issue10_2_no_file_below_the_home_changes_the_host(paths: Paths, tmp_pat
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-def test_issue10_2_an_install_of_an_earlier_version_is_gone_on_with(paths: Paths, tmp_path: Path):
+def test_issue10_2_an_install_of_an_earlier_version_is_resumed(paths: Paths, tmp_path: Path):
     (tmp_path / "staged").write_text("new")
     below = Path(paths.home, "installed")
     below.mkdir(parents=True)
@@ -320,7 +320,7 @@ def test_issue10_2_nothing_is_collected_while_it_is_not_known_what_a_stage_runs(
     assert inventory.collect_inventory(paths).merge_roots().digests == {ONE.release.image}
 
 
-def test_issue10_2_images_of_a_stage_are_kept_if_its_directory_below_the_home_is_gone(paths: Paths, tmp_path: Path):
+def test_issue10_2_images_of_a_stage_are_kept_if_its_directory_below_the_home_is_missing(paths: Paths, tmp_path: Path):
     _stage(paths, tmp_path)
     shutil.rmtree(paths.project(ID))
     assert inventory.collect_inventory(paths).merge_roots().digests == {ONE.release.image}
@@ -341,7 +341,7 @@ def test_issue10_2_the_command_of_a_key_goes_with_it(paths: Paths):
     assert not os.path.exists(paths.key_command("kms"))
 
 
-def test_issue10_2_what_a_stage_runs_stays_when_the_ledger_is_begun_again(paths: Paths):
+def test_issue10_2_the_deployment_of_a_stage_outlives_a_recreated_ledger(paths: Paths):
     Ledger(paths, ID).append(INTENT, body={})
     DeployedRecord(paths, ID).write(StageDeployments(running=ONE))
     home = Path(paths.host_state, "home.json")

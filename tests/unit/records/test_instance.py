@@ -68,7 +68,7 @@ def test_credentials_that_another_devbox_made_meanwhile_are_taken(records, paths
     assert asked[0].result() == asked[1].result() == records.ensure_credentials(("db.password",))
 
 
-def test_to_look_keeps_no_credentials(records, paths):
+def test_observing_stores_no_credentials(records, paths):
     assert records.ensure_credentials(("db.password",), keep=False).keys() == {"db.password"}
     assert not Path(paths.project(SHOP.instance.id), "credentials.json").exists()
     kept = records.ensure_credentials(("db.password",))

@@ -36,7 +36,7 @@ def test_private_halves_are_their_owner_s_alone(paths):
 
 
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "-a", "a" * 64])
-def test_a_name_is_no_path(paths, name):
+def test_a_name_is_not_a_path(paths, name):
     with pytest.raises(UsageError):
         KeyStore(paths).add(name, crypto.generate(crypto.ED25519), "")
 
@@ -67,7 +67,7 @@ def test_the_only_key_that_fits_signs(paths):
     assert verbs.choose_key(paths, "ann", fitting={made["ci"]}).name == "ann"
 
 
-def test_among_several_somebody_has_to_choose(paths, monkeypatch):
+def test_several_keys_require_a_choice(paths, monkeypatch):
     made = _made(paths, "ann", "ci")
     with pytest.raises(UsageError, match="ann, ci"):
         verbs.choose_key(paths, "", fitting=made.values())
@@ -97,7 +97,7 @@ def test_no_passphrase_is_an_error_off_a_terminal(paths, monkeypatch, given):
         verbs.read_passphrase("ci", None)
 
 
-def test_issue10_2_a_link_that_leads_nowhere_is_no_key(paths):
+def test_issue10_2_a_dangling_link_is_not_a_key(paths):
     """Each key that was not found listed all keys, without end."""
     made = _made(paths, "ci")
     os.symlink("nowhere", f"{paths.keys}/gone.pub")

@@ -101,7 +101,7 @@ def test_a_truncated_ledger_is_found(ledger, paths):
         ledger.read_entries()
 
 
-def test_a_ledger_that_is_gone_is_found_by_its_head(ledger, paths):
+def test_a_missing_ledger_is_detected_by_its_head(ledger, paths):
     _fill(ledger)
     os.unlink(f"{paths.ledger('p')}/ledger.db")
     with pytest.raises(LedgerDamaged, match="last entry is 0"):
@@ -117,7 +117,7 @@ def test_an_old_head_put_back_is_found(ledger, paths):
         ledger.read_entries()
 
 
-def test_a_head_that_a_killed_writer_left_behind_is_no_damage(ledger, paths):
+def test_a_head_left_behind_by_a_killed_writer_is_accepted(ledger, paths):
     _fill(ledger, 2)
     shutil.copy(_head(paths), f"{paths.home}/old")
     _fill(ledger, 1)
@@ -149,7 +149,7 @@ def test_writers_that_are_killed_one_after_the_other_leave_no_damage(ledger, pat
         assert len(ledger.read_entries()) == number + 1
 
 
-def test_what_is_no_database_is_damage(ledger, paths):
+def test_a_file_that_is_not_a_database_is_reported_as_damaged(ledger, paths):
     _fill(ledger, 1)
     for name in os.listdir(paths.ledger("p")):
         if name.startswith("ledger.db"):

@@ -152,7 +152,7 @@ def test_issue10_2_an_entry_of_before_a_clean_up_is_refused(paths, tmp_path):
         Ledger(paths, "p").read_entries()
 
 
-def test_without_home_key_and_head_the_machine_is_new(paths):
+def test_without_home_key_and_head_the_host_is_new(paths):
     _fill(paths)
     shutil.rmtree(paths.home)
     shutil.rmtree(paths.config)
@@ -192,7 +192,7 @@ def test_a_damaged_ledger_of_an_earlier_version_is_not_taken_over(paths):
         Ledger(paths, "p").read_entries()
 
 
-def test_a_ledger_that_is_begun_again_has_the_old_one_aside(paths, tmp_path):
+def test_a_recreated_ledger_keeps_the_old_one_as_a_copy(paths, tmp_path):
     _fill(paths)
     shutil.copytree(paths.ledger("p"), tmp_path / "old")
     aside = Ledger(paths, "p").rebuild({"reason": "test"})

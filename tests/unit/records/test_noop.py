@@ -37,7 +37,7 @@ def written(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> str:
     return path
 
 
-def test_what_was_told_is_told_again(written: str):
+def test_the_recorded_output_is_printed_again(written: str):
     found = NoopRecord.read(written)
     assert found is not None
     assert (found.addresses, found.shell) == (("dev  http://127.0.0.1:80",), "dev")
@@ -80,7 +80,7 @@ def test_a_file_of_this_moment_is_not_settled(tmp_path: Path):
     assert noop.are_settled(["/proc/self/status/none", str(tmp_path / "absent")])
 
 
-def test_a_passphrase_is_no_setting(monkeypatch: pytest.MonkeyPatch):
+def test_a_passphrase_is_not_a_setting(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DEVBOX_JOBS", "3")
     monkeypatch.setenv("DEVBOX_KEY_PASSPHRASE", "hunter2")
     (stamped,) = noop.stamp_variables([noop.SETTINGS])

@@ -38,7 +38,7 @@ def _look(seen, kernel, *steps, run="a", stage="staging"):
         seen.record_health(stage, run, healthy=healthy)
 
 
-def test_time_between_healthy_looks_counts(seen, kernel):
+def test_time_between_healthy_observations_counts(seen, kernel):
     _look(seen, kernel, (0, True), (5, True), (BOUND, True))
     assert seen.read_healthy_seconds("staging", "a") == 5 + BOUND
     assert seen.is_healthy("staging", "a")
@@ -52,7 +52,7 @@ def test_issue10_4_time_while_it_is_down_or_unhealthy_does_not_count(seen, kerne
     assert not seen.is_healthy("staging", "a")
 
 
-def test_issue10_4_a_gap_without_a_look_does_not_count(seen, kernel):
+def test_issue10_4_an_unobserved_gap_does_not_count(seen, kernel):
     _look(seen, kernel, (0, True), (BOUND + 0.1, True), (5, True))
     assert seen.read_healthy_seconds("staging", "a") == 5.0
     kernel.at += BOUND + 1

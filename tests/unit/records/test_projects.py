@@ -97,7 +97,7 @@ def test_issue9_b9_a_clone_at_the_place_of_a_renamed_directory_is_another_projec
     assert find_id(paths, root, FILE) == new
 
 
-def test_a_directory_made_anew_at_its_place_is_the_same_project(tmp_path: Path):
+def test_a_recreated_directory_at_the_same_path_is_the_same_project(tmp_path: Path):
     paths, root, key = known(tmp_path)
     shutil.rmtree(root)
     assert find_id(paths, project(Path(root)), FILE) == key
@@ -115,7 +115,7 @@ def test_issue10_2_a_file_that_names_no_instance_leads_nowhere(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_issue10_2_what_is_no_file_leads_nowhere_and_is_not_waited_for(tmp_path: Path, make: Callable[[str], None]):
+def test_issue10_2_a_special_file_is_ignored_and_not_waited_for(tmp_path: Path, make: Callable[[str], None]):
     paths, root, key = known(tmp_path)
     os.makedirs(f"{paths.home}/moved")
     make(paths.moved_project(compute_instance_id(root, FILE)))

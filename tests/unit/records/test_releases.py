@@ -62,7 +62,7 @@ def test_the_first_digits_do(known: Releases):
 
 
 @pytest.mark.parametrize("name", [_digits(ONE, 4), "ef", "00000000"])
-def test_what_is_not_one_release_is_told(known: Releases, name: str):
+def test_an_unknown_or_ambiguous_release_is_reported(known: Releases, name: str):
     with pytest.raises(UsageError) as caught:
         known.find(name)
     assert caught.value.remedy == "devbox release ls"

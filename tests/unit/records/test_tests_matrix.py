@@ -50,7 +50,7 @@ def test_cells_are_known_until_what_they_were_read_from_changes(records: MatrixR
     assert records.read_cached_matrix("me") is None
 
 
-def test_what_stands_is_known_by_its_instance(records: MatrixRecords) -> None:
+def test_kept_cells_are_listed_by_their_instance(records: MatrixRecords) -> None:
     records.mark("a", RUNNING)
     records.mark("b", FAILED)
     records.mark("a", "")

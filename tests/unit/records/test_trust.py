@@ -27,7 +27,7 @@ def record(paths: Paths) -> TrustRecord:
     return TrustRecord(paths, "abc")
 
 
-def test_nothing_wanted_needs_no_trust(record):
+def test_a_file_without_grants_needs_no_trust(record):
     assert record.covers(())
 
 
@@ -48,7 +48,7 @@ def test_trust_ends_with_any_change(record, field):
     assert not record.covers((COMMAND, FILE))
 
 
-def test_trust_can_be_taken_back_and_is_private(record, paths):
+def test_trust_can_be_revoked_and_is_private(record, paths):
     assert not record.revoke()
     record.allow((COMMAND,))
     assert stat.S_IMODE(Path(paths.trust("abc")).stat().st_mode) == 0o600

@@ -75,7 +75,7 @@ def test_a_name_that_says_nothing_is_refused_before_anything_runs():
         files.check(("out.xml", "report"))
 
 
-def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path):
+def test_a_special_file_is_written_to_and_stays(tmp_path: Path):
     link = tmp_path / "out.txt"
     link.symlink_to("/dev/null")
     files.write(matrices.run(matrices.result()), (str(link),))

@@ -34,7 +34,7 @@ def test_words_stay_in_the_order_of_the_file():
     assert [row.values for row in arranged.rows] == [("postgres",), ("mariadb",), ("none",)]
 
 
-def test_a_cell_that_lacks_an_axis_has_its_place():
+def test_a_cell_without_a_value_for_an_axis_is_in_the_grid():
     arranged = grid.arrange([*matrices.product(python=("3.9",), pg=("15",)), matrices.result(python="3.12")])
     assert arranged.columns == ("15", grid.ABSENT)
     assert [len([spot for spot in row.spots if spot]) for row in arranged.rows] == [1, 1]

@@ -98,19 +98,19 @@ def test_a_cell_without_a_file_is_a_case_itself(state, kind, kind_of):
     assert outcome.text == (None if state == "skipped" else "the end")
 
 
-def test_what_may_fail_and_what_was_under_test_is_told():
+def test_allowed_failures_and_the_release_under_test_are_reported():
     cell = matrices.of({"a": "1"}, state="failed", allow_failure=True)
     document = junit.merge_reports(matrices.run(cell, release="sha256:9"), read=read, tail=lambda _: "")
     facts = {each.name: each.value for each in next(iter(parsed(document))).properties()}
     assert (facts["devbox.allowed"], facts["devbox.release"]) == ("true", "sha256:9")
 
 
-def test_a_cell_that_failed_beside_green_tests_is_red():
+def test_a_cell_that_failed_next_to_green_tests_is_red():
     made = parsed(merge(matrices.of({"a": "1"}, state="failed", reports=("g",)), files={"g": GREEN}))
     assert (made.tests, made.failures) == (2, 1)
 
 
-def test_a_cell_that_timed_out_says_so_beside_its_tests():
+def test_a_cell_that_timed_out_says_so_next_to_its_tests():
     made = parsed(merge(matrices.of({"a": "1"}, state="timeout", reports=("p",)), files={"p": PYTEST}))
     assert (made.tests, made.failures, made.errors) == (4, 1, 1)
 
@@ -129,7 +129,7 @@ def test_a_flaky_cell_is_not_simply_green():
     assert b'<property name="devbox.state" value="flaky" />' in text
 
 
-def test_nested_suites_and_several_files_lie_beside_each_other():
+def test_nested_suites_and_several_files_become_sibling_suites():
     made = parsed(merge(matrices.of({"a": "1"}, reports=("n", "g")), files={"n": NESTED, "g": GREEN}))
     assert [suite.name for suite in made] == ["a=1: inner", "a=1: s"]
 

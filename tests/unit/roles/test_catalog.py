@@ -68,7 +68,7 @@ BASE = '[base.b]\nrecipe = "debian"\n'
         ),
     ],
 )
-def test_a_wrong_value_is_told(load_spec, text, part):
+def test_an_invalid_value_is_reported(load_spec, text, part):
     with pytest.raises(EnvFileError) as caught:
         load_spec(BASE + text)
     assert part in caught.value.sentence

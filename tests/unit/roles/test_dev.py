@@ -10,7 +10,7 @@ from devbox.model.container import Health, Mount, Port, Secret, Setup
 DEV = '[dev]\nrecipe = "debian"\n'
 
 
-def test_dev_stands_and_its_command_is_supervised(load_spec):
+def test_dev_keeps_running_and_its_command_is_supervised(load_spec):
     dev = load_spec(DEV + 'command = "serve"\nports = ["53:53/udp", 8000]\n').containers["dev"]
     assert dev.command == ("sleep", "infinity")
     assert dev.supervised == ("/bin/sh", "-c", "serve")

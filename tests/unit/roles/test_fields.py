@@ -22,13 +22,13 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1s", True, [], "1 fortnight"])
-def test_what_is_no_duration(value):
+def test_an_invalid_duration(value):
     with pytest.raises(ValueError, match="duration"):
         fields.parse_duration(value)
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "A", "", "-a", "a" * 64, "a.b", "a b", "a\n"])
-def test_what_is_no_name(name):
+def test_an_invalid_name(name):
     with pytest.raises(ValueError, match="invalid name"):
         fields.check_name(name)
 

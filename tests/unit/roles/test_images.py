@@ -81,7 +81,7 @@ def test_every_image_something_can_run_in_is_known(load_spec):
     assert set(load_spec(text).images) == {"base.spare", "dev", "service.x", "test"}
 
 
-def test_tables_that_can_not_be_used_yet_are_told_of(load_spec):
+def test_unsupported_tables_are_reported(load_spec):
     text = '[dev]\nrecipe = "debian"\n[tool.x]\nfrom = "dev"\ncommand = "x"\n[stage.test]\ntarget = "swarm"\n'
     later = load_spec(text).later
     assert [sentence.partition(" ")[0] for sentence in later] == ["[stage.test]"]

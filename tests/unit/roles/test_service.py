@@ -19,7 +19,7 @@ def test_a_recipe_brings_all_a_service_needs(load_spec):
     assert db.where == "devbox.toml:1"
 
 
-def test_exports_reach_whoever_needs_them_and_env_wins(load_spec):
+def test_exports_reach_dependants_and_env_takes_precedence(load_spec):
     text = f'{DB}[dev]\nrecipe = "debian"\nneeds = ["db"]\nenv = {{ PGUSER = "me" }}\n'
     env = load_spec(text).containers["dev"].env
     assert env["DATABASE_URL"] == "postgresql://app:secret-db.password@db:5432/app"

@@ -45,7 +45,7 @@ def test_the_file_has_every_server_on_its_side():
     assert config.render_checks_map(BOTH) == "web-1-aaaa /healthz\n"
 
 
-def test_the_live_side_is_where_most_visitors_are():
+def test_the_live_side_has_the_larger_weight():
     assert [RouterState(share=share).live_side for share in (0, 100, 5_000, 5_001, WHOLE)] == [
         *("blue", "blue", "blue"),
         *("green", "green"),
@@ -60,7 +60,7 @@ def test_what_a_running_router_does_is_understood():
     assert (draining.server, draining.takes, draining.up) == (NEW, False, False)
 
 
-def test_a_router_that_does_what_it_should_is_told_nothing():
+def test_a_converged_router_gets_no_command():
     now = running(BOTH)
     assert (
         converge.plan_admissions(BOTH, now),
@@ -69,7 +69,7 @@ def test_a_router_that_does_what_it_should_is_told_nothing():
     ) == ((), (), ())
 
 
-def test_who_is_new_is_added_checked_and_asked():
+def test_a_new_server_is_added_and_checked():
     assert converge.plan_admissions(BOTH, running(ONE)) == (
         f"add server web.green/web-1-bbbb 10.213.0.6:8000 {config.CHECKED}",
         "enable health web.green/web-1-bbbb",
@@ -80,7 +80,7 @@ def test_who_is_new_is_added_checked_and_asked():
     )
 
 
-def test_who_was_draining_serves_again_when_he_is_to():
+def test_a_draining_server_serves_again_if_it_should():
     now = converge.parse_runtime(SERVERS, "0x55 green 0\n")
     told = [each for each in converge.plan_admissions(BOTH, now) if "panic-" not in each]
     assert tuple(told) == ("set server web.green/web-1-bbbb state ready",)
@@ -101,7 +101,7 @@ def test_traffic_moves_by_one_command():
     )
 
 
-def test_who_is_no_longer_wanted_is_let_go():
+def test_a_server_that_is_no_longer_needed_is_drained():
     assert converge.find_superfluous(BOTH.remove_servers(frozenset({"web-1-aaaa"})), running(BOTH)) == (
         "web.blue/web-1-aaaa",
         "web.blue/panic-web-1-aaaa",
@@ -125,7 +125,7 @@ def on_trial(**held):
     return converge.parse_runtime(SERVERS, lines)
 
 
-def test_stable_stands_in_for_the_canary_and_never_the_other_way_round():
+def test_stable_is_the_backup_of_the_canary_and_never_the_reverse():
     assert set(TRIAL.list_servers()["web.green"]) == {"web-1-bbbb", "rescue-web-1-aaaa"}
     assert set(TRIAL.list_servers()["web.blue"]) == {"web-1-aaaa", "panic-web-1-aaaa"}
     text = config.render_config(TRIAL)
@@ -134,7 +134,7 @@ def test_stable_stands_in_for_the_canary_and_never_the_other_way_round():
     assert codec.load(RouterState, codec.dump(TRIAL)) == TRIAL
 
 
-def test_the_side_on_trial_is_never_the_live_one():
+def test_the_canary_is_never_the_live_side():
     assert RouterState(share=9_000, canary=GREEN).live_side == "blue"
 
 
@@ -205,7 +205,7 @@ TABLE = """
 """
 
 
-def test_every_front_counts_what_nobody_answered():
+def test_every_frontend_counts_unanswered_requests():
     assert config.render_config(ONE).count("sc-inc-gpc(3,1)") == 1
     assert config.render_config(ONE).count("backend devbox.sides") == 1
 
@@ -257,7 +257,7 @@ def test_issue10_11_two_entries_of_one_key_count_together():
     assert (row.requests, row.failed) == (31, 2)
 
 
-def test_requests_that_nobody_answered_are_counted_by_cause():
+def test_unanswered_requests_are_counted_by_cause():
     found = counters.parse_reading(INFO.format(pid=7, began=1000) + TABLE + STAT)
     assert (found.router, found.open, found.peak, found.accepted) == ("1000 7", 4, 30, 128)
     assert {key: count for key, count in found.counts.items() if count} == {

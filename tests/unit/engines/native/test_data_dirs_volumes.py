@@ -11,7 +11,7 @@ from devbox.host.paths import Paths
 from devbox.isolation.types import IdMap, Range
 
 
-def test_threads_that_want_a_volume_at_once_get_the_same(tmp_path: Path) -> None:
+def test_concurrent_threads_get_the_same_volume(tmp_path: Path) -> None:
     paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
     own = IdMap(rootless=False, uids=(Range(0, os.geteuid(), 1),), gids=(Range(0, os.getegid(), 1),))
 

@@ -100,7 +100,7 @@ def tops(tmp_path: Path) -> WritableLayers:
     return WritableLayers(Paths(str(tmp_path), str(tmp_path / "run")), "instance")
 
 
-def test_a_kept_top_is_known_with_its_image_and_setup(tops: WritableLayers) -> None:
+def test_a_kept_writable_layer_is_identified_by_its_image_and_setup(tops: WritableLayers) -> None:
     tops.prepare("dev", image_key="one", keep=True, idmap=OWN)
     assert (tops.list_kept()["dev"].image_key, tops.list_kept()["dev"].setup_key) == ("one", None)
     tops.record_setup("dev", "done")
@@ -110,7 +110,7 @@ def test_a_kept_top_is_known_with_its_image_and_setup(tops: WritableLayers) -> N
     assert tops.list_kept()["dev"].setup_key is None
 
 
-def test_a_top_that_nobody_keeps_is_new_every_time(tops: WritableLayers) -> None:
+def test_a_writable_layer_that_is_not_kept_is_new_each_time(tops: WritableLayers) -> None:
     path = tops.prepare("db", image_key="one", keep=False, idmap=OWN)
     Path(path, "upper").mkdir()
     assert tops.list_kept() == {}

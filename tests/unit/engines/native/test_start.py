@@ -46,17 +46,17 @@ def has_agent(launch: Launch) -> bool:
 
 
 @pytest.mark.parametrize("role", ["dev", "tool", "base"])
-def test_where_a_person_works_the_agent_is_reached(paths: Paths, role: str) -> None:
+def test_the_agent_is_reachable_in_dev(paths: Paths, role: str) -> None:
     assert has_agent(launched(paths, role))
     assert not has_agent(launched(paths, role, preset="isolated"))
 
 
 @pytest.mark.parametrize("role", ["service", "glue", "debug"])
-def test_what_runs_beside_does_not_reach_it(paths: Paths, role: str) -> None:
+def test_what_runs_next_to_does_not_reach_it(paths: Paths, role: str) -> None:
     assert not has_agent(launched(paths, role))
 
 
-def test_beside_a_supervisor_that_knows_no_agent_there_is_none(paths: Paths) -> None:
+def test_a_supervisor_without_agent_support_offers_no_agent(paths: Paths) -> None:
     os.rmdir(paths.agent("abc"))
     assert not has_agent(launched(paths, "dev"))
 

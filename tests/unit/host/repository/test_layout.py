@@ -125,7 +125,7 @@ def test_a_claim_that_does_not_hold_gets_nothing(main: Path, fix: Path, lie: Cal
     assert find_worktree(str(fix), "/workspace", owner=ME) is None
 
 
-def test_a_repository_of_somebody_else_is_not_shown(fix: Path) -> None:
+def test_a_repository_of_another_user_is_not_mounted(fix: Path) -> None:
     assert find_worktree(str(fix), "/workspace", owner=ME + 1) is None
 
 

@@ -25,7 +25,7 @@ def test_downloads_count_up_to_what_was_announced() -> None:
     assert progress.feed("Setting up less (668-1) ...") == apt.Tick("setting up less", 0.5)
 
 
-def test_the_phases_of_mmdebstrap_are_told() -> None:
+def test_the_phases_of_mmdebstrap_are_reported() -> None:
     assert apt.AptProgress().feed("I: extracting archives...") == apt.Tick("extracting archives")
 
 
@@ -154,7 +154,7 @@ def test_issue9_c21_what_is_forged_or_altered_is_said_to_be(said: str, sentence:
     assert cause.remedy
 
 
-def test_issue9_c21_what_a_mirror_does_not_have_is_no_outage() -> None:
+def test_issue9_c21_an_image_missing_in_a_mirror_is_not_an_outage() -> None:
     cause = apt.explain(f"{_FETCH}404  Not Found [IP: 1.2.3.4 80]\n", system="debian trixie")
     assert cause.sentence == "not found on the mirror of debian trixie: bash"
     said = "E: The repository 'http://mirror.example.org/debian nosuch Release' does not have a Release file."

@@ -79,7 +79,7 @@ def test_what_an_image_put_in_their_places_is_neither_waited_for_nor_followed(tm
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "{}", "1"])
-def test_a_package_json_that_is_none_counts_for_nothing(tmp_path: Path, text: str):
+def test_an_invalid_package_json_is_ignored(tmp_path: Path, text: str):
     package = tmp_path / "usr/lib/node_modules/odd"
     package.mkdir(parents=True)
     (package / "package.json").write_text(text)

@@ -55,6 +55,6 @@ def test_the_oldest_of_many_logs_go(tmp_path: Path):
     assert "0.log" not in left
 
 
-def test_an_empty_line_is_no_progress():
+def test_an_empty_line_is_not_progress():
     assert parse_line(" ") is None
     assert parse_line("x") == Tick("x")

@@ -38,7 +38,7 @@ def _copy_out(tmp_path: Path, path: str) -> Path:
 
 
 @pytest.mark.parametrize("way", [".devbox", ".devbox/source"])
-def test_issue9_an_image_does_not_stand_for_what_the_build_put_out(tmp_path: Path, image: Path, way: str) -> None:
+def test_issue9_an_image_link_does_not_replace_the_build_output(tmp_path: Path, image: Path, way: str) -> None:
     """Its own link was followed, on the host, to where the output was to be shown."""
     if way == ".devbox":
         (image / way).rmdir()

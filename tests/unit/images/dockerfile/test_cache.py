@@ -43,12 +43,12 @@ def test_what_a_build_used_is_in_its_output():
     assert cache.parse_used(PRINTED) == {"a" * 64, "b" * 64}
 
 
-def test_an_image_stands_on_others(paths: Paths):
+def test_an_image_is_built_on_other_images(paths: Paths):
     assert cache.find_with_parents(paths.buildah, "image-b2") == {"image-base", "image-b", "image-b2"}
     assert cache.find_with_parents(paths.buildah, "") == set()
 
 
-def test_what_no_dockerfile_wants_goes_from_the_top(paths: Paths):
+def test_images_that_no_dockerfile_uses_are_removed_top_down(paths: Paths):
     cache.record_uses(paths.buildah, "one", ["image-base", "image-a"])
     cache.record_uses(paths.buildah, "two", ["image-base", "image-b", "image-b2"])
     found = cache.find_unwanted(paths, {"one"})
@@ -72,7 +72,7 @@ def test_a_build_replaces_what_the_last_one_used_and_a_failed_one_adds(paths: Pa
     assert set(found.images) == {"image-a", "image-b", "image-b2", "image-c"}
 
 
-def test_where_no_dockerfile_is_wanted_all_of_it_may_go(paths: Paths):
+def test_without_dockerfiles_the_whole_cache_may_be_removed(paths: Paths):
     cache.record_uses(paths.buildah, "one", ["image-base", "image-gone"])
     assert cache.find_unwanted(paths, set()) is None
     assert cache.find_unwanted(paths, {"two"}) is None

@@ -347,7 +347,7 @@ def test_issue9_c16_only_images_of_stages_that_are_needed():
     "line",
     ["RUN echo $((1<<N))", "RUN cat <<<word", 'RUN ["sh", "-c", "cat <<END"]', "CMD cat <<END", "RUN echo '<<END'"],
 )
-def test_issue9_c16_what_is_no_here_document_hides_nothing(line: str):
+def test_issue9_c16_text_that_is_not_a_here_document_hides_nothing(line: str):
     assert list(parse.find_bases(f"FROM a:1 AS a\n{line}\nFROM b:1\nCOPY --from=a /a /\n", {})) == ["a:1", "b:1"]
 
 

@@ -133,7 +133,7 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_issue9_ms4_what_was_made_for_mounts_is_gone(bundle: Path) -> None:
+def test_issue9_ms4_mount_points_of_run_are_removed(bundle: Path) -> None:
     root, noted = bundle / "rootfs", bundle / "made"
     mountpoints.record_mountpoints(str(bundle), str(noted))
     assert (root / "new/deep").stat().st_mode & 0o7777 == 0o755

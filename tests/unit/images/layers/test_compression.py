@@ -51,12 +51,12 @@ def test_xz_may_end_in_zeros():
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "xz"])
-def test_an_end_too_early_is_told(kind: str):
+def test_a_premature_end_of_data_is_an_error(kind: str):
     with pytest.raises((EOFError, ValueError)):
         out_of(PACKED[kind](DATA)[:-10])
 
 
-def test_xz_that_wants_all_memory_is_refused():
+def test_xz_that_requires_all_memory_is_refused():
     """Only the header is changed: a dictionary of a gigabyte, and the sum set right."""
     raw = bytearray(lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]))
     end = 12 + (raw[12] + 1) * 4 - 4

@@ -106,7 +106,7 @@ def test_owners_are_mapped_back(tmp_path: Path) -> None:
         ("etc/machine-id", stat.S_IFREG, True),
     ],
 )
-def test_what_a_machine_leaves_behind_stays_out(path: str, mode: int, *, out: bool) -> None:
+def test_files_that_a_boot_leaves_behind_are_excluded(path: str, mode: int, *, out: bool) -> None:
     assert is_excluded(path, mode) is out
 
 

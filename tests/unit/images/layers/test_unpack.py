@@ -131,7 +131,7 @@ def _unpacked(tmp_path: Path, layer: bytes) -> Path:
 
 
 @needs_root
-def test_what_goes_wrong_first_is_told(tmp_path: Path) -> None:
+def test_the_first_failure_is_reported(tmp_path: Path) -> None:
     (tmp_path / "layer").write_bytes(hardlink("l", "nowhere") + entry("../evil", b"x" * 9_000_000) + END)
     (tmp_path / "fs").mkdir()
     with pytest.raises(BakeFailed, match="which is missing from the layer"):

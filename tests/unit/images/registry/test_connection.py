@@ -76,7 +76,7 @@ def test_a_token_is_taken_from_either_key(service: Service, said: bytes):
 
 
 @pytest.mark.parametrize("said", [b"", b"{}", b'{"token": 7}', b"no JSON", DEEP, LONG])
-def test_what_is_no_token_is_one_error(service: Service, said: bytes):
+def test_an_invalid_token_is_one_error(service: Service, said: bytes):
     service.says = said
     with pytest.raises(RegistryError, match="missing token"):
         asked(service)
@@ -91,9 +91,7 @@ def test_what_is_no_token_is_one_error(service: Service, said: bytes):
         (DEEP, ""),
     ],
 )
-def test_what_a_registry_says_to_a_refusal_is_told_where_it_is_understood(
-    service: Service, refusal: bytes, details: str
-):
+def test_the_registry_s_reason_is_reported_if_it_is_readable(service: Service, refusal: bytes, details: str):
     service.says, service.refusal = b'{"token": "other"}', refusal
     with pytest.raises(RegistryError) as caught:
         asked(service)

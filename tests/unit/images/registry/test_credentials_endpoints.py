@@ -15,7 +15,7 @@ def test_loopback_may_be_plain(host: str):
 
 
 @pytest.mark.parametrize("host", ["docker.io", "localhost.evil.example", "127.0.0.1.example", "10.0.0.1:5000", "[::2]"])
-def test_elsewhere_only_by_name(host: str, monkeypatch: pytest.MonkeyPatch):
+def test_plain_http_beyond_loopback_requires_a_setting(host: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(credentials.INSECURE, raising=False)
     assert not credentials.can_use_http(host)
     monkeypatch.setenv(credentials.INSECURE, f"other, {host}")
@@ -32,7 +32,7 @@ def test_mirrors_come_before_the_registry(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("value", ["docker.io", "=https://m", "docker.io=m.example", "docker.io=ftp://m"])
-def test_a_mirror_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_invalid_mirror_is_refused(value: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(credentials.MIRRORS, value)
     with pytest.raises(UsageError, match=credentials.MIRRORS):
         credentials.list_endpoints("docker.io")

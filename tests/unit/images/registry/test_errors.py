@@ -30,7 +30,7 @@ def test_a_side_that_does_not_speak_it_is_not(reason: str):
     assert "TLS handshake with r.example failed" in found.sentence
 
 
-def test_a_name_that_nobody_has_is_said():
+def test_an_unknown_host_name_is_reported():
     inner = exceptions.NameResolutionError("r.example", None, OSError("unknown"))  # type: ignore[arg-type]
     found = errors.from_http_error(exceptions.MaxRetryError(None, "/", inner), "r.example:5000", "pull")  # type: ignore[arg-type]
     assert found.sentence == "host r.example not found"

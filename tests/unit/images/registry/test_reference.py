@@ -42,7 +42,7 @@ def test_what_is_left_out_is_filled_in(text: str, full: str):
         f"a@sha512:{HEX}", f"a@sha256:{HEX.upper()}", "a:" + "t" * 129, "x.y/" + "a" * 256, "a\n", "a:1;rm", "$(id)",
     ],
 )  # fmt: skip
-def test_what_is_no_reference_is_refused(text: str):
+def test_an_invalid_reference_is_refused(text: str):
     with pytest.raises(UsageError, match="invalid image name"):
         parse(text)
 

@@ -55,7 +55,7 @@ def test_what_is_written_is_read_back(write: Any):
     assert reader.parse_sbom(json.dumps(write(BILL)).encode()) == BILL
 
 
-def test_a_bill_of_somebody_else_is_read():
+def test_an_sbom_of_another_tool_is_read():
     plain = {
         "bomFormat": "CycloneDX",
         "components": [
@@ -72,7 +72,7 @@ def test_a_bill_of_somebody_else_is_read():
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"spdxVersion": "SPDX-2.3", "packages": [{}]}', b"[" * 100_000])
-def test_what_is_no_bill_is_refused(raw: bytes):
+def test_an_invalid_sbom_is_refused(raw: bytes):
     with pytest.raises(BakeFailed, match="invalid SBOM"):
         reader.parse_sbom(raw)
 
@@ -107,7 +107,7 @@ def test_a_bill_refers_to_its_image_once(paths: Paths):
     assert [each.name for each in reader.parse_sbom(first["spdx"]).packages] == ["bash"]
 
 
-def test_of_several_platforms_it_refers_to_this_machine_s(paths: Paths):
+def test_an_index_resolves_to_this_host_s_platform(paths: Paths):
     top, oci = image(paths, platforms=2)
     own = oci.read_json(top.digest)["manifests"][0]["digest"]
     assert reader.parse_sbom(attach.attach_sbom(top, paths)["cyclonedx"]).image == own
@@ -141,7 +141,7 @@ def test_only_what_was_baked_here_gets_one_by_itself(paths: Paths):
     assert len(oci.list_unnamed()) == 2
 
 
-def test_an_image_whose_layers_are_elsewhere_has_none(paths: Paths):
+def test_an_image_whose_layers_are_missing_has_no_sbom(paths: Paths):
     top, oci = image(paths)
     node = oci.read_json(oci.read_json(top.digest)["manifests"][0]["digest"])
     Path(oci.get_blob_path(node["layers"][0]["digest"])).unlink()
@@ -149,7 +149,7 @@ def test_an_image_whose_layers_are_elsewhere_has_none(paths: Paths):
         attach.attach_sbom(top, paths)
 
 
-def test_an_artifact_is_no_image_of_its_own(paths: Paths):
+def test_an_artifact_is_not_listed_as_an_image(paths: Paths):
     top, oci = image(paths)
     attach.attach_sbom(top, paths)
     manifests = [oci.read_json(each.digest) for each in oci.list_unnamed()]

@@ -65,7 +65,7 @@ def test_the_last_layer_s_file_counts_and_others_are_not_kept(chain: Chain, *, p
     assert chain.read().files == {STATUS: b"two", f"{SITE}/a-1.dist-info/METADATA": b"a"}
 
 
-def test_a_whiteout_hides_what_is_below_and_not_beside(chain: Chain):
+def test_a_whiteout_hides_lower_entries_only(chain: Chain):
     chain.add({f"{SITE}/a-1.dist-info/METADATA": b"a", f"{SITE}/b-1.dist-info/METADATA": b"b", STATUS: b"s"})
     chain.add({f"{SITE}/a-2.dist-info/METADATA": b"a2", f"{SITE}/.wh.a-1.dist-info": b"", "var/lib/.wh.dpkg": b""})
     assert set(chain.read().files) == {f"{SITE}/a-2.dist-info/METADATA", f"{SITE}/b-1.dist-info/METADATA"}

@@ -45,7 +45,7 @@ def test_a_stop_signal_has_a_name(said: str, meant: str):
 
 
 @pytest.mark.parametrize("test", [["NONE"], [], None])
-def test_no_health_check_is_none(test: object):
+def test_a_health_check_may_be_disabled(test: object):
     assert parse_run_config({"Healthcheck": {"Test": test}}).health is None
 
 
@@ -58,7 +58,7 @@ def test_what_is_left_open_is_the_image_s():
 
 
 @pytest.mark.parametrize("said", ["/x\nruntime=/evil", "/x\rruntime=/evil", "/x\u2028", "\n"])
-def test_a_directory_with_a_line_end_is_none(said: str):
+def test_a_directory_with_a_newline_is_ignored(said: str):
     assert parse_run_config({"WorkingDir": said}).workdir == "/"
 
 

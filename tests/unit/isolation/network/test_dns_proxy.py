@@ -62,7 +62,7 @@ def test_a_question_is_read():
         QUERY[:12] + b"\2\xc3\xa9\0\0\1\0\1",
     ],
 )
-def test_what_is_no_plain_question_is_none(message: bytes):
+def test_an_unsupported_dns_query_is_not_parsed(message: bytes):
     assert dns_proxy.parse_question(message) is None
 
 

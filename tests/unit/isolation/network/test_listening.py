@@ -116,7 +116,7 @@ def test_issue10_11_the_kernel_counts_what_a_killed_process_had_accepted(context
     listening.close(held)
 
 
-def test_issue10_11_sockets_are_taken_back_from_a_running_container(context: InstanceContext) -> None:
+def test_issue10_11_sockets_are_recovered_from_a_running_container(context: InstanceContext) -> None:
     held = listening.listen(context, NODE, [80, 81])
     process = serving(held, 0)
     listening.close(held)  # their supervisor was killed

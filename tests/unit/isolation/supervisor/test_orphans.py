@@ -26,7 +26,7 @@ def pasta(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def test_a_pasta_that_nobody_wrote_down_is_found_by_its_words(tmp_path: Path) -> None:
+def test_an_unrecorded_pasta_process_is_found_by_its_arguments(tmp_path: Path) -> None:
     ours, other = tmp_path / "a", tmp_path / "ab"
     with pasta(ours) as kept, pasta(ours) as lost, pasta(other) as stranger:
         orphans.kill_orphans(str(ours), keep=[kept.pid])

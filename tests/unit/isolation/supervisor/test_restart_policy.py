@@ -44,7 +44,7 @@ def test_restart_policies(policy: str, code: int | None, again: bool) -> None:  
     assert restart_policy.needs_restart(policy, code) is again
 
 
-def test_delays_double_up_to_a_limit_and_begin_anew_after_a_stable_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delays_double_up_to_a_limit_and_begin_again_after_a_stable_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(restart_policy.time, "monotonic", lambda: now[0])
     backoff = restart_policy.Backoff()

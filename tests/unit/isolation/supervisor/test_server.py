@@ -14,7 +14,7 @@ from devbox.isolation.supervisor.loop import Loop
 from devbox.isolation.supervisor.server import ClientConnection, SupervisorServer
 
 
-def test_who_can_not_be_accepted_is_served_later_and_nothing_spins(
+def test_a_client_that_cannot_be_accepted_is_served_later_without_a_busy_loop(
     loop: Loop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def handle(connection: ClientConnection, _: Message) -> None:

@@ -28,7 +28,7 @@ def test_an_error_arrives_as_what_it_was(error: EngineError) -> None:
 
 
 @pytest.mark.parametrize("line", [b"nonsense", b"[1]", b"\xff"])
-def test_what_is_no_message_is_an_error(line: bytes) -> None:
+def test_an_invalid_message_is_an_error(line: bytes) -> None:
     with pytest.raises((ValueError, TypeError)):
         client.decode(line)
 
@@ -117,7 +117,7 @@ def test_an_answer_may_come_later_and_be_an_error(talk: Callable[..., Talk]) -> 
     there.say(work)
 
 
-def test_a_stumbling_handler_is_told_to_the_client(
+def test_a_handler_s_exception_is_reported_to_the_client(
     talk: Callable[..., Talk], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(client: Client) -> None:

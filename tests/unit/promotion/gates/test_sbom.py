@@ -41,6 +41,6 @@ def test_a_list_names_vulnerabilities():
     assert list(find_denials(BILL, listed)) == ["libssl3 3.0.11-1 (CVE-2026-1, CVE-2026-2)"]
 
 
-def test_a_line_that_is_no_entry_is_an_error():
+def test_a_line_that_is_not_an_entry_is_an_error():
     with pytest.raises(ValueError, match="line 2"):
         sbom.read("CVE-2026-1 openssl\nCVE-2026-2\n")

@@ -115,7 +115,7 @@ def test_without_keys_in_the_file_no_signature_counts(case: Case):
     assert case.judge(SignatureGate(), builders={}).verdict == FAIL
 
 
-def test_a_key_file_that_is_gone_denies(case: Case, tmp_path: Path):
+def test_a_missing_key_file_denies(case: Case, tmp_path: Path):
     case.sign(CI)
     (tmp_path / "ci.pub").unlink()
     verdict = case.judge(SignatureGate())
@@ -170,7 +170,7 @@ def test_an_approval_for_something_else_does_not_count(case: Case, facts: dict[s
 
 
 @pytest.mark.parametrize("facts", [{"stage": "staging"}, {"expires": "tomorrow"}, {"expires": "2099-01-01T00:00:00"}])
-def test_an_approval_of_another_stage_or_time_is_none(case: Case, facts: dict[str, str]):
+def test_an_approval_for_another_stage_or_time_does_not_count(case: Case, facts: dict[str, str]):
     case.approved(ANN, **facts)
     assert case.judge(ApprovalGate()).verdict == PENDING
 
@@ -191,7 +191,7 @@ def test_the_gate_may_count_approvals_for_less_long(case: Case):
     assert case.judge(ApprovalGate(expires=3600.0), now=later).verdict == PENDING
 
 
-def test_who_built_it_can_t_approve_it(case: Case):
+def test_the_builder_cannot_approve(case: Case):
     case.built(ANN)
     case.approved(ANN)
     verdict = case.judge(ApprovalGate())
@@ -235,7 +235,7 @@ def test_a_list_of_vulnerabilities_is_a_file_of_the_project(case: Case, tmp_path
     assert case.judge(SbomGate(vulnerabilities="link")).verdict == FAIL
 
 
-def test_a_revocation_counts_by_who_signed_it(case: Case):
+def test_a_revocation_counts_if_an_authorized_key_signed_it(case: Case):
     said = Revocation(release=case.release.id, reason="leaks", issued=format_timestamp(NOON))
     case.say(statements.REVOCATION, vars(said), EVE)
     case.say(statements.REVOCATION, {**vars(said), "release": "sha256:another"}, ANN)

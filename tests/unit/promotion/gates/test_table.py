@@ -82,7 +82,7 @@ def test_soak_of_a_release_that_was_never_there_is_pending_without_a_time(tmp_pa
 
 
 @pytest.mark.parametrize("seconds", [0, 599])
-def test_issue10_4_time_in_which_nobody_saw_it_healthy_is_no_soak(tmp_path, seconds):
+def test_issue10_4_time_not_observed_as_healthy_does_not_count_as_soak(tmp_path, seconds):
     """The release is in staging for three days by the clock on the wall."""
     entries = chained(_applied(ONE, 0))
     verdict = _judge(tmp_path, SOAK, entries=entries, now=_later(3 * 24 * 3600), observed=_seen(seconds, healthy=False))
@@ -141,7 +141,7 @@ def test_issue10_3_a_run_of_other_tests_is_pending_and_says_what_changed(tmp_pat
     assert _judge(tmp_path, TestsGate(), entries=_ran(newer, old)).verdict == FAIL
 
 
-def test_issue10_3_a_file_below_the_home_is_no_evidence(tmp_path):
+def test_issue10_3_a_file_below_the_home_is_not_evidence(tmp_path):
     """The file that opened the gate in earlier versions, written by hand."""
     place = tmp_path / "home/projects" / ("0" * 12) / "testresults"
     place.mkdir(parents=True)
@@ -238,7 +238,7 @@ def test_issue10_6_what_is_kept_is_cut_and_masked(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("secret", [b"\xff\xfehunter2", "pässwörd".encode()], ids=["no text", "umlauts"])
-def test_issue10_6_a_secret_that_is_no_text_is_masked_where_it_is_cut_as_well(secret):
+def test_issue10_6_a_truncated_binary_secret_is_masked(secret):
     values = (secret.decode(errors="surrogateescape"),)
     assert (
         command.mask_output(BoundedRun(code=0, head=b"a " + secret, tail=b"", size=2 + len(secret)), values) == "a ***"
@@ -284,7 +284,7 @@ def test_issue10_6_a_gate_that_does_not_end_is_killed_and_fails(tmp_path, monkey
     assert (said.verdict, "killed after" in said.reason, "waiting" in said.reason) == (FAIL, True, True)
 
 
-def test_a_gate_that_errs_or_is_unknown_is_no_pass(tmp_path, monkeypatch):
+def test_a_gate_that_fails_or_is_unknown_does_not_pass(tmp_path, monkeypatch):
     def err(gate, context):
         raise DevboxError("the registry is away", remedy="")
 
