@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.machine import Box, destroy
 
-# How fast examples come says something of the machine only.
+# The speed of generating examples depends on the host only.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 

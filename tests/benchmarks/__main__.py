@@ -56,7 +56,7 @@ def _same_images(bench: Bench, peer: Docker) -> list[str]:
 
 
 def _show(results: Iterable[Result]) -> list[Result]:
-    """Print each result as soon as it is there."""
+    """Print each result as soon as it is available."""
     shown = []
     for result in results:
         print("\n".join(result.rows()), flush=True)
@@ -118,7 +118,7 @@ def bench_up(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
 
 
 def bench_down(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
-    """`down` of three running services; Compose without an init, as people write it, and with one."""
+    """`down` of three running services; Compose without an init, its default, and with one."""
     helped = peer.compose(bench.compose(init=True), name="bench-init")
     contenders = [
         Contender("devbox", _ours(bench, "down"), before=_ours(bench, "up")),
@@ -149,12 +149,12 @@ def bench_density(bench: Bench, peer: Docker, compose: list[str]) -> list[Result
 
 
 def bench_bake(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
-    """A bake beside builds of the equivalent Dockerfile."""
+    """A bake, and builds of the equivalent Dockerfile."""
     return bakes.bakes(bench, peer)
 
 
 def bench_dockerfile(bench: Bench, _peer: Docker, _compose: list[str]) -> list[Result]:
-    """A Dockerfile beside buildah's own build of it."""
+    """A Dockerfile, built by devbox and by buildah alone."""
     return dockerfiles.dockerfiles(bench)
 
 
@@ -164,7 +164,7 @@ def bench_unpack(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result
 
 
 def bench_tool(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
-    """A tool called again, beside what people do with Docker: a container per call, or one that stays."""
+    """A warm tool call, and the usual ways with Docker: a container per call, or a running one."""
     peer.run("run", "-d", "--init", "--name", "tool", "--network", "bench_default", "bench/web", "sleep", "infinity")
     contenders = [
         Contender("devbox", _ours(bench, "tool", "nothing")),
@@ -190,7 +190,7 @@ def bench_watch(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]
 
 
 def bench_matrix(bench: Bench, peer: Docker, _compose: list[str]) -> Iterable[Result]:
-    """A test matrix: equal cells against their own work, and cells of nothing beside tox and Compose."""
+    """A test matrix: equal cells compared with their net work, and empty cells compared with tox and Compose."""
     return matrices.matrices(bench, peer)
 
 

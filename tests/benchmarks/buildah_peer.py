@@ -50,7 +50,7 @@ class Buildah:
 
 @contextmanager
 def buildah() -> Iterator[Buildah]:
-    """buildah with empty storage, gone at the end with what it had mounted."""
+    """buildah with empty storage; removes the storage and its mounts at the end."""
     base = Path(tempfile.mkdtemp(prefix="bench-buildah-"))
     try:
         yield Buildah(base)

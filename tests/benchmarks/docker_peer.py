@@ -1,6 +1,6 @@
 """A separate Docker daemon for comparisons: private network and mount namespaces, state in a temporary directory.
 
-Nothing of a Docker that may run on the machine is touched.
+A Docker daemon of the host is not touched.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Docker:
 
 @contextmanager
 def docker() -> Iterator[Docker]:
-    """A running daemon, gone with all its state at the end."""
+    """A running daemon; removes it and its state at the end."""
     base = Path(tempfile.mkdtemp(prefix="bench-docker-"))
     process = subprocess.Popen(
         ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", _START, "sh", str(base)],

@@ -99,7 +99,7 @@ def _matrix(bench: Bench, name: str, *, needs: tuple[str, ...], work: int, cells
 
 
 def _work_of(seconds: float) -> int:
-    """How many rounds of the work take about so long on this machine."""
+    """Return the number of rounds that take about this time on the host."""
     rounds = 200
     argv = [sys.executable, "-c", _WORK.split("with open", maxsplit=1)[0], str(rounds)]
     subprocess.run(argv, check=True)
@@ -137,7 +137,7 @@ def _tox(ours: Bench) -> Contender:
 
 
 def _compose(ours: Bench, peer: Docker) -> Contender:
-    """What people write: up, run, down, with a project name for each cell."""
+    """The usual script: up, run, down, with a project name for each cell."""
     _images(ours, peer)
     project = _project(ours)
     cells = [peer.compose(project, name=f"cell{number}") for number in range(FEW)]
@@ -163,7 +163,7 @@ def _images(ours: Bench, peer: Docker) -> None:
 
 
 def _project(ours: Bench) -> dict[str, Any]:
-    """The service as the other benchmarks have it, and the tests beside it."""
+    """The service of the other benchmarks, with the tests next to it."""
     services = ours.compose()["services"]
     database = services["db"] | {"image": "bench/cell-db", "init": True}
     test = {

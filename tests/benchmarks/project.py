@@ -95,7 +95,7 @@ class Bench:
         return str(entry["annotations"]["org.opencontainers.image.ref.name"])
 
     def compose(self, *, init: bool = False) -> dict[str, Any]:
-        """The same project for Docker Compose, as people write it: without an init, unless asked for."""
+        """The same project for Docker Compose: without an init by default, as usual."""
         resolved = self.resolved()
         specs = {name: spec for name, spec in resolved.containers.items() if name not in resolved.on_use}
         return {

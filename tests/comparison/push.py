@@ -26,7 +26,7 @@ DEFAULT = {"Cmd": ["/bin/hold"], "Env": ["PATH=/usr/bin:/bin"]}
 
 
 class Pusher:
-    """A registry on this machine's loopback."""
+    """A registry on the host's loopback."""
 
     def __init__(self, host: str, architecture: str) -> None:
         self._host = host

@@ -77,7 +77,7 @@ def _outcome(side: OurSide | DockerSide, run: Callable[[OurSide | DockerSide], F
 
 @contextlib.contextmanager
 def session() -> Iterator[Session]:
-    """All that is needed, gone at the end."""
+    """All that a comparison needs; removed at the end."""
     base = Path(tempfile.mkdtemp(prefix="devbox-comparison-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, base, ignore_errors=True)
@@ -92,7 +92,7 @@ def session() -> Iterator[Session]:
 
 
 def _serve(stack: contextlib.ExitStack, base: Path, port: int, *, inside: int) -> None:
-    """A registry on loopback: the machine's, or that of a process's network namespace. Both have the same data."""
+    """A registry on the host's loopback, or on that of a process's network namespace. Both have the same data."""
     config = base / "registry.yml"
     storage = {"filesystem": {"rootdirectory": str(base / "data")}}
     config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": f"127.0.0.1:{port}"}}))

@@ -69,7 +69,7 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Found:
-    """When it was taken back: requests of both sides since the first step, the canary's among them, and why."""
+    """Outcome of a rollback: requests of both sides since the first step, those of the canary, and the reason."""
 
     total: int
     canary: int
@@ -78,7 +78,7 @@ class Found:
 
 
 def found(fault: Fault, place: Path) -> Found:
-    """Shift visitors to a release that has the fault until it is taken back."""
+    """Shift traffic to a release with the fault until it is rolled back."""
     usual = f"{failing(fault.base)}\n    {USUAL}" if fault.base else USUAL
     policy = replace(PATIENT, watches=fault.watches)
     with (

@@ -42,7 +42,7 @@ DEPLOYMENT = Deployment(
 
 
 class Rig:
-    """A router, visitors, and a controller with the trial it keeps."""
+    """A router, clients, and a controller with its gray release."""
 
     def __init__(self, router: Router, home: Path, policy: Policy = POLICY) -> None:
         self.router, self.policy = router, policy
@@ -89,7 +89,7 @@ class Rig:
     def traffic(
         self, *, visitors: int = 3, headers: tuple[dict[str, str], ...] = ({},), pause: float = 0.0
     ) -> Iterator[None]:
-        """People who come all the time; every answer is counted by its status."""
+        """Continuous clients; every response is counted by its status."""
         over = threading.Event()
 
         def visit() -> None:

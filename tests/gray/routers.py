@@ -74,7 +74,7 @@ def haproxy(directory: Path, text: str, name: str) -> Iterator[subprocess.Popen[
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
+    """Ports without a listener."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -214,7 +214,7 @@ _AT_ONCE = 200  # requests sent before their answers are read
 
 @dataclass(frozen=True)
 class Answer:
-    """What a visitor got: status, who answered, a new cookie."""
+    """A client's response: status, answering server, new cookie."""
 
     status: int
     body: str

@@ -7,7 +7,7 @@ import math
 Value = str | int | list[str]
 Rows = dict[str, Value]
 
-_REFUSED = {"EPERM", "EACCES", "ENOSYS", "killed"}  # any other error says that nobody refused a system call
+_REFUSED = {"EPERM", "EACCES", "ENOSYS", "killed"}  # any other error means that the system call was permitted
 _CALLS = ("call ", "socket ")
 _SHIELDS = ("no_new_privs", "seccomp mode", "options of ")  # rows of which more is tighter
 
@@ -36,7 +36,7 @@ def passes(row: str, outcome: str) -> bool:
 
 
 def _exceeds(one: Value, other: Value) -> bool:
-    """Whether there is more of `one`: a greater number, or an item that `other` lacks."""
+    """True if `one` has more: a greater number, or an item that is missing in `other`."""
     if isinstance(one, list) and isinstance(other, list):
         return not set(one) <= set(other)
     return _number(one) > _number(other)

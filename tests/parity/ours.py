@@ -26,7 +26,7 @@ from devbox.roles.parts import IsolationTable
 PROBE = Path(__file__).parent / "probe.pl"
 _INSIDE = "/probe.pl"
 _ISOLATED = start.build_security_profile(IsolationTable(preset="isolated").to_isolation(), Limits())
-# What there is to compare: the OCI runtime, and what the container has beside its defaults.
+# A case to compare: the OCI runtime, and the container's settings in addition to the defaults.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "crun": ("crun", {}),
     "runc": ("runc", {}),

@@ -63,7 +63,7 @@ def page(rows: dict[str, Rows]) -> str:
 
 
 def comparable(text: str) -> list[str]:
-    """The lines of a page that the same machine gives again."""
+    """The lines of a page that are reproducible on one host."""
     return [line for line in text.splitlines() if not line.startswith(_FLEETING)]
 
 
@@ -92,7 +92,7 @@ def _docker(abstract_socket: str) -> Rows:
 
 @contextmanager
 def _listener() -> Iterator[str]:
-    """The name of an abstract socket of the host on which somebody listens."""
+    """The name of an abstract socket of the host with a listener."""
     name = f"devbox-parity-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"\0{name}")

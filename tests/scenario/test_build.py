@@ -197,7 +197,7 @@ print $last;
 
 @contextmanager
 def podman() -> Iterator:
-    """Podman with a storage of its own, gone afterwards."""
+    """Podman with its own storage, removed afterwards."""
     place = Path(tempfile.mkdtemp(prefix="devbox-podman-"))
     base = ("podman", "--root", place / "root", "--runroot", place / "run", "--runtime", "runc")
 

@@ -22,7 +22,7 @@ START = {
     "zsh": (["-f", "-i"], "autoload -Uz compinit; compinit -u -D; source <(devbox completion zsh)"),
     "fish": (["--no-config", "-i"], "devbox completion fish | source"),
 }
-# Answers the shell's questions as devbox does, and tells what a person's line came to.
+# Answers the shell's queries as devbox does, and reports the completed line.
 TELLTALE = f"""#!/bin/sh
 case $1 in
 __complete | completion) exec {BIN}/devbox "$@" ;;

@@ -139,7 +139,7 @@ def test_down_while_someone_follows_the_logs(box: Box):
 
 
 def test_a_port_taken_between_observation_and_start_is_replaced(box: Box):
-    """What was looked at is held up by a container that takes its time to leave."""
+    """A slow stop of a container delays a command after its observation."""
     project = box.project(LEAVING)
     box.ok("up", cwd=project)
     (talk,) = box.home.glob("volumes/*/talk")

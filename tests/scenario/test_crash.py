@@ -224,7 +224,7 @@ def test_a_job_that_is_done_is_not_done_again_when_its_supervisor_was_killed(box
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; one that nobody has reaped does not."""
+    """True if a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

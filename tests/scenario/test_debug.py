@@ -35,7 +35,7 @@ def up(box: Box) -> Path:
 
 
 def processes(command: str) -> list[int]:
-    """The processes of the machine that run exactly this command line: not the devbox that was given it."""
+    """The host's processes with exactly this command line, without the devbox process that has it as an argument."""
     listed = subprocess.run(["ps", "axo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     rows = (line.split(None, 2) for line in listed.splitlines())
     return [int(row[0]) for row in rows if row[2:] == [command] and not row[1].startswith("Z")]

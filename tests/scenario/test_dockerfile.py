@@ -54,7 +54,7 @@ ON_REGISTRY = """\
 FROM {ref}
 RUN --mount=type=cache,target=/cache cat /greeting > /said
 """
-# Waits until whoever listens hangs up.
+# Waits until the listener closes the connection.
 WAITING = """\
 FROM system
 RUN bash -c 'read -r _ < /dev/tcp/127.0.0.1/{port}' || true
@@ -292,7 +292,7 @@ def test_issue9_c15_run_has_the_authorities_and_mirrors_and_no_image_keeps_them(
     assert not any(word in config for word in ("mirror.example.org", "SSL_CERT_FILE=", "devbox-ca"))
     assert box.ok("exec", "web", "--", "sh", "-c", "ls /dev/devbox-ca.crt || true", cwd=project) == ""
 
-    # Another machine's authorities and mirrors find the same steps in the cache.
+    # CAs and mirrors of another host do not change the cached steps.
     before = _layers(box, project)
     (project / "new").write_text("1")
     (project / "docker" / "Dockerfile").write_text(IN_RUN + "LABEL a=b\n")

@@ -13,7 +13,7 @@ from support.supervisors import kill_for_good
 
 pytestmark = pytest.mark.scenario
 
-# One image for both: it is baked anew for every clean.
+# One image for both: it is baked again for each clean.
 SHOP = """\
 [dev]
 recipe = "debian"
@@ -127,7 +127,7 @@ def test_after_a_clean_nothing_is_left_and_everything_works_again(kind: str):
 
 @pytest.mark.as_root
 def test_what_is_up_in_another_home_is_left_alone(box: Box, tmp_path: Path):
-    """The same project, so the same instance id: only the home tells the two apart."""
+    """The same project, so the same instance id: only the home distinguishes the two."""
     project = box.project('[dev]\nrecipe = "debian"\n')
     box.ok("up", cwd=project)
     running = box.ps(project)

@@ -38,7 +38,7 @@ PLAIN = {"PS1": "> ", "PROMPT": "> ", "fish_greeting": ""}
 
 
 class Shell:
-    """A person's shell with the hook."""
+    """An interactive shell with the hook."""
 
     def __init__(self, name: str, place: Path) -> None:
         words, load = START[name]

@@ -93,7 +93,7 @@ def test_issue9_must_show_2_every_access_of_the_project_is_on_the_page(box: Box,
 
 
 def _by_other_programs(log: Path, project: str) -> Iterator[str]:
-    """What programs but Python, of whose code the audit hook tells, opened below the project, or ran."""
+    """Project files that programs other than Python opened or ran; the audit hook reports those of Python."""
     programs: dict[str, str] = {}
     for line in log.read_text(errors="replace").splitlines():
         if match := _EXECUTED.match(line):

@@ -121,7 +121,7 @@ def test_invalid_files(box: Box, name: str) -> None:
 
 @pytest.fixture
 def marks() -> Iterator[Path]:
-    """A directory of this machine in which anybody could leave a file."""
+    """A directory of the host in which any user could leave a file."""
     place = Path(tempfile.mkdtemp(prefix="devbox-marks-"))
     place.chmod(0o777)
     yield place
@@ -177,7 +177,7 @@ def test_links_to_projects_and_out_of_them(box: Box) -> None:
 
 
 def test_issue9_a3_a_pipe_in_the_place_of_passwd_holds_nothing_up(any_box: Box) -> None:
-    """crun is told all that it would look up there, also when the container starts again; runc is not asked then."""
+    """crun gets all values that it would look up there, also at a restart; runc is not tested at a restart."""
     project = any_box.project(DEBIAN)
     any_box.ok("up", cwd=project)
     home = any_box.ok("exec", "--", "sh", "-c", "echo $HOME", cwd=project)

@@ -155,7 +155,7 @@ class Ground:
     took: dict[tuple[str, ...], float]
 
     def run(self, *argv: str) -> None:
-        """Run a command, and look whether it left the project."""
+        """Run a command, and check whether it accessed files outside the project."""
         before = self._look()
         began = time.monotonic()
         done = self.box.run(*argv, cwd=self.project, timeout=_PATIENCE, env=ENV)

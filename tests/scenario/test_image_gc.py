@@ -234,7 +234,7 @@ def test_issue9_c22_what_was_pulled_by_name_stays_until_it_is_removed_by_name(al
 
 
 def test_to_ask_a_project_what_it_needs_writes_nothing_of_it(alone: Box):
-    """Credentials that `down -v` took away would come back, those of a project only looked at would be made."""
+    """Credentials removed by `down -v` would come back, and those of a merely observed project would be created."""
     text = '[dev]\nrecipe = "debian"\nneeds = ["db"]\nsecrets = { T = "cmd:true" }\n[service.db]\nrecipe = "postgres"\n'
     taken_down, looked_at = alone.project(text, "down"), alone.project(text, "new")
     for project in (taken_down, looked_at):

@@ -39,7 +39,7 @@ def add(archive: tarfile.TarFile, name: str, content: bytes = b"", **fields: Any
 
 
 def imported(box: Box, project: Path, *archives: bytes, **how: Any) -> str:
-    """A reference to an image of these layers, by its digest: the store has it, and asks nobody for it."""
+    """A reference by digest to an image of these layers: the store has it and asks no registry."""
     oci = Layout(str(project / "oci"), lock=str(project / "lock"))
     oci.create()
     layers = [layouts.blob(oci, each, layout.LAYER) for each in archives]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.machine import Box, destroy, make_box
 
-# Each waits until the other has begun: one after the other, the first would wait in vain.
+# Each waits until the other has begun: in sequence, the first one would wait forever.
 _MEETING = """
 [base.system]
 recipe = "debian"

@@ -42,7 +42,7 @@ SAYS_VERSION = {
     "rust": ("dev", "rustc", "--version"),
     "java": ("dev", "sh", "-c", "java -version 2>&1"),
 }
-# What stands before the version there.
+# The text before the version in that output.
 FRONTS = {
     "postgres": "PostgreSQL) ",
     "mariadb": "Ver ",

@@ -81,11 +81,11 @@ def test_an_image_of_a_registry_runs_as_it_says(box: Box, served: Registry):
     assert box.ok("exec", "--", "sh", "-c", "echo $GREETING", cwd=project).strip() == "hello"
     digest = json.loads(box.ok("image", "pull", ref, "--json", cwd=project))["digest"]
     assert digest in (project / "devbox.lock.toml").read_text()
-    box.ok("plan", "--locked", cwd=project)  # nothing to do, and nothing that the lock lacks
+    box.ok("plan", "--locked", cwd=project)  # nothing to do, and nothing missing in the lock
     box.ok("stop", "web", cwd=project)
     wait_until(lambda: "bye" in said("web"), seconds=60)
 
-    # It goes elsewhere with both platforms, to the digest; what was baked on it shares its layers.
+    # It is pushed with both platforms and the same digest; images baked on it share its layers.
     pushed = json.loads(box.ok("image", "push", "service.web", f"{served.host}/copy/app:1", "--json", cwd=project))
     assert pushed["digest"] == digest
     served.wire.reset()

@@ -112,7 +112,7 @@ def test_a_push_takes_it_along(box: Box, served: Registry):
 
 
 def fallback(served: Registry, repository: str, digest: str) -> list[dict[str, str]]:
-    """What a registry without a list of referrers has below the tag that stands for it."""
+    """The list at the fallback tag of a registry without the referrers API."""
     url = f"http://{served.host}/v2/{repository}/manifests/{digest.replace(':', '-')}"
     request = urllib.request.Request(url, headers={"Accept": layout.INDEX})
     with urllib.request.urlopen(request, timeout=30) as answer:

@@ -93,7 +93,7 @@ def found_on_disk(values: list[str], home: Path) -> list[str]:
 
 
 def found_in_arguments(values: list[str]) -> list[str]:
-    """The arguments of every process of this machine."""
+    """The arguments of every process on the host."""
     found = []
     for entry in os.listdir("/proc"):
         try:

@@ -179,7 +179,7 @@ def _make_namespaces_until(number: str, others: ExitStack) -> bool:
     "words", [["nft", "add", "table", "inet", "devbox"], ["ip", "link", "add", "devbox0", "type", "bridge"]]
 )
 def test_a_change_of_the_hosts_network(words: list[str]) -> None:
-    """In a network namespace that stands for the host's: no other test may see it."""
+    """In a network namespace that represents the host's: no other test may see it."""
     pid = os.fork()
     if pid == 0:
         code = 1

@@ -62,7 +62,7 @@ def test_tarballs_are_sources(box: Box, tmp_path: Path):
     shutil.move(packed, project / "away")
     assert "nothing to do" in box.run("up", "--locked", cwd=project).stderr.decode()
 
-    # Another one is no longer what is locked; one that is none is said.
+    # A changed tarball no longer matches the lock; an invalid one is reported.
     packed.write_bytes((project / "away").read_bytes()[:1_000_000])
     done = box.run("up", "--locked", cwd=project)
     assert (done.returncode, b"root.tar.zst has changed" in done.stderr) == (1, True)

@@ -91,7 +91,7 @@ def test_an_engine_is_one_file_and_one_line(toy_box: Box):
 
 
 def test_the_native_engine_is_not_asked(toy_box: Box):
-    """An instance of one engine is none of another: each has its own containers."""
+    """An instance belongs to one engine: each engine has its own containers."""
     project = toy_box.project(FILE)
     toy_box.ok("up", cwd=project)
     native = replace(toy_box, variables={**toy_box.variables, "DEVBOX_ENGINE": "native"}, projects=[])

@@ -16,7 +16,7 @@ ANN = ["-c", "user.name=Ann", "-c", "user.email=a@example.org"]
 
 
 def git(box: Box, where: Path, *words: str) -> str:
-    """What git says on this machine to the box's user."""
+    """Git's output on the host for the box's user."""
     start = [] if box.user is None else ["setpriv", "--reuid", box.user, "--regid", box.user, "--init-groups"]
     env = box.environment({"GIT_CONFIG_GLOBAL": "/dev/null"})
     done = subprocess.run([*start, "git", *ANN, *words], cwd=where, env=env, capture_output=True, check=True)

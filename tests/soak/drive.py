@@ -59,7 +59,7 @@ _COMMANDS: tuple[tuple[str, ...], ...] = (
     ("logs",),
     ("plan",),
 )
-_HANGS = 150.0  # no command takes longer, on whatever machine
+_HANGS = 150.0  # no command takes longer on any host
 _AT_ONCE = (1, 1, 2, 3)
 _TRACES = ("Traceback", "internal error")
 

@@ -29,7 +29,7 @@ class Remains:
         self._sockets: dict[str, str] = {}
 
     def note(self) -> None:
-        """Look at what is the box's now: to be asked while something is up."""
+        """Record what belongs to the box; call this while containers run."""
         open_ports = _listeners()
         pids = self._box.pids() | truth.of_box(self._box)
         self._networks |= {_network(pid) for pid in pids} - {"", _network(os.getpid())}
@@ -38,7 +38,7 @@ class Remains:
             self._sockets |= {socket: open_ports[socket] for socket in mine}
 
     def now(self) -> set[str]:
-        """Everything of the box that is on the machine, but for the image store's files."""
+        """Everything of the box on the host, except the files of the image store."""
         files = {f"file {path}" for path in self._box.home.rglob("*") if not self._of_store(path)}
         files |= {f"file {path}" for path in self._scraps.iterdir()}
         return self._box.footprint() | files | self._ports() | self._namespaces()
@@ -69,7 +69,7 @@ def _network(pid: int) -> str:
 
 
 def _listeners() -> dict[str, str]:
-    """Sockets of this network namespace that wait for somebody, as descriptors name them, and their addresses."""
+    """Listening sockets of this network namespace, as descriptors name them, with their addresses."""
     found = {}
     for table in _TABLES:
         for line in _lines(Path(f"/proc/net/{table}")):

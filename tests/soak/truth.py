@@ -15,7 +15,7 @@ from support.machine import Box
 from devbox.host.paths import hash_name
 
 _NS_GET_ID = 0x8008B70D
-_PATIENCE = 90.0  # restarts pause for up to 30 s; a claim counts when two looks in a row make it
+_PATIENCE = 90.0  # restarts pause for up to 30 s; a claim counts if two consecutive observations make it
 
 Claims = dict[tuple[Path, str], tuple[str, int | None]]  # project, container → state, pid
 
@@ -27,7 +27,7 @@ class Lied(AssertionError):
 def check(box: Box, projects: list[Path]) -> Claims:
     """Compare every project's `ps` with the kernel; what they claim, when it was true.
 
-    What changes while it is looked at is looked at again: only a claim that `ps` repeats afterwards can be a lie.
+    State that changes meanwhile is read again: only a claim that `ps` repeats can be false.
     """
     deadline = time.monotonic() + _PATIENCE
     while True:
@@ -176,7 +176,7 @@ def identity(path: str) -> str:
 
 
 def pids() -> list[int]:
-    """Every process of the machine."""
+    """Every process of the host."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 

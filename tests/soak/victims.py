@@ -41,7 +41,7 @@ class Ground:
         return state.read_state_file(self.paths, self.id)
 
     def evidence(self) -> str:
-        """All that tells how it came to a failure: what is written, and who lives."""
+        """Diagnostics of a failure: the files, and the running processes."""
         lives = [truth.story(pid) for pid in sorted(self.box.pids() | truth.of_box(self.box))]
         run = Path(self.paths.instance_runtime(self.id))
         files = [f"{path.relative_to(run)} {path.lstat().st_mtime:.3f}" for path in sorted(run.rglob("*"))]
@@ -105,7 +105,7 @@ KINDS: dict[str, Callable[[Ground], list[int]]] = {
 
 
 def kill_one(ground: Ground, kind: str, chance: random.Random) -> int | None:
-    """Kill a process of a kind; its pid, None where there is none."""
+    """Kill a process of a kind; return its pid, or None without such a process."""
     found = KINDS[kind](ground)
     if not found:
         return None

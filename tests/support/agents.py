@@ -23,13 +23,13 @@ class Agent:
 
     @property
     def caller(self) -> dict[str, str]:
-        """The environment of somebody who has this agent."""
+        """The environment of a user with this agent."""
         return {"SSH_AUTH_SOCK": str(self.socket)}
 
 
 @contextlib.contextmanager
 def ssh_agent(box: Box) -> Iterator[Agent]:
-    """An agent with a new key; gone at the end."""
+    """An agent with a new key; stopped at the end."""
     if shutil.which("ssh-agent") is None:
         lacking("openssh-client is not installed")
     place = Path(tempfile.mkdtemp(prefix="agent-", dir=box.home.parent))

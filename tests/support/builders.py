@@ -37,7 +37,7 @@ def resolved(*containers: ContainerSpec, images: tuple[ImageSpec, ...] = ()) -> 
 
 
 def seen(spec: ContainerSpec, desired: Spec, **fields: Any) -> ObservedContainer:
-    """The container as it looks when it runs exactly what the file wants."""
+    """The observed container in its desired state."""
     facts: dict[str, Any] = {
         "name": spec.name,
         "role": spec.role,
@@ -53,7 +53,7 @@ def seen(spec: ContainerSpec, desired: Spec, **fields: Any) -> ObservedContainer
 
 
 def converged(desired: Spec, **fields: Any) -> Observed:
-    """An instance that is as the file wants it."""
+    """An instance in its desired state."""
     facts: dict[str, Any] = {
         "supervised": True,
         "containers": {name: seen(spec, desired) for name, spec in desired.containers.items()},

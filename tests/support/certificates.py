@@ -20,7 +20,7 @@ def server(place: Path, name: str, names: str) -> tuple[Path, Path]:
 
 
 def _certify(place: Path, name: str, subject: str, *extensions: str, signer: str = "") -> Path:
-    """Make NAME.key and NAME.pem, signed by itself where nobody else does."""
+    """Create NAME.key and NAME.pem, self-signed by default."""
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key")
     signed = ("-CA", f"{signer}.pem", "-CAkey", f"{signer}.key") if signer else ()
     added = [word for extension in extensions for word in ("-addext", extension)]

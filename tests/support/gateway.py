@@ -1,6 +1,6 @@
 """A registry like the large public ones, on loopback: tokens, rate limits and referrers, on top of docker-registry.
 
-It passes requests on to a docker-registry without a password, and adds what that lacks, as the specifications have it:
+It forwards requests to a docker-registry without a password and adds, as specified, its missing features:
 tokens of a token service (which expire), 429 with Retry-After, and the referrers API.
 """
 
@@ -48,7 +48,7 @@ class Gateway(ThreadingHTTPServer):
         self.retry_after = "1"
         self.lists_referrers = False
         self.lies = False
-        self.closed = ""  # a repository that nobody gets a token for, nor for anything beside it
+        self.closed = ""  # a repository for which no token is issued, not even together with others
         self.asked: list[Asked] = []
         self.scopes: list[str] = []  # of the tokens that were given
         self.referrers: dict[str, list[dict[str, Any]]] = {}
@@ -174,7 +174,7 @@ def _covers(given: str, desired: str) -> bool:
 
 @contextmanager
 def gateway(registry: Registry) -> Iterator[Gateway]:
-    """A gateway before a registry that wants no password and speaks plain HTTP."""
+    """A gateway in front of a registry with plain HTTP and no password."""
     with Gateway(registry) as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

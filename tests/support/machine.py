@@ -35,7 +35,7 @@ _LINKS = re.compile(rf"{bridge.BRIDGE}|{egress.UPLINK}|port\d+\.\d+")  # see `br
 
 
 def lacking(reason: str) -> None:
-    """This machine can't run the test: a skip for a user, a failure in CI."""
+    """Skip the test because the host cannot run it; fail it in CI."""
     if IN_CI:
         pytest.fail(f"CI must be able to run this: {reason}")
     pytest.skip(reason, allow_module_level=True)
@@ -150,7 +150,7 @@ class Box:
         return [place["stage"] for place in places if place.get("stage") and place["root"] == str(project.resolve())]
 
     def footprint(self) -> set[str]:
-        """What of this box is on the machine now: processes, host mounts, cgroups, runtime and work files.
+        """What exists of this box on the host: processes, host mounts, cgroups, runtime and work files.
 
         A network namespace and a port live by a process, so processes tell of those, too. Other devboxes may run
         meanwhile; none may show in the host's network.
@@ -173,8 +173,8 @@ class Box:
     def pids(self) -> set[int]:
         """Processes that name this home or its runtime directory: as they were called, or by their root file system.
 
-        Their other mounts tell nothing: a daemon of another engine has copies of all that was mounted when it began.
-        Ids tell nothing: those of an ordinary user's containers are the same in each of his homes.
+        Their other mounts prove nothing: a daemon of another engine has copies of all mounts from its start.
+        Ids prove nothing: an ordinary user's containers have the same ids in each home.
         """
         found, mine = set(), _ancestors()
         marks = (str(self.home).encode(), f"/{self._tag()}/".encode())
@@ -286,7 +286,7 @@ def _ordinary_user() -> str:
 
 
 def _as_user(user: str, base: Path) -> list[str]:
-    """The start of a command line that goes on as the user.
+    """The start of a command line that continues as the user.
 
     In a private mount namespace the checkout is mounted where the user can read it, and /dev/net/tun is opened, which
     some machines keep to root.

@@ -20,7 +20,7 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Place:
-    """One instance. `run` starts a container, `sh` looks into it, `once` runs a one-shot."""
+    """One instance. `run` starts a container, `sh` runs a shell command in it, `once` runs a one-shot."""
 
     def __init__(self, context: InstanceContext, lower: Path, tops: Path) -> None:
         self.context = context
@@ -119,7 +119,7 @@ class Place:
 
 @contextlib.contextmanager
 def place(idmap: IdMap, *, name: str, runtime: str, run_dir: Path, lower: Path, tops: Path) -> Iterator[Place]:
-    """An instance with its network; everything of it is gone afterwards."""
+    """An instance with its network; removed completely afterwards."""
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     run_dir.mkdir(mode=0o711)
     hosts, resolv = run_dir / "hosts", run_dir / "resolv.conf"

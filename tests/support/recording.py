@@ -26,7 +26,7 @@ class Recording:
     exit_code: int | None = None
 
     def screens(self) -> Iterator[pyte.Screen]:
-        """The screen after each write. It is one object that goes on changing."""
+        """The screen after each write: one object that is updated."""
         screen = pyte.Screen(self.columns, self.rows)
         stream = pyte.Stream(screen)
         for _, text in self.events:

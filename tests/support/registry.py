@@ -1,6 +1,6 @@
 """A registry on loopback: docker-registry with a password and TLS, behind a connection that counts and breaks.
 
-Nothing of it is a daemon of the machine: it is started, killed and started again by the test.
+It is not a daemon of the host: the test starts, kills and restarts it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Registry:
         self.start()
 
     def close(self) -> None:
-        """Gone for good."""
+        """Remove it permanently."""
         self.wire.close()
         self.kill()
 

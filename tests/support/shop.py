@@ -79,7 +79,7 @@ class RememberingEnvironment:
         self._write({"log": self._read().get("log", [])})
 
     def lose(self, requests: int, router: str) -> None:
-        """That many requests more are answered by nobody; a router of this name counts them."""
+        """Add this many unanswered requests to the counts of the router of this name."""
         before = self._read().get("counts", {})
         lost = before["lost"].get("web", 0) if before.get("router") == router else 0
         self._write({**self._read(), "counts": {"router": router, "lost": {"web": lost + requests}}})
@@ -162,7 +162,7 @@ class Shop:
         return History(self.ledger.read_entries())
 
     def lose(self, stage: str, requests: int, *, router: str = "first") -> None:
-        """The stage's router has nobody to answer some requests."""
+        """The stage's router has no server for some requests."""
         self.environment(stage).lose(requests, router)
 
     def tested(self, release: Release, cells: dict[str, str], *, ago: float = 0.0) -> None:
@@ -218,4 +218,4 @@ def begin(work: Callable[[], object]) -> int:
 
 
 def _unseen(event: object) -> None:
-    """Nobody watches."""
+    """Discard progress events."""

@@ -9,7 +9,7 @@ from support import procfs
 
 
 def respawner(supervisor: int) -> int:
-    """The shell that becomes the next supervisor; 0 where there is none."""
+    """The pid of the shell that becomes the next supervisor; 0 without one."""
     for child in procfs.read(supervisor, f"task/{supervisor}/children").decode().split():
         if b"devbox-respawn" in procfs.read(child, "cmdline").split(b"\0"):
             return int(child)

@@ -44,7 +44,7 @@ _BOOT = "console=ttyS0 root=/dev/vda rw quiet panic=-1 systemd.mount-extra=/dev/
 
 
 def run_tests(tests: Iterable[str], *, seconds: float) -> str:
-    """What the machine printed while it ran these tests as root and as an ordinary user; `root: fine`, `user: fine`."""
+    """The virtual machine's output of these tests as root and as an ordinary user; `root: fine`, `user: fine`."""
     for program in ("qemu-system-x86_64", "mmdebstrap", "mke2fs"):
         if shutil.which(program) is None:
             lacking(f"{program} is not installed")
@@ -63,7 +63,7 @@ def run_tests(tests: Iterable[str], *, seconds: float) -> str:
 
 
 def _system(place: Path) -> None:
-    """The machine's own disk, its kernel and its initial file system."""
+    """The virtual machine's disk, kernel and initial file system."""
     root = place / "root"
     packages = f"--include={','.join(_PACKAGES)}"
     argv = ["mmdebstrap", "--quiet", "--variant=minbase", packages, rootfs.SUITE, str(root)]

@@ -83,7 +83,7 @@ class Backend:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def seen(self, name: str) -> ObservedContainer:
-        """A container as one look shows it."""
+        """A container in one observation."""
         return self.engine.observe(self.instance).containers[name]
 
     def sh(self, name: str, script: str, **env: str) -> list[str]:

@@ -94,7 +94,7 @@ RUNTIMES = pytest.mark.parametrize("runtime", ["crun", "runc"])
 
 
 def running(backend: Backend, name: str, seconds: str) -> int:
-    """How many processes of a container sleep for so long."""
+    """Count the processes of a container that run `sleep` with this duration."""
     return int(backend.sh(name, f"grep -lzx '[{seconds[0]}]{seconds[1:]}' /proc/[0-9]*/cmdline 2>/dev/null | wc -l")[0])
 
 
@@ -102,7 +102,7 @@ def running(backend: Backend, name: str, seconds: str) -> int:
 def test_processes_left_by_a_crashed_command_are_killed_before_the_restart(
     backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether it listens or not; what people started in the container is their own."""
+    """True or False for listening; processes that users started in the container do not count."""
     monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
     backend.network("dev")
     script = (

@@ -59,8 +59,8 @@ class Held:
         self.client = 0
 
     def open_gate(self) -> None:
-        """Let the runtime go on, if it still lives."""
-        with contextlib.suppress(OSError):  # nobody waits there
+        """Resume the runtime, if it still runs."""
+        with contextlib.suppress(OSError):  # no process waits there
             os.close(os.open(self._gate, os.O_WRONLY | os.O_NONBLOCK))
 
 
@@ -113,7 +113,7 @@ def test_issue10_0_down_right_after_that_leaves_nothing(native: Backend, paths: 
 
 
 def test_issue10_0_down_ends_a_one_shot_that_its_runtime_has_not_recorded_yet(native: Backend, paths: Paths) -> None:
-    """Its client does not clean up either: it is stopped, as a killed one is gone."""
+    """The client does not clean up: it is stopped, which equals a kill."""
     native.network("a")
     client = os.fork()
     if client == 0:

@@ -16,7 +16,7 @@ FLAG = "test -e /flag"
 
 
 def until(condition: object) -> None:
-    """Wait for something that happens by itself."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + 10
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline

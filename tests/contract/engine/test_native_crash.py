@@ -80,7 +80,7 @@ def test_a_supervisor_killed_before_it_had_anything_leaves_nothing(native: Backe
 def test_files_of_the_current_directory_are_no_modules_of_the_supervisor(
     native: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A repository that nobody trusts may have a `signal.py`: it runs nothing on this machine."""
+    """A `signal.py` in an untrusted repository is not run on the host."""
     for name in ("signal", "json", "devbox"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     monkeypatch.chdir(tmp_path)
@@ -116,14 +116,14 @@ def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
 
 
 def spawned_by(pid: int, seen: dict[int, set[int]]) -> set[int]:
-    """The children that a process has had so far, as far as anyone looked."""
+    """The child processes observed so far."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as source:
         seen[pid] |= {int(child) for child in source.read().split()}
     return seen[pid]
 
 
 def supervisors(native: Backend) -> set[int]:
-    """The processes that are the instance's supervisor, or want to be; what one forks has the same command line."""
+    """The instance's supervisor and processes that try to become it; forked children have the same command line."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -160,7 +160,7 @@ def test_all_that_summon_at_once_reach_the_next_supervisor(native: Backend, path
 def test_a_new_supervisor_keeps_to_the_runtime_that_started_the_containers(
     native: Backend, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the command that starts it is told: no runtime can look after another's containers."""
+    """The runtime is fixed by the instance: no runtime can manage another one's containers."""
     native.network("a")
     first = native.up("a")
     kill_supervisor(native, paths)

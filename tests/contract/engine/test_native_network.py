@@ -86,7 +86,7 @@ def test_an_egress_list_outlives_its_supervisor(outside: None, native: Backend, 
 
 @contextlib.contextmanager
 def an_office() -> Iterator[None]:
-    """From now on this machine has a route to it, and it answers at port 443."""
+    """Give the host a route to this address, and answer at port 443."""
     link = Netlink()
     link.add_bridge("vpn0", mtu=1500)
     link.add_address(socket.if_nametoindex("vpn0"), "10.213.5.2", 24)

@@ -160,7 +160,7 @@ def test_issue9_b7_a_crash_is_forgotten_after_a_stable_while(native: Backend, pa
     until(lambda: native.seen("a").pid not in (None, first.pid))
     began = time.monotonic()
 
-    def is_remembered() -> bool:  # on a busy machine the stable while may be over by now
+    def is_remembered() -> bool:  # on a busy host the stable period may be over already
         return native.seen("a").crashes == 1 or time.monotonic() - began > restart_policy.STABLE
 
     assert is_remembered()

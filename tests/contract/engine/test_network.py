@@ -60,7 +60,7 @@ ANSWERS = {
 
 
 def listening(port: int, protocol: str) -> set[str]:
-    """The addresses of this machine at which someone listens on a port."""
+    """The addresses of the host with a listener on this port."""
     found = set()
     for version, family in (("", socket.AF_INET), ("6", socket.AF_INET6)):
         with open(f"/proc/net/{protocol}{version}", encoding="ascii") as table:
@@ -156,7 +156,7 @@ def test_a_container_without_network_has_only_its_loopback(backend: Backend) -> 
 
 
 def _addresses(backend: Backend, alias: str) -> set[str]:
-    """All that a name stands for, as a container sees it; empty where it stands for nothing."""
+    """All addresses of a name, as a container resolves it; empty for an unknown name."""
     return {line.split()[0] for line in backend.sh("client", f"getent ahostsv4 {alias} || true")}
 
 

@@ -13,7 +13,7 @@ from devbox.model.container import Health, Mount
 
 
 def serve(backend: Backend, *names: str) -> int:
-    """Have the last of these names answer at a port of this machine, which is returned."""
+    """Serve the last of these names at a host port; return the port."""
     port = free_port()
     backend.network(*names, published={names[-1]: (bound(port),)})
     backend.up(names[-1], *SERVE, health=Health(tcp=True, port=8000))
@@ -38,7 +38,7 @@ def addresses_of_this_machine() -> set[str]:
 
 
 def test_another_instance_is_out_of_reach(backend: Backend, other: Backend) -> None:
-    """By name, by its address, which is one of the own network as well, and by what it publishes on this machine."""
+    """By name, by address, which also exists in the own network, and by the port published on the host."""
     ports = serve(backend, "here"), serve(other, "spare", "there")
     here, there = own_address(backend, "here"), own_address(other, "there")
     assert here.split(".")[:2] == there.split(".")[:2]

@@ -50,7 +50,7 @@ def image(*steps: Packages | Run | Files, name: str = "extra") -> KeyedImage:
 
 
 def quiet(_: BakeEvent) -> None:
-    """Nobody watches."""
+    """Discard progress events."""
 
 
 def wait_until(met: Callable[[], bool]) -> None:
@@ -74,7 +74,7 @@ def descendants(ancestor: int) -> set[int]:
 
 
 def names(processes: set[int]) -> set[str]:
-    """The names of processes, of those that have not ended; the rest nobody may have waited for yet."""
+    """The names of running processes; others may be zombies."""
     found = set()
     for pid in processes:
         with contextlib.suppress(OSError):

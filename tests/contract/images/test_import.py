@@ -201,7 +201,7 @@ def test_a_killed_import_leaves_nothing_that_the_next_up_does_not_clear(one: Pla
 
 
 def own(oci: Layout, top: Descriptor) -> Descriptor:
-    """The manifest for this machine of an image of two platforms."""
+    """The manifest for the host's platform of an image of two platforms."""
     plain = oci.read_json(top.digest)["manifests"][0]
     return Descriptor(plain["mediaType"], plain["digest"], plain["size"])
 

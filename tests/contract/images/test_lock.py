@@ -14,7 +14,7 @@ from devbox.host.paths import Paths
 from devbox.images.image_store import ImageStore
 from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, key_image
 
-NOWHERE = "http://127.0.0.1:9/debian"  # a mirror that answers nobody
+NOWHERE = "http://127.0.0.1:9/debian"  # a mirror that never answers
 SPEC = ImageSpec(
     name="base",
     parent=None,

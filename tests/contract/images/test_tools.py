@@ -104,7 +104,7 @@ def test_one_changed_file_of_the_last_step_is_all_that_is_pushed(
     assert changed.layers[-1] != baked.layers[-1]
     second = transfers.push(transfers.find(changed.digest), at, lambda _: None)
     own = changed.layers[-1].size
-    assert own < second.sent < own + 10_000  # config, manifest and index beside it
+    assert own < second.sent < own + 10_000  # and its config, manifest and index
     assert served.wire.sent < own + 20_000  # with the heads of all requests
 
 

@@ -73,7 +73,7 @@ def here(request: pytest.FixtureRequest, base: Path, ids: IdMap, lower: Path) ->
 
 @pytest.fixture
 def clear(here: Place) -> Iterator[Place]:
-    """The instance; the test's containers are gone afterwards."""
+    """The instance; the test's containers are removed afterwards."""
     yield here
     here.clear()
 

@@ -86,7 +86,7 @@ class Net:
         assert condition()  # type: ignore[operator]
 
     def get(self, name: str, target: str, port: int = 443) -> str:
-        """What a container is told there; "" when it gets no connection. Waiting long would be an error of its own."""
+        """The server's answer to a container; "" without a connection. A timeout is a separate error."""
         script = f"exec 3<>/dev/tcp/{target}/{port}; cat <&3"
         said, code = self.place.attempt(name, f"timeout 20 bash -c '{script}' 2> /dev/null")
         assert code != 124, f"{target} kept {name} waiting"
@@ -203,7 +203,7 @@ def test_the_next_with_an_address_inherits_nothing(net: Net) -> None:
 
 
 def test_what_was_open_before_the_list_is_closed_by_it(net: Net) -> None:
-    """Whoever sees a list coming could else keep a connection until then, or ask the host's own resolver on it."""
+    """Otherwise a container could keep an earlier connection, or use it to query the host's own resolver."""
     net.segment.set_access("c0", NetworkAccess())
     asks = [f"perl -e '{ASK}' {resolver} {port}" for port, resolver in enumerate(RESOLVERS, start=6001)]
     assert [net.place.sh("c0", ask) for ask in asks] == ["2", "2"]
@@ -213,7 +213,7 @@ def test_what_was_open_before_the_list_is_closed_by_it(net: Net) -> None:
 
 
 def test_what_is_open_by_the_list_outlives_its_address(net: Net) -> None:
-    """A connection lasts as long as it is used, whatever time the name's record gives its address."""
+    """A connection lasts as long as it is used, even beyond the TTL of its name's DNS record."""
     net.place.sh("c0", "getent hosts resolver.example")
     assert net.place.sh("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6003") == "2"
     node = net.segment.find_node("c0")
@@ -221,7 +221,7 @@ def test_what_is_open_by_the_list_outlives_its_address(net: Net) -> None:
     egress.apply_nft(
         net.place.context, f"flush set inet {egress_policy.TABLE} {egress_policy.list_set_names(node)[0]}\n"
     )
-    net.segment.set_access("c1", NetworkAccess((), ()))  # all rules are written anew
+    net.segment.set_access("c1", NetworkAccess((), ()))  # all rules are written again
     assert net.place.sh("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6003") == "2"
     assert net.place.attempt("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6004 2>&1")[1] not in (0, 142)
     net.segment.set_access("c1", NetworkAccess())

@@ -113,7 +113,7 @@ def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: InstanceN
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """While this file exists, the machine's nft fails."""
+    """While this file exists, the host's nft fails."""
     nft = programs.find("nft")
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)

@@ -59,7 +59,7 @@ def test_two_containers_reach_each_other_by_name(clear: Place):
 
 
 def test_a_restarted_container_is_reached_at_once(clear: Place):
-    """Its neighbours go on sending to the hardware address they know."""
+    """Its neighbours continue to send to the hardware address that they know."""
     clear.run(clear.container("c1", index=1))
     addresses = set()
     for _ in range(2):
@@ -207,7 +207,7 @@ def _of_holder(place: Place, path: str) -> str:
 
 
 def test_no_container_can_spoof_one_that_may_reach_the_host(clear: Place):
-    """Who may is told by address. A true frame, sent after the forged ones, is what arrives first."""
+    """Permission is by address. The genuine frame, sent after the forged ones, arrives first."""
     trusted, other = (clear.container(f"c{index}", index=index) for index in range(2))
     mine, its = other.network, trusted.network
     assert mine is not None

@@ -35,5 +35,5 @@ def test_the_page_is_what_is_measured(rows: dict[str, Rows]):
     written, measured = PAGE.read_text(), table.page(rows)
     remedy = "(cd tests && python -m parity)"
     assert table.names(written) == table.names(measured), remedy
-    if table.machine() in written:  # elsewhere other kernels and other Dockers answer
+    if table.machine() in written:  # other hosts have other kernels and Docker versions
         assert table.comparable(written) == table.comparable(measured), remedy

@@ -89,7 +89,7 @@ def test_it_dies_with_devbox(ids: IdMap, lower: Path, scratch: Path):
 
 
 def test_it_ends_when_devbox_died_while_it_became_root_of_its_namespace(ids: IdMap, monkeypatch: pytest.MonkeyPatch):
-    """With the user id the kernel forgets whose death the worker wants to hear of."""
+    """A change of the user id clears the worker's parent-death signal."""
     (read_end, write_end), become_root = os.pipe(), idmap.become_root
 
     def become_root_alone() -> None:

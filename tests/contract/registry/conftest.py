@@ -20,7 +20,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture
 def logged_in(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """The registry, for somebody who knows the password and trusts its authority."""
+    """The registry, for a client that has the password and trusts its CA."""
     monkeypatch.setenv("DOCKER_CONFIG", str(served.login(tmp_path / "docker")))
     monkeypatch.setenv("DEVBOX_CA_FILE", str(served.ca))
     for name in ("DEVBOX_REGISTRY_MIRRORS", "DEVBOX_INSECURE_REGISTRIES"):

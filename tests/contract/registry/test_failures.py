@@ -23,7 +23,7 @@ from devbox.model.image import FromRegistry
 
 SIZE = 2_000_000
 KILLS = 10
-MOST_TRIES = 200  # of a person who tries again whenever a transfer broke off
+MOST_TRIES = 200  # of a user who retries each interrupted transfer
 
 
 def until_done(work: Callable[[], object]) -> None:
@@ -46,7 +46,7 @@ def intact(store: Store) -> bool:
 def killed(registry: Registry, every: int) -> list[int]:
     """Have the registry killed and started again each time so many bytes have passed, ten times; when that was.
 
-    A blob is longer than that: who began it anew each time would come to no end.
+    A blob is longer than that: a client that restarts it each time never finishes.
     """
     kills: list[int] = []
 

@@ -61,7 +61,7 @@ def test_a_token_is_bought_for_each_scope(
     assert other.pull(name, all_platforms=True) == image
     assert set(served.scopes) == {f"repository:{name.repository}:pull"}
     assert {asked.kind for asked in served.asked if asked.path != "/token"} == {"", "Bearer"}  # never the password
-    # A mount wants to read the other repository, too.
+    # A mount requires read access to the other repository as well.
     served.scopes.clear()
     store.push(image, name._replace(repository=f"{name.repository}/mounted"))
     assert f"repository:{name.repository}/mounted:pull,push repository:{name.repository}:pull" in served.scopes
@@ -114,7 +114,7 @@ def test_a_registry_that_stays_busy_is_reported_with_the_time(store: Store, serv
     began = time.monotonic()
     with pytest.raises(RegistryUnavailable, match="too many requests") as caught:
         store.push(layouts.image(store.oci, seed=34), name)
-    assert time.monotonic() - began < 20  # nobody sits before it for an hour
+    assert time.monotonic() - began < 20  # no command waits for an hour
     assert "in 3600 s" in caught.value.remedy
     assert "TOOMANYREQUESTS: slow down" in caught.value.details
 

@@ -42,7 +42,7 @@ def test_a_pull_stores_all_manifests_and_the_layers_of_this_platform(store: Stor
     assert other.pull(name) == image
     missing = store.blobs() - other.blobs()
     assert len(missing) == 2  # the other platform's config and layer
-    # What was left behind is fetched before the image goes elsewhere: an index never loses a platform.
+    # Layers that were skipped are fetched before the image is pushed: an index never loses a platform.
     elsewhere = name._replace(repository=f"{name.repository}-copy")
     assert other.push(image, elsewhere).digest == image.digest
     assert other.blobs() >= store.blobs()

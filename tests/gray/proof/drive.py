@@ -75,7 +75,7 @@ class Story:
         return found
 
     def until_step(self, number: int, running: Popen[bytes]) -> None:
-        """Until visitors are shifted at that step, or beyond it, by a process that has not ended."""
+        """Wait until a running controller shifts traffic at this step or a later one."""
 
         def there() -> bool:
             trial = self.trial()
@@ -121,7 +121,7 @@ class Story:
         return code
 
     def orphaned(self) -> str:
-        """The controller dies at step 3 and nobody comes: the share falls to that of step 2 by itself."""
+        """The controller dies at step 3 and is not replaced: the weight falls back to that of step 2."""
         running = self.shop.begin("promote", "gray")
         try:
             self.until_step(3, running)
@@ -183,7 +183,7 @@ def proof(box: Box, *, requests: int, long: int) -> list[Row]:
 
 
 def _shifted(story: Story) -> None:
-    """What happens every day: nobody may be lost at all."""
+    """Everyday events, which must not lose any request."""
     shop = story.shop
     shop.built("2")
     story.phase("ramp with a rehearsal", lambda: story.promoted("gray"))
@@ -213,7 +213,7 @@ def _killed(story: Story) -> None:
 
 
 def _away(story: Story) -> None:
-    """No trial under way."""
+    """Assert that no gray release is in progress."""
     if not story.trial().is_over:
         story.shop.ok("release", "abort")
 
@@ -245,7 +245,7 @@ def _check_losses(story: Story, lost: Counts | None) -> None:
 
 
 def _check_ledger(entries: tuple[LedgerEntry, ...]) -> None:
-    """Every step of the last trial is there once, in its order, however often its controller died."""
+    """Assert that each step of the last gray release is recorded once and in order, despite killed controllers."""
     grays = [entry.body for entry in entries if entry.kind == "gray"]
     last = max(at for at, body in enumerate(grays) if (body["phase"], body["step"]) == ("step", 0))
     began = max(at for at in range(last + 1) if (grays[at]["phase"], grays[at]["step"]) == ("step", 0))

@@ -22,7 +22,7 @@ _PAUSE = 0.04
 
 @dataclass(frozen=True)
 class Sample:
-    """One look: the buckets that the canary really has, and those that the record of the trial grants it."""
+    """One observation: the canary's actual buckets, and those that the record of the gray release permits."""
 
     at: float
     share: int

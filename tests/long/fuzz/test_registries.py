@@ -119,7 +119,7 @@ class _Registry(socketserver.ThreadingTCPServer):
         return f"127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever asks may hang up."""
+        """The client may close the connection."""
 
 
 class _Request(socketserver.StreamRequestHandler):

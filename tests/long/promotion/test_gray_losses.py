@@ -17,7 +17,7 @@ APP = staged.APP.replace("    my $answer =", long.SERVER + "    my $answer =")
 
 
 def test_issue10_12_connections_that_are_cut_after_the_last_step_are_in_the_report(box: Box):
-    """The report said "lost requests: none": it had the counts of the controller's last look."""
+    """The report said "lost requests: none": it had the counts of the controller's last observation."""
     text = FILE.replace("[stage.production]\n", '[stage.production]\ndrain = "2s"\n')
     path = box.project(text, "greeter", {"greeter/app.pl": APP, "greeter/version": "1\n"})
     staged.built(box, path, "1")

@@ -25,7 +25,7 @@ COUNT = 1_000
 
 @pytest.fixture(scope="module", params=[GREEN, BLUE])
 def router(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    """A router with either side as the canary, which has no visitors yet."""
+    """A router with either side as the canary, without traffic so far."""
     directory = tmp_path_factory.mktemp("router")
     directory.chmod(0o755)
     share = 0 if request.param == GREEN else 10_000

@@ -106,7 +106,7 @@ def test_the_next_controller_resumes_from_the_stored_state(tmp_path: Path):
 
 
 def test_a_promotion_killed_at_every_step_succeeds_without_losses(tmp_path: Path):
-    """The share is never above what was kept, whoever is killed between keeping it and doing it."""
+    """The weight never exceeds the recorded one, even after a kill between recording and applying it."""
     with rigged(tmp_path) as rig, rig.traffic():
         kills, shares = 0, []
 

@@ -33,7 +33,7 @@ _PIECES = 60
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """`/SECONDS`: a download that takes so long; `/fails`: 503; `/socket`: a WebSocket that talks until its end."""
+    """`/SECONDS`: a download of that duration; `/fails`: 503; `/socket`: a WebSocket that talks until its end."""
 
     protocol_version = "HTTP/1.1"
 
@@ -97,7 +97,7 @@ class Stage:
         self.router.change(lambda state: replace(state, share=WHOLE))
 
     def replace_router(self) -> None:
-        """Kill it, and start the next one with the files as they are then, as its supervisor does."""
+        """Kill the router and start it again with its current files, as its supervisor does."""
         self.process.kill()
         self.process.wait()
         directory = Path(self.router.directory)
@@ -137,7 +137,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def _quiet(_text: str) -> None:
-    """Nobody watches."""
+    """Discard progress events."""
 
 
 def test_issue10_12_a_download_goes_on_at_the_old_release(stage: Stage):

@@ -180,7 +180,7 @@ def test_stopping_the_poller_kills_running_commands_at_once(tmp_path: Path):
 
 
 def _gone(pid: int) -> bool:
-    """Whether it ends soon; one that nobody has waited for is dead, too."""
+    """True if the process ends soon; a zombie counts as ended."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         if not procfs.is_running(pid):

@@ -201,7 +201,7 @@ def test_issue10_5_a_response_that_its_server_breaks_off_is_counted_once(tmp_pat
 
 
 def _upload(port: int, malformed: bytes) -> None:
-    """Begin a request with a body, get the beginning of its response, and go on with a chunk that is none."""
+    """Send part of a request with a body, read the start of its response, then send an invalid chunk."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
         link.sendall(b"POST /slowly HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
         assert link.recv(999).startswith(b"HTTP/1.1 200 ")

@@ -185,7 +185,7 @@ PACKED = {"plain": GOOD, "gzip": gz(GOOD), "two gzips": gz(GOOD[:700]) + gz(GOOD
 
 @pytest.fixture(scope="module", params=["root", "user"])
 def unpacked(request: pytest.FixtureRequest) -> Iterator[dict[str, Unpacked]]:
-    """What came of every layer; afterwards, nothing beside them has changed."""
+    """The outcome for each layer; fails if anything outside their directories has changed."""
     if os.geteuid() != 0:
         lacking("layers are unpacked as root and as another user: run `make test`")
     layers = [

@@ -27,7 +27,7 @@ command = "echo $X $Y; test $X != 7"
 env = { X = "${x}", Y = "${y}" }
 """
 MOST_MEMORY = 80 << 20  # bytes; it was 49 MiB
-MOST_MORE_FILES = 4  # open at the end, beside what was open after the first cells
+MOST_MORE_FILES = 4  # open at the end, in addition to what was open after the first cells
 
 
 class Watcher(threading.Thread):

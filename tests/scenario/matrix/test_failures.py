@@ -74,7 +74,7 @@ def supervisors(box: Box) -> set[int]:
 
 
 def _run_of(supervisor: int) -> str:
-    """The id of the run that a supervisor looks after; "?" if it has ended."""
+    """The id of the run that a supervisor manages; "?" if it has ended."""
     words = procfs.read(supervisor, "cmdline").decode().split("\0")
     return words[-2] if len(words) > 1 else "?"
 

@@ -176,7 +176,7 @@ def test_issue10_8_a_broken_release_is_rolled_back_and_its_baseline_goes(box: Bo
 def test_issue10_8_after_a_kill_any_command_goes_on(
     box: Box, begun: list[subprocess.Popen[bytes]], command: tuple[str, ...]
 ):
-    """`down` ends the baseline with all else; `promote` goes on with the same one."""
+    """`down` stops the baseline as well; `promote` resumes with the same one."""
     path, address = prepared(box, FILE)
     staged.built(box, path, "2")
     with Load(address, connections=4, rate=RATE):

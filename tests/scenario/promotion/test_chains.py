@@ -20,11 +20,11 @@ __all__ = ["machines", "served"]
 
 
 class _Killed(BaseException):
-    """Stands for SIGKILL: no handler of devbox catches it."""
+    """Substitute for SIGKILL: no handler of devbox catches it."""
 
 
 def test_issue10_1_a_rollback_that_was_not_published_is_published_by_the_next_promotion(machines, monkeypatch):
-    """Machine 1 was killed before it could tell; it promotes to another stage, and machine 2 did not learn of it."""
+    """Host 1 was killed before it could publish and promoted to another stage, which host 2 did not learn."""
     one, two = machines
     _staged(one, 1)
     bad = _staged(one, 2)
@@ -37,7 +37,7 @@ def test_issue10_1_a_rollback_that_was_not_published_is_published_by_the_next_pr
 
 
 def test_issue10_1_a_host_killed_during_its_first_read_is_still_a_new_one(machines, monkeypatch):
-    """It had entered one record, counted as a machine that knows the stage, and believed a chain of last week."""
+    """It had entered one record, counted as a host that knows the stage, and accepted a chain of last week."""
     one, two = machines
     _staged(one, 1)
     _staged(one, 2)
@@ -88,7 +88,7 @@ def test_issue10_1_a_host_confirms_a_chain_whose_newest_record_is_a_revocation(m
 
 
 def test_issue10_1_a_rollback_comes_after_what_other_hosts_did_before_it(machines):
-    """Machine 2 had promoted the same release; machine 1 had not learned that, and its rollback was put before it."""
+    """Host 2 had promoted the same release; host 1 did not know, and its rollback was ordered before that."""
     one, two = machines
     _staged(one, 1)
     bad = _staged(one, 2)

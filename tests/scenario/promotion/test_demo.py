@@ -182,7 +182,7 @@ def test_killed_at_every_entry_of_the_ledger_there_is_one_outcome(box: Box, poin
 
 @pytest.mark.long
 def test_an_image_that_is_changed_after_it_was_copied_gets_no_traffic(box: Box):
-    """Killed between `copied` and the deployment; when the next command goes on, the store has something else."""
+    """Killed between `copied` and the deployment; when the next command resumes, the store has another image."""
     path = _project(box)
     first, second = staged.built(box, path, "1"), staged.built(box, path, "2")
     address = _promote(box, path, "test", first["release"])["address"]

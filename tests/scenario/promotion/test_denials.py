@@ -51,7 +51,7 @@ APPROVED = SIGNED + '[stage.staging]\ngates = [{ kind = "signature" }, { kind = 
 
 
 class Signed:
-    """A shop whose people have their keys on this machine, and whose release is in `test`."""
+    """A shop whose users have their keys on this host, and whose release is in `test`."""
 
     def __init__(self, place: Path, text: str = APPROVED) -> None:
         self.shop = Shop(place, text)
@@ -64,7 +64,7 @@ class Signed:
             (root / f"keys/{name}.pub").write_text(self.people[name].public.pem)
 
     def built(self, number: int = 1, *, by: str = "ci") -> Release:
-        """A release that somebody built and signed; it has passed the first stage."""
+        """A built and signed release that has passed the first stage."""
         made = self.shop.release(number)
         opened = self.shop.opened
         named = NamedSigner(by, self.people[by])
@@ -248,7 +248,7 @@ def test_issue10_5_approve_shows_how_it_differs_from_what_the_stage_runs(signed:
 
 
 def test_issue10_approve_of_a_gray_stage_shows_how_production_changes(signed: Signed):
-    """An approval covers the stage in whose environment visitors are shifted, so its changes are shown as well."""
+    """An approval covers the stage that shifts the traffic, so its changes are shown as well."""
     text = SIGNED.replace('"test", "staging"', '"test", "gray", "production"').replace("[stage.staging]", "")
     text += '[stage.gray]\ninto = "production"\n[stage.gray.strategy]\nkind = "gray"\n[stage.production]\n'
     signed.shop.rewrite(text)
@@ -284,7 +284,7 @@ def test_issue10_release_ls_marks_what_was_revoked(signed: Signed, capsys: pytes
 
 
 def test_a_release_revoked_on_another_host_is_not_promoted(signed: Signed):
-    """The word against it is attached to the image; this machine's ledger knew nothing of it."""
+    """The revocation is attached to the image; the ledger of this host does not contain it."""
     made = signed.built()
     signed.approve(made, "ann")
     said = {"release": made.id, "reason": "leaks", "issued": "2026-01-01T00:00:00Z"}
@@ -318,7 +318,7 @@ def test_every_move_has_one_signed_record(signed: Signed):
 
 
 def test_a_record_is_there_once_though_its_process_was_killed_after_it(signed: Signed):
-    """Killed between the record and the entry that says it is done; the next command goes on with the attempt."""
+    """Killed between the record and the entry that says it is done; the next command resumes the attempt."""
     made = signed.built()
     signed.approve(made, "ann")
     write = Ledger.append
@@ -354,7 +354,7 @@ def _backup(signed: Signed, place: Path) -> Callable[[], None]:
 
 
 def test_a_ledger_that_lost_what_a_record_names_is_found_out(signed: Signed, tmp_path: Path):
-    """The whole machine was put back to how it was, as from a backup: database and remembered head fit together."""
+    """The whole host was restored from a backup: the database and the recorded head match."""
     made = signed.built()
     signed.approve(made, "ann")
     put_back = _backup(signed, tmp_path)
@@ -456,11 +456,11 @@ def _promotions(signed: Signed, release: Release) -> list[tuple[verify.Attachmen
 
 
 def _unseen(event: object) -> None:
-    """Nobody watches."""
+    """Discard progress events."""
 
 
 def test_issue10_6_the_record_of_a_gate_that_printed_no_text_can_be_read(tmp_path: Path, home: Path):
-    """NUL is valid JSON and no text: the signed record of the promotion could not be read by anybody."""
+    """NUL is valid in JSON but not in text: no host could read the signed record of the promotion."""
     gate = r"""[stage.staging]
 gates = [{ kind = "command", run = 'printf "a\000b\377\n\033[31mred"' }]
 """

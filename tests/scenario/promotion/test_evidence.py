@@ -101,7 +101,7 @@ def test_issue10_3_a_report_file_is_not_an_input_of_the_tests(tested: Shop):
 
 @pytest.fixture
 def tested_machines(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Machine]:
-    """Two machines; `staging` requires tests."""
+    """Two hosts; `staging` requires tests."""
     text = f'{FILE}[builders]\nci = "keys/ci.pub"\n'
     for stage in ("test", "staging"):
         text += f'[stage.{stage}]\nrepository = "{served.host}/shop/{stage}"\n{GATE if stage == "staging" else ""}'

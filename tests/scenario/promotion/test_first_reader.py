@@ -28,7 +28,7 @@ __all__ = ["machines", "served"]
 
 
 class Documents:
-    """What the repository of a stage holds, as whoever can write to it has it."""
+    """The content of a stage's repository, for an attacker with write access."""
 
     def __init__(self, machine: Machine, stage: str) -> None:
         self._machine, self._stage = machine, stage
@@ -92,7 +92,7 @@ def devbox(machine: Machine, *words: str) -> tuple[int, str, str]:
 
 
 def test_issue10_1_a_first_reader_is_not_deceived_by_documents_that_were_put_back(machines):
-    """Machine 1 rolled back from staging. The documents of the week before say that the release passed it."""
+    """Host 1 rolled back from staging. The documents of the week before say that the release passed it."""
     one, two = machines
     _staged(one, 1)
     bad = _staged(one, 2)
@@ -166,7 +166,7 @@ def test_a_promotion_confirms_this_host_s_records_whatever_its_outcome(machines)
 
 
 def test_a_recreated_ledger_makes_the_host_a_new_one(machines):
-    """What it remembered is gone, so it could be deceived."""
+    """Its memory is deleted, so it could be deceived."""
     one, two = machines
     made = _staged(one, 1)
     assert two.use().why("production", made)["passed staging"].verdict == PASS

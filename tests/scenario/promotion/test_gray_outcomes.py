@@ -52,7 +52,7 @@ def served(load: Load, requests: int = 60) -> set[str]:
 
 
 def took(load: Load, begun: float) -> str:
-    """How long a rollback lasted, and after how long nobody met the new release any more."""
+    """Duration of a rollback, and the time until the last response of the new release."""
     away = load.last["2 debug"] - begun
     return f"{time.monotonic() - begun:.1f} s, all visitors back after {away:.1f} s"
 
@@ -176,7 +176,7 @@ def test_a_canary_that_becomes_unhealthy_is_rolled_back(box: Box, version: str):
 def test_a_stage_that_is_stopped_meanwhile_has_its_old_release_when_it_comes_back(
     box: Box, started: list[subprocess.Popen[bytes]]
 ):
-    """As a reboot does: nothing of it runs any more, and the trial is kept."""
+    """Simulate a reboot: no process survives, the gray release stays recorded."""
     shop = Shop.opened(box, BASE.replace("min_requests = 20", "min_requests = 100000"))
     shop.built("2")
     running = shop.begin("promote", "gray")

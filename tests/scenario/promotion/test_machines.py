@@ -37,7 +37,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry
 
 
 class Machine:
-    """A machine with a checkout of the project, and the key of whoever works there."""
+    """A host with a checkout of the project and its user's key."""
 
     def __init__(self, place: Path, text: str, signer: LocalSigner, monkeypatch: pytest.MonkeyPatch) -> None:
         self._place = place
@@ -51,7 +51,7 @@ class Machine:
         KeyStore(self.shop.opened.paths).add("ci", signer, "")
 
     def use(self) -> Shop:
-        """From now on, devbox runs on this machine."""
+        """Make devbox run on this host from now on."""
         self._monkeypatch.setenv("DEVBOX_HOME", str(self._place / "home"))
         self._monkeypatch.setenv("DEVBOX_RUNTIME_DIR", str(self._place / "run"))
         self._monkeypatch.setenv("DEVBOX_CONFIG", str(self._place / "config"))
@@ -77,7 +77,7 @@ def machines(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def _staged(machine: Machine, number: int = 1) -> Release:
-    """A release that a machine built, and took through two stages."""
+    """A release that one host built and promoted through two stages."""
     release = machine.use().release(number)
     for stage in ("test", "staging"):
         machine.promote(stage, release.id)
@@ -162,4 +162,4 @@ def test_issue10_4_time_observed_as_healthy_by_another_host_counts_as_soak(machi
 
 
 def _unseen(event: object) -> None:
-    """Nobody watches."""
+    """Discard progress events."""

@@ -268,7 +268,7 @@ def test_a_ledger_that_is_not_what_was_written_stops_everything(shop, damage):
 
 
 def test_issue10_2_a_deleted_history_is_refused_and_recreated_from_signed_records_only(shop):
-    """The release was rolled back from test; with the ledger gone, it is not promoted."""
+    """The release was rolled back from test; without the ledger, it is not promoted."""
     one, two = shop.release(1), shop.release(2)
     shop.promote("test", one)
     shop.promote("test", two)
@@ -284,7 +284,7 @@ def test_issue10_2_a_deleted_history_is_refused_and_recreated_from_signed_record
 
 
 def test_issue10_2_a_cache_of_the_file_without_gates_opens_none(shop):
-    """The cache lies below DEVBOX_HOME; its hash of the file can be computed by anybody."""
+    """The cache is below DEVBOX_HOME; any process can compute its hash of the file."""
     made = shop.release(1)
     shop.rewrite(APP + '[stage.test]\ngates = [{ kind = "tests" }]\n')
     with pytest.raises(Denied):

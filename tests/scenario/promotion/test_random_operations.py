@@ -38,7 +38,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
 
 
 class Clone:
-    """A checkout on a machine: a ledger of its own, the keys of whoever works there."""
+    """A checkout on a host: its own ledger, its user's keys."""
 
     def __init__(self, machine: Path, name: str, text: str, people: dict[str, LocalSigner], use: Callable) -> None:
         self._machine, self._use, self._people = machine, use, people
@@ -54,7 +54,7 @@ class Clone:
                 store.add(who, signer, "")
 
     def use(self) -> Clone:
-        """From now on, devbox runs on this machine."""
+        """Make devbox run on this host from now on."""
         self._use(self._machine)
         return self
 
@@ -109,7 +109,7 @@ def _at(entry: LedgerEntry) -> str:
 
 @pytest.fixture
 def clones(hosts: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Clone]]:
-    """Three clones on two machines; each call makes new ones, with repositories of their own."""
+    """Three clones on two hosts; each call creates new ones with their own repositories."""
     monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", ",".join(hosts))
 
     def use(machine: Path) -> None:
@@ -175,7 +175,7 @@ def test_issue10_1_after_200_walks_all_hosts_know_the_same(clones: Callable[[], 
 
 
 def test_issue10_1_a_rollback_on_another_host_is_known_before_the_next_promotion(clones: Callable[[], list[Clone]]):
-    """Machine 2 was told "passed staging", and promoted what machine 1 had rolled back from staging."""
+    """Host 2 saw "passed staging", and promoted what host 1 had rolled back from staging."""
     one, _, two = clones()
     two.use().shop.release(2)
     good, bad = (one.use().shop.release(number) for number in (1, 2))
@@ -211,7 +211,7 @@ def test_issue10_1_what_could_not_be_learned_is_pending_and_reported(
 
 
 def test_issue10_1_a_key_can_be_replaced(clones: Callable[[], list[Clone]]):
-    """What the old key had signed at the registries was believed no more, and each command on each machine refused."""
+    """Records signed with the old key were no longer accepted, and each command on each host failed."""
     one, _, two = clones()
     for clone in (one, two):
         first, second = (clone.use().shop.release(number) for number in (1, 2))
@@ -232,7 +232,7 @@ def test_issue10_1_a_key_can_be_replaced(clones: Callable[[], list[Clone]]):
 
 
 def _unseen(event: object) -> None:
-    """Nobody watches."""
+    """Discard progress events."""
 
 
 def test_issue10_a_few_digits_name_a_release_that_another_host_promoted(clones: Callable[[], list[Clone]]):

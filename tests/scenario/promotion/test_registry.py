@@ -73,7 +73,7 @@ def test_what_is_attached_goes_along_also_what_others_attached_and_tags_of_old(s
     made, oci = shop.release(1), _oci(shop)
     shop.promote("test", made)
     image = next(target for target in oci.read_refs().values() if target.digest == made.image)
-    others = Shop(shop.place, project="others").opened.paths  # somebody who signs in the registry, not here
+    others = Shop(shop.place, project="others").opened.paths  # a signer at the registry, not on this host
     away = Layout(f"{others.home}-away/oci", lock=f"{others.home}-away/lock")
     signed = layouts.manifest(away, layouts.layer(away, {"signature": b"by a colleague"}), subject=image)
     old = layouts.manifest(away, layouts.layer(away, {"signature": b"of old"}))

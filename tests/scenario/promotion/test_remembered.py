@@ -35,11 +35,11 @@ __all__ = ["machines", "served", "tested_machines"]
 
 
 class _Killed(BaseException):
-    """Stands for SIGKILL: no handler of devbox catches it."""
+    """Substitute for SIGKILL: no handler of devbox catches it."""
 
 
 def _without_attachments(machine: Machine, registry: Registry) -> None:
-    """Nothing is attached to any image any more: not in the store of a machine, and not at the registry."""
+    """Delete all attachments of images, in the stores of all hosts and in the registry."""
     index = Path(machine.use().opened.paths.oci, "index.json")
     plain = documents.parse(index.read_bytes())
     plain["manifests"] = [each for each in plain["manifests"] if each.get("annotations")]
@@ -51,7 +51,7 @@ def _without_attachments(machine: Machine, registry: Registry) -> None:
 def test_issue10_2_tests_that_failed_on_another_host_are_not_forgotten(
     tested_machines: tuple[Machine, Machine], served: Registry
 ):
-    """Whoever deleted the attachment of the failed run had an older run count that passed."""
+    """Deleting the attachment of the failed run made an older, passed run count."""
     one, two = tested_machines
     made = one.use().release(1)
     by = NamedSigner("ci", one._signer)
@@ -87,7 +87,7 @@ def test_issue10_2_a_revocation_is_not_forgotten_where_the_release_has_no_docume
 def test_issue10_1_a_revocation_whose_command_was_killed_reaches_other_hosts(
     machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
 ):
-    """It was attached to the image on one machine, which denied the release from then on. The other one promoted it."""
+    """It was attached to the image on one host, which denied the release from then on. The other host promoted it."""
     one, two = machines
     made = _staged(one)
     opened = one.use().opened
@@ -166,7 +166,7 @@ def test_issue10_3_a_release_that_is_revoked_on_its_way_does_not_arrive(tmp_path
 def test_issue10_2_a_document_with_values_of_other_types_is_left_out(
     machines: tuple[Machine, Machine], facts: dict[str, Any]
 ):
-    """One that somebody attached at a registry was kept, and ended every later command with an internal error."""
+    """A foreign attachment at a registry was stored, and each later command failed with an internal error."""
     one, two = machines
     made = _staged(one)
     opened = one.use().opened
@@ -202,4 +202,4 @@ def _kill(*_words: object, **_named: object) -> None:
 
 
 def _unseen(event: object) -> None:
-    """Nobody watches."""
+    """Discard progress events."""

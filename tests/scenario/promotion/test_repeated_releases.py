@@ -28,7 +28,7 @@ SOAK = 'gates = [{ kind = "soak", stage = "staging", duration = "60s" }]\n'
 
 
 def _rolled_back_elsewhere(machines: tuple[Machine, Machine]) -> Release:
-    """Both machines have staged it; the second one has rolled it back."""
+    """Both hosts have staged the release; the second one has rolled it back."""
     for machine in machines:
         _staged(machine, 1)
         bad = _staged(machine, 2)
@@ -44,7 +44,7 @@ def _restart(machine: Machine) -> None:
 
 
 def test_issue10_1_a_stage_that_is_started_again_forgets_no_rollback(machines: tuple[Machine, Machine]):
-    """Machine 1 was rebooted: what it ran still was entered as if it had been let in again, and went to production."""
+    """Host 1 was rebooted: its running release was recorded as a new promotion, and went to production."""
     one, _ = machines
     bad = _rolled_back_elsewhere(machines)
     _restart(one)
@@ -63,7 +63,7 @@ def test_issue10_1_a_restart_that_was_killed_is_a_restart_still(machines: tuple[
     _restart(one)
 
     class Killed(BaseException):
-        """Stands for SIGKILL."""
+        """Substitute for SIGKILL."""
 
     def point(where: str) -> None:
         if where == "deployed":
@@ -88,7 +88,7 @@ def test_issue10_1_a_release_that_is_promoted_again_by_its_gates_has_come_again(
 def test_issue10_1_a_promotion_that_began_before_a_rollback_does_not_come_after_it(
     machines: tuple[Machine, Machine], meanwhile: str
 ):
-    """It came after the rollback if another command of its machine had learned of that meanwhile."""
+    """It was ordered after the rollback if another command on its host had learned of the rollback meanwhile."""
     one, two = machines
     _staged(one, 1)
     _staged(two, 1)
@@ -114,7 +114,7 @@ def test_issue10_1_a_promotion_that_began_before_a_rollback_does_not_come_after_
 def test_issue10_4_time_before_a_rollback_on_another_host_does_not_count_for_later_runs(
     machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
 ):
-    """Machine 1 promoted the release again with another config: its soak went on where it had been."""
+    """Host 1 promoted the release again with another config: its soak continued instead of restarting."""
     one, _ = machines
     text = Path(one.use().root, "devbox.toml").read_text()
     gated = text.replace("[stage.production]\n", f"[stage.production]\n{SOAK}")
@@ -143,7 +143,7 @@ def test_issue10_4_time_before_a_rollback_on_another_host_does_not_count_for_lat
 
 
 def _revoke(machine: Machine, release: Release) -> None:
-    """On a machine that has learned of it."""
+    """Run on a host that has learned of the rollback."""
     opened = machine.use().opened
     StageChains(opened, prepare(opened), _unseen).learn()
     signing.revoke(opened, prepare(opened), release.id, _unseen, reason="bad", key="ci", ask=None)
@@ -153,7 +153,7 @@ def _revoke(machine: Machine, release: Release) -> None:
 def test_issue10_1_a_release_revoked_by_another_host_during_its_promotion_is_not_deployed(
     machines: tuple[Machine, Machine], when: str
 ):
-    """A gray release takes hours; at its end, only what its own machine had revoked was denied."""
+    """A gray release takes hours; at its end, only revocations by its own host were checked."""
     one, two = machines
     made = _staged(one)
     two.use().release(1)
@@ -173,7 +173,7 @@ def test_issue10_1_a_release_revoked_by_another_host_during_its_promotion_is_not
 
 
 def test_issue10_1_a_rollback_does_not_go_back_to_what_another_host_revoked(machines: tuple[Machine, Machine]):
-    """Its machine learned of the revocation when the stage had gone back."""
+    """Its host learned of the revocation after the stage's rollback."""
     one, two = machines
     first = _staged(one, 1)
     _staged(one, 2)

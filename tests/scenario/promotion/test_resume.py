@@ -11,7 +11,7 @@ from devbox.model.release import Release
 
 
 class _Killed(BaseException):
-    """Stands for SIGKILL."""
+    """Substitute for SIGKILL."""
 
 
 def _killed_at(shop: Shop, where: str) -> None:

@@ -72,7 +72,7 @@ def test_cosign_refuses_another_key_and_type(signed: Signed, cosign: Cosign):
 
 
 def test_a_signature_is_not_valid_for_another_image(signed: Signed, cosign: Cosign):
-    """What is attached to one image is attached to another one as it is: about that, it says nothing."""
+    """An attachment of one image, attached unchanged to another one, says nothing about the latter."""
     store, other = signed.store, layouts.image(signed.store.oci, size=1000, seed=2)
     for each in list(attachments.list_attached(signed.image.digest, store.oci)):
         if each.media_type == envelopes.BUNDLE_TYPE:
@@ -116,7 +116,7 @@ def test_a_changed_byte_is_found(signed: Signed, cosign: Cosign):
 
 
 def test_all_of_it_travels_with_the_image(signed: Signed, served: Registry, tmp_path: Path, cosign: Cosign):
-    """Registry → another machine's store → another repository: nothing is lost on the way."""
+    """Registry → store of another host → another repository: all attachments are copied."""
     far = new_store(tmp_path / "two")
     assert far.pull(signed.at, all_platforms=True) == signed.image
     mine = _ring(signed.signer)
@@ -169,7 +169,7 @@ def test_nothing_is_attached_where_the_image_is_not(signed: Signed):
 
 @pytest.mark.long
 def test_two_concurrent_attachments_are_both_kept(signed: Signed, tmp_path: Path):
-    """The list below the fallback tag is rewritten by each: whoever was overwritten finds out."""
+    """Each writer rewrites the list at the fallback tag: an overwritten writer detects it."""
     stores = [new_store(tmp_path / f"far{number}") for number in range(4)]
     for number, store in enumerate(stores):
         store.pull(signed.at)

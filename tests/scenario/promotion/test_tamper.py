@@ -318,7 +318,7 @@ def _without_attachments(world: World) -> None:
 
 
 def _watched_below(world: World) -> None:
-    """Observations where they are not looked for, of a week."""
+    """A week of observations in a place that is not read."""
     for place in (world.home, world.project):
         (place / "watched").mkdir()
         run = world.shop.history().find_local_run("staging", world.denied["not observed"].id)
@@ -416,7 +416,7 @@ def test_issue10_2_evidence_replayed_between_digests(world: World, kind: str):
 
 
 def test_issue10_2_an_approval_replayed_between_stages_and_policies(world: World):
-    """Given for staging, or while production had two replicas: it does not open production as it is now."""
+    """Given for staging, or while production had two replicas: it does not admit to production now."""
     opened, made = world.shop.opened, world.denied["not approved"]
     approvals.approve(opened, prepare(opened), "staging", made.id, _unseen, key="ann", ask=None)
     text = Path(world.shop.root, "devbox.toml").read_text()
@@ -439,4 +439,4 @@ def test_issue10_2_a_ledger_of_another_project_is_refused(world: World):
 
 
 def _unseen(event: object) -> None:
-    """Nobody watches."""
+    """Discard progress events."""

@@ -116,7 +116,7 @@ def test_issue10_2_a_tampered_home_skips_no_gray_release_and_ends_none(box: Box)
 
 
 def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box, tmp_path: Path):
-    """Its files are taken over while it serves, its router goes on with its own: no request is lost."""
+    """Its files are adopted while it serves, and its router keeps its own: no request is lost."""
     (tmp_path / "sitecustomize.py").write_text(_EARLIER)
     earlier = replace(box, variables={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"})
     path, address = project(earlier)

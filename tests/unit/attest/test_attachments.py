@@ -157,7 +157,7 @@ def test_the_tag_of_old_keeps_what_others_signed(store: Store):
 
 
 def test_what_is_attached_lives_as_long_as_the_image(store: Store):
-    """By the collector's measure: kept with the image, gone without it, and no image of its own in lists."""
+    """For garbage collection: kept with the image, removed without it, and not listed as an image."""
     store.sign()
     kept = gc.find_garbage(store.paths, Roots(digests=frozenset({store.image.digest})))
     assert (kept.names, kept.blobs) == ((), ())

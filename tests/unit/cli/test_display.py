@@ -60,7 +60,7 @@ def show(monkeypatch: pytest.MonkeyPatch, kind: str, stream: io.StringIO) -> str
 
 
 class Pipe(io.StringIO):
-    """A stream that is no terminal."""
+    """A stream that is not a terminal."""
 
     encoding = "utf-8"
 

@@ -40,7 +40,7 @@ def test_issue10_gray_an_abort_is_not_replaced_by_a_request_of_another_terminal(
 
 @dataclass
 class Controlled:
-    """An environment whose controller ends, without another look, when it was asked for so often."""
+    """A target whose controller ends, without another observation, after this many polls."""
 
     gray_store: GrayStore
     looks: int
@@ -71,7 +71,7 @@ def _asked(environment: Controlled, monkeypatch: pytest.MonkeyPatch, what: str) 
 def test_issue10_gray_a_request_whose_controller_ends_is_done_at_once(
     gray_store: GrayStore, good: GrayRelease, monkeypatch: pytest.MonkeyPatch
 ):
-    """It was waited for in vain, and was there for the controller of the next promotion."""
+    """The command waited forever, and the next promotion's controller took the request."""
     gray_store.write(replace(good, rollout=replace(good.rollout, phase="step", held=False)))
     assert _asked(Controlled(gray_store, looks=2), monkeypatch, "hold").rollout.held
     assert gray_store.read_pending() is None

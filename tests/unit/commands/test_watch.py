@@ -15,7 +15,7 @@ from devbox.commands import watch
 
 @pytest.fixture
 def seen(tmp_path: Path) -> Callable[[], frozenset[str]]:
-    """The next batch of changes of what lies in `app`, which is looked at by now."""
+    """The next batch of changes in `app`, after the watch has started."""
     (tmp_path / "app").mkdir()
     found: queue.Queue[frozenset[str]] = queue.Queue()
 

@@ -31,7 +31,7 @@ POLICY = Policy(
 
 @dataclass
 class Ground:
-    """A router on paper. `away`: looks and loans at which it does not answer; it counts from 0 when it is back."""
+    """A fake router. `away`: observations and leases that it does not answer; afterwards it counts from 0."""
 
     away: Callable[[int], bool] = lambda _: False
     threshold: int = 0
@@ -73,7 +73,7 @@ class Ground:
 
 @dataclass
 class Desk:
-    """A controller with a clock of its own, and what it told."""
+    """A controller with its own clock, and its events."""
 
     ground: Ground
     place: Path

@@ -24,7 +24,7 @@ NAME = f"web-1-{stage_containers.compute_mark(ONE)}"
 
 
 class Looked:
-    """An engine that is looked at: each look takes the next of `answers`, the last one for ever."""
+    """A fake engine: each observation takes the next of `answers`; the last one repeats."""
 
     def __init__(self, *answers: str | EngineError, state: str = "running", name: str = NAME) -> None:
         self._answers = list(answers)

@@ -62,7 +62,7 @@ def look(
 def said(
     *looks: HealthSample, first: HealthSample | None = None, before: Side | None = None, pause: float = 0.5
 ) -> str:
-    """What is wrong after the first look that shows it; they are made one after the other."""
+    """The first fault found in consecutive observations."""
     observation = Observation(first or look(), at=0, before=before or Side())
     faults = (observation.update(now, at=pause * number) for number, now in enumerate(looks, start=1))
     return next(filter(None, faults), "")
@@ -204,7 +204,7 @@ def test_how_long_a_release_is_observed():
 
 
 class Answering:
-    """A stage whose old and new replicas fail half of their requests, and answer more at each look."""
+    """A stage whose old and new replicas fail half of their requests, with more requests at each observation."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -235,7 +235,7 @@ class Answering:
 
 
 def test_issue10_verify_goes_on_after_a_kill_with_what_the_old_release_answered():
-    """It was compared with nothing: a release that fails as much as the one before was taken back."""
+    """Without a comparison, a release that fails as much as the previous one was rolled back."""
     stage = Answering()
     spec = SimpleNamespace(name="web-1-new", kind="service")
     actions = RolloutActions(

@@ -23,7 +23,7 @@ ID = "0123456789ab"
 
 @pytest.fixture
 def gone(paths, tmp_path: Path) -> str:
-    """A project that was up once, and whose directory is gone."""
+    """A project that was up once, and whose directory was deleted."""
     root = str(tmp_path / "away")
     InstanceRecords(paths, ID).record_place(root, "devbox.toml")
     os.makedirs(paths.volume(ID, "data"))
@@ -135,7 +135,7 @@ def test_a_damaged_record_keeps_nothing_from_being_cleaned(paths, gone):
 
 
 def stage(paths, root: str) -> InstanceRecords:
-    """A deployed, protected stage with data whose env file is gone."""
+    """A deployed, protected stage with data whose env file was deleted."""
     records = InstanceRecords(paths, ID)
     records.record_place(root, "devbox.toml", stage="production", protected=True)
     DeployedRecord(paths, ID).write(StageDeployments())

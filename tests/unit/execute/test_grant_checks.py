@@ -113,7 +113,7 @@ STAGED += '[image]\nfrom = "app"\n[stage.production]\n' + ISOLATED
 
 @pytest.mark.parametrize("record", ["deleted", "put back"])
 def test_issue10_2_a_file_that_grants_more_is_not_promoted_whatever_lies_below_the_home(project: Path, record: str):
-    """An isolated container wrote it, and somebody the record of what the user had accepted."""
+    """An isolated container wrote the file, and another process the record of accepted grants."""
     file = project / "devbox.toml"
     file.write_text(STAGED)
     accept_grants(opened(project), prepare(opened(project)))

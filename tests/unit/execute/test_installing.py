@@ -25,7 +25,7 @@ TWO = {"bin/a": "a2", "new/deep/d": "d2", "bin/e": "e2"}
 
 
 class Host:
-    """A directory that stands for the host, and what devbox knows of it."""
+    """A directory that represents the host, and devbox's records of it."""
 
     def __init__(self, place: Path) -> None:
         self.root = place / "host"
@@ -90,7 +90,7 @@ def killed_at(point: int, work: Callable[[], None]) -> bool:
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """A directory in memory: what is killed here is a process, not the machine, and fsync costs nothing."""
+    """A directory in memory: the tests kill a process, not the host, so fsync may be free."""
     place = Path(tempfile.mkdtemp(prefix="devbox-installing-", dir="/dev/shm"))
     yield place
     shutil.rmtree(place)

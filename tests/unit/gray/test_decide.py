@@ -38,7 +38,7 @@ GOOD = Batch(canary=side(400), stable=side(3000))
 
 
 class Run:
-    """A rollout that is looked at every second; the router does as it is told."""
+    """A rollout that is observed every second; the router obeys."""
 
     def __init__(self, policy: Policy = POLICY) -> None:
         self.policy, self.now = policy, 1000.0
@@ -202,7 +202,7 @@ def test_a_canary_that_fails_again_as_soon_as_it_is_reopened_goes_back():
 
 
 def test_issue10_7_a_canary_is_opened_again_after_a_failure_that_stable_had_too():
-    """What both rely on was away for 15 s: all requests of both failed, and the new release was taken back."""
+    """A shared dependency was down for 15 s: all requests of both sides failed, and the new release was rolled back."""
     run = Run()
     run.until(phases.STEP)
     for number in range(3 * int(SHUT)):
@@ -219,7 +219,7 @@ def test_issue10_7_a_canary_is_opened_again_after_a_failure_that_stable_had_too(
 
 
 def test_issue10_7_health_checks_that_fail_on_both_sides_say_nothing_against_the_canary():
-    """A database was away for a minute: the new release was taken back for a check that stable failed as well."""
+    """A database was down for a minute: the new release was rolled back for a check that stable failed as well."""
     run = Run()
     run.until(phases.STEP)
     before = run.rollout.watched

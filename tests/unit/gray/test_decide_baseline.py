@@ -40,7 +40,7 @@ YOUNG_FAIL = Row(name="new replicas fail", base=0.15, aged=0.01, rate=200)
 
 
 def aborted(row: Row, *, trials: int = 8) -> int:
-    """How many of so many trials the product takes back, at one step of 20 %."""
+    """Count the rollbacks by the product in this many trials, at one step of 20 %."""
     row = replace(row, steps=(0.2,), step=120, known=200)
     drawn = failures.draw(row, trials, np.random.default_rng(7))
     rules = policy(0.2, ERRORS, baseline="fresh" if row.fresh else "stable")
@@ -65,7 +65,7 @@ def test_issue10_8_worse_code_is_found_though_old_replicas_fail_as_much():
 
 
 def test_issue10_8_worse_code_is_found_though_each_new_replica_fails_second_after_second():
-    """What all new replicas have is no burst of one, which would call for windows that are too long to judge."""
+    """A fault of all new replicas is not a burst of one, which would require windows that are too long to judge."""
     young = Row(name="new replicas fail", base=0.5, aged=0.001, rate=200, fresh=True)
     assert aborted(young) == 0
     assert aborted(replace(young, bad=0.9)) == 8
@@ -88,7 +88,7 @@ def test_issue10_8_replicas_are_thinned_to_the_least_busy_kind():
 
 
 def test_issue10_8_each_step_begins_new_windows():
-    """The canary's share of both is one half at every step: the share of all visitors tells them apart."""
+    """The canary's share of the two is one half at each step: only its share of all clients distinguishes the steps."""
     rollout = replace(GrayState.begin(SHORT), phase=STEP, step=0)
     places = [
         judge.build_split(rollout, threshold=share, canaries=2, stables=2, baselines=2) for share in (500, 2500, 5000)
@@ -97,7 +97,7 @@ def test_issue10_8_each_step_begins_new_windows():
 
 
 class Run:
-    """A release with a baseline, looked at every second."""
+    """A release with a baseline, observed every second."""
 
     def __init__(self, rules: Policy) -> None:
         self.rules, self.now, self.rollout = rules, 1000.0, GrayState.begin(rules)

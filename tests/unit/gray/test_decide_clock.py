@@ -40,7 +40,7 @@ def seconds(at: int, *, failed: int = 0, baking: bool = False) -> tuple[Second, 
 
 
 class Run:
-    """A release, looked at every second by a clock that may be set."""
+    """A release, observed every second by a clock that may be set."""
 
     def __init__(self, *, baking: bool) -> None:
         self.baking = baking
@@ -116,7 +116,7 @@ def test_issue10_9_a_canary_that_was_shut_out_is_opened_again_although_the_clock
 
 
 def test_issue10_9_a_gap_of_weeks_costs_no_more_than_one_of_minutes(monkeypatch: pytest.MonkeyPatch):
-    """Each 20 seconds of the gap were summed up: after a machine had slept for a week, for minutes."""
+    """Each 20 seconds of the gap were summed up: after a suspend of a week, this took minutes."""
     calls = 0
     after: Callable[..., object] = windows.add_block
 
@@ -231,7 +231,7 @@ def test_issue10_9_a_history_is_kept_when_the_clock_was_set_back_by_seconds(back
 
 @pytest.mark.parametrize(("failed", "phase"), [(10, ABORTING), (0, BAKE)])
 def test_issue10_9_without_a_history_the_bake_is_compared_with_the_steps(failed: int, phase: str):
-    """A stage without requests before the release has no history: only a total failure was taken back."""
+    """A stage without requests before the release has no history: only a total failure was rolled back."""
     run = Run(baking=False)
     assert run.rollout.compared is not None
     run.rollout = replace(run.rollout, compared=replace(run.rollout.compared, history=StableHistory()))

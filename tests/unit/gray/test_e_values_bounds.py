@@ -34,7 +34,7 @@ def test_more_certainty_makes_them_wider(tally: Tally):
 
 @pytest.mark.parametrize("requests", [100, 1000, 10_000])
 def test_without_errors_it_is_the_rule_of_three_with_a_surcharge_for_looking(requests: int):
-    exact = 1 - 0.05 ** (1 / requests)  # what one look would allow
+    exact = 1 - 0.05 ** (1 / requests)  # what one observation would allow
     assert exact < e_values.bound_above(Tally(requests=requests), alpha=0.05) < 2.2 * exact
 
 

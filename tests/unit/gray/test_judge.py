@@ -41,7 +41,7 @@ STEPS = {"steps": (0.2,), "step": 120}
 
 
 def aborted(row: Row, *, trials: int, seed: int, by_second: bool = True, baking: bool = False) -> int:
-    """How many of so many trials the product takes back."""
+    """Count the rollbacks by the product in this many trials."""
     row = replace(row, steps=(1.0,) if baking else (0.2,), step=120, known=300)
     drawn = failures.draw(row, trials, np.random.default_rng(seed))
     rules = policy(0.2, ERRORS)

@@ -156,7 +156,7 @@ def test_without_a_controller_it_says_so(good: GrayRelease):
 
 
 def test_issue10_a_share_that_the_router_has_ended_by_itself_is_not_said_to_be_there(good: GrayRelease):
-    """The controller was stopped for 40 s: the report said 20 %, and nobody was sent to the new release."""
+    """The controller was stopped for 40 s: the report said 20 %, although the new release got no traffic."""
     seen = replace(summarize(good), phase="step", share=20.0, safe=0.0, looked_at=1000.0)
     found = {
         now: "\n".join(line.text for line in text.format_lines(seen, unicode=True, now=now)) for now in (1010.0, 1040.0)

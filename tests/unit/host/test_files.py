@@ -32,7 +32,7 @@ def test_what_was_open_is_closed(tmp_path: Path):
 
 
 def test_issue10_2_bytes_that_are_no_text_are_replaced(tmp_path: Path):
-    """A file of a project's state whose bytes were changed is refused as damaged, and is no internal error."""
+    """A corrupted state file of a project is refused as damaged, without an internal error."""
     (tmp_path / "place.json").write_bytes(b'{"directory": "\xb3"}')
 
     assert files.read_text(str(tmp_path / "place.json")) == '{"directory": "\ufffd"}'
@@ -68,7 +68,7 @@ def test_a_parent_of_another_user_is_refused(tmp_path: Path):
 
 
 def test_issue10_0_a_special_file_is_written_to_and_stays(tmp_path: Path):
-    """`image export app /dev/null` by root made a file of the device, for the whole machine."""
+    """`image export app /dev/null` by root replaced the device by a file, for the whole host."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -56,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def inside(home: Path, *, root: Path | None = None, signs: bool = True) -> list[str]:
-    """What git in a container reads, by what git here tells."""
+    """The configuration that git in a container reads, from the output of git on the host."""
     text = git.flatten(git.read_caller_settings(str(root or home)), "/work space", signs=signs)
     (home / "flat").write_bytes(text.encode(errors="surrogateescape"))
     read = ["git", "config", "--file", home / "flat", "--list", "-z"]

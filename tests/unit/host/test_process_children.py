@@ -19,7 +19,7 @@ def start(*argv):
     started.append(process)
 try:
     start("sh", "-c", "echo; exec sleep 60")
-    stubborn = "trap '' INT; echo; for n in $(seq 300); do sleep 0.1; done"  # ends by itself if this probe is killed
+    stubborn = "trap '' INT; echo; for n in $(seq 300); do sleep 0.1; done"  # exits if this probe is killed
     thread = threading.Thread(target=start, args=("sh", "-c", stubborn))
     thread.start(); thread.join()
     programs.end_children()

@@ -305,7 +305,7 @@ def test_issue9_a1_nothing_that_a_repository_names_is_run(tmp_path: Path, monkey
     (root / "a").write_text("b")
     programs = tmp_path / "bin"
     programs.mkdir()
-    shim = programs / "git"  # tells of every git, and of the directory it would look into
+    shim = programs / "git"  # reports every call of git, and its directory
     shim.write_text(f'#!/bin/sh\ncase "$*" in "--git-dir=/dev/null -C / config "*) ;; *) echo "$@" >> {ran};; esac\n')
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")

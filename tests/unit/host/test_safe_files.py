@@ -21,7 +21,7 @@ SECRET = "root:hunter2"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project, and beside it what must not be read or written."""
+    """A project, and next to it files that must not be read or written."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secret").write_text(SECRET)
     made = tmp_path / "project"

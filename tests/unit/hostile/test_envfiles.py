@@ -32,7 +32,7 @@ POISONS = (
     "a" * 5000,
     "nul\0nul",
 )
-# Resolves each file of a directory; what would start a program or open a socket is told by the interpreter itself.
+# Resolves each file of a directory; the interpreter's audit hook reports each started program and opened socket.
 PROGRAM = """
 import json, os, sys
 from devbox.envfile.load import load

@@ -16,7 +16,7 @@ HOMES = {
     "os.putenv": (set(), "hand an environment to the program that needs it"),
     "os.system": (set(), "start programs through host.process or host.programs"),
     "os.popen": (set(), "start programs through host.process or host.programs"),
-    # mountpoints.py stands for the OCI runtime, and can't import devbox.
+    # mountpoints.py replaces the OCI runtime, and cannot import devbox.
     "json.loads": ({"devbox/model/jsontext.py", "devbox/images/dockerfile/mountpoints.py"}, _JSON),
     "json.load": (set(), _JSON),
     "json.JSONDecoder": (set(), _JSON),
@@ -46,7 +46,7 @@ def test_what_has_a_home_stays_there(path: Path):
 
 @each(MODULES)
 def test_a_module_that_is_run_is_never_looked_for_in_the_current_directory(path: Path):
-    """With -m, Python begins its search there: with a project's files, which nobody allowed to run here."""
+    """With -m, Python searches there first: it would run a project's files without permission."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.List | ast.Tuple):
             words = {each.value for each in node.elts if isinstance(each, ast.Constant)}

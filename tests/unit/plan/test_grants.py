@@ -132,7 +132,7 @@ OPEN = CLOSED + '[service.web]\nimage = "docker.io/library/python:3"\ncommand = 
     ],
 )
 def test_issue9_a2_what_a_container_with_a_network_runs_is_more(old: str, new: str, line: str):
-    """Otherwise whoever is inside the closed one reaches the network through another one of the file."""
+    """Otherwise a process in the closed container reaches the network through another container of the file."""
     assert added(OPEN, OPEN.replace(old, new)) == (line,)
 
 

@@ -28,7 +28,7 @@ from devbox.model.stage import (
 )
 from devbox.promotion import approval_scope
 
-NOT_COVERED = ("name", "where")  # of a stage: what it is called and where it stands in the file
+NOT_COVERED = ("name", "where")  # of a stage: its name and its place in the file
 STAGE = Stage(
     name="production",
     order=1,

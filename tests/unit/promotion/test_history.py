@@ -104,7 +104,7 @@ def test_a_release_seen_on_another_host_has_passed_but_is_not_a_rollback_target(
 
 
 def test_issue10_1_what_was_seen_is_in_the_order_in_which_it_happened():
-    """By the clocks of the signed chain, not by arrival and not by the clock of a machine that is three days ahead."""
+    """By the clocks of the signed chain, not by arrival and not by a host clock that is three days ahead."""
     ahead, behind = "2026-11-28T00:00:00Z", "2026-11-01T00:00:00Z"
     rows = [
         _row(SEEN, THREE, body={"at": ahead, "operation": "promote", "clock": 3, "left": TWO.id}),

@@ -19,7 +19,7 @@ def days_ago(number: float) -> str:
 
 
 def chain(writer: str, number: int, signed: float, *, confirmed: float | None = None, **knows: int) -> StageDocument:
-    """What a machine published so many days ago; `confirmed`: as of how many days ago; `knows`: by first letter."""
+    """Records that a host published this many days ago; `confirmed`: days since; `knows`: stages by first letter."""
     record = StageRecord(number=number, clock=number, kind="applied", at=days_ago(signed), release="sha256:1")
     return StageDocument(
         stage="staging",
@@ -68,7 +68,7 @@ def test_issue10_1_a_new_host_accepts_no_chain_without_a_recent_confirmation(oth
 
 
 def test_issue10_1_a_new_host_does_not_renew_confirmations():
-    """Otherwise the next machine would believe for another week what this one should not have believed."""
+    """Otherwise the next host would accept for another week what this one should not have accepted."""
     joined = stage_records.confirm_reading(StageConfirmation(), [chain(A, 5, 6)], now=NOW)
     assert joined == StageConfirmation(confirmed=days_ago(6), joined=days_ago(0))
     later = NOW + dt.timedelta(days=3)

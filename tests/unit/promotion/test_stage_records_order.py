@@ -17,7 +17,7 @@ def _applied(of, at, *, operation="promote", left="", **body):
 
 
 def _learned(rows, others, writer):
-    """The history of a machine that did `rows` and learned what another one published of `others`."""
+    """The history of a host with the own events `rows` that read another host's published `others`."""
     records = stage_records.list_own_records(chained(*others), "staging")
     made = [stage_records.build_entry(each, stage="staging", writer=writer, by="ci") for each in records]
     return History(chained(*rows, *({**each, "at": "2026-11-30T00:00:00Z"} for each in made)))
@@ -28,7 +28,7 @@ def _known(history):
 
 
 def test_issue10_1_what_an_earlier_version_entered_is_ordered_by_time_on_all_hosts():
-    """Machine 2 rolled back what machine 1 had promoted. Both are upgraded, and machine 2 promoted it to production."""
+    """Host 2 rolled back what host 1 had promoted. Both were upgraded, and host 2 promoted it to production."""
     one = [_applied(TWO, "01T00:00:00"), _applied(ONE, "02T00:00:00"), _applied(TWO, "03T00:00:00", left=ONE.id)]
     two = [_applied(ONE, "04T00:00:00", operation="rollback", left=TWO.id)]
     first, second = _learned(one, two, "2" * 12), _learned(two, one, "1" * 12)
@@ -46,7 +46,7 @@ def test_issue10_1_what_an_earlier_version_entered_comes_before_what_this_one_do
 
 
 def test_issue10_1_a_clock_that_two_processes_took_at_once_counts_as_it_is_published():
-    """An approval and a promotion took clock 7, so the promotion is published with 8; machine 2 did something at 8."""
+    """An approval and a promotion took clock 7, so the promotion is published with 8; host 2 also has an event at 8."""
     approved = {"kind": APPROVED, "stage": "staging", "release": ONE.id, "body": {"clock": 7}}
     one = [approved, _applied(ONE, "03T00:00:00", clock=7)]
     two = [_applied(TWO, "02T00:00:00", clock=8)]
@@ -55,7 +55,7 @@ def test_issue10_1_a_clock_that_two_processes_took_at_once_counts_as_it_is_publi
 
 
 def test_issue10_4_what_was_seen_before_a_rollback_counts_for_no_later_run():
-    """Machine 2 saw it healthy for days and rolled it back; machine 1 promoted it again: its soak begins again."""
+    """Host 2 saw it healthy for days and rolled it back; host 1 promoted it again: its soak restarts."""
     two = [_applied(ONE, "01T00:00:00", clock=1), _applied(TWO, "01T01:00:00", clock=2)]
     back = [*two, _applied(ONE, "03T00:00:00", clock=3, operation="rollback", left=TWO.id)]
     again = _learned([_applied(TWO, "04T00:00:00", clock=4)], back, "2" * 12)

@@ -153,7 +153,7 @@ class TestResolvedCache:
         assert self.read(paths) is None
 
     def test_issue10_2_a_forged_cache_counts_as_none(self, env_file, paths, tmp_path, monkeypatch):
-        """Its hash of the file can be computed by anybody; by it, containers get mounts and networks."""
+        """Any process can compute its hash of the file; its content decides about mounts and networks."""
         cache = Path(paths.project(SHOP.instance.id), "resolved.json")
         assert self.read(paths) == SHOP
         HostKey(paths).prepare()

@@ -76,7 +76,7 @@ def test_several_keys_require_a_choice(paths, monkeypatch):
 
 
 def test_the_preferred_key_does_not_sign_what_it_would_not_have_signed(paths, monkeypatch):
-    """Who approves by his own key would else have built what he is to approve."""
+    """Otherwise an approver would sign as the builder of the release to approve."""
     made = _made(paths, "ann", "ci")
     monkeypatch.setenv(verbs.KEY, "ann")
     assert verbs.choose_key(paths, "", fitting={made["ci"]}).name == "ci"

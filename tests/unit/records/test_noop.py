@@ -24,7 +24,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def written(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> str:
-    """An idle `up` that looked at a file, an absent one, a process, and devbox's settings."""
+    """A no-op `up` that read a file, an absent one, a process, and devbox's settings."""
     (tmp_path / "a=b").write_text("1")
     path = str(tmp_path / "idle")
     seen = (

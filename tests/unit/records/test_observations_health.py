@@ -32,7 +32,7 @@ def seen(tmp_path):
 
 
 def _look(seen, kernel, *steps, run="a", stage="staging"):
-    """Looks: after so many seconds, healthy or not."""
+    """Observe the stage after each of these seconds, healthy or not."""
     for seconds, healthy in steps:
         kernel.at += seconds
         seen.record_health(stage, run, healthy=healthy)

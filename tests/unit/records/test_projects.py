@@ -88,7 +88,7 @@ def test_issue9_b9_directories_that_change_places_keep_their_projects(tmp_path: 
 
 
 def test_issue9_b9_a_clone_at_the_place_of_a_renamed_directory_is_another_project(tmp_path: Path):
-    """Whichever of the two is looked at first."""
+    """Whichever of the two is read first."""
     paths, root, key = known(tmp_path)
     os.rename(root, tmp_path / "old")
     new = find_id(paths, project(Path(root)), FILE)

@@ -96,7 +96,7 @@ def test_issue10_2_what_an_earlier_version_was_allowed_counts_once(record, paths
 
 
 def test_issue10_2_a_copied_home_brings_no_trust_along(record, paths, tmp_path):
-    """Neither to another place, nor to another machine."""
+    """Neither to another directory nor to another host."""
     record.allow((COMMAND,))
     shutil.copytree(paths.home, tmp_path / "copy")
     assert not TrustRecord(Paths(str(tmp_path / "copy"), str(tmp_path / "run")), "abc").covers((COMMAND,))

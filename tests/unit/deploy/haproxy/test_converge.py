@@ -113,7 +113,7 @@ def test_requests_under_way_are_counted_of_the_servers_asked_for():
     assert converge.count_active(table, frozenset({"web.blue/web-1-aaaa"})) == 3
 
 
-# A release on trial.
+# A gray release.
 
 TRIAL = RouterState(fronts=BOTH.fronts, cohort=Cohort(key="a2V5"), canary=GREEN)
 

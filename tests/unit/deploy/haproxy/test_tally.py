@@ -35,7 +35,7 @@ def ended(paths: Paths, accepted: int) -> None:
 
 
 def test_issue10_11_a_reading_waits_for_the_one_before(paths: Paths) -> None:
-    """Kept in the wrong order, fewer requests would look like those of another router, and be counted twice."""
+    """Stored in the wrong order, a lower count would look like that of another router, and be counted twice."""
     record, first, order = TallyRecord(paths, ID, router="router"), threading.Event(), []
 
     def slow() -> CounterReading:
@@ -108,7 +108,7 @@ def test_issue10_11_a_router_that_ended_before_it_was_ever_read_is_in_the_log(pa
 
 
 def test_issue10_11_what_was_counted_before_a_reset_is_not_counted_again_by_the_log(paths: Paths) -> None:
-    """The canary's side is counted anew before each gray release; then the router is killed."""
+    """The canary's counters are reset before each gray release; then the router is killed."""
     record, now = TallyRecord(paths, ID, router="router"), time.time()
     ended(paths, 0)
     path = Path(paths.log(ID, "router"))

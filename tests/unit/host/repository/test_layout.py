@@ -16,7 +16,7 @@ ME = os.geteuid()
 
 @pytest.fixture
 def main(tmp_path: Path) -> Path:
-    """A repository with a worktree `fix` beside it, made by git."""
+    """A repository with a worktree `fix` next to it, made by git."""
     path = tmp_path / "main"
     _git(tmp_path, "init", "-q", "main")
     _git(path, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "--allow-empty", "-m", "one")

@@ -12,7 +12,7 @@ from devbox.images.dockerfile import cache
 from devbox.images.dockerfile.cache import UnwantedImages
 from devbox.model.image import FromDockerfile
 
-# Two Dockerfiles on one base; b has a further step, and c is what nobody remembers, on top of a.
+# Two Dockerfiles on one base; b has a further step, and c is an unrecorded image on top of a.
 LAYERS = {"base": "", "a": "base", "b": "base", "b2": "b", "c": "a"}
 PRINTED = f"""[1/2] STEP 1/2: FROM oci:x
 Copying blob sha256:{"0" * 64}

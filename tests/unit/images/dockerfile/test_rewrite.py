@@ -174,7 +174,7 @@ def test_issue9_ms4_volumes_come_last() -> None:
 
 
 def test_the_program_of_mount_points_runs_without_devbox(bundle: Path) -> None:
-    """It stands in for the OCI runtime, with neither site-packages nor PYTHONPATH."""
+    """It replaces the OCI runtime, with neither site-packages nor PYTHONPATH."""
     argv = [sys.executable, "-I", "-S", mountpoints.__file__, "note", str(bundle), str(bundle / "made")]
     subprocess.run(argv, check=True, capture_output=True, cwd="/")
     assert (bundle / "made").exists()

@@ -19,7 +19,7 @@ LONG = b'{"token": "T"' + b" " * documents.LIMIT + b"}"
 
 
 class Service(ThreadingHTTPServer):
-    """A registry that wants a token, and the service that gives it."""
+    """A registry that requires a token, and the service that issues it."""
 
     daemon_threads = True
     says = b""

@@ -64,7 +64,7 @@ def test_an_address_that_reaches_the_host_is_used_by_its_container_alone():
 
 
 def test_a_port_keeps_its_lead_when_others_are_given_up():
-    """pasta goes on as it was started, while nft forgets who has left."""
+    """pasta keeps its arguments, while nft drops the rules of removed containers."""
     rules = egress.build_nft_rules((), (HostPort(3128, NetNode("10.213.0.2", "")),), (81, 3128))
 
     assert "tcp dport 3128 dnat ip to 127.0.0.1:19001" in rules

@@ -39,7 +39,7 @@ def yes() -> bool:
 
 
 def nothing() -> None:
-    """What nobody waits for changed."""
+    """Ignore a state change."""
 
 
 def test_a_restart_waits_for_the_start_under_way(loop: Loop, tmp_path: Path) -> None:

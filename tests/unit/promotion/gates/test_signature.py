@@ -72,7 +72,7 @@ class Case:
         return self.say(statements.PROVENANCE, statements.Provenance(**told).to_predicate(), signer)
 
     def approved(self, signer: LocalSigner, **facts: Any) -> str:
-        """Somebody approves the release for this stage now, for a day."""
+        """Approve the release for this stage now, for a day."""
         said = {
             "release": self.release.id,
             "stage": STAGE.name,
