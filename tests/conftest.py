@@ -18,7 +18,7 @@ _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for root, on the boxes of an ordinary user."""
+    """Deselect tests for root on the boxes of an ordinary user."""
     left_out = [item for item in items if item.get_closest_marker("as_root") and "[user-" in item.name]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

@@ -23,7 +23,7 @@ _ALONE = frozenset({"matrix"})  # has projects of its own
 
 
 def main() -> int:
-    """Run what the command line names, or all; exit 1 when a ratio falls short of DESIGN §9."""
+    """Run the named benchmarks, or all; exit 1 if a ratio misses its target (DESIGN §9)."""
     names = sys.argv[1:] or list(BENCHMARKS)
     base = Path(tempfile.mkdtemp(prefix="bench-devbox-"))
     base.chmod(0o755)
@@ -137,7 +137,7 @@ def bench_down(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
 
 
 def bench_startup(bench: Bench, _peer: Docker, _compose: list[str]) -> list[Result]:
-    """What a start of Python takes of our own commands."""
+    """Share of Python's start-up in our own commands."""
     return startup.startup(bench)
 
 
@@ -185,7 +185,7 @@ def bench_tool(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
 
 
 def bench_watch(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
-    """From saving a file to the restarted process answering."""
+    """Time from saving a file to the restarted process's answer."""
     return watching.watching(bench.base, peer)
 
 

@@ -44,7 +44,7 @@ def _dense(bench: Bench) -> Iterator[Bench]:
 
 
 def _processes(dense: Bench) -> set[int]:
-    """Everything of the instance: what is in its containers, the supervisor, the holder, pasta."""
+    """All processes of the instance: its containers, the supervisor, the holder, pasta."""
     opened = project.open_project(str(dense.root))
     now = state.read_state_file(opened.paths, opened.id)
     assert now is not None

@@ -35,7 +35,7 @@ class Docker:
         self.environment = os.environ | {"DOCKER_HOST": f"unix://{base}/docker.sock", "DOCKER_CONFIG": f"{base}/config"}
 
     def run(self, *words: str, check: bool = True) -> str:
-        """Run `docker WORDS` and give what it printed."""
+        """Run `docker WORDS`; return its output."""
         done = subprocess.run(
             ["docker", *words], env=self.environment, capture_output=True, text=True, check=False, timeout=300
         )

@@ -39,7 +39,7 @@ class Result:
 
     @property
     def short(self) -> bool:
-        """Whether a ratio falls short of what is to be reached."""
+        """True if a ratio misses its target."""
         return any(self._verdict(name) == "SHORT" for name in self._peers())
 
     def rows(self) -> list[str]:
@@ -106,14 +106,14 @@ def side_by_side(
 
 
 def timed(work: Callable[[], object]) -> float:
-    """How long it takes, milliseconds."""
+    """Duration, milliseconds."""
     began = time.perf_counter()
     work()
     return (time.perf_counter() - began) * 1000
 
 
 def memory(pids: Iterable[int]) -> float:
-    """What processes take, MiB: each page counted once, however many share it (PSS)."""
+    """Memory of processes, MiB: shared pages are divided among their users (PSS)."""
     total = 0
     for pid in pids:
         try:

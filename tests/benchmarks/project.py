@@ -70,14 +70,14 @@ class Bench:
         )
 
     def ps(self) -> list[dict[str, Any]]:
-        """What is up."""
+        """The running containers."""
         argv = [self.program, "ps", "--json"]
         done = subprocess.run(argv, cwd=self.root, env=self.environment, capture_output=True, check=True)
         rows: list[dict[str, Any]] = json.loads(done.stdout)
         return rows
 
     def resolved(self) -> Spec:
-        """What the file means."""
+        """The resolved env file."""
         return project.prepare(project.open_project(str(self.root)))
 
     def layout(self) -> str:
@@ -85,7 +85,7 @@ class Bench:
         return project.open_project(str(self.root)).paths.oci
 
     def reference(self, image: str) -> str:
-        """How the layout names an image."""
+        """Name of an image in the layout."""
         opened = project.open_project(str(self.root))
         key = key_image(image, self.resolved().images).key
         baked = opened.store.find(key)

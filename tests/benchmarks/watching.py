@@ -127,7 +127,7 @@ def _staying(argv: list[str], cwd: Path, environment: dict[str, str]) -> Iterato
 
 
 def _saver(path: Path, port: int, *, namespace: str = "") -> Callable[[], None]:
-    """Save another value and wait until the server says it. The first round waits until the watcher has begun."""
+    """Save another value and wait until the server returns it. The first round waits for the watcher's start."""
     begun = False
 
     def save() -> None:

@@ -107,7 +107,7 @@ def _serve(stack: contextlib.ExitStack, base: Path, port: int, *, inside: int) -
 
 
 def _write_context(place: Path) -> None:
-    """What Dockerfiles copy from."""
+    """The build context of the Dockerfiles."""
     for name in ("dir/sub", "empty", "links"):
         (place / name).mkdir(parents=True)
     for name in ("a.txt", "b.txt", "dir/c.txt", "dir/sub/d.txt", "name with blanks"):

@@ -19,11 +19,11 @@ Facts = dict[str, Any]
 
 
 class Refused(Exception):
-    """An image that does not run, or a Dockerfile that is not built; what was said."""
+    """An image that does not run, or a Dockerfile that does not build; with the error message."""
 
 
 def looked_at(pid: int) -> Facts:
-    """What the process sees."""
+    """Facts about the process."""
     place = Path(__file__).parent.parent
     argv = [sys.executable, "-m", "comparison.look", str(pid)]
     done = subprocess.run(argv, cwd=place, capture_output=True, check=False)
@@ -56,11 +56,11 @@ class OurSide:
         }
 
     def image(self, name: str, reference: str) -> Facts:
-        """What a container of an image sees."""
+        """Facts about a container of an image."""
         return self._run(name, f'[service.c]\nimage = "{reference}"\n', None, "")
 
     def dockerfile(self, name: str, text: str, context: Path) -> Facts:
-        """What a container of a Dockerfile's image sees."""
+        """Facts about a container of a Dockerfile's image."""
         return self._run(name, '[service.c]\ndockerfile = { path = "Dockerfile", context = "ctx" }\n', context, text)
 
     def _run(self, name: str, env_file: str, context: Path | None, text: str) -> Facts:
@@ -106,11 +106,11 @@ class DockerSide:
         self._peer = peer
 
     def image(self, name: str, reference: str) -> Facts:
-        """What a container of an image sees."""
+        """Facts about a container of an image."""
         return self._run(name, reference)
 
     def dockerfile(self, name: str, text: str, context: Path) -> Facts:
-        """What a container of a Dockerfile's image sees."""
+        """Facts about a container of a Dockerfile's image."""
         file = self._peer.base / f"{name}.dockerfile"
         file.write_text(text)
         argv = ["docker", "build", "-q", "--network", "host", "-t", name, "-f", str(file), str(context)]
@@ -142,6 +142,6 @@ class DockerSide:
 
 
 def _stopped(said: str) -> str:
-    """How the program says that it was stopped."""
+    """The stop signal, as the program reports it."""
     lines = [line.rpartition("got ")[2] for line in said.splitlines() if "got " in line]
     return f"signal {lines[-1]}" if lines else ""

@@ -30,7 +30,7 @@ _MOBILE = ({"X-Client": "mobile"}, {"X-Client": "desktop"}, {"X-Client": "deskto
 
 
 def failing(percent: float, *, base: float = 0.0) -> str:
-    """A rule of HAProxy by which so many requests fail, where `base` percent of the rest do afterwards."""
+    """An HAProxy rule that makes this share of requests fail, in addition to `base` percent of the rest."""
     share = (percent - base) / (100 - base)
     return f"http-request return status 500 if {{ rand(100000) lt {round(100_000 * share)} }}"
 

@@ -24,7 +24,7 @@ _HASH = "$2b$04$abcdefghijklmnopqrstuuPWRtT5yx7FBi4dcf6ROhboeNunUrLQ."  # of tha
 def prometheus(
     directory: Path, *, scrape: dict[str, str] | None = None, protected: bool = False, port: int = 0
 ) -> Iterator[str]:
-    """Its URL. `scrape`: address → path; what it asks five times a second."""
+    """The server's URL. `scrape`: address → path, scraped five times a second."""
     if shutil.which("prometheus") is None:
         lacking("prometheus is not installed")
     directory.mkdir(exist_ok=True)

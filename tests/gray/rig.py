@@ -109,7 +109,7 @@ class Rig:
 
 @contextlib.contextmanager
 def rigged(place: Path, *, faults: str = "", usual: str = USUAL, policy: Policy = POLICY) -> Iterator[Rig]:
-    """`usual`: what both services do; `faults`: what only the new one does, before that; "slow": instead of it."""
+    """`usual`: behaviour of both services; `faults`: of the new one only, before that; "slow": instead of it."""
     router = place / "router"
     router.mkdir(mode=0o755)
     place.chmod(0o755)

@@ -198,7 +198,7 @@ def all_up(router: Router) -> bool:
 
 
 def wait_for(condition, directory: Path, seconds: float = 20.0) -> None:
-    """Until it is so; what the routers said, where it never is."""
+    """Wait for a condition; on a timeout, fail with the routers' output."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -256,5 +256,5 @@ def _read(link: socket.socket, count: int) -> list[Answer]:
 
 
 def sides(answers: list[Answer]) -> Counter[str]:
-    """How many each service answered."""
+    """Responses of each service."""
     return Counter(answer.body for answer in answers)

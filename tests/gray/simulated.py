@@ -15,7 +15,7 @@ Rate = Callable[[int], float]  # of requests that fail, after so many requests
 
 
 def drawn(rng: random.Random, requests: int, rate: float) -> int:
-    """How many of the requests fail."""
+    """The number of failed requests."""
     if rate <= 0 or not requests:
         return 0
     if rate >= 1:

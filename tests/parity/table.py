@@ -48,7 +48,7 @@ def measure() -> dict[str, Rows]:
 
 
 def machine() -> str:
-    """What the values of a page depend on."""
+    """The environment on which the values of a page depend."""
     version = _run(["docker", "--version"]).strip().partition(",")[0]
     return f"Measured on Linux {os.uname().release}, {os.uname().machine}, next to {version}."
 

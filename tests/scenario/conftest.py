@@ -17,7 +17,7 @@ MAIN_JOBS = (*KINDS[:3], pytest.param(KINDS[3], marks=pytest.mark.long))
 
 @pytest.fixture(params=ON_ALL)
 def box(boxes: dict[str, Box], request: pytest.FixtureRequest) -> Iterator[Box]:
-    """devbox as root with crun; the long suite runs the test in every other way, too."""
+    """devbox as root with crun; the long suite also runs the test in all other modes."""
     yield from use(boxes, request.param)
 
 

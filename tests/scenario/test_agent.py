@@ -44,7 +44,7 @@ NOBODY = {"SSH_AUTH_SOCK": ""}
 
 
 def keys(box: Box, project: Path, *how: str, env: dict[str, str]) -> str:
-    """What `ask.pl` says inside."""
+    """Output of `ask.pl` in the container."""
     return box.ok(*how, "--", "perl", "/workspace/ask.pl", cwd=project, env=env).strip()
 
 

@@ -97,7 +97,7 @@ def test_two_worktrees_run_in_parallel(box: Box):
     assert {row["state"] for row in box.ps(second).values()} == {"running"}
 
 
-def test_a_container_taken_out_of_the_file_goes(box: Box):
+def test_a_container_removed_from_the_file_is_removed(box: Box):
     project = box.project(TWO)
     box.ok("up", cwd=project)
     edit(project, 'needs = ["cache"]', "")

@@ -101,7 +101,7 @@ def test_a_killed_supervisor_kills_no_container_and_is_replaced(box: Box):
     assert not box.leftovers(before)
 
 
-def test_issue9_a5_what_dies_with_its_supervisor_comes_back_without_a_command(any_box: Box):
+def test_issue9_a5_a_container_that_dies_with_its_supervisor_restarts_without_a_command(any_box: Box):
     box = any_box
     project = box.project('[dev]\nrecipe = "debian"\n[service.web]\nfrom = "dev"\ncommand = "sleep 1000"\n')
     box.ok("up", cwd=project)

@@ -26,7 +26,7 @@ volumes = { data = "/data" }
 
 
 def findings(box: Box, project: Path) -> list[dict[str, str]]:
-    """What the doctor says that is not well."""
+    """Findings of `doctor` that are not ok."""
     return [found for found in box.json("doctor", "--offline", cwd=project) if found["state"] != "ok"]
 
 

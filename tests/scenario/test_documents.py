@@ -18,7 +18,7 @@ START = 'set -e; devbox() { command devbox "$@" 2>&1 || [ $? = 3 ]; }\n'
 
 
 def session(page: str) -> list[tuple[str, list[str]]]:
-    """The commands of a page's console blocks, each with the lines it is said to print."""
+    """The commands of a page's console blocks, each with its documented output."""
     found: list[tuple[str, list[str]]] = []
     for line in "".join(BLOCK.findall((REPOSITORY / page).read_text())).splitlines():
         if line.startswith("$ "):
@@ -31,7 +31,7 @@ def session(page: str) -> list[tuple[str, list[str]]]:
 
 
 def similar(line: str) -> re.Pattern[str]:
-    """A line as it may differ from run to run: numbers, columns, and places."""
+    """A line without the parts that vary between runs: numbers, columns, and paths."""
     words = [re.sub(r"\d+", r"\\d+", re.escape(word)) for word in line.split()]
     return re.compile(r"\s+".join("\\S+" if word.startswith("/tmp") else word for word in words))
 

@@ -91,7 +91,7 @@ WHILE = {
 
 
 def says(done: subprocess.CompletedProcess[bytes], code: int, parts: Sequence[str]) -> str:
-    """The error is a sentence, a few lines, and what to do; and holds these parts."""
+    """Assert that the error is a sentence, details and a remedy, and contains these parts."""
     text = done.stderr.decode()
     assert done.returncode == code, text
     lines = text.splitlines()

@@ -72,7 +72,7 @@ class Shell:
         return self.told.read_text().rstrip("\n")
 
     def starts(self) -> int:
-        """How often devbox was started to set the shell up."""
+        """The number of devbox starts to set up the shell."""
         return self.count.read_text().split().count("__activate") if self.count.exists() else 0
 
     def close(self) -> None:

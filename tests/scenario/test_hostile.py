@@ -90,7 +90,7 @@ FILES = {
 
 
 def refused(box: Box, *words: str, cwd: Path) -> str:
-    """What devbox says of what it refuses: a few lines, no trace."""
+    """devbox's error for a refused file: a few lines, no traceback."""
     done = box.run(*words, cwd=cwd)
     said = done.stderr.decode()
     assert done.returncode == 2, said

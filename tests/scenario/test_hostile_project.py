@@ -146,7 +146,7 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
 
 @dataclass
 class Ground:
-    """A project that was sound, what lies outside of it, and how long commands took."""
+    """A valid project, files outside of it, and the durations of commands."""
 
     box: Box
     project: Path
@@ -167,7 +167,7 @@ class Ground:
         assert seconds < self.took.get(argv, 1.0) + LONGEST, f"{argv} took {seconds:.1f} s: {said}"
 
     def _look(self) -> dict[str, tuple[int, ...]]:
-        """What lies outside, with what would tell of a read, a write or a run of it."""
+        """Times and sizes of the files outside the project, which change if a file is read or written."""
         return {
             str(path): (facts.st_atime_ns, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size)
             for path in sorted(self.outside.rglob("*"))
@@ -182,7 +182,7 @@ class Ground:
             KINDS[kind](path, self.outside)
 
     def remove(self, name: str) -> None:
-        """Remove what is there."""
+        """Remove the file or directory."""
         path = self.project / name
         if path.is_dir() and not path.is_symlink():
             subprocess.run(["rm", "-rf", "--", path], check=True)
@@ -284,7 +284,7 @@ def _each_file_by_itself(ground: Ground) -> None:
 
 
 def _every_command(ground: Ground) -> None:
-    """Hostile everywhere but for what a command has to read first, so that it comes to the rest."""
+    """Make all files hostile except those that a command reads first, so that it reaches the others."""
     kinds = list(KINDS)
     loaded = ("devbox.toml", "recipes", "recipes/own.toml", "devbox.lock.toml", "settings.env", ".git", "docker", "in")
     for number, name in enumerate(name for name in TARGETS if name not in loaded):

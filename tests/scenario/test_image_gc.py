@@ -52,7 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture
 def alone() -> Iterator[Box]:
-    """A home of its own: what other tests baked is not for collection."""
+    """A separate home: images of other tests must not be collected."""
     box = make_box("root-crun")
     yield box
     destroy(box)
@@ -117,7 +117,7 @@ class Village:
             del self._there[name]
 
     def _plans(self) -> dict[str, Any]:
-        """What an `up` would do in each project that devbox knows of."""
+        """The plan of `up` in each known project."""
         return {name: self._plan(self._there[name]) for name in sorted(self._known)}
 
     def _plan(self, path: Path) -> Any:

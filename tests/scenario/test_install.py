@@ -50,7 +50,7 @@ class Site:
         (self.path / "devbox.toml").write_text(text(self.name, version, names))
 
     def files(self) -> dict[str, str]:
-        """What is there."""
+        """The installed files."""
         return {
             str(path.relative_to(self.root)): path.read_text() for path in self.root.rglob("*") if not path.is_dir()
         }

@@ -103,7 +103,7 @@ def test_git_knows_the_caller_and_trusts_the_project_where_integrated(any_box: B
 
 
 @pytest.mark.long  # bakes git
-def test_ssh_and_signed_commits_go_by_the_callers_agent(any_box: Box):
+def test_ssh_and_signed_commits_use_the_callers_agent(any_box: Box):
     with ssh_agent(any_box) as ann:
         signing = f"[user]\nname = Ann\nemail = a@example.org\nsigningKey = {ann.public}\n"
         project = any_box.project(GIT, files={"callers": f"{signing}[gpg]\nformat = ssh\n[commit]\ngpgSign = true\n"})

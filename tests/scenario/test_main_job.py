@@ -22,7 +22,7 @@ def visit(box: Box, project: Path) -> tuple[int, int]:
     return page["visits"][0]["id"], page["counter"]
 
 
-def test_the_demo_comes_up_serves_keeps_its_data_and_goes_away(any_box: Box):
+def test_the_demo_comes_up_serves_keeps_its_data_and_goes_down(any_box: Box):
     box, project = any_box, any_box.from_template("python-web")
     before = box.footprint()
     assert box.run("plan", cwd=project).returncode == 3

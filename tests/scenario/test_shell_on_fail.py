@@ -37,7 +37,7 @@ def terminal(box: Box, project: Path, *words: str) -> pexpect.spawn:
 
 
 def interrupt(shell: pexpect.spawn) -> None:
-    """Ctrl-C until there is a prompt again: one that comes while bash starts a program reaches neither."""
+    """Send Ctrl-C until a prompt appears: one sent while bash starts a program reaches neither."""
     for _ in range(30):
         shell.sendintr()
         if shell.expect([PROMPT, pexpect.TIMEOUT], timeout=2) == 0:

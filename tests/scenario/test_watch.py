@@ -30,7 +30,7 @@ watch = [{ paths = ["web.conf"] }]
 
 @contextmanager
 def watching(box: Box, project: Path) -> Iterator[Path]:
-    """devbox stays and watches; what it says goes to a file."""
+    """Run devbox in watch mode, with its output in a file."""
     said = project.parent / "said"
     with said.open("wb") as out:
         process = subprocess.Popen(

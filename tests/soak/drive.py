@@ -122,7 +122,7 @@ class Soak:
         )
 
     def _perhaps_kill(self, ground: Ground, started: list[subprocess.Popen[bytes]]) -> str:
-        """Kill something after a random moment, most of the time; what it was."""
+        """Usually kill a process after a random delay; return its kind."""
         kind = self._chance.choice(["", "", "", "command", "command", *victims.KINDS])
         if not kind:
             return ""
@@ -161,7 +161,7 @@ class Soak:
         wait_until(few, seconds=30, what=f"few open files in {ground.project}")
 
     def _converge(self, ground: Ground) -> None:
-        """Whatever was killed, the next `up` works."""
+        """Assert that the next `up` works after any kill."""
         self._say(f"{ground.project.name}: up converges")
         words = ("up",)
         self._end(words, self._start(ground.project, words), alone=True)

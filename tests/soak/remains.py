@@ -20,7 +20,7 @@ _KEPT = ("oci", "snapshots", "steps", "cache", "logs")  # the image store's own
 
 
 class Remains:
-    """Of one box. `scraps` is the directory that its commands use for /tmp, which others use, too."""
+    """The leftovers of one box. `scraps` replaces /tmp, which is shared, for its commands."""
 
     def __init__(self, box: Box, scraps: Path) -> None:
         self._box = box
@@ -53,7 +53,7 @@ class Remains:
         return {f"port {address}" for socket, address in _listeners().items() if socket in self._sockets}
 
     def _namespaces(self) -> set[str]:
-        """Which of the noted network namespaces are there, and by what."""
+        """The recorded network namespaces that still exist, with the paths that hold them."""
         if not self._networks:
             return set()
         found = set()
@@ -85,7 +85,7 @@ def _lines(table: Path) -> Iterator[str]:
 
 
 def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
-    """What a process has open: paths, and what is there."""
+    """Open files of a process: paths and their targets."""
     with contextlib.suppress(OSError):
         for path in (f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")):
             with contextlib.suppress(OSError):

@@ -21,11 +21,11 @@ Claims = dict[tuple[Path, str], tuple[str, int | None]]  # project, container â†
 
 
 class Lied(AssertionError):
-    """`ps` said something that was not so."""
+    """`ps` reported a false state."""
 
 
 def check(box: Box, projects: list[Path]) -> Claims:
-    """Compare every project's `ps` with the kernel; what they claim, when it was true.
+    """Compare every project's `ps` with the kernel; return the claims if they are true.
 
     State that changes meanwhile is read again: only a claim that `ps` repeats can be false.
     """
@@ -144,7 +144,7 @@ def zombies(parent: int) -> list[int]:
 
 
 def open_files(pid: int) -> int:
-    """How many descriptors a process has open."""
+    """The number of open descriptors of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
@@ -157,7 +157,7 @@ def link(pid: int, kind: str) -> str:
 
 
 def identity(path: str) -> str:
-    """The namespace at a path of /proc by its id; empty where there is none any more.
+    """The id of the namespace at a path of /proc; empty if it no longer exists.
 
     Kernels before 6.18 tell no ids. Their numbers are given again, at once, to whoever makes the next: other tests.
     """

@@ -37,7 +37,7 @@ class Ground:
         return compute_instance_id(str(self.project), "devbox.toml")
 
     def now(self) -> state.InstanceState | None:
-        """What is written about it; None where nothing is, or nothing that can be read just now."""
+        """The instance's state file; None if it is missing or unreadable."""
         return state.read_state_file(self.paths, self.id)
 
     def evidence(self) -> str:
@@ -48,7 +48,7 @@ class Ground:
         return "\n".join((f"{self.project} {run}", *files, str(self.now()), self.complaints(), *lives))
 
     def complaints(self) -> str:
-        """What the supervisor wrote down for itself."""
+        """The supervisor's own record."""
         try:
             return Path(self.paths.supervisor_log(self.id)).read_text(errors="replace")
         except FileNotFoundError:
@@ -76,7 +76,7 @@ def _inits(ground: Ground) -> list[int]:
 
 
 def _inner(ground: Ground) -> list[int]:
-    """Whatever lives in a user namespace of the box: containers' processes, holders, runtimes half-way in."""
+    """All processes in a user namespace of the box: of containers, holders, starting runtimes."""
     return sorted(truth.of_box(ground.box))
 
 

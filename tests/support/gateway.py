@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
 
 class Gateway(ThreadingHTTPServer):
-    """What it does is set by its fields, at any time."""
+    """Its fields control its behaviour, at any time."""
 
     daemon_threads = True
 
@@ -63,7 +63,7 @@ class Gateway(ThreadingHTTPServer):
             return left > 0 and any(_covers(given, scope) for given in scopes.split())
 
     def is_busy(self, method: str) -> bool:
-        """Whether this request is one too many."""
+        """True if this request exceeds the rate limit."""
         with self.lock:
             if method != self.busy_for or self.busy <= 0:
                 return False
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._pass_on(body, path)
 
     def _scope(self, path: str) -> str:
-        """What a request needs: `repository:team/app:pull`."""
+        """The scope that a request needs: `repository:team/app:pull`."""
         name = path.removeprefix("/v2/").partition("/blobs/")[0].partition("/manifests/")[0].partition("/referrers/")[0]
         return f"repository:{name}:{'pull' if self.command in ('GET', 'HEAD') else 'push'}" if name else ""
 

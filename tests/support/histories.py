@@ -60,7 +60,7 @@ def context(
     trusted: bool = True,
     observed: Callable[[str, str], SoakObservation] = lambda _stage, _release: SoakObservation(),
 ) -> GateContext:
-    """What a gate is asked, in the directory `root`."""
+    """The context of a gate, in the directory `root`."""
     paths = Paths(f"{root}/home", f"{root}/run")
     return GateContext(
         release=of,

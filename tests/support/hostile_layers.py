@@ -69,7 +69,7 @@ json.dump(dict(results=results, peak=peak), sys.stdout)
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came of one layer: devbox's error, or None, and the files there are, by path."""
+    """The outcome of one layer: devbox's error or None, and the unpacked files by path."""
 
     error: str | None
     tree: dict[str, dict[str, Any]]
@@ -141,7 +141,7 @@ Case = tuple[str, bytes | Iterable[bytes], Any]
 
 
 def unpack_all(base: Path, layers: Iterable[Case], *, rootless: bool) -> tuple[dict[str, Unpacked], int]:
-    """Unpack layers (name, blob, what is promised of it) below `base`; what came of each, and the peak in MiB."""
+    """Unpack layers (name, blob, required outcome) below `base`; return the outcomes and the peak memory in MiB."""
     place = base / "layers"
     place.mkdir()
     for name, blob, promised in layers:

@@ -28,7 +28,7 @@ ports = [8000]
 
 
 def text(*stages: str, more: str) -> str:
-    """The file of such a project, with what belongs to its stages."""
+    """The env file of such a project, with its stages."""
     return FILE.replace("STAGES", ", ".join(f'"{stage}"' for stage in stages)) + more
 
 

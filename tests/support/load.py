@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Load:
-    """Requests until `stop`. `failed`: a sentence for each that got no 200; `bodies`: how often each answer came.
+    """Requests until `stop`. `failed`: a message for each without a 200; `bodies`: count of each response body.
 
     `last`: the moment of the last such answer. `fresh`: so many of the connections are made anew for each request.
     """
@@ -42,12 +42,12 @@ class Load:
         self.stop()
 
     def stop(self) -> None:
-        """Let what is under way end."""
+        """Wait for the requests in progress."""
         self._ending.set()
         self._thread.join(60)
 
     def wait(self, requests: int, *, seconds: float = 60) -> None:
-        """Until that many requests were answered from now on."""
+        """Wait until this many further requests were answered."""
         goal, deadline = self.requests + requests, time.monotonic() + seconds
         while self.requests < goal:
             assert time.monotonic() < deadline, f"{self.requests} of {goal} requests; {self.failed[:3]}"

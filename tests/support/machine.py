@@ -160,7 +160,7 @@ class Box:
         return processes | files | host_network()
 
     def leftovers(self, before: set[str]) -> list[str]:
-        """What is there now and was not before; a moment is given to what is just ending."""
+        """New leftovers, after a short wait for processes that are ending."""
         deadline = time.monotonic() + 3
         while (new := sorted(self.footprint() - before)) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -191,7 +191,7 @@ class Box:
         return found
 
     def _tag(self) -> str:
-        """What this home's directories below /run and /sys/fs/cgroup are called."""
+        """Names of this home's directories below /run and /sys/fs/cgroup."""
         return hash_name(str(self.home))
 
     def ids(self) -> list[range]:
@@ -260,7 +260,7 @@ def _need_runtime(runtime: str) -> None:
 
 
 def destroy(box: Box) -> None:
-    """Remove a box with all its files. Root may remove what belongs to subordinate ids."""
+    """Remove a box with all its files. As root, because some belong to subordinate ids."""
     box.clear()
     shutil.rmtree(box.home.parent)
 
@@ -304,7 +304,7 @@ def _as_user(user: str, base: Path) -> list[str]:
 
 
 def host_network() -> set[str]:
-    """What devbox must never make in the host's own network, or whichever network namespace this process is in."""
+    """Interfaces that devbox must never create in the network namespace of this process, such as the host's."""
     links = {name for _, name in socket.if_nameindex() if _LINKS.fullmatch(name)}
     done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
     tables = {line for line in done.stdout.splitlines() if line.split()[-1] == "devbox"}
@@ -319,7 +319,7 @@ def _command(pid: int) -> str:
 
 
 def _root_mount(process: Path) -> bytes:
-    """What is mounted as the root of a process: of a container, its layers and where its changes go."""
+    """The root mount of a process: for a container, its layers and its upperdir."""
     lines = (process / "mountinfo").read_bytes().splitlines()
     return b"\n".join(line for line in lines if line.split()[4] == b"/")
 

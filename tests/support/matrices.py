@@ -9,7 +9,7 @@ from devbox.model.matrix import Cell, CellResult, MatrixRun
 
 
 def result(state: str = "passed", **axes: str) -> CellResult:
-    """What came of the cell with these axes."""
+    """The result of the cell with these axes."""
     return of(axes, state=state)
 
 

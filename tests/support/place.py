@@ -86,7 +86,7 @@ class Place:
             os.waitpid(process.pid, 0)
 
     def ports(self) -> list[str]:
-        """The bridge's ports: one for each container's network namespace that there is."""
+        """The bridge's ports: one per existing network namespace of a container."""
 
         def look() -> None:
             for _, name in socket.if_nameindex():
@@ -102,7 +102,7 @@ class Place:
         cgroups.remove_empty_groups(self.context.run_dir)
 
     def _captured(self, work: Any) -> tuple[str, int]:
-        """What `work` writes on both streams, and the code it gives."""
+        """The output of `work` on both streams, and its exit code."""
         saved = os.dup(1), os.dup(2)
         with tempfile.TemporaryFile() as target:
             os.dup2(target.fileno(), 1)

@@ -18,7 +18,7 @@ CLEAR = "\x1b[H\x1b[2J"
 
 @dataclass
 class Recording:
-    """What a program wrote, and when, in seconds from its start."""
+    """The output of a program with times, in seconds from its start."""
 
     columns: int
     rows: int
@@ -40,7 +40,7 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its duration."""
         return self.events[-1][0]
 
     def until(self, desired: Callable[[Sequence[str]], object]) -> Recording:

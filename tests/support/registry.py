@@ -74,7 +74,7 @@ class Registry:
         return directory
 
     def blob(self, digest: str) -> Path:
-        """Where it keeps a blob's bytes."""
+        """Path of a blob in the registry's storage."""
         digits = digest.removeprefix("sha256:")
         return self.place / f"data/docker/registry/v2/blobs/sha256/{digits[:2]}/{digits}/data"
 
@@ -122,7 +122,7 @@ class Wire:
         self.sent = self.received = 0
 
     def after(self, count: int, action: Callable[[], None]) -> None:
-        """Do something, once, when so many more bytes have passed in both directions together."""
+        """Run an action once, after this many further bytes in both directions together."""
         with self._lock:
             self._alarm = (self.sent + self.received + count, action)
 

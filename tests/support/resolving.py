@@ -20,12 +20,12 @@ def write_project(root: str, text: str, others: dict[str, str] | None = None) ->
 
 
 def resolve_env(env: EnvFile, *, profiles: tuple[str, ...] = ()) -> Spec:
-    """What a loaded file resolves to."""
+    """Resolve a loaded file."""
     instance = Instance(id="0" * 12, name=env.name, root=env.root, env_file=env.file, owner=0, group=0)
     credentials = {name: f"secret-{name}" for name in list_credentials(env)}
     return resolve(env, instance=instance, credentials=credentials, profiles=profiles)
 
 
 def resolve_text(root: str, text: str, others: dict[str, str] | None = None, *, profiles: tuple[str, ...] = ()) -> Spec:
-    """What a text resolves to in the directory `root`."""
+    """Resolve a text in the directory `root`."""
     return resolve_env(load(write_project(root, text, others)), profiles=profiles)

@@ -166,7 +166,7 @@ class Shop:
         self.environment(stage).lose(requests, router)
 
     def tested(self, release: Release, cells: dict[str, str], *, ago: float = 0.0) -> None:
-        """The tests ran against the image of a release, so many seconds ago."""
+        """Record tests against the image of a release, this many seconds ago."""
         at = format_timestamp(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ago))
         passed = set(cells.values()) == {"passed"}
         tests = ReleaseTests(self.opened)
@@ -182,7 +182,7 @@ class Shop:
             out.write(release.id + "\n")
 
     def swap_images(self) -> None:
-        """From now on, what runs is not what was asked for."""
+        """From now on, run another release than the requested one."""
         (self._state / "swapped").touch()
 
     def rewrite(self, text: str) -> None:
@@ -199,7 +199,7 @@ def in_a_child(work: Callable[[], object]) -> int:
 
 
 def ended(child: int) -> int:
-    """How a child ended."""
+    """Exit status of a child."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

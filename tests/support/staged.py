@@ -151,7 +151,7 @@ def start(box: Box, path: Path, verb: str, release: str = "", **changes: Any) ->
 
 
 def deploy(box: Box, path: Path, release: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Have the stage run a release; what is seen then."""
+    """Deploy a release to the stage; return the observation."""
     running = start(box, path, "deploy", release["release"], **changes)
     out, said = running.communicate(timeout=300)
     assert running.returncode == 0, f"{out.decode()}\n{said.decode()}"
@@ -160,7 +160,7 @@ def deploy(box: Box, path: Path, release: dict[str, Any], **changes: Any) -> dic
 
 
 def observe(box: Box, path: Path) -> dict[str, Any]:
-    """What runs in the stage."""
+    """The observed state of the stage."""
     out, said = start(box, path, "observe").communicate(timeout=60)
     assert said, out
     seen: dict[str, Any] = json.loads(said)

@@ -79,7 +79,7 @@ def _system(place: Path) -> None:
 
 
 def _work(place: Path, tests: Iterable[str]) -> None:
-    """The disk with the checkout and what its tests need."""
+    """The disk with the checkout and the requirements of its tests."""
     work = place / "work"
     work.mkdir()
     (work / "guest.sh").write_text(_GUEST)

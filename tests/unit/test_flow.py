@@ -28,7 +28,7 @@ class Losing:
 
 
 @pytest.mark.parametrize("times", [0, 1, 2])
-def test_it_is_looked_for_again_and_said(times: int):
+def test_a_lost_port_is_observed_again_and_reported(times: int):
     said: list[Event] = []
     losing = Losing(times)
     assert losing.verb(said.append, answer="well") == "well"
@@ -36,7 +36,7 @@ def test_it_is_looked_for_again_and_said(times: int):
     assert said == [Note(text=f"port {8001 + n} on 127.0.0.1 is already in use: trying again") for n in range(times)]
 
 
-def test_it_ends_some_day():
+def test_retries_are_limited():
     with pytest.raises(PortTaken, match="port 8003"):
         Losing(100).verb(lambda _: None, answer="")
 

@@ -116,7 +116,7 @@ BACKENDS = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Collect each test for the backends that have what it needs."""
+    """Collect each test for the backends with the capabilities that it needs."""
     if "fresh" not in metafunc.fixturenames:
         return
     needed = [each for marker in metafunc.definition.iter_markers("needs") for each in marker.args]
@@ -167,6 +167,6 @@ def other(fresh: Callable[[], Backend]) -> Backend:
 
 @pytest.fixture
 def native(backend: Backend) -> Backend:
-    """A fresh instance of the native engine, for what others do in their own way."""
+    """A fresh instance of the native engine, for tests of its own behaviour."""
     assert isinstance(backend.engine, NativeEngine)
     return backend

@@ -102,7 +102,7 @@ def running(backend: Backend, name: str, seconds: str) -> int:
 def test_processes_left_by_a_crashed_command_are_killed_before_the_restart(
     backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """True or False for listening; processes that users started in the container do not count."""
+    """Also processes that ignore SIGTERM, but not those that users started in the container."""
     monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
     backend.network("dev")
     script = (

@@ -48,7 +48,7 @@ class Held:
         self.runtime: ProcessRef = found
 
     def kill_client(self) -> None:
-        """As `kill -9` of `devbox run`, unless it has ended."""
+        """Kill the client, as `kill -9` of `devbox run` does, unless it has ended."""
         if self.client:
             os.kill(self.client, signal.SIGKILL)
             self.await_client()
@@ -80,7 +80,7 @@ def held(native: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def left(native: Backend, paths: Paths) -> set[str]:
-    """What there is of the one-shot."""
+    """The remains of the one-shot."""
     key = f"{native.instance.id}-once"
     places = (f"{paths.instance_runtime(native.instance.id)}/c/once", f"{paths.crun_root(native.instance.id)}/{key}")
     found = {path for path in (*places, paths.writable_layer(native.instance.id, "once")) if os.path.exists(path)}

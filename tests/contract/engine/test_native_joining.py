@@ -28,7 +28,7 @@ def groups(pid: int | str) -> list[str]:
 
 
 def executed(run_dir: str) -> list[str]:
-    """The host's pids of what runs as `sleep 1234` in the instance."""
+    """Host pids of the `sleep 1234` processes in the instance."""
     found = []
     for pid in cgroups.list_members(run_dir):
         with open(f"/proc/{pid}/cmdline", "rb") as source:

@@ -28,7 +28,7 @@ OFFICE = "10.213.5.1"  # a host behind a VPN, in what would be the instance's ne
 
 @pytest.fixture
 def outside() -> Iterator[None]:
-    """This process, and what it starts, is in an internet of its own."""
+    """Move this process and its children into a private internet."""
     if os.geteuid() != 0:
         lacking("only root can make an internet")
     with internet(ipv6=bridge.host_has_ipv6()):

@@ -197,7 +197,7 @@ def test_nothing_that_ended_stays_a_zombie_or_an_open_file(native: Backend, path
 
 
 def test_nothing_is_started_while_the_instance_goes_down(native: Backend) -> None:
-    """Neither what dies meanwhile, before its turn to be stopped, nor what somebody asks for."""
+    """A container that dies before its stop is not restarted, and a client's request to start one is refused."""
     native.network("quick", "slow", "late")
     quick = native.up("quick", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
     native.up("slow", "sh", "-c", "trap 'echo asked' TERM; while :; do sleep 0.02; done", stop_timeout=2.0)
@@ -261,7 +261,7 @@ def test_no_other_user_reads_a_container_s_files(native: Backend, paths: Paths) 
 
 
 def summon_with(paths: Paths, native: Backend, *, soft: int, hard: int) -> None:
-    """A supervisor started from a shell with such limits of open files."""
+    """A supervisor started from a shell with these limits of open files."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -274,7 +274,7 @@ def summon_with(paths: Paths, native: Backend, *, soft: int, hard: int) -> None:
 
 
 def test_a_low_limit_of_open_files_does_not_limit_the_containers(native: Backend, paths: Paths) -> None:
-    """The supervisor takes what it may have, and what runs in containers has what it had."""
+    """The supervisor raises its own limit; processes in containers keep the caller's."""
     soft, hard = 32, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     summon_with(paths, native, soft=soft, hard=hard)
     names = [f"a{number}" for number in range(12)]
@@ -296,7 +296,7 @@ def test_a_low_limit_of_open_files_does_not_limit_the_containers(native: Backend
     assert within in ([f"{soft} {hard}"] * 2, [one] * 2)  # crun leaves it as its caller has it; runc does not
 
 
-def test_a_container_too_many_is_refused_and_all_others_are_looked_after(native: Backend, paths: Paths) -> None:
+def test_a_container_beyond_the_limit_is_refused_and_the_others_stay_supervised(native: Backend, paths: Paths) -> None:
     """They can be taken over as well: a supervisor has more files open for one that it did not start."""
     summon_with(paths, native, soft=40, hard=56)
     alone = Isolation(network="none")  # pasta needs more files

@@ -34,7 +34,7 @@ WAITS = 'echo in; read answer; echo "$answer"; exit 7'
 
 
 def rewrite(native: Backend, paths: Paths, **changes: object) -> state.InstanceState:
-    """Change what a killed supervisor wrote."""
+    """Change the state file of a killed supervisor."""
     now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     state.StateFile(paths, native.instance.id).write(now._replace(**changes))
@@ -129,7 +129,7 @@ def probes(native: Backend) -> set[str]:
 
 
 def test_containers_that_are_started_later_lie_with_those_that_run(native: Backend, paths: Paths) -> None:
-    """In the group that the instance was given first, whatever the session of the next supervisor would find."""
+    """In the instance's first control group, whatever the next supervisor's session would choose."""
     if os.geteuid() != 0:
         pytest.skip("only root's groups can be anywhere; root runs this, too")
     if cgroups.detect() == "none":
@@ -206,7 +206,7 @@ def test_what_crashed_under_another_supervisor_may_become_ready(native: Backend,
 
 
 def test_a_stopped_container_stays_stopped_with_a_new_supervisor(native: Backend, paths: Paths) -> None:
-    """How it ended is not known: it was no child of the supervisor that stopped it."""
+    """The exit status is unknown: it was not a child of the supervisor that stopped it."""
     native.network("a")
     native.up("a", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
     kill_supervisor(native, paths)

@@ -112,7 +112,7 @@ def test_a_taken_port_is_named(backend: Backend) -> None:
             backend.network("web", published={"web": (bound(port),)})
 
 
-def test_containers_find_each_other_by_name_whenever_they_came(backend: Backend) -> None:
+def test_containers_resolve_each_other_in_any_start_order(backend: Backend) -> None:
     backend.network("a")
     backend.up("a")
     backend.network("a", "late")

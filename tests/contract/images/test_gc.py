@@ -78,7 +78,7 @@ def _say(fd: int) -> None:
 
 
 def nobody_waits() -> None:
-    """For what finds the store free."""
+    """Callback for a locked store, which must not be called."""
     raise AssertionError
 
 

@@ -74,7 +74,7 @@ def image(one: Place) -> Descriptor:
 
 
 @pytest.mark.parametrize("packed", PACKED)
-def test_an_oci_archive_comes_back_to_the_byte(one: Place, other: Place, image: Descriptor, packed: str):
+def test_an_oci_archive_round_trips_byte_for_byte(one: Place, other: Place, image: Descriptor, packed: str):
     source = one.export(image)
     source.write_bytes(PACKED[packed](source.read_bytes()))
     assert other.take(source) == [ImportedImage(NAME, image, ())]

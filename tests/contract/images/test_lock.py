@@ -25,7 +25,7 @@ SPEC = ImageSpec(
 
 @pytest.fixture
 def locked(store: ImageStore) -> KeyedImage:
-    """The image, its steps fixed to what the first bake of this run took."""
+    """The image, with its steps pinned to the versions of this run's first bake."""
     image = key_image("base", {"base": SPEC})
     store.bake(image, lambda _: None)
     return store.pin(image)

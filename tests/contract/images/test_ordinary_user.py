@@ -40,7 +40,7 @@ print(json.dumps(codec.dump(baked)))
 
 @pytest.fixture
 def base() -> Iterator[Path]:
-    """A directory of the user's, removed with what belongs to subordinate ids."""
+    """A directory of the user, removed together with files of subordinate ids."""
     made = Path(tempfile.mkdtemp(prefix="devbox-user-images-"))
     made.chmod(0o755)
     yield made

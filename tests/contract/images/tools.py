@@ -10,7 +10,7 @@ from support.machine import lacking
 
 
 def output(*argv: str | Path) -> bytes:
-    """What a tool prints; it must succeed."""
+    """Run a tool, which must succeed; return its output."""
     if shutil.which(str(argv[0])) is None:
         lacking(f"{argv[0]} is not installed")
     done = subprocess.run(list(map(str, argv)), capture_output=True, check=False)

@@ -69,7 +69,7 @@ class Net:
         )
 
     def state(self) -> InstanceState:
-        """What the supervisor has written."""
+        """The supervisor's state."""
         me = state.require_process(os.getpid())
         return InstanceState(state.FORMAT, state.read_boot_id(), me, names=self.segment.names)
 

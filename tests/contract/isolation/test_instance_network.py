@@ -98,7 +98,7 @@ def test_a_guest_that_left_passes_no_way_on_to_the_next(clear: Place, segment: I
     assert not _leads(clear, first)
 
 
-def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: InstanceNetwork):
+def test_one_shots_start_and_end_without_a_new_pasta(clear: Place, segment: InstanceNetwork):
     segment.lease_node("run-1")
     segment.set_access("run-1", NetworkAccess((3128,)))
     running = segment.egress
@@ -135,7 +135,7 @@ def test_a_leave_that_nft_did_not_take_is_said_again(clear: Place, segment: Inst
     _run_until(loop, lambda: not _leads(clear, gone))
 
 
-def test_an_egress_that_can_not_change_comes_back_as_it_was(segment: InstanceNetwork, loop: Loop):
+def test_a_failed_change_of_egress_is_undone(segment: InstanceNetwork, loop: Loop):
     segment.lease_node("run-1")
     with pytest.raises(DevboxError):
         segment.set_access("run-1", NetworkAccess((70000,)))  # no such port: pasta refuses it

@@ -122,7 +122,7 @@ def test_a_published_port_leads_to_its_container(clear: Place):
 
 
 class _Listener:
-    """Hears what comes to the port 4321 of the gateway."""
+    """Receives packets at port 4321 of the gateway."""
 
     PORT = 4321
 

@@ -27,7 +27,7 @@ MOST_TRIES = 200  # of a user who retries each interrupted transfer
 
 
 def until_done(work: Callable[[], object]) -> None:
-    """Do it again as long as the registry is away."""
+    """Retry while the registry is down."""
     for _ in range(MOST_TRIES):
         try:
             work()
@@ -38,13 +38,13 @@ def until_done(work: Callable[[], object]) -> None:
 
 
 def intact(store: Store) -> bool:
-    """Whether every blob is what its name says, and nothing unfinished lies among them."""
+    """True if every blob matches its name and no unfinished file is among them."""
     place = Path(store.paths.oci, "blobs/sha256")
     return all(hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name for blob in place.iterdir())
 
 
 def killed(registry: Registry, every: int) -> list[int]:
-    """Have the registry killed and started again each time so many bytes have passed, ten times; when that was.
+    """Restart the registry after each `every` bytes, ten times; return the byte counts of the restarts.
 
     A blob is longer than that: a client that restarts it each time never finishes.
     """
@@ -70,9 +70,7 @@ def test_a_push_survives_ten_kills_of_the_registry(store: Store, other: Store, n
     assert other.blobs() == store.blobs()
 
 
-def test_a_pull_survives_ten_kills_and_goes_on_where_it_was(
-    store: Store, other: Store, name: Reference, logged_in: Registry
-):
+def test_a_pull_survives_ten_kills_and_resumes(store: Store, other: Store, name: Reference, logged_in: Registry):
     image = layouts.image(store.oci, size=SIZE, seed=21, layers=3)
     store.push(image, name)
     kills = killed(logged_in, SIZE // 5)
@@ -132,7 +130,7 @@ def test_a_damaged_blob_in_the_store_is_distinguished_from_a_bad_image_and_pulle
     assert intact(other)
 
 
-def test_a_truncated_blob_is_said_and_what_came_is_kept(
+def test_a_truncated_blob_is_reported_and_its_received_part_kept(
     store: Store, other: Store, name: Reference, logged_in: Registry
 ):
     layer = layouts.layer(store.oci, {"data": layouts.noise(SIZE, 23)})

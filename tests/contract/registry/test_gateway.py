@@ -40,7 +40,7 @@ def name(served: Gateway, request: pytest.FixtureRequest) -> Reference:
 
 
 def know(place: Path, host: str, **entry: str) -> None:
-    """What `docker login` leaves."""
+    """Write credentials as `docker login` does."""
     (place / "config.json").write_text(json.dumps({"auths": {host: entry}}))
 
 

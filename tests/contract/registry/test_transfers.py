@@ -19,7 +19,7 @@ from devbox.images.registry.reference import Reference, parse
 SIZE = 300_000  # of each layer of a test image
 
 
-def test_an_index_comes_back_whole_and_to_the_byte(store: Store, other: Store, name: Reference):
+def test_an_index_round_trips_byte_for_byte(store: Store, other: Store, name: Reference):
     image = layouts.image(store.oci, seed=1)
     assert store.push(image, name).digest == image.digest
     assert other.pull(name, all_platforms=True) == image
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_sent_again(store: Store, name: Reference, logged_i
     assert logged_in.wire.sent < SIZE / 2
 
 
-def test_a_changed_layer_is_all_that_goes_over_the_wire(store: Store, name: Reference, logged_in: Registry):
+def test_only_a_changed_layer_is_transferred(store: Store, name: Reference, logged_in: Registry):
     lower = layouts.layer(store.oci, {"lower": layouts.noise(4 * SIZE, 50)})
     for seed, most in ((51, 6 * SIZE), (52, 2 * SIZE)):
         upper = layouts.layer(store.oci, {"upper": layouts.noise(SIZE, seed)})

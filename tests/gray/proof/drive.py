@@ -26,7 +26,7 @@ _LONG = 240.0
 
 @dataclass(frozen=True)
 class Row:
-    """One phase: its requests, those that got no 200, how long it took, what is to be said of it."""
+    """One phase: its requests, those without a 200 response, its duration, a remark."""
 
     name: str
     requests: int
@@ -69,7 +69,7 @@ class Story:
     # What is done in a phase.
 
     def trial(self) -> GrayRelease:
-        """As it is kept."""
+        """The stored gray release."""
         found = self.shop.trials.read()
         assert found is not None
         return found
@@ -106,7 +106,7 @@ class Story:
                 return f"{kills} kills, then {self.trial().rollout.phase}"
 
     def _killed_at_the_next_entry(self, *words: str) -> int:
-        """How it ended: by the kill, unless it had no entry to make any more."""
+        """Kill a command at its next ledger entry; return its exit status, which is another one if it had finished."""
         known, running = len(self.shop.entries()), self.shop.begin(*words)
 
         def further() -> bool:
@@ -136,7 +136,7 @@ class Story:
         return f"fell from {fell} after {time.monotonic() - died:.0f} s"
 
     def with_kill(self, release: str, victim: Callable[[], list[int]], *, step: int) -> str:
-        """A promotion to gray in which something dies at a step; what became of it."""
+        """A promotion to gray with a process killed at a step; returns the outcome."""
         running = self.shop.begin("promote", "gray", release)
         try:
             self.until_step(step, running)
@@ -163,7 +163,7 @@ class Story:
 
 
 def proof(box: Box, *, requests: int, long: int) -> list[Row]:
-    """Tell it with so many requests, and connections of `long` seconds; AssertionError where anything is not right."""
+    """Run all phases with this many requests and connections of `long` seconds. Raises AssertionError."""
     shop = Shop.opened(box)
     before = shop.counts()
     with (
@@ -219,7 +219,7 @@ def _away(story: Story) -> None:
 
 
 def _check(story: Story) -> None:
-    """Whatever was killed: the release is where it should be, nothing was done twice, the share was never higher."""
+    """Check after kills: the release is where it should be, no step ran twice, the weight was never higher."""
     shop, load = story.shop, story.load
     may_cost = {"all of the canary killed", "one replica of stable killed", "the router killed"}
     for row in story.rows:
@@ -238,7 +238,7 @@ def _check(story: Story) -> None:
 
 
 def _check_losses(story: Story, lost: Counts | None) -> None:
-    """What clients lost is what was counted, by cause; what a killed router forgot is within its bound."""
+    """Check that clients lost what was counted, by cause; counts lost with a killed router are within their bound."""
     clients = seen(story.load, story.long)
     print(f"clients: {dict(clients)}; long: {dict(story.long.ended)}; counted: {lost}", flush=True)
     compare(clients, lost)

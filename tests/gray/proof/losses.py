@@ -29,7 +29,7 @@ def _seen(text: str) -> str:
 
 
 def compare(clients: Counter[str], counted: Counts | None) -> int:
-    """How many more the clients lost than the stage counted: none without a kill, else within the bound it reported.
+    """Return the losses that the stage did not count: 0 without a kill, else at most the reported bound.
 
     AssertionError where that is not so, for one cause or for all together.
     """

@@ -97,7 +97,7 @@ class Shop:
         return self.box.run(*words, cwd=self.path)
 
     def begin(self, *words: str) -> subprocess.Popen[bytes]:
-        """A command in a process of its own; what it says is dropped."""
+        """Start a command in its own process, without its output."""
         return subprocess.Popen(
             self.box.argv(*words),
             cwd=self.path,
@@ -127,11 +127,11 @@ class Shop:
         return Ledger(self.paths, compute_instance_id(str(self.path), "devbox.toml")).read_entries()
 
     def phases(self, since: int = 0) -> list[str]:
-        """What gray releases came to, as the ledger has it, after an entry."""
+        """The outcomes of gray releases in the ledger, after an entry."""
         return [entry.body["phase"] for entry in self.entries() if entry.kind == "gray" and entry.seq > since]
 
     def executed(self) -> Counter[str]:
-        """How often each POST was executed, by the logs of all containers there ever were."""
+        """Executions of each POST, from the logs of all containers so far."""
         found: Counter[str] = Counter()
         for log in Path(self.paths.log(self.production, "web")).parent.glob("web-*.log*"):
             found.update(_EXECUTED.findall(log.read_text(errors="replace")))

@@ -98,7 +98,7 @@ VICTIMS = {"rolling": ("web", "router"), "blue-green": ("web", "router"), "recre
 
 
 def proof(box: Box, strategy: str, *, requests: int, seconds: int, victims: Sequence[str], rate: float = 0.0) -> None:
-    """Promote under so many requests, with connections of `seconds`: undisturbed, and while each victim is killed.
+    """Promote under load, with connections of `seconds`: undisturbed, and while each victim is killed.
 
     `rate`: requests a second; 0: as many as can be. AssertionError where clients and the stage do not count the same,
     or a client lost anything without a kill.

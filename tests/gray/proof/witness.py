@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass
 class Witness:
-    """Takes samples until it is left. `faults`: a sentence for each share that rose above what was granted."""
+    """Takes samples until its exit. `faults`: one message for each weight above the permitted one."""
 
     shop: Shop
     samples: list[Sample] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Witness:
         self._thread.join()
 
     def share(self) -> int:
-        """What the canary had last."""
+        """The canary's last weight."""
         return self.samples[-1].share if self.samples else 0
 
     def _watch(self) -> None:
@@ -81,7 +81,7 @@ class Witness:
         return None
 
     def _share(self, trial: GrayRelease | None) -> int | None:
-        """In buckets of the canary; None where the router does not answer."""
+        """The canary's weight in buckets; None if the router does not answer."""
         if trial is None:
             return None
         runtime = Runtime(self.shop.paths.router(self.shop.production))

@@ -33,7 +33,7 @@ class Result:
 
 
 def simulate(row: Row | Slow, trials: int, seed: int, *, baking: bool = False) -> Result:
-    """So many trials of a row."""
+    """Run this many trials of a row."""
     rng = np.random.default_rng([seed, zlib.crc32(row.name.encode()), baking])
     chunk = max(20, min(500, int(_CELLS / (row.rate * (row.known + row.seconds) / 5))))
     found: dict[str, list[np.ndarray]] = {}

@@ -26,7 +26,7 @@ def policy(share: float, *watches: WatchedMetric, **more: object) -> Policy:
 def decided(
     past: list[Second], release: Iterator[list[Second]], rules: Policy, *, by_second: bool = True, baking: bool = False
 ) -> GrayState:
-    """What a release comes to; `by_second` False: as with a router that counts both sides only."""
+    """The outcome of a release; `by_second` False: as with a router that counts both sides only."""
     rollout = GrayState.begin(rules)
     rollout = _looked(rollout, past, rules, BEGAN - 1, by_second=by_second)
     assert rollout.phase == STEP, rollout.reason
@@ -66,7 +66,7 @@ def _looked(rollout: GrayState, seconds: list[Second], rules: Policy, now: int, 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Requests with response times: so many a second, of which a share goes to two canary replicas."""
+    """Requests per second with response times; a share goes to two canary replicas."""
 
     stable: Draw
     canary: Draw
@@ -112,7 +112,7 @@ def timed(
 
 
 def slower(draw: Draw, factor: float) -> Draw:
-    """So many times as long."""
+    """Multiply the response times by this factor."""
     return lambda rng: factor * draw(rng)
 
 

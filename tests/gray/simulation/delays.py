@@ -53,11 +53,11 @@ class Slow:
 
     @property
     def new(self) -> int:
-        """How many of the four replicas are new; the canary's two come first."""
+        """Number of new replicas among the four; the canary's two come first."""
         return 4 if self.fresh else 2
 
     def place(self, share: float) -> TrafficSplit:
-        """Where the product compares at a share."""
+        """True if the product compares both sides at this traffic weight."""
         return TrafficSplit.from_share(share, canaries=2, stables=2, baselines=2 if self.fresh else None)
 
 
@@ -103,7 +103,7 @@ class Timed:
 def draw(
     row: Slow, trials: int, rng: np.random.Generator, *, requests: int = 20, seconds: int = 10, whole: bool = False
 ) -> Timed:
-    """So many trials of a row. `requests`, `seconds`: of the warm-up; `whole`: with `times` and `past`."""
+    """Simulate this many trials of a row. `requests`, `seconds`: of the warm-up; `whole`: with `times` and `past`."""
     shares = np.repeat(STEPS, row.step)
     state = _state(row, trials, rng)
     past = _requests(row, trials, rng, np.zeros(row.known), state, offset=0)

@@ -34,7 +34,7 @@ class _Events:
 
 
 def draw(row: Row, trials: int, rng: np.random.Generator) -> Drawn:
-    """So many trials of a row."""
+    """Simulate this many trials of a row."""
     whole = row.known + row.seconds
     buckets = rng.random((trials, row.clients)) if row.clients else None
     shares = np.concatenate([np.zeros(row.known), np.repeat(row.steps, row.step)])
@@ -123,7 +123,7 @@ def _base(row: Row, trials: int, rng: np.random.Generator, buckets, shares):
 
 
 def _compared(row: Row, bucket: np.ndarray, shares: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Whether a request is one of those that are compared: with a baseline, stable's own are not."""
+    """True if a request is compared: with a baseline, those of stable are not."""
     if not row.fresh:
         return np.ones(len(at), bool)
     share = shares[np.minimum(at.astype(int), len(shares) - 1)]

@@ -18,7 +18,7 @@ _QUANTILE, _FEWEST = 0.99, 200
 
 
 def seconds(drawn: Drawn, trial: int, second: int) -> list[Second]:
-    """What a router would have counted; the first second of the release is BEGAN."""
+    """The counts of a router; the first second of the release is BEGAN."""
     row = drawn.row
     return [
         Second(
@@ -56,7 +56,7 @@ def timed_seconds(timed: Timed, trial: int, second: int) -> list[Second]:
 def decisions(
     timed: Timed, trial: int, watch: WatchedMetric, *, requests: int = 20, warmup: float = 10.0
 ) -> list[bool]:
-    """By second of the release, whether the product's judge of response times would take it back."""
+    """By second of the release, whether the product's judge of response times would roll it back."""
     row = timed.row
     past = [each for at in range(row.known) for each in timed_seconds(timed, trial, at)]
     found, compared = [], Comparison().add_warmup(past, quantile=watch.quantile, fewest=_FEWEST)

@@ -62,11 +62,11 @@ class Row:
 
     @property
     def seconds(self) -> int:
-        """How long the release takes."""
+        """Duration of the release."""
         return self.step * len(self.steps)
 
     def place(self, share: float) -> TrafficSplit:
-        """Where the product compares at a share."""
+        """True if the product compares both sides at this traffic weight."""
         baselines = self.stables if self.fresh else None
         return TrafficSplit.from_share(share, canaries=self.canaries, stables=self.stables, baselines=baselines)
 

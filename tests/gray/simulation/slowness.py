@@ -69,7 +69,7 @@ def before(timed: Timed) -> np.ndarray:
 
 
 def _shares(timed: Timed, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shares slower than stable's 99 % in samples of so many seconds, of both sides."""
+    """Shares slower than stable's 99 % in samples of this duration, of both sides."""
 
     def summed(counts: np.ndarray) -> np.ndarray:
         return counts.sum(axis=2).reshape(len(counts), -1, length).sum(axis=2)

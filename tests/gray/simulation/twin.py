@@ -266,7 +266,7 @@ def baked(drawn: Drawn, *, margin: float = 0.02, shortest: int = 10, minute: int
 
 
 def _minutes(counts: np.ndarray, length: int) -> np.ndarray:
-    """Sums of all stretches of so many seconds."""
+    """Sums over all windows of this many seconds."""
     summed = np.pad(counts.cumsum(axis=1), ((0, 0), (1, 0)))
     return summed[:, length:] - summed[:, :-length]
 

@@ -50,7 +50,7 @@ VALUES = st.recursive(
 
 @st.composite
 def sent(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A good document with some of it replaced, and bytes of it changed; and what it is said to be."""
+    """A valid document with replaced parts and changed bytes; and its declared media type."""
     kind, good = draw(st.sampled_from(GOOD))
     data = json.loads(json.dumps(good))
     for _ in range(draw(st.integers(0, 3))):

@@ -101,7 +101,7 @@ def test_layers(seconds: float, tmp_path: Path) -> None:
 
 
 def _error(blob: str, target: str) -> str:
-    """What devbox says of a layer; nothing when it is good."""
+    """devbox's error for a layer; empty for a valid one."""
     try:
         unpack(blob, target, rootless=False)
     except BakeFailed as error:

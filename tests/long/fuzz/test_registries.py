@@ -86,7 +86,7 @@ BODIES = st.sampled_from(
 
 
 class Answer(NamedTuple):
-    """One answer that is not as it should be; `body` None for the good one's."""
+    """One wrong answer; `body` None for the correct body."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -104,7 +104,7 @@ SCRIPTS = st.dictionaries(st.integers(0, 6), ANSWERS, min_size=1, max_size=3) | 
 
 
 class _Registry(socketserver.ThreadingTCPServer):
-    """Says what its script has for a request, else what a good registry says."""
+    """Answers a request by its script, otherwise as a correct registry."""
 
     daemon_threads = True
 
@@ -234,7 +234,7 @@ CHANGES = st.lists(
 
 @LENGTHS
 def test_issue9_c17_layouts(seconds: float) -> None:
-    """As what is imported, and as the store itself."""
+    """Use the layout as an import, and as the store itself."""
 
     def check(changes: list[tuple[int | str, bytes, int]]) -> None:
         with _store() as (paths, oci):
@@ -278,7 +278,7 @@ def _store() -> Iterator[tuple[Paths, Layout]]:
 
 
 def _one_error(work: Callable[[], object]) -> None:
-    """Do it; what goes wrong is one sentence of a single line, and never an exception of another kind."""
+    """Run an action; it may fail only with a DevboxError of one line."""
     said = _sentence(work)
     assert said
     assert said.isprintable(), said

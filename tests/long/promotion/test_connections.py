@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.scenario, pytest.mark.long]
 
 
 @pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
-def test_issue10_12_what_lasts_90_seconds_goes_on_at_the_old_release(box: Box, strategy: str):
+def test_issue10_12_a_connection_of_90_seconds_completes_at_the_old_release(box: Box, strategy: str):
     stage = Stage.opened(box, strategy, drain="4m")
     with Load(stage.address, connections=4, rate=50) as load, Long(stage.address, seconds=90) as lasting:
         wait_until(lambda: lasting.began == 6, what="the connections")

@@ -122,7 +122,7 @@ def test_a_traffic_lease_that_is_not_renewed_falls_back_to_the_safe_weight(tmp_p
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0])
 def test_issue10_gray_a_lease_does_not_depend_on_the_clock_of_the_wall(tmp_path: Path, ahead: float):
-    """As if the clock had been set right after a controller died: back by an hour, or forward."""
+    """Simulate a clock change right after a controller's death: back by an hour, or forward."""
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=Cohort(key=KEY), lease=2) as router:
         known = visitors(router, 1000)

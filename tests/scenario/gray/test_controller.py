@@ -19,7 +19,7 @@ from devbox.gray.state import ABORTED, HOLD, NEEDS_HUMAN, STABLE
 from devbox.model.router import GREEN
 
 
-def test_a_good_release_goes_up_and_stays(tmp_path: Path):
+def test_a_good_release_is_promoted_and_stays(tmp_path: Path):
     with rigged(tmp_path) as rig:
         with rig.traffic():
             gray_release = rig.run()
@@ -47,7 +47,7 @@ def test_a_good_release_goes_up_and_stays(tmp_path: Path):
     ],
     ids=["5 % errors", "3 times as slow", "errors of one cohort only"],
 )
-def test_a_bad_release_goes_back(tmp_path: Path, faults: str, why: str):
+def test_a_bad_release_is_rolled_back(tmp_path: Path, faults: str, why: str):
     clients = ({"X-Client": "mobile"}, {"X-Client": "desktop"}, {"X-Client": "desktop"})
     with rigged(tmp_path, faults=faults, policy=replace(POLICY, min_requests=10_000)) as rig:
         with rig.traffic(headers=clients):

@@ -140,7 +140,7 @@ def _quiet(_text: str) -> None:
     """Discard progress events."""
 
 
-def test_issue10_12_a_download_goes_on_at_the_old_release(stage: Stage):
+def test_issue10_12_a_download_continues_at_the_old_release(stage: Stage):
     download = Client(stage.port, "/3")
     wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
     stage.switch()
@@ -215,7 +215,7 @@ def test_issue10_12_a_container_that_an_earlier_version_drains_has_the_whole_tim
     assert time.monotonic() - began > 1
 
 
-def test_a_release_that_comes_back_while_it_drains_serves_again(stage: Stage):
+def test_a_release_redeployed_while_it_drains_serves_again(stage: Stage):
     download = Client(stage.port, "/2")
     wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
     stage.switch()
@@ -244,7 +244,7 @@ def test_issue10_12_a_router_that_is_killed_while_a_release_drains_is_waited_for
 
 @pytest.mark.parametrize("at", range(1, 54, 3))
 def test_issue10_12_a_router_may_be_killed_at_any_step_of_a_promotion(stage: Stage, at: int):
-    """As with `recreate`: the old one goes, then the new one comes, and gets the traffic."""
+    """As with `recreate`: stop the old container, start the new one, and shift the traffic."""
     new = stage.state.fronts[0].get_servers(GREEN)
     stage.router.change(lambda state: state.remove_servers(frozenset({"web-1-new"})))
     runtime = stage.router.runtime = _Killing(stage, at=at)

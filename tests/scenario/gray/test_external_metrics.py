@@ -103,7 +103,7 @@ def test_a_secret_is_in_no_reason(tmp_path: Path):
 
 @pytest.mark.parametrize("secret", ["hunter\u00a0two", "hunter\x1b[1mtwo", "hunter\udcff-two"], ids=ascii)
 def test_issue10_6_a_secret_that_does_not_print_is_in_no_reason(tmp_path: Path, secret: str):
-    """It was masked after what does not print had become escapes."""
+    """It was masked after non-printable characters had been escaped."""
     text = 'printf "%s" "$TOKEN"; exit 1'
     found = first(command(text), place(tmp_path, text, fetch=lambda _: {"TOKEN": secret}))
     assert (found.no, found.said) == (True, "***")
@@ -139,7 +139,7 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path):
 
 @pytest.mark.parametrize("stream", ["1", "2"])
 def test_issue10_6_a_command_that_prints_without_end_is_stopped(tmp_path: Path, stream: str):
-    """What it printed went into a file, until it ended or the disk was full."""
+    """Its output was written to a file, until it ended or the disk was full."""
     text = f"sleep 300 & echo $! > child; exec cat /dev/zero >&{stream}"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = first(command(text, most=1, timeout=300), place(tmp_path, text))
@@ -162,7 +162,7 @@ def test_issue10_6_a_command_that_leaves_its_output_open_is_not_waited_for(tmp_p
     assert _gone(int((tmp_path / "child").read_text()))
 
 
-def test_issue10_6_a_command_that_closes_its_output_may_go_on(tmp_path: Path):
+def test_issue10_6_a_command_that_closes_its_output_may_keep_running(tmp_path: Path):
     text = "echo 0.5; exec >&- 2>&-; sleep 0.3; exit 0"
     assert first(command(text, most=1), place(tmp_path, text)).value == 0.5
 

@@ -74,7 +74,7 @@ DOES: dict[str, Callable[[socket.socket], object]] = {
 
 @contextlib.contextmanager
 def service() -> Iterator[int]:
-    """What a path names is done on the connection, which is closed then."""
+    """Runs the action that a path names on the connection, then closes it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer(link: socket.socket) -> None:
@@ -112,7 +112,7 @@ def losses(router: Router) -> Counter[str]:
 def visit(
     port: int, path: str, *, method: str = "POST", leave: bool = False, headers: dict[str, str] | None = None
 ) -> bytes:
-    """All that comes until the router hangs up; `leave`: the client hangs up at once."""
+    """Read until the router closes the connection; `leave`: close it at once."""
     lines = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{name}: {text}" for name, text in (headers or {}).items())]
     with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
         link.sendall("\r\n".join([*lines, *([] if headers else ["Connection: close"]), "", ""]).encode())

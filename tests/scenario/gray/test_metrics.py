@@ -41,7 +41,7 @@ def tell(router: Router, text: str) -> None:
 
 
 def checked(text: str) -> str:
-    """What promtool complains of."""
+    """promtool's complaints."""
     if shutil.which("promtool") is None:
         lacking("promtool is not installed")
     done = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False)

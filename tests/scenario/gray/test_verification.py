@@ -21,7 +21,7 @@ __all__ = ["stage"]
 
 
 class Engine:
-    """The runtime, by which the release is well, unless it is said to be otherwise."""
+    """A fake runtime, by which the release is healthy by default."""
 
     def __init__(self) -> None:
         self.state = "running"

@@ -31,7 +31,7 @@ MOST_MORE_FILES = 4  # open at the end, in addition to what was open after the f
 
 
 class Watcher(threading.Thread):
-    """Memory and open files of a process, as long as it runs."""
+    """Sample memory and open files of a process while it runs."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)

@@ -152,7 +152,7 @@ def test_an_interrupted_run_ends_at_once_and_says_so(box: Box, number: int):
 
 
 def test_ctrl_c_at_a_terminal(box: Box):
-    """The whole group hears of it, the commands in the cells too."""
+    """Signal the whole process group, including the commands in the cells."""
     path = project(box, "hanging", "slow")
     running = start(box, path, "-j", "2")
     try:
@@ -177,7 +177,7 @@ def test_nothing_outlives_a_killed_devbox(box: Box):
     assert code == 0, "the next run is as any other"
 
 
-def test_a_cell_goes_on_without_its_supervisor(box: Box):
+def test_a_cell_continues_without_its_supervisor(box: Box):
     path = project(box, "slow", "good")
     running = start(box, path, "-j", "2")
     try:

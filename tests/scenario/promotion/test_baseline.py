@@ -141,7 +141,7 @@ def test_issue10_8_identical_code_that_fails_while_young_is_not_rolled_back(box:
 
 @pytest.mark.long
 def test_issue10_8_the_same_code_is_rolled_back_where_it_is_compared_with_old_replicas(box: Box):
-    """Why a fresh baseline is worth its memory: the same application, compared with stable as it runs."""
+    """Justification of a fresh baseline: the same application, compared with stable's old replicas."""
     path, address = prepared(box, STABLE)
     with Load(address, connections=8, rate=RATE) as load:
         load.wait(60 * RATE, seconds=180)
@@ -153,7 +153,7 @@ def test_issue10_8_the_same_code_is_rolled_back_where_it_is_compared_with_old_re
 
 
 @pytest.mark.long
-def test_issue10_8_a_broken_release_is_rolled_back_and_its_baseline_goes(box: Box):
+def test_issue10_8_a_broken_release_is_rolled_back_and_its_baseline_removed(box: Box):
     path, address = prepared(box, PATIENT)
     with Load(address, connections=8, rate=RATE) as load:
         load.wait(30 * RATE)
@@ -173,7 +173,7 @@ def test_issue10_8_a_broken_release_is_rolled_back_and_its_baseline_goes(box: Bo
     [("down", "--stage", "production"), pytest.param(("promote", "gray"), marks=pytest.mark.long)],
     ids=["down", "promote"],
 )
-def test_issue10_8_after_a_kill_any_command_goes_on(
+def test_issue10_8_after_a_kill_any_command_resumes(
     box: Box, begun: list[subprocess.Popen[bytes]], command: tuple[str, ...]
 ):
     """`down` stops the baseline as well; `promote` resumes with the same one."""

@@ -67,7 +67,7 @@ def _get(address: str) -> str:
 
 
 def _digests(box: Box, path: Path, stage: str) -> set[str]:
-    """What the containers of the release in a stage run, by the runtime."""
+    """Image digests of a stage's containers."""
     rows = box.json("ps", "--stage", stage, cwd=path)
     return {row["digest"] for row in rows if row["name"].startswith("web-")}
 
@@ -81,7 +81,7 @@ def _sha256(raw: bytes) -> str:
     return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
-def test_one_image_goes_through_all_stages_and_back(box: Box):
+def test_one_image_is_promoted_through_all_stages_and_rolled_back(box: Box):
     path = _project(box)
     first = staged.built(box, path, "1")
     index = box.home / "oci/blobs/sha256" / first["digest"].removeprefix("sha256:")

@@ -384,7 +384,7 @@ def test_an_old_ledger_is_detected_by_the_published_head(tmp_path: Path, home: P
 
 @pytest.mark.long
 def test_an_approval_comes_from_another_host(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
-    """Ann approves with a store of her own; what she says reaches the one who promotes through the repository."""
+    """Ann approves with her own store; her approval reaches the promoting host through the repository."""
     (tmp_path / "registry").mkdir()
     with registry(tmp_path / "registry", tls=False, password=False) as served:
         monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", served.host)

@@ -133,7 +133,7 @@ def test_a_release_that_does_not_match_its_digest_gets_no_traffic_and_is_reporte
 
 
 def told_of_drift(box: Box, path: Path) -> list[str]:
-    """The containers of which the ledger says that they were not what was deployed."""
+    """The containers for which the ledger records a drift."""
     entries = [json.loads(line) for line in box.ok("release", "log", "--json", cwd=path).splitlines()]
     return [entry["body"]["container"] for entry in entries if entry["kind"] == "drifted"]
 
@@ -170,7 +170,7 @@ def test_a_minute_of_load_loses_nothing_and_executes_every_post_once(box: Box, s
 
 @pytest.mark.long
 @pytest.mark.parametrize("strategy", ["rolling", "blue-green", "recreate"])
-def test_killed_after_any_step_the_next_call_goes_on_or_back(box: Box, strategy: str):
+def test_after_a_kill_at_any_step_the_next_call_resumes_or_rolls_back(box: Box, strategy: str):
     path = staged.project(box)
     first, second = staged.built(box, path, "1"), staged.built(box, path, "2")
     address = staged.deploy(box, path, first)["address"]
@@ -228,7 +228,7 @@ def test_issue9_a5_a_stage_without_its_supervisor_answers_again_without_a_comman
 
 
 @pytest.mark.long
-def test_a_router_and_a_supervisor_that_are_killed_come_back_to_what_was_safe(box: Box):
+def test_a_killed_router_and_supervisor_restart_with_the_safe_weight(box: Box):
     path = staged.project(box)
     first, second = staged.built(box, path, "1"), staged.built(box, path, "2")
     address = staged.deploy(box, path, first)["address"]

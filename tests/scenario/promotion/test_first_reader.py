@@ -55,7 +55,7 @@ class Documents:
         return {found.writer: found for found in map(self._verified, self.copy().values())}
 
     def aged(self, days: float) -> dict[str, bytes]:
-        """The documents as they would be if they had been signed and confirmed so many days earlier."""
+        """The documents as if signed and confirmed this many days earlier."""
         return {tag: self._signed_earlier(raw, dt.timedelta(days=days)) for tag, raw in self.copy().items()}
 
     def _signed_earlier(self, raw: bytes, ago: dt.timedelta) -> bytes:

@@ -204,7 +204,7 @@ def only_the_first_is_left(box: Box, path: Path, load: Load) -> None:
 
 
 def staged_version(address: str) -> str:
-    """What the service answers."""
+    """The service's response."""
     import urllib.request
 
     with urllib.request.urlopen(address, timeout=10) as answer:

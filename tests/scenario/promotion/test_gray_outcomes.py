@@ -44,7 +44,7 @@ def phase(shop: Shop) -> str:
 
 
 def served(load: Load, requests: int = 60) -> set[str]:
-    """What is answered from now on."""
+    """The response bodies of the next requests."""
     load.wait(20)
     load.bodies.clear()
     load.wait(requests)
@@ -173,9 +173,7 @@ def test_a_canary_that_becomes_unhealthy_is_rolled_back(box: Box, version: str):
 
 
 @pytest.mark.long
-def test_a_stage_that_is_stopped_meanwhile_has_its_old_release_when_it_comes_back(
-    box: Box, started: list[subprocess.Popen[bytes]]
-):
+def test_a_stage_stopped_meanwhile_restarts_with_its_old_release(box: Box, started: list[subprocess.Popen[bytes]]):
     """Simulate a reboot: no process survives, the gray release stays recorded."""
     shop = Shop.opened(box, BASE.replace("min_requests = 20", "min_requests = 100000"))
     shop.built("2")
@@ -194,7 +192,7 @@ def test_a_stage_that_is_stopped_meanwhile_has_its_old_release_when_it_comes_bac
 
 
 @pytest.mark.long
-def test_issue10_gray_a_stage_that_is_stopped_while_a_release_waits_has_its_old_one_when_it_comes_back(box: Box):
+def test_issue10_gray_a_stage_stopped_while_a_release_waits_restarts_with_its_old_one(box: Box):
     """Every command failed then, since the router did not answer how the waiting release was."""
     shop = Shop.opened(box, BASE)
     shop.built("2")

@@ -113,7 +113,7 @@ def test_issue10_2_a_release_that_no_record_names_is_meant_by_its_whole_id_only(
 def test_issue10_2_digits_of_another_host_s_release_resolve_by_its_record(
     machines: tuple[Machine, Machine],
 ):
-    """A document that is attached at a registry does not take the place of what the stage before runs."""
+    """A document attached at a registry does not replace the previous stage's release."""
     one, two = machines
     made = _staged(one)
     opened = one.use().opened

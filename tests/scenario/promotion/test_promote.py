@@ -134,7 +134,7 @@ def test_a_revoked_release_is_foretold_and_denied_also_where_it_should_run(shop)
             shop.promote(stage, made)
 
 
-def test_a_freeze_is_foretold_with_its_end_and_a_rollback_goes_through(shop):
+def test_a_freeze_is_announced_with_its_end_and_admits_a_rollback(shop):
     one, two = shop.release(1), shop.release(2)
     shop.promote("test", one)
     shop.promote("test", two)
@@ -169,7 +169,7 @@ def test_a_rollback_asks_for_no_new_permission(shop):
     assert shop.rollback("test").deployment.release == one
 
 
-def test_rollback_goes_back_step_by_step_and_never_forwards(shop):
+def test_repeated_rollbacks_only_go_further_back(shop):
     one, two, three = (shop.release(number) for number in (1, 2, 3))
     for made in (one, two, three):
         shop.promote("test", made)
@@ -309,7 +309,7 @@ def test_requests_unanswered_meanwhile_are_recorded(shop):
 
 
 def _kill_at(shop: Shop, point: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on this process is killed at the n-th time that something could be left half done."""
+    """Kill this process at the n-th point where work could be left incomplete."""
     from devbox.host import files
     from devbox.records import ledger
 
@@ -427,7 +427,7 @@ def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_another(shop
     assert shop.rollback("test").deployment.release == old
 
 
-def test_a_promotion_that_was_killed_and_may_not_go_on_leaves_what_ran_before(shop):
+def test_a_killed_promotion_that_may_not_resume_keeps_the_previous_release(shop):
     old, new = shop.release(1), shop.release(2)
     shop.promote("test", old)
     _killed(shop, lambda: shop.promote("test", new), "deployed", 1)

@@ -85,7 +85,7 @@ class Clone:
         return StageChains(opened, prepare(opened), _unseen).learn()
 
     def known(self) -> dict[str, object]:
-        """What this clone knows of the stages: in order, what came and left; what was said, and who was stopped."""
+        """This clone's view of the stages: deployments in order, evidence, and revocations."""
         history = History(self.use().shop.ledger.read_entries())
         found: dict[str, object] = {}
         for stage in STAGES:
@@ -129,7 +129,7 @@ def clones(hosts: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def _walk(made: list[Clone], seed: int, steps: int) -> list[str]:
-    """Do random things; what is denied is not done. The steps, for a failure."""
+    """Run random operations; denied ones have no effect. Returns the steps, for a failure message."""
     chance = random.Random(seed)
     done = []
     releases, *_ = [[clone.use().shop.release(number) for number in (1, 2, 3)] for clone in made]

@@ -110,7 +110,7 @@ def test_issue10_2_a_project_at_the_place_of_one_that_was_moved_has_a_history_of
 def test_issue10_2_a_project_that_is_led_to_another_one_leaves_no_release_and_no_evidence_there(
     shops: tuple[Shop, Shop], monkeypatch: pytest.MonkeyPatch
 ):
-    """What it built was the newest release of the other one, and went into its first stage."""
+    """Its build became the newest release of the other project and was promoted to its first stage."""
     gated, toy = shops
     newest = gated.release(8)
     monkeypatch.setattr(build, "make", lambda *_words, **_named: pytest.fail("it was built"))
@@ -121,7 +121,7 @@ def test_issue10_2_a_project_that_is_led_to_another_one_leaves_no_release_and_no
         EvidenceRecorder(toy.opened, newest, ())
 
 
-def test_a_project_that_is_moved_goes_on_with_its_history(shops: tuple[Shop, Shop]):
+def test_a_moved_project_keeps_its_history(shops: tuple[Shop, Shop]):
     _, toy = shops
     known, before = toy.opened.id, toy.root
     InstanceRecords(get_default_paths(), known).record_place(before, "devbox.toml")

@@ -37,7 +37,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture
 def name(served: Registry, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the repositories of this test begin with."""
+    """Prefix of this test's repositories."""
     monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", served.host)
     return f"{served.host}/{request.node.name.partition('[')[0].lower()}"
 
@@ -124,7 +124,7 @@ def test_a_gigabyte_is_promoted_as_fast_as_ten_megabytes(shop, served):
 
 
 class Moved(NamedTuple):
-    """What a promotion to staging took: bytes in both directions at the registry."""
+    """Transfer of a promotion to staging: bytes in both directions at the registry."""
 
     sent: int
     seconds: float

@@ -73,7 +73,7 @@ def test_issue10_2_tests_that_failed_on_another_host_are_not_forgotten(
 def test_issue10_2_a_revocation_is_not_forgotten_where_the_release_has_no_document(
     machines: tuple[Machine, Machine], served: Registry
 ):
-    """It was believed as long as it was attached, and entered only if the image carried the release's document."""
+    """It counted while it was attached, and was recorded only if the image had the release's document."""
     one, _ = machines
     made = one.use().release(1)
     paths = one.shop.opened.paths

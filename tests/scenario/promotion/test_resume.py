@@ -33,7 +33,7 @@ def _kill(shop: Shop, made: Release, *, at: str) -> None:
     shop.point = lambda _: None
 
 
-def test_issue10_5_an_attempt_that_goes_on_with_another_strategy_is_another_one(shop: Shop):
+def test_issue10_5_an_attempt_resumed_with_another_strategy_is_a_new_one(shop: Shop):
     """The file became irreversible meanwhile; the ledger said otherwise, and the rollback was made."""
     shop.promote("test", shop.release(1))
     made = shop.release(2)
@@ -45,7 +45,7 @@ def test_issue10_5_an_attempt_that_goes_on_with_another_strategy_is_another_one(
     assert [entry.attempt for entry in shop.entries("test") if entry.kind == FAILED] == [1]
 
 
-def test_an_attempt_goes_on_after_a_change_of_lines_only(shop: Shop):
+def test_an_attempt_resumes_after_a_change_of_lines_only(shop: Shop):
     made = shop.release(1)
     _kill(shop, made, at="deploying")
     shop.rewrite(f"# a comment\n{APP}")

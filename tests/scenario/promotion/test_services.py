@@ -21,7 +21,7 @@ def signed(tmp_path: Path, home: Path) -> Signed:
 
 @pytest.mark.parametrize("service", ["db", "disk", "other"])
 def test_issue10_5_an_approval_is_void_after_a_change_of_a_service(signed: Signed, service: str):
-    """`[service.db]` had another command in production than what was approved."""
+    """`[service.db]` had another command in production than the approved one."""
     made = signed.built()
     signed.approve(made, "ann")
     assert signed.shop.why("staging", made)["approval"].verdict == PASS
@@ -33,7 +33,7 @@ def test_issue10_5_an_approval_is_void_after_a_change_of_a_service(signed: Signe
 
 
 def test_issue10_5_a_service_of_another_stage_voids_nothing(signed: Signed):
-    """By its vars, a stage has services of its own."""
+    """A stage's vars give it its own services."""
     text = FILE.replace('recipe = "redis"\nneeds', 'recipe = "redis"\nenv = { LEVEL = "${level}" }\nneeds')
     text = f'vars = {{ level = "1" }}\n{text}'
     signed.shop.rewrite(text)

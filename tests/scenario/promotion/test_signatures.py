@@ -20,7 +20,7 @@ from devbox.images.store.layout import Descriptor
 
 
 class Signed(NamedTuple):
-    """An image at a registry, signed by a key and with something said about it."""
+    """An image at a registry, signed by a key, with an attestation."""
 
     store: Store
     image: Descriptor

@@ -80,12 +80,12 @@ class World:
             state.unlink()
 
     def put_back(self, copy: str) -> None:
-        """The home as it was earlier."""
+        """An earlier copy of the home."""
         shutil.rmtree(self.home)
         shutil.copytree(self.place / copy, self.home)
 
     def attempt(self, why: str) -> str:
-        """Try to promote; what was said against it."""
+        """Try to promote; return the denial."""
         try:
             self.shop.promote("production", self.denied[why])
         except (DevboxError, OSError) as error:
@@ -349,7 +349,7 @@ def test_issue10_2_files_that_were_tampered_with(world: World, how: str):
 
 
 def _no_sense(raw: bytes) -> dict[str, bytes]:
-    """What may be in place of a file."""
+    """Possible replacements of a file."""
     return {
         "empty": b"",
         "half": raw[: len(raw) // 2],
@@ -391,7 +391,7 @@ def _statements(world: World, release: Release, kind: str) -> list[tuple[str, by
 
 
 def _replay(world: World, kind: str, source: Release, target: Release) -> None:
-    """What was said of one image, attached to another; the signed bytes are the same."""
+    """An attestation of one image, attached to another; the signed bytes are the same."""
     paths = world.shop.opened.paths
     oci: Layout = attachments.open_store(paths)
     found = _statements(world, source, kind)

@@ -39,7 +39,7 @@ INTO += '[stage.gray]\ninto = "production"\n' + STRATEGY.format("gray") + "[stag
 
 
 class TrialBegan(Exception):
-    """The release would be warmed next to what runs."""
+    """Assert that the release would be warmed up next to the running one."""
 
 
 class Recorded(LocalTarget):
@@ -136,7 +136,7 @@ def world(tmp_path: Path, home: Path, request: pytest.FixtureRequest) -> World:
 
 
 def put_back(world: World) -> None:
-    """The stage's directory as it was before anything ran, and nothing of the rest of the home."""
+    """The stage's initial directory, and nothing else of the home."""
     shutil.rmtree(world.project, ignore_errors=True)
     early = world.place / "early" / world.project.relative_to(world.home)
     if early.exists():

@@ -115,7 +115,7 @@ def test_issue10_2_a_tampered_home_skips_no_gray_release_and_ends_none(box: Box)
     assert len(images(box, path)) == 1
 
 
-def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box, tmp_path: Path):
+def test_issue10_2_a_stage_of_an_earlier_version_is_adopted(box: Box, tmp_path: Path):
     """Its files are adopted while it serves, and its router keeps its own: no request is lost."""
     (tmp_path / "sitecustomize.py").write_text(_EARLIER)
     earlier = replace(box, variables={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"})
@@ -150,7 +150,7 @@ def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box, tmp_path: Pat
 
 @pytest.mark.long
 def test_issue10_2_a_stage_without_its_record_is_compared_with_the_ledger(box: Box):
-    """As when files of the configuration directory were lost. The router is made again, which may lose requests."""
+    """Simulate the loss of the configuration directory. The router is recreated, which may lose requests."""
     path, address = project(box, FILE)
     stage = Stage(box, path)
     staged.built(box, path, "2")

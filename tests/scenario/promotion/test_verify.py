@@ -92,7 +92,7 @@ def test_issue10_10_a_check_that_fails_after_three_seconds_brings_the_old_releas
         pytest.param("blue-green", "dies", "web-", marks=pytest.mark.long),
     ],
 )
-def test_issue10_10_each_strategy_goes_back_by_itself(box: Box, strategy: str, version: str, reason: str):
+def test_issue10_10_each_strategy_rolls_back_automatically(box: Box, strategy: str, version: str, reason: str):
     path = project(box, strategy, verify="15s")
     staged.built(box, path, version)
     with Load(address(box, path), connections=4, rate=50):
@@ -129,7 +129,7 @@ def test_issue10_verify_a_release_whose_containers_crash_once_stays(box: Box, st
 
 @pytest.mark.long
 @pytest.mark.parametrize("next_command", ["promote", "rollback"])
-def test_issue10_10_killed_while_it_observes_the_next_command_goes_back(box: Box, next_command: str):
+def test_issue10_10_after_a_kill_during_verification_the_next_command_rolls_back(box: Box, next_command: str):
     path = project(box, "blue-green", verify="60s")
     staged.built(box, path, "ill")
     _killed_while_observing(box, path)

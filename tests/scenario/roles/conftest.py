@@ -18,7 +18,7 @@ def home() -> Iterator[Box]:
 
 @pytest.fixture
 def box(home: Box) -> Iterator[Box]:
-    """The box, which is as it was afterwards."""
+    """The box, restored after the test."""
     before = home.footprint()
     yield home
     home.clear()

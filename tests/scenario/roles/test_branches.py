@@ -26,7 +26,7 @@ def redis(box: Box, project: Path, *words: str) -> str:
     return box.ok("exec", "db", "--", "redis-cli", *words, cwd=project).strip()
 
 
-def test_each_branch_keeps_its_data_and_a_new_one_begins_as_the_one_it_came_from(box: Box):
+def test_each_branch_keeps_its_data_and_a_new_one_starts_with_a_copy(box: Box):
     project = box.project(FILE)
     git(project, "init", "-b", "main")
     git(project, "commit", "--allow-empty", "-m", "first")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.scenario
 
 
 def ask(address: str, path: str = "/", *, host: str = "", vote: bool = False) -> object:
-    """What the poll answers."""
+    """The poll's response."""
     request = urllib.request.Request(
         f"{address}{path}", data=b"" if vote else None, headers={"Host": host} if host else {}
     )

@@ -109,7 +109,7 @@ def test_issue10_1_counts_that_are_no_numbers_are_not_believed(facts):
         _read(stage_chain.sign(_document(**facts), CI, name="shop"))
 
 
-def test_issue10_1_a_clock_that_cannot_go_on_is_not_believed():
+def test_issue10_1_an_overflowing_clock_is_rejected():
     record = replace(_document().records[0], clock=10**4000)
     with pytest.raises(SigningError, match="do not form a chain"):
         _read(stage_chain.sign(_document(records=(record,)), CI, name="shop"))

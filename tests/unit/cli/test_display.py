@@ -36,7 +36,7 @@ EVENTS: tuple[Event, ...] = (
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     encoding = "utf-8"
 
@@ -79,7 +79,7 @@ def test_auto_off_a_terminal_is_plain_without_escapes(monkeypatch):
     assert len(shown.splitlines()) == 3
 
 
-def test_live_leaves_the_lines_without_reasons_that_go_without_saying(monkeypatch):
+def test_live_leaves_the_lines_without_routine_reasons(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     shown = show(monkeypatch, "tty", Terminal())
     assert "✓ bake db   180 MB  41.2 s — not in the store" in shown

@@ -67,7 +67,7 @@ def test_recipe_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]):
     assert "show" in shown
 
 
-def test_a_last_column_goes_on_below_itself_where_the_terminal_ends():
+def test_a_last_column_wraps_at_the_terminal_s_width():
     rows = [("a", "one two three four five six"), ("bcd", "")]
     assert output.align_columns(rows, width=25) == ["a    one two three four", "     five six", "bcd"]
     assert output.align_columns(rows) == ["a    one two three four five six", "bcd"]

@@ -21,14 +21,14 @@ STEPPING = GrayRelease(
 )
 
 
-def test_issue10_a_release_that_goes_on_is_followed():
+def test_issue10_a_wait_for_a_progressing_release_names_status():
     said = describe_wait(STEPPING, stage="production")
     assert "devbox release status" in said
     assert "devbox release resume" not in said
     assert said.endswith("devbox promote production --supersede")
 
 
-def test_issue10_a_release_on_hold_goes_on_after_resume():
+def test_issue10_a_wait_for_a_held_release_names_resume():
     held = replace(STEPPING, rollout=replace(STEPPING.rollout, held=True))
     assert "is on hold; resume with: devbox release resume" in describe_wait(held, stage="production")
 

@@ -37,7 +37,7 @@ def stage(tmp_path: Path) -> tuple[Paths, str]:
     return paths, key
 
 
-def test_what_a_stage_runs_or_could_go_back_to_is_kept(tmp_path):
+def test_current_and_rollback_releases_of_a_stage_are_kept(tmp_path):
     paths, _ = stage(tmp_path)
     assert inventory.collect_inventory(paths).merge_roots().digests == {f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"}
 

@@ -54,7 +54,7 @@ recipe = "postgres"
 """
 
 
-def test_everything_that_docker_has_a_word_for_goes_along_and_no_secret(tmp_path: Path):
+def test_everything_docker_supports_is_exported_except_secrets(tmp_path: Path):
     (tmp_path / "conf").mkdir()
     plain, missing = written(tmp_path, FULL)
     assert plain["workspaceFolder"] == "/srv/shop"

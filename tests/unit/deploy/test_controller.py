@@ -112,7 +112,7 @@ class Desk:
 
 
 @pytest.mark.parametrize("every", [5, 7, 11])
-def test_it_goes_on_when_the_router_is_back_and_enters_every_step_once(tmp_path: Path, every: int):
+def test_the_controller_resumes_with_the_router_and_records_each_step_once(tmp_path: Path, every: int):
     ground = Ground(away=lambda request: request % every == 0)
     desk = Desk(ground, tmp_path)
     assert desk.run().rollout.phase == HOLD

@@ -73,14 +73,14 @@ def admit(side):
     return [each.format(side=side) for each in ADMIT]
 
 
-def test_the_first_release_just_comes():
+def test_the_first_release_replaces_no_container():
     for strategy in ("recreate", "rolling"):
         made = steps(strategy, {}, router())
         assert made[0] == "start migrate-new"
         assert set(made[1:]) == {*START, *admit("blue")}
 
 
-def test_recreate_lets_the_old_go_before_the_new_comes():
+def test_recreate_stops_the_old_release_before_starting_the_new_one():
     made = steps("recreate", BEFORE, SERVING)
     assert made == [
         "start migrate-new",
@@ -92,7 +92,7 @@ def test_recreate_lets_the_old_go_before_the_new_comes():
     ]
 
 
-def test_rolling_brings_one_and_lets_one_go():
+def test_rolling_replaces_replicas_one_at_a_time():
     made = steps("rolling", BEFORE, SERVING)
     assert made == [
         "start migrate-new",
@@ -125,7 +125,7 @@ def test_blue_green_moves_all_traffic_at_once_when_everybody_is_ready():
     ]
 
 
-def test_blue_green_goes_back_to_blue_the_next_time():
+def test_blue_green_returns_to_blue_at_the_next_deployment():
     made = steps("blue-green", BEFORE, router(green=(f"web-1-{O}", f"web-2-{O}"), share=WHOLE))
     assert [step for step in made if step.startswith(("admit", "switch"))] == [*admit("blue"), "switch blue"]
 
@@ -189,7 +189,7 @@ def test_green_is_not_touched_by_a_rolling_release_on_it():
 
 
 @pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
-def test_issue10_10_what_ran_until_now_goes_after_the_new_release_was_observed(strategy):
+def test_issue10_10_the_previous_release_is_removed_after_verification(strategy):
     made = steps(strategy, BEFORE, SERVING, verify=10.0)
     assert made.index("verify traffic") > max(made.index(each) for each in made if each.startswith("admit"))
     assert made[made.index("verify traffic") - 1] != "verify traffic"
@@ -204,7 +204,7 @@ def test_issue10_10_a_promotion_that_was_killed_while_it_observed_observes_again
     assert steps("blue-green", both, moved, verify=10.0)[0] == "verify traffic"
 
 
-def test_issue10_8_a_baseline_starts_with_the_canary_and_goes_with_any_other_plan():
+def test_issue10_8_a_baseline_starts_with_the_canary_and_stops_with_any_other_plan():
     fresh = stage_containers.build_baseline(OLD, NEW, needs={}, exports={}).specs
     found = strategies.RolloutInputs(
         specs={**specs(NEW), **fresh},

@@ -87,7 +87,7 @@ def test_issue10_verify_a_release_that_fails_every_other_check_is_unhealthy():
 
 
 def crash(*, seconds: int, condition: str = COMING, restarts: int = 1) -> tuple[HealthSample, ...]:
-    """What is seen of a crash: that it ended, then that it comes, then that the router has not noticed yet."""
+    """Observations of a crash: exited, then starting, then running but still unknown to the router."""
     coming = (look(condition, restarts=restarts),) * (2 * seconds)
     return (look(), look(ENDED), *coming, *(look(UNREACHED, restarts=restarts),) * 4, look(restarts=restarts))
 
@@ -175,7 +175,7 @@ def test_failed_requests_are_held_against_those_before(requests, failed, before,
     assert bool(found) is is_fault, found
 
 
-def test_only_what_came_since_counts():
+def test_only_requests_since_the_start_count():
     first = look(requests=1_000, failed=900)
     assert said(look(requests=1_100, failed=901), first=first) == ""
     assert said(look(requests=1_100, failed=990), first=first) != ""
@@ -234,7 +234,7 @@ class Answering:
         return f"{head}\nweb.blue,web-1-old,0,500,0,0,500,0\n{new}\n"
 
 
-def test_issue10_verify_goes_on_after_a_kill_with_what_the_old_release_answered():
+def test_issue10_verify_resumes_after_a_kill_with_the_old_release_s_counts():
     """Without a comparison, a release that fails as much as the previous one was rolled back."""
     stage = Answering()
     spec = SimpleNamespace(name="web-1-new", kind="service")

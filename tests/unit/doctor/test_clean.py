@@ -153,7 +153,7 @@ def test_issue9_a4_a_stage_with_data_is_kept_without_the_record_of_what_was_depl
 
 @pytest.mark.parametrize("text", ["{", None])
 def test_issue9_a4_a_stage_whose_place_is_lost_stays_protected(paths, tmp_path: Path, text: str | None):
-    """What is said about a damaged record is to remove it."""
+    """The remedy for a damaged record is to remove it."""
     records = stage(paths, str(tmp_path / "away"))
     place = Path(paths.project(ID), "place.json")
     if text:

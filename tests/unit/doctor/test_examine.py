@@ -27,7 +27,7 @@ def only(findings: list[CheckResult], check: str) -> CheckResult:
     return found
 
 
-def test_everything_that_is_not_well_comes_with_a_remedy_and_nothing_is_left_behind(paths, tmp_path):
+def test_every_finding_has_a_remedy_and_no_leftovers_remain(paths, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     found = list(examine(CheckContext(paths, offline=True)))
     assert all(finding.remedy for finding in found if finding.state != OK)

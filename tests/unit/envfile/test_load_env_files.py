@@ -12,7 +12,7 @@ from devbox.errors import EnvFileError
 
 
 def test_a_link_out_of_the_project_is_refused_when_it_is_opened(tmp_path: Path) -> None:
-    """Whatever was checked before: the link may have been turned since."""
+    """An earlier check does not help: the link may have changed since."""
     root = tmp_path / "app"
     root.mkdir()
     (tmp_path / "outside.env").write_text("A=b\n")

@@ -53,7 +53,7 @@ def outcome(root: str) -> Spec | EnvFileError:
 
 
 def assert_harmless(found: Spec | EnvFileError, path: tuple[Any, ...]) -> None:
-    """What is read line by line is one line each; an error says where, and can be shown."""
+    """Check that line-based values have one line each, and that an error has a place and is printable."""
     if isinstance(found, EnvFileError):
         assert found.where.startswith("devbox.toml:"), (path, found.where)
         assert found.render().replace("\n", "").isprintable(), path

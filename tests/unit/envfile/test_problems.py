@@ -183,7 +183,7 @@ def test_a_file_that_is_not_utf8_says_at_which_line(write, tmp_path, error):
     assert caught.value.where == "devbox.toml:2"
 
 
-def test_several_mistakes_come_in_the_order_of_the_file_and_not_all_of_them(error):
+def test_several_mistakes_are_reported_in_file_order_up_to_a_limit(error):
     caught = error('[dev]\nrecipe = "debian"\n' + "".join(f"k{number} = 1\n" for number in range(20)))
     assert caught.where == "devbox.toml:3"
     assert [line.partition(" ")[0] for line in caught.details.splitlines()[:4]] == [

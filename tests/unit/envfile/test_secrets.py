@@ -115,7 +115,7 @@ def test_issue10_6_a_command_that_prints_without_an_end_is_stopped(tmp_path, on_
 
 
 def test_on_a_terminal_it_may_ask_each_question_once(tmp_path):
-    """What it prints is the secret; its prompt, and what is typed without an echo, are the terminal's."""
+    """Its output is the secret; its prompt and the input without echo use the terminal."""
     command = 'printf "word: " >&2; stty -echo; read word; stty echo; test "$GPG_TTY" = "$(tty)" && echo "<$word>"'
     ours, theirs = pty.openpty()
     events = []
@@ -186,7 +186,7 @@ def test_a_command_without_permission_never_runs(tmp_path):
 
 
 def test_a_file_that_became_a_link_since_it_was_allowed_is_not_read(tmp_path):
-    """What is checked is what was opened: containers of the project write into it at any moment."""
+    """The opened file itself is checked: containers of the project may replace it at any moment."""
     root = Path(os.path.realpath(tmp_path)) / "project"
     root.mkdir()
     (root / "plain").write_text("inside")

@@ -45,7 +45,7 @@ def opened(path: Path, file: str = "devbox.toml") -> Project:
 
 
 def run(project: Project) -> None:
-    """What every command does that starts something."""
+    """Check grants as each command does that starts containers."""
     check_grants(project, prepare(project))
 
 

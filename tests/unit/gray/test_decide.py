@@ -63,7 +63,7 @@ class Run:
         return compute_traffic(self.rollout, self.policy).threshold
 
 
-def test_a_good_release_goes_up_its_steps_and_waits_for_the_promotion():
+def test_a_good_release_passes_its_steps_and_waits_for_the_promotion():
     run, seen = Run(), []
     while run.rollout.phase != phases.HOLD:
         run.look()
@@ -130,7 +130,7 @@ def test_unobserved_time_does_not_count():
     assert run.rollout.watched <= LONGEST_LOOK
 
 
-def test_a_bad_release_goes_back():
+def test_a_bad_release_is_rolled_back():
     run = Run()
     run.until(phases.STEP)
     for _ in range(8):
@@ -140,7 +140,7 @@ def test_a_bad_release_goes_back():
     assert "errors: 5.00% of the canary's requests failed" in run.rollout.reason
 
 
-def test_a_slow_release_goes_back():
+def test_a_slow_release_is_rolled_back():
     run = Run(BOTH)
     run.until(phases.STEP, Batch(canary=side(0), stable=side(3000, slow=3)))
     assert run.rollout.judged["latency"].limit == 1000
@@ -167,7 +167,7 @@ def test_latency_is_judged_only_by_a_limit_that_stable_has_set():
     ],
     ids=["crash loop", "health", "all errors", "an operator"],
 )
-def test_it_goes_back_at_once(facts: dict[str, object], why: str):
+def test_a_rollback_is_immediate(facts: dict[str, object], why: str):
     run = Run()
     run.until(phases.STEP)
     run.look(**facts)
@@ -192,7 +192,7 @@ def test_a_canary_that_the_router_shut_out_gets_another_chance_and_no_third():
     assert "router shut the canary out 2 times" in run.rollout.reason
 
 
-def test_a_canary_that_fails_again_as_soon_as_it_is_reopened_goes_back():
+def test_a_canary_that_fails_again_when_reopened_is_rolled_back():
     run = Run()
     run.until(phases.STEP)
     for _ in range(int(SHUT) + 1):
@@ -243,7 +243,7 @@ def test_issue10_7_a_bake_is_not_over_because_both_sides_were_down():
 
 
 def test_issue10_7_an_operator_is_required_if_both_sides_stay_down():
-    """The release itself may have broken what both rely on."""
+    """The release itself may have broken the shared dependency."""
     run = Run()
     run.until(phases.STEP)
     for _ in range(int(run.policy.timeout) + 2):
@@ -295,7 +295,7 @@ def test_a_request_that_never_ends_does_not_keep_it_for_ever():
     assert run.rollout.phase == phases.ABORTED
 
 
-def test_it_does_not_go_back_onto_a_side_that_is_down():
+def test_a_rollback_to_a_side_that_is_down_does_not_happen():
     run = Run()
     run.until(phases.STEP, step=2)
     run.look(asked="abort", stable_healthy=False)
@@ -346,7 +346,7 @@ def test_a_gray_release_does_not_progress_while_both_sides_fail():
     assert "stable, which is failing, too" in run.rollout.reason
 
 
-def test_a_release_that_gets_bad_at_100_percent_goes_back():
+def test_a_release_that_fails_at_100_percent_is_rolled_back():
     run = Run()
     run.until(phases.HOLD)
     run.look(asked="complete")
@@ -356,7 +356,7 @@ def test_a_release_that_gets_bad_at_100_percent_goes_back():
     assert "in the bake" in run.rollout.reason
 
 
-def test_a_rehearsal_goes_back_once_and_then_on():
+def test_a_rehearsal_rolls_back_once_and_then_progresses():
     run = Run(replace(POLICY, rehearse=True))
     run.until(phases.REHEARSING)
     assert run.threshold == 0
@@ -398,7 +398,7 @@ def test_issue10_gray_hold_is_heard_during_a_rehearsal():
     assert run.look(GOOD).reason == "held"
 
 
-def test_a_canary_that_never_comes_up_is_given_up():
+def test_a_canary_that_never_becomes_ready_is_aborted():
     run = Run()
     for _ in range(62):
         run.look(QUIET, seconds=10, canary_healthy=False)

@@ -130,7 +130,7 @@ def test_issue10_8_what_old_replicas_do_decides_nothing():
     assert run.rollout.phase == "hold", run.rollout.reason
 
 
-def test_issue10_8_without_a_baseline_it_does_not_go_on():
+def test_issue10_8_without_a_baseline_a_release_does_not_progress():
     run = Run(RULES)
     run.look()
     for _ in range(20):

@@ -32,7 +32,7 @@ RULES = Policy(
 
 
 def seconds(at: int, *, failed: int = 0, baking: bool = False) -> tuple[Second, ...]:
-    """One second of two replicas of each side, 20 requests each; so many of each canary replica fail."""
+    """One second of two replicas per side, 20 requests each; this many of each canary replica fail."""
     bad = {"failed": failed, "first_failed": failed}
     canary = tuple(Second(at=at, replica=f"new{each}", side=CANARY, requests=20, **bad) for each in (1, 2))
     old = tuple(Second(at=at, replica=f"web{each}", side=STABLE, requests=20) for each in (1, 2))

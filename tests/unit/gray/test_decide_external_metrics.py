@@ -82,7 +82,7 @@ def test_without_samples_a_release_waits_and_then_requires_an_operator():
     assert run.threshold == 100
 
 
-def test_good_answers_let_it_go_on_each_at_its_own_step():
+def test_good_samples_let_a_release_progress_at_each_step():
     run = stepped(Run(WATCHED))
     run.look(readings=(said(0.01, at=run.now),))
     for _ in range(15):
@@ -128,7 +128,7 @@ def test_the_promotion_waits_for_an_answer_of_now():
     assert run.rollout.reason == "completed by the promotion"
 
 
-def test_the_bake_ends_with_an_answer_too():
+def test_the_bake_requires_a_sample_to_end():
     run = hold(Run(WATCHED))
     run.policy = replace(WATCHED, completes=True, timeout=60)
     run.look(readings=(said(0.01, at=run.now),))

@@ -21,7 +21,7 @@ def named(row: rows.Row | delays.Slow) -> str:
 
 
 def within(bound: float) -> float:
-    """Percent of so many trials that a row with this rate exceeds once in a thousand times."""
+    """Percentage of this many trials that a row with this rate exceeds with probability 0.001."""
     return bound + 3.1 * math.sqrt(bound * (100 - bound) / TRIALS) + 100 / TRIALS
 
 

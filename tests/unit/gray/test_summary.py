@@ -60,11 +60,11 @@ def test_the_two_kinds_of_evidence_are_drawn_where_there_are_two():
     assert codec.load(GrayRelease, json.loads(json.dumps(codec.dump(gray_release)))) == gray_release
 
 
-def test_nothing_to_draw_is_a_picture_too(good: GrayRelease):
+def test_an_empty_chart_is_valid(good: GrayRelease):
     assert ET.fromstring(render_svg(replace(good, points=(), changes=()))) is not None
 
 
-def test_the_page_says_what_came_of_it(good: GrayRelease, bad: GrayRelease):
+def test_the_page_states_the_outcome(good: GrayRelease, bad: GrayRelease):
     assert "The new release is stable" in render_html(good)
     assert "The new release was rolled back" in render_html(bad)
     assert bad.rollout.reason.replace("'", "&#x27;") in render_html(bad)
@@ -225,7 +225,7 @@ def test_issue10_gray_the_ledger_has_the_evidence_that_decides():
     }
 
 
-def test_issue10_9_the_curves_go_on_when_the_clock_was_set_back(good: GrayRelease):
+def test_issue10_9_the_curves_continue_after_a_clock_change(good: GrayRelease):
     gray_release = replace(good, points=good.points[:9])
     seen = gray_release.add_observation(
         gray_release.rollout, gray_release.recent, now=gray_release.points[-1].at - 3600, threshold=0

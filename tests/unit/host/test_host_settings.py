@@ -59,7 +59,7 @@ def test_a_proxy_comes_in_both_cases_and_is_not_asked_for_other_containers(monke
     assert carried.ports == (3128,)
 
 
-def test_mirrors_of_package_managers_come_along(monkeypatch: pytest.MonkeyPatch):
+def test_mirrors_of_package_managers_are_passed_to_containers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_INDEX_URL", "https://pypi.example/simple")
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:4873")
 

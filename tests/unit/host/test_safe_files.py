@@ -118,7 +118,7 @@ def test_issue9_a3_a_write_takes_the_place_of_a_link(root: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["file", "report.xml", "sub"]
 
 
-def test_issue9_a3_a_write_goes_through_no_directory_that_leads_out(root: Path) -> None:
+def test_issue9_a3_a_write_follows_no_directory_link_out_of_the_project(root: Path) -> None:
     (root / "out").symlink_to(root.parent / "outside")
     for path in ("out/new", "out/deeper/new", "../outside/new"):
         with pytest.raises(HostError, match="out of the project"):

@@ -45,7 +45,7 @@ BAD_TEXTS = {
 
 
 def refusal(plain: Any, media_type: str = layout.MANIFEST, *, raw: bytes = b"", size: int | None = None) -> str:
-    """What devbox says of a manifest; it must refuse it."""
+    """devbox's error for a manifest, which must be refused."""
     raw = raw or json.dumps(plain).encode()
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     with pytest.raises(RegistryError) as refused:

@@ -58,7 +58,7 @@ def imports(path: Path) -> set[str]:
 
 
 def attributes(path: Path) -> set[str]:
-    """What a file reaches for as `module.name`, or imports of a module."""
+    """Names that a file uses as `module.name`, or imports from a module."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -71,7 +71,7 @@ def test_several_containers_are_merged_by_time(path: str, tmp_path: Path) -> Non
     assert texts(files, tail=1) == ["third", "fourth"]
 
 
-def test_following_goes_on_through_a_rotation(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_continues_across_a_rotation(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "ROTATE_AT", 120)
     monkeypatch.setattr(logs, "_FOLLOW_PAUSE", 0)
     writer = LogWriter(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from devbox.isolation.logs import Mask
 
 
-def test_every_occurrence_of_every_value_goes():
+def test_every_occurrence_of_every_value_is_masked():
     mask = Mask(("hunter2", "hunter22", "s e c r e t"))
     assert mask.mask_text("a hunter22 b hunter2, s e c r e t!") == "a *** b ***, ***!"
     assert mask.mask_line(b"hunter2hunter22") == b"******"

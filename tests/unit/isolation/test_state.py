@@ -126,7 +126,7 @@ def test_an_entry_of_a_dead_process_is_not_entered(paths: Paths, process: Proces
 
 
 def test_what_is_written_again_and_again_reads_as_it_is_now(paths: Paths) -> None:
-    """Only what has changed is put into words again."""
+    """Only changed parts are serialized again."""
     me = state.require_process(os.getpid())
     file = state.StateFile(paths, ID)
     made = written(paths, me, row("a", me), row("b", None, is_in="created"), holder=me)

@@ -48,7 +48,7 @@ class Engine:
 
 
 class Cells:
-    """Cells that are given data; what was done in which."""
+    """Cells that get data; records the actions in each."""
 
     def __init__(self, engine: Engine, *, code: int = 0) -> None:
         self.ready = ReadyData(engine, "0123", lambda _patterns: {"migrate.sql": "file:1"})  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def test_a_cell_that_could_not_be_brought_up_says_nothing_about_the_next():
     assert cells.brought_up == ["b"]
 
 
-def test_the_oldest_copies_go():
+def test_the_oldest_copies_are_removed():
     engine = Engine(kept=[f"old-{number}" for number in range(16)])
     Cells(engine).provide("a")
     assert len(engine.kept) == 16

@@ -13,7 +13,7 @@ SECONDS = 20
 
 
 class Run:
-    """What a crew knows of a run of a cell."""
+    """A fake run of a cell, as a WorkerPool uses it."""
 
     def __init__(self, name: str, state: str = "passed", *, before: Any = None) -> None:
         self.desired = SimpleNamespace(cell=Cell(name=name, axes={}, variables={}, allow_failure=name == "allowed"))

@@ -328,7 +328,7 @@ def test_values_of_variables_are_not_kept():
 HOOKED = replace(SHOP, hooks={name: Hook(name=name, command=("true",)) for name in ("created", "started")})
 
 
-def test_hooks_come_last_and_created_before_started():
+def test_hooks_run_last_and_created_before_started():
     plan = diff.diff(HOOKED, Observed(supervised=False, ports=DEV_PORT, hooks_due=("created",)))
     assert ops(plan)[-2:] == [("hook", "created"), ("hook", "started")]
     assert in_order(plan)

@@ -48,7 +48,7 @@ def test_one_value_that_differs_from_the_file_s_is_named():
     assert ImageVariants(PLAIN, [cell("3.9", "17")]).name_images(cell("3.9", "17"))["test"] == "test [python=3.9]"
 
 
-def test_of_variables_that_go_together_the_first_is_named():
+def test_of_variables_that_change_together_the_first_is_named():
     rows = [cell("3.9", "17", "old"), cell("3.11", "17", "new")]
     assert ImageVariants(PLAIN, rows).name_images(rows[0])["base.py"] == "base.py [python=3.9]"
 

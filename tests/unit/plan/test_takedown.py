@@ -38,7 +38,7 @@ def test_down_ends_with_the_teardown_and_stops_what_the_file_no_longer_knows():
     assert set(plan.steps[2].after) == {"stop db", "stop dev"}
 
 
-def test_down_of_nothing_is_nothing_unless_data_is_to_go():
+def test_down_without_containers_is_a_no_op_unless_it_removes_data():
     nothing = Observed(supervised=False)
     kept = Observed(supervised=False, volumes=("data",))
     assert not takedown.down({}, nothing, project="shop", volumes=True)

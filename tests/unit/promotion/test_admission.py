@@ -47,7 +47,7 @@ def test_a_rolled_back_release_may_not_be_promoted_until_it_passes_again():
     assert _verdicts(ONE, "staging", *back, _row(APPLIED, attempt=2)) == [PASS]
 
 
-def test_a_revoked_release_goes_nowhere():
+def test_a_revoked_release_is_not_promoted():
     assert _verdicts(ONE, "test", _row(REVOKED, stage="", body={"reason": "CVE"})) == [FAIL]
     assert _verdicts(ONE, "staging", _row(APPLIED), _row(REVOKED, stage="")) == [FAIL, PASS]
     assert _verdicts(TWO, "test", _row(REVOKED, stage="")) == []

@@ -60,14 +60,14 @@ def test_what_should_run_and_does_not_is_repaired_unasked(other):
 
 
 @pytest.mark.parametrize(("done", "asks"), [(INTENT, True), (COPIED, True), (RUNNING, False)])
-def test_the_same_again_goes_on_after_the_last_step(done, asks):
+def test_an_unchanged_promotion_resumes_after_the_last_step(done, asks):
     steps = [_step(kind, ONE) for kind in (COPIED, RUNNING)[: plan.STEPS.index(done)]]
     made = plan.plan_promotion(ONE, _history(_intent(ONE), *steps), NOTHING)
     assert (made.attempt, made.done, made.asks) == (1, done, asks)
     assert [step for step in plan.STEPS if made.needs_step(step)] == list(plan.STEPS[plan.STEPS.index(done) + 1 :])
 
 
-def test_another_one_gives_up_what_is_under_way():
+def test_another_promotion_abandons_the_one_in_progress():
     made = plan.plan_promotion(TWO, _history(_intent(ONE)), NOTHING)
     assert (made.gives_up.release, made.done) == (ONE.release.id, "")
 
@@ -77,7 +77,7 @@ def test_a_failed_attempt_is_tried_again():
     assert (made.attempt, made.done, made.gives_up) == (2, "", None)
 
 
-def test_a_rollback_goes_to_what_was_before():
+def test_a_rollback_restores_the_previous_release():
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO)))
     assert (made.deployment, made.back_to, made.asks) == (ONE, 2, False)
     assert plan.plan_rollback("test", _history(*_applied(ONE))) is None
@@ -100,13 +100,13 @@ def test_issue10_1_a_rollback_of_an_irreversible_release_keeps_it_running():
     assert plan.plan_rollback("test", _history(*_applied(ONE), *given_up, *_applied(TWO))).deployment == ONE
 
 
-def test_a_rollback_under_way_goes_on():
+def test_a_rollback_in_progress_continues():
     back = _intent(ONE, "rollback", attempt=2, back_to=2)
     made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), back, _step(COPIED, ONE, 2)))
     assert (made.deployment, made.back_to, made.attempt, made.done) == (ONE, 2, 2, COPIED)
 
 
-def test_promoting_what_a_rollback_under_way_goes_to_is_a_promotion_of_its_own():
+def test_promoting_the_target_of_a_rollback_in_progress_is_a_separate_promotion():
     back = _intent(ONE, "rollback", attempt=2, back_to=2)
     made = plan.plan_promotion(ONE, _history(*_applied(ONE), *_applied(TWO), back), NOTHING)
     assert (made.attempt, made.gives_up.release) == (3, ONE.release.id)

@@ -110,7 +110,7 @@ def test_what_is_not_whole_is_not_confirmed():
 
 
 def test_a_host_that_found_nothing_is_still_new_when_it_finds_old_records():
-    """Who can write to the repository may hide them at first."""
+    """An attacker with write access to the repository may hide them at first."""
     alone = stage_records.confirm_reading(StageConfirmation(), [], now=NOW)
     assert stage_records.find_doubt(alone, [chain(A, 5, 8)], now=NOW) != ""
 

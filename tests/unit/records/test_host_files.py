@@ -80,7 +80,7 @@ P256 = crypto.generate(crypto.P256).public
 
 
 def seen(paths: Paths) -> tuple[object, ...]:
-    """What is read of them, but for the request, which is taken by reading it."""
+    """All values that are read from them, except the request, which reading consumes."""
     counts = TallyRecord(paths, ID, router="router").read_counts()
     assert counts is not None
     return (
@@ -190,7 +190,7 @@ def test_issue10_2_files_of_an_earlier_version_are_adopted_once(old: Paths):
 
 
 def test_issue10_2_the_first_use_of_the_ledger_adopts_them_as_well(old: Paths):
-    """So none that is written later counts."""
+    """Hence a file that is written later does not count."""
     Ledger(old, ID).append(INTENT, body={})
     assert HostFiles(old).is_known
     write_all(Paths(f"{old.home}-2", old.runtime), 2)
@@ -256,7 +256,7 @@ def test_issue10_2_an_adoption_that_was_killed_is_repeated(old: Paths):
     assert not half.exists()
 
 
-def test_issue10_2_the_copy_of_an_earlier_version_goes_once_it_is_out_of_date(old: Paths):
+def test_issue10_2_the_copy_of_an_earlier_version_is_removed_once_outdated(old: Paths):
     """A running drift monitor of that version reads it until then."""
     record = DeployedRecord(old, ID)
     record.read()
@@ -335,7 +335,7 @@ def test_issue10_2_removing_an_instance_removes_them(paths: Paths, tmp_path: Pat
     assert not os.path.exists(paths.config)
 
 
-def test_issue10_2_the_command_of_a_key_goes_with_it(paths: Paths):
+def test_issue10_2_the_command_of_a_key_is_removed_with_it(paths: Paths):
     write_all(paths, 1)
     KeyStore(paths).remove("kms")
     assert not os.path.exists(paths.key_command("kms"))

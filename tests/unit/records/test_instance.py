@@ -37,7 +37,7 @@ def records(paths: Paths) -> InstanceRecords:
     return InstanceRecords(paths, SHOP.instance.id)
 
 
-def test_the_last_run_comes_back_as_it_was(records):
+def test_the_last_run_round_trips(records):
     assert records.read_last_applied() == LastApplied()
     records.record_applied(LAST)
     assert records.read_last_applied() == LAST

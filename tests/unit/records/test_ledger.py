@@ -48,7 +48,7 @@ def test_an_empty_ledger_has_the_first_head(ledger, paths):
     assert not os.path.exists(paths.ledger("p")), "reading writes nothing"
 
 
-def test_entries_come_back_as_they_were_written_each_on_the_one_before(ledger, paths):
+def test_entries_round_trip_and_each_refers_to_the_previous_one(ledger, paths):
     _fill(ledger)
     ledger.append(APPLIED, release="sha256:cd", stage="test", attempt=1, body={"nested": {"ü": [1, None, True]}})
     entries = Ledger(paths, "p").read_entries()
@@ -195,7 +195,7 @@ def test_a_killed_holder_holds_nothing(ledger):
         assert "promote cd" in ledger.find_holder("staging")
 
 
-def test_a_holder_that_stood_still_too_long_writes_nothing_more(ledger, paths):
+def test_a_holder_that_was_stopped_beyond_its_lease_writes_nothing(ledger, paths):
     with ledger.acquire("staging", purpose="promote ab") as old:
         with _database(paths) as database:
             database.execute("UPDATE lease SET expires = 0")

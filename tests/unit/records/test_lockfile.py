@@ -19,7 +19,7 @@ LOCK = Lockfile(
 )
 
 
-def test_a_lock_comes_back_as_it_was_written(tmp_path: Path):
+def test_a_lock_round_trips(tmp_path: Path):
     place = lockfile.get_path(str(tmp_path), "devbox.toml")
     assert place == f"{tmp_path}/devbox.lock.toml"
     assert lockfile.read(place) is None

@@ -83,7 +83,7 @@ def test_a_record_of_a_newer_devbox_is_left_alone(known: Releases, tmp_path: Pat
 
 
 def test_issue10_2_a_record_that_names_another_image_under_the_id_of_a_release_is_left_out(known: Releases):
-    """An image that was let in nowhere, written under the id of a release that was."""
+    """An image without any admission, stored under the id of an admitted release."""
     good = release("git:else", 2)
     known.add(replace(good, image="sha256:2"))
     assert good.id not in {each.id for each in known.list_releases()}

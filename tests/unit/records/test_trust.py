@@ -64,7 +64,7 @@ def test_a_record_that_is_not_understood_allows_nothing(record, paths, text):
 
 
 def test_issue10_2_no_file_below_the_home_allows_anything(record, paths):
-    """A process that can write there would have the host run what the file of the project names."""
+    """A process with write access there could make the host run the project's commands."""
     record.allow((FILE,))
     below = Path(paths.trust("abc"))
     before = below.read_text()

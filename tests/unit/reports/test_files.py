@@ -136,7 +136,7 @@ def test_what_was_collected_combines(tmp_path: Path):
     combined.get_data().close()
 
 
-def test_what_an_earlier_run_collected_goes_and_nothing_else(tmp_path: Path):
+def test_only_files_collected_by_an_earlier_run_are_removed(tmp_path: Path):
     data = tmp_path / "c.xml"
     data.write_text("x")
     into = tmp_path / "into"

@@ -23,7 +23,7 @@ def test_an_excluded_cell_leaves_a_hole_and_an_included_version_comes_where_it_b
     assert arranged.rows[2].spots[1] is None
 
 
-def test_versions_that_go_down_go_on_going_down():
+def test_descending_versions_stay_in_descending_order():
     cells = matrices.product(python=("3.14", "3.9"))
     arranged = grid.arrange([*cells, matrices.result(python="3.12")])
     assert [row.values for row in arranged.rows] == [("3.14",), ("3.12",), ("3.9",)]

@@ -13,5 +13,5 @@ from devbox.model.spec import Spec
 
 @pytest.fixture
 def load_spec(tmp_path: Path) -> Callable[..., Spec]:
-    """What a text resolves to."""
+    """Resolve a text."""
     return lambda text, **options: resolve_text(str(tmp_path), text, **options)

@@ -51,7 +51,7 @@ def test_what_is_scheduled_is_neither_probed_nor_started_again(load_spec):
     assert (night.kind, night.schedule, night.health, night.restart) == ("scheduled", "0 3 * * *", None, "no")
 
 
-def test_a_backup_reads_the_volumes_of_what_it_names_and_comes_after_it(load_spec):
+def test_a_backup_reads_the_volumes_of_its_services_and_starts_after_them(load_spec):
     text = (
         '[service.db]\nrecipe = "postgres"\n[dev]\nrecipe = "debian"\nvolumes = { work = "/work", db = "/db" }\n'
         '[glue.night]\nrecipe = "debian"\ncommand = "x"\nbackup = ["service.db", "work"]\n'

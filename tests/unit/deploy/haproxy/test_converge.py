@@ -147,7 +147,7 @@ def test_a_share_is_lent_after_its_safe_value_and_its_end_are_known():
     assert [line.split()[3:] for line in told] == [["safe", "100"], ["lease", "1030"], ["green", "500"]]
 
 
-def test_a_share_that_ran_out_does_not_come_up_again():
+def test_an_expired_weight_is_not_restored():
     told = converge.plan_lease(on_trial(green=5000, safe=100, lease=900), share=100, safe=0, until=1030, clock=1000)
     assert [line.split()[3:] for line in told] == [["green", "100"], ["safe", "0"], ["lease", "1030"]]
 
@@ -270,7 +270,7 @@ def test_unanswered_requests_are_counted_by_cause():
     assert counters.parse_reading(f"{INFO}\nNo such table\n{STAT}") is None, "files that an older devbox made"
 
 
-def test_issue10_11_counts_go_on_when_a_router_is_killed_and_the_gap_is_bounded():
+def test_issue10_11_counts_continue_after_a_killed_router_with_a_bounded_gap():
     tally = LossTally(id="t").update(_reading(refused=2), now=1010)
     tally = tally.update(_reading(refused=5, truncated=4), now=1020)
     assert (tally.sum_counts().lost["refused"], tally.sum_counts().lost["truncated"], tally.unknown) == (5, 5, 0)

@@ -52,7 +52,7 @@ DEB = "tiny_1%3a2-3_all.deb"
 
 
 class Left:
-    """What a container leaves, and the cache that may keep it."""
+    """A container's downloads, and the cache for them."""
 
     def __init__(self, place: Path) -> None:
         paths = Paths(str(place / "home"), str(place / "run"))
@@ -65,7 +65,7 @@ class Left:
         (self.archives / DEB).write_text("tiny")
 
     def keep(self) -> set[str]:
-        """Have it kept; the names of what is."""
+        """Cache the downloads; return the names of the cached files."""
         self.cache.store_downloads(lists=str(self.lists), archives=str(self.archives), place=str(self._place / "proof"))
         return {each.name for kept in (self.cache.lists, self.cache.debs) for each in Path(kept).iterdir()}
 

@@ -10,7 +10,7 @@ from devbox.images.bake.output import JobOutput, parse_line
 
 
 def written(log: Path, lines: int) -> JobOutput:
-    """An output after a program printed so many lines of 1000 bytes."""
+    """An output after this many printed lines of 1000 bytes."""
     answers = os.open(os.devnull, os.O_WRONLY)
     made = JobOutput(answers, str(log))
     with made.pipe_lines(lambda _: None) as sink, os.fdopen(os.dup(sink), "w") as program:
@@ -44,7 +44,7 @@ def test_a_log_by_another_name_stays_what_it_was(tmp_path: Path):
     assert len((tmp_path / "a.log").read_text().splitlines()) == 1
 
 
-def test_the_oldest_of_many_logs_go(tmp_path: Path):
+def test_the_oldest_of_many_logs_are_removed(tmp_path: Path):
     for number in range(120):
         (tmp_path / f"{number}.log").touch()
         os.utime(tmp_path / f"{number}.log", (number, number))

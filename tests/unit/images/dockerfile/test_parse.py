@@ -127,7 +127,7 @@ def test_what_dockerignore_leaves_out(rules: str, path: str, *, ignored: bool):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A Dockerfile, its context, and what that leaves out."""
+    """A Dockerfile, its context, and its ignore file."""
     root = tmp_path / "project"
     (root / "src").mkdir(parents=True)
     (root / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")

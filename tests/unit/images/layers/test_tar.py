@@ -34,7 +34,7 @@ def headers(draw: st.DrawFn) -> bytes:
 
 
 def read(kind: type[tarfile.TarInfo], block: bytes) -> object:
-    """What becomes of a block: the entry's fields, or the kind of error."""
+    """The result for a block: the entry's fields, or the kind of error."""
     try:
         entry = kind.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.TarError as error:

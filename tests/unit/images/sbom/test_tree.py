@@ -48,7 +48,7 @@ class Chain:
         self.layers.append(Layer(digest=blob.digest, diff_id=blob.digest, size=blob.size, media_type=blob.media_type))
 
     def read(self) -> tree.Tree:
-        """What they tell."""
+        """Parse the layers."""
         return tree.read_tree(self.layers, self.oci)
 
 

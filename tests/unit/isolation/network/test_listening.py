@@ -73,7 +73,7 @@ def connected(context: InstanceContext, port: int, count: int) -> list[socket.so
 
 
 def serving(held: HeldSockets, accepts: int) -> subprocess.Popen[bytes]:
-    """A process that inherits the sockets, below an init, and has accepted so many connections."""
+    """A process below an init that inherits the sockets and has accepted this many connections."""
 
     def inherit() -> None:
         syscalls.setns(f"/proc/self/fd/{held.netns}")
@@ -94,7 +94,7 @@ def serving(held: HeldSockets, accepts: int) -> subprocess.Popen[bytes]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the init and what it runs."""
+    """Kill the init and its children."""
     for pid in (*listening._list_children(process.pid), process.pid):
         os.kill(pid, signal.SIGKILL)
     process.communicate()

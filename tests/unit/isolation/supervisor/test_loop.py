@@ -69,7 +69,7 @@ def test_a_number_that_was_given_away_is_not_called_for_what_had_it_before(loop:
         os.close(fd)
 
 
-def test_the_end_of_a_child_comes_with_its_status(loop: Loop) -> None:
+def test_the_exit_of_a_child_is_reported_with_its_status(loop: Loop) -> None:
     heard: list[int | None] = []
 
     def ended(status: int | None) -> None:
@@ -81,7 +81,7 @@ def test_the_end_of_a_child_comes_with_its_status(loop: Loop) -> None:
     assert [os.waitstatus_to_exitcode(status or 0) for status in heard] == [3]
 
 
-def test_an_end_that_came_before_the_question_is_kept(loop: Loop) -> None:
+def test_an_exit_before_watch_child_is_kept(loop: Loop) -> None:
     pid = child(4)
     heard: list[int | None] = []
 

@@ -14,7 +14,7 @@ from devbox.isolation.supervisor import orphans
 
 @contextmanager
 def pasta(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """What has the words of an instance's pasta, and shows nothing else of itself."""
+    """A process with the arguments of an instance's pasta, and no other evidence."""
     words = ["-c", "print(flush=True); input()", "-P", get_pasta_pid_file(str(run_dir))]
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, *words], env={}, stdin=pipe, stdout=pipe) as process:

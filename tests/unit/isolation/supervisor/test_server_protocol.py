@@ -33,7 +33,7 @@ def test_an_invalid_message_is_an_error(line: bytes) -> None:
         client.decode(line)
 
 
-def test_named_tuples_come_back_as_they_went() -> None:
+def test_named_tuples_round_trip() -> None:
     process = ProcessSpec(argv=("a",), env=("A=1",), cwd="/")
     launch = Launch(name="a", oci_id="i-a", lowers=("/l",), top="/t", process=process, network=NetNode("10.0.0.1", ""))
     item = SupervisedContainer(

@@ -59,7 +59,7 @@ def served(agent: socket.socket) -> socket.socket:
     return link
 
 
-def test_bytes_go_both_ways_and_an_end_as_well(relay: int, agent: socket.socket, tmp_path: Path) -> None:
+def test_bytes_and_end_of_stream_are_relayed_both_ways(relay: int, agent: socket.socket, tmp_path: Path) -> None:
     with connected(tmp_path) as inside, served(agent) as outside:
         inside.sendall(b"question")
         assert outside.recv(100) == b"question"

@@ -59,7 +59,7 @@ class Case:
         return verify.attach_statement(self.release.image, type_, predicate, signer, name="shop", paths=self.paths)
 
     def built(self, signer: LocalSigner, **facts: Any) -> str:
-        """The builder says that he built the release."""
+        """Attest as the builder that the release was built."""
         told = {
             "release": self.release.id,
             "config": "c",

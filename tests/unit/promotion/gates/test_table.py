@@ -63,7 +63,7 @@ SOAK = SoakGate(stage="staging", duration=600.0)
 
 
 def _seen(seconds, *, healthy=True):
-    """What the drift monitor saw of staging with ONE."""
+    """Observations of staging with ONE by the drift monitor."""
     found = {("staging", ONE.id): SoakObservation(seconds=seconds, healthy=healthy)}
     return lambda stage, of: found.get((stage, of), SoakObservation())
 
