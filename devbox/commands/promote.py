@@ -133,7 +133,7 @@ class PromotionContext:
         try:
             errors.run_with_timeout(lambda: chains.learn(only=only), most=within)
         except errors.TooSlow:
-            notes.append(Note(text=f"not all records of {self.stage.name} are known: no answer within {within:g} s"))
+            notes.append(Note(text=f"not all records of {self.stage.name} are known: no response within {within:g} s"))
         except DevboxError as error:
             notes.append(Note(text=f"not all records of {self.stage.name} are known: {error.sentence}"))
         for note in tuple(notes):

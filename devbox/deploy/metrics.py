@@ -79,7 +79,7 @@ def _extract_sample(data: dict[str, Any]) -> Any:
     series = data["result"]
     if len(series) != 1:
         raise MetricUnavailable(
-            f"the query returned {len(series)} series, not one" if series else "the query finds nothing"
+            f"the query returned {len(series)} series, not one" if series else "the query returned no series"
         )
     return series[0]["value"][1]
 

@@ -20,7 +20,7 @@ from devbox.plan import ports
 
 VERIFIED = "traffic"
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
-_FRESH = "of the baseline: a new replica of stable, for comparison with the canary"
+_FRESH = "part of the baseline: a new replica of stable, for comparison with the canary"
 VERIFYING = (ROLLING, BLUE_GREEN)  # strategies whose releases are observed by default
 
 
@@ -141,7 +141,7 @@ class _PlanBuilder:
     def start(self, names: Iterable[str]) -> None:
         """Append the starts of these and of the baseline, in parallel."""
         baseline = tuple(name for name in self.rollout.specs if name in self.rollout.baseline)
-        reasons = dict.fromkeys(names, "of the new release") | dict.fromkeys(baseline, _FRESH)
+        reasons = dict.fromkeys(names, "part of the new release") | dict.fromkeys(baseline, _FRESH)
         missing = {name: reason for name, reason in reasons.items() if not _is_running(self.rollout, name)}
         self._append_parallel(Step(op=Op.START, resource=name, reason=why) for name, why in missing.items())
 

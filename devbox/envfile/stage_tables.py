@@ -105,7 +105,7 @@ class MetricTable(Model):
             name = self.name or "a metric without a name"
             raise ValueError(f'{name} requires command or promql, unless it is "errors" or "latency"')
         elif key := self._find_given(_OF_OUTSIDE, _OF_PROMQL):
-            raise ValueError(f"{self.name} conflicts with {key}, which is for command and promql")
+            raise ValueError(f"{key} of {self.name} requires command or promql")
         return self
 
     def _check_external(self) -> None:
@@ -113,7 +113,7 @@ class MetricTable(Model):
             raise ValueError(f"{self.name} is a metric of the router: choose another name for the command or query")
         if self.alpha is not None or "quantile" in self.model_fields_set:
             raise ValueError(
-                f"{self.display_name} is compared with max and min: alpha and quantile are for errors and latency"
+                f"{self.display_name}: alpha and quantile apply only to errors and latency; use max and min"
             )
         if self.promql and (self.most is None and self.least is None):
             raise ValueError(f"{self.display_name} requires max or min")
@@ -122,7 +122,7 @@ class MetricTable(Model):
                 f'{self.display_name} requires the URL of a Prometheus server, such as "http://127.0.0.1:9090"'
             )
         if self.command and (key := self._find_given(_OF_PROMQL)):
-            raise ValueError(f"{self.display_name} conflicts with {key}, which is for promql")
+            raise ValueError(f"{key} of {self.display_name} requires promql")
 
     def _find_given(self, *keys: tuple[str, ...]) -> str:
         """Return the first of these keys that is set, by its name in the file."""

@@ -88,7 +88,7 @@ def _describe_difference(name: str, before: str, now: str) -> str:
     home, separator, own = name.partition(": ")
     name = f"{own} of {home}" if separator else name
     if not now:
-        return f"with {name}, which is gone"
+        return f"with {name}, which was removed"
     if not before:
         return f"without {name}, which is new"
     if _is_digest(before) and _is_digest(now):

@@ -73,7 +73,7 @@ _HEAD = """\
 Generated from the source by `make reference`; a test compares the two.
 
 An error is one sentence on stderr, after `file:line` if it concerns a file; after `|` the last output lines of a failed
-program; after `→` the next command. Words in capitals are placeholders. Exit codes: 1 failed, 2 invalid command line or
+program; after `→` a remedy. Words in capitals are placeholders. Exit codes: 1 failed, 2 invalid command line or
 env file, 125 a command cannot be run. Please report internal errors of devbox, with the traceback of `DEVBOX_DEBUG=1`.
 """
 
@@ -111,7 +111,7 @@ def page() -> str:
     for rooms, title, about in _GROUPS:
         own = (entry for entry in found if entry.room in rooms and entry.is_sentence)
         rows = {(entry.sentence, entry.exit_code, entry.remedy) for entry in own}
-        parts.append(f"## {title}\n\n{about}\n\n| Sentence | Exit | Next |\n|---|---|---|")
+        parts.append(f"## {title}\n\n{about}\n\n| Message | Exit code | Remedy |\n|---|---|---|")
         parts[-1] += "".join(
             f"\n| {_cell(sentence)} | {code} | {_cell(remedy or _SILENT[title])} |"
             for sentence, code, remedy in sorted(rows)

@@ -206,7 +206,7 @@ def asked(url: str, query: str, root: Path, **more: object) -> MetricReading:
         ("vector(0.25)", 0.25, ""),
         ("1 + 1", 2, ""),
         ('label_replace(vector(4), "release", "$DEVBOX_RELEASE", "", "") * 2', 8, ""),
-        ('up{job="none"}', None, "the query finds nothing"),
+        ('up{job="none"}', None, "the query returned no series"),
         ("vector(1) or label_replace(vector(2), 'a', 'b', '', '')", None, "returned 2 series, not one"),
         ("vector(0) / 0", None, "returned nan"),
         ("vector(1)[1m:1s]", None, "returned a matrix"),

@@ -108,7 +108,7 @@ def test_issue10_8_a_baseline_runs_during_the_gray_release_and_is_removed_after_
         assert {row["digest"] for row in fresh.values()} == old
         os.kill(begun[0].pid, signal.SIGKILL)
         said, _ = begun[0].communicate()
-        assert b"of the baseline: a new replica of stable" in said
+        assert b"part of the baseline: a new replica of stable" in said
         assert len(baseline(box, path)) == 2, "no process is there to end it"
         text = box.ok("release", "report", "--html", "report.html", "--svg", "report.svg", cwd=path)
         assert "old, fresh (baseline)" in text

@@ -204,4 +204,4 @@ def test_issue10_1_a_rollback_waits_for_no_silent_registry(
             promote.rollback(opened, notes.append, stage="staging", environments=one.shop._environments)
     assert one.shop.runs("staging") == first.id
     assert deployed[0] < 10
-    assert any("not all records of staging are known: no answer within 0.3 s" in note.text for note in notes)
+    assert any("not all records of staging are known: no response within 0.3 s" in note.text for note in notes)

@@ -141,7 +141,7 @@ CASES = {
     "a limit for errors": (
         '[stage.gray.strategy]\nmetrics = [{ name = "errors", max = 1 }]\n',
         2,
-        "conflicts with max",
+        "max of errors requires command or promql",
     ),
     "alpha of a command": ('[stage.gray.strategy]\nmetrics = [{ command = "a", alpha = 0.1 }]\n', 2, "max and min"),
     "two metrics of a name": (

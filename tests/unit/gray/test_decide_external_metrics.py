@@ -62,9 +62,9 @@ def test_an_answer_grows_old():
 
 def test_no_answer_undoes_an_earlier_yes():
     answers = (
-        Answers().add_reading(CHECKOUTS, said(0.01)).add_reading(CHECKOUTS, said(trouble="the query finds nothing"))
+        Answers().add_reading(CHECKOUTS, said(0.01)).add_reading(CHECKOUTS, said(trouble="the query returned nothing"))
     )
-    assert find_missing(CHECKOUTS, answers, now=101) == "for checkouts: the query finds nothing"
+    assert find_missing(CHECKOUTS, answers, now=101) == "for checkouts: the query returned nothing"
 
 
 def stepped(run: Run) -> Run:
@@ -75,9 +75,9 @@ def stepped(run: Run) -> Run:
 def test_without_samples_a_release_waits_and_then_requires_an_operator():
     run = stepped(Run(WATCHED))
     for _ in range(100):
-        run.look(readings=(said(at=run.now, trouble="the query finds nothing"),))
+        run.look(readings=(said(at=run.now, trouble="the query returned nothing"),))
         assert (run.rollout.phase, run.rollout.step) == (phases.STEP, 0)
-    assert run.rollout.reason == "waits for checkouts: the query finds nothing"
+    assert run.rollout.reason == "waits for checkouts: the query returned nothing"
     run.until(phases.NEEDS_HUMAN, most=600)
     assert run.threshold == 100
 
