@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From a bare Debian or Ubuntu machine to a working .venv: .ci/setup.sh run|unit|test|bench
+# Set up a new Debian or Ubuntu host, with a working .venv: .ci/setup.sh run|unit|test|bench
 #
-# Installs missing packages (saying which), makes .venv with the best Python ≥ 3.11, installs devbox into it. A stamp
-# makes the next run immediate. No daemon is started or enabled, whatever a package would like to do.
+# Installs missing packages (and lists them), creates .venv with the newest Python ≥ 3.11, and installs devbox into it. A
+# stamp file makes the next run immediate. No daemon is started or enabled, even if a package would do so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:?what for: run, unit, test or bench}
+what=${1:?expected run, unit, test or bench}
 
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
@@ -27,7 +27,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        fail "root is needed for: $*" "  → run that as root, then make again"
+        fail "cannot run without root: $*" "  → run it as root, then run make again"
     fi
 }
 
@@ -53,8 +53,8 @@ install_packages() {
     local missing wanted policy=/usr/sbin/policy-rc.d
     mapfile -t missing < <(missing_packages "$@")
     [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || fail "these programs' packages are missing: ${missing[*]}" \
-        "  → install what your distribution calls them, then make again"
+    command -v apt-get >/dev/null || fail "missing programs: ${missing[*]}" \
+        "  → install them with your distribution's package manager, then run make again"
     mapfile -t wanted < <(offered "${missing[@]}")
     if [ ${#wanted[@]} -lt ${#missing[@]} ] && [ -z "$(ls /var/lib/apt/lists/*Packages* 2>/dev/null)" ]; then
         say "apt-get update"
@@ -68,7 +68,7 @@ install_packages() {
         trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
     fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >&2 ||
-        fail "apt-get install did not work" "  → look above; with old package lists: sudo apt-get update"
+        fail "apt-get install failed" "  → see the output above; if package lists are old: sudo apt-get update"
     disable_daemons "${wanted[@]}"
 }
 
@@ -93,7 +93,7 @@ best_python() {
             return
         fi
     done
-    fail "no Python ≥ 3.11 with its venv module" "  → sudo apt-get install python3 python3-venv"
+    fail "missing Python ≥ 3.11 with its venv module" "  → sudo apt-get install python3 python3-venv"
 }
 
 make_venv() {
