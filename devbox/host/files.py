@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 
+_LONGEST_PID = 20  # digits
 LONGEST = 64 << 20  # characters of devbox's own files; a longer file is damaged and not read
 
 
@@ -60,12 +61,18 @@ def open_replacement(path: str) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_record(path: str, data: bytes | str, *, mode: int = 0o600) -> None:
+    """Write as `write_atomic`, then remove what killed writers left in the directory: it may contain secrets."""
+    write_atomic(path, data, mode=mode)
+    remove_unfinished(os.path.dirname(path))
+
+
 def remove_unfinished(directory: str) -> None:
     """Remove temporary files of killed `write_atomic` calls; those of live processes stay."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(directory):
             pid, _, thread = name.rpartition(".new-")[2].partition("-")
-            if thread.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            if pid.isdecimal() and thread.isalnum() and not os.path.exists(f"/proc/{pid}"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{directory}/{name}")
 
@@ -190,4 +197,4 @@ def _open_lock_file(path: str) -> int:
 def read_lock_holder(path: str) -> int | None:
     """Return the pid in a lock file, for the message 'waiting for …'."""
     text = read_text(path)
-    return int(text) if text and text.isdigit() else None
+    return int(text) if text and text.isdecimal() and len(text) < _LONGEST_PID else None

@@ -239,9 +239,12 @@ def read_entry(path: str, container: str) -> dict[str, str]:
             entry = dict(line.rstrip("\n").split("=", 1) for line in source)
         with open(f"/proc/{entry['pid']}/stat", encoding="utf-8", errors="replace") as stat:
             facts = stat.read().rpartition(")")[2].split()
+        started = entry["start_time"]
     except (FileNotFoundError, ProcessLookupError):
         raise _build_not_running_error(container) from None
-    if facts[19] != entry["start_time"] or int(facts[6]) & _EXITING:
+    except (ValueError, KeyError):
+        raise CannotRun(f"{path} is damaged", remedy="devbox down, then devbox up") from None
+    if facts[19] != started or int(facts[6]) & _EXITING:
         raise _build_not_running_error(container)
     return entry
 

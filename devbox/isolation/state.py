@@ -293,9 +293,16 @@ def read_launch_file(paths: Paths, instance: str, name: str) -> "dict[str, Any] 
         plain: dict[str, Any] = jsontext.loads(text)
     except ValueError:
         raise _build_damaged_error(path) from None
-    if not isinstance(plain, dict) or not isinstance(plain.get("launch"), dict):
+    launch = plain.get("launch") if isinstance(plain, dict) else None
+    if not isinstance(launch, dict) or not (_has_texts(plain, "hidden") and _has_texts(launch, "lowers")):
         raise _build_damaged_error(path)
     return plain
+
+
+def _has_texts(plain: "dict[str, Any]", name: str) -> bool:
+    """True if a field is a list of texts, or missing."""
+    texts = plain.get(name, [])
+    return isinstance(texts, list) and all(isinstance(each, str) for each in texts)
 
 
 def load_launch_file(paths: Paths, instance: str, name: str) -> "SupervisedContainer | None":

@@ -205,9 +205,14 @@ def pack(value: Any) -> Any:
 
 
 def unpack(cls: type[T], plain: Any) -> T:
-    """Rebuild the named tuple from `pack`'s result; raise TypeError for an unknown field."""
+    """Rebuild the named tuple from `pack`'s result; raise TypeError for an unknown field or a value of another type."""
     hints = _get_hints(cls)  # type: ignore[arg-type]  # a class is hashable
-    return cls(**{name: _unpack_value(hints.get(name), item) for name, item in plain.items()})
+    return cls(
+        **{
+            name: item if type(item) is hints.get(name) else _unpack_value(hints.get(name), item)
+            for name, item in plain.items()
+        }
+    )
 
 
 @functools.cache
@@ -217,10 +222,14 @@ def _get_hints(cls: type) -> dict[str, Any]:
 
 
 def _unpack_value(hint: Any, plain: Any) -> Any:
-    if plain is None:
-        return None
-    if get_origin(hint) is tuple:
+    if get_origin(hint) is tuple and type(plain) is list:
         return tuple(_unpack_value(get_args(hint)[0], item) for item in plain)
+    if get_origin(hint) is dict and type(plain) is dict:
+        return {key: _unpack_value(get_args(hint)[1], item) for key, item in plain.items()}
     if get_origin(hint) is UnionType:  # always "X | None" here
-        return _unpack_value(get_args(hint)[0], plain)
-    return unpack(hint, plain) if hasattr(hint, "_fields") else plain
+        return None if plain is None else _unpack_value(get_args(hint)[0], plain)
+    if hasattr(hint, "_fields") and type(plain) is dict:
+        return unpack(hint, plain)
+    if type(plain) is hint or hint in (Any, None) or (hint is float and type(plain) is int):
+        return plain
+    raise TypeError(f"expected {hint}, got {type(plain).__name__}")

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from devbox.errors import HostError
 from devbox.host import disk, files, safe_files
 from devbox.host.paths import Paths
-from devbox.model import ids, jsontext
+from devbox.model import codec, ids, jsontext
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import GENESIS
 from devbox.records.host_key import HostKey
@@ -81,7 +81,7 @@ class HostFiles:
     def write(self, path: str, text: str) -> None:
         """Replace a file, readable only by its owner, and remove an earlier version's copy below the home."""
         self.prepare(path)
-        files.write_atomic(path, text, mode=0o600)
+        files.write_record(path, text)
         self._remove_legacy_file(path)
 
     @contextlib.contextmanager
@@ -205,6 +205,7 @@ class HostFiles:
 
 FORMAT = 1
 _ENTRY = "ledger entry"
+_MOST = 1 << 53  # entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +254,7 @@ class Anchors:
                 self._id = secrets.token_hex(16)
                 adopt(self)
                 plain = {"format": FORMAT, "home": self._home, "id": self._id}
-                files.write_atomic(f"{self.directory}/home.json", json.dumps(plain), mode=0o600)
+                files.write_record(f"{self.directory}/home.json", json.dumps(plain))
             except OSError as error:
                 raise HostError(
                     f"cannot write {self.directory}: {error.strerror}",
@@ -272,9 +273,9 @@ class Anchors:
             return Anchor()
         try:
             plain = jsontext.loads(text)
-            known = {name: plain[name] for name in ("seq", "hash", "mac", "at")}
-            if plain["format"] == FORMAT and isinstance(known["seq"], int):
-                return Anchor(**known)
+            known = codec.load(Anchor, {name: plain[name] for name in ("seq", "hash", "mac", "at")})
+            if plain["format"] == FORMAT and 0 <= known.seq < _MOST:
+                return known
         except (ValueError, KeyError, TypeError):
             pass
         raise HostError(f"cannot read {path}: file is damaged", remedy=f"rm {path}, then devbox release rebuild")
@@ -282,7 +283,7 @@ class Anchors:
     def write(self, instance: str, anchor: Anchor) -> None:
         """Record a head."""
         plain = {"format": FORMAT, **{name: getattr(anchor, name) for name in ("seq", "hash", "mac", "at")}}
-        files.write_atomic(self._get_path(instance), json.dumps(plain), mode=0o600)
+        files.write_record(self._get_path(instance), json.dumps(plain))
 
     def bind_content(self, instance: str, plain: object) -> dict[str, object]:
         """Bind `plain` to this home and instance, so that its MAC is valid only here."""
@@ -296,7 +297,7 @@ class Anchors:
         if not self._id:
             path = f"{self.directory}/home.json"
             try:
-                self._id = str(jsontext.loads(files.read_text(path) or "")["id"])
+                self._id = codec.load(str, jsontext.loads(files.read_text(path) or "")["id"])
             except (ValueError, KeyError, TypeError):
                 raise HostError(
                     f"cannot read {path}: file is missing or damaged",

@@ -88,6 +88,7 @@ class HostKey:
             ) from None
 
     def _create(self) -> None:
+        files.remove_unfinished(self.directory)
         new = f"{self._path}.new-{os.getpid()}-{secrets.token_hex(8)}"
         files.write_atomic(new, f"{secrets.token_hex(_BYTES)}\n", mode=0o600)
         try:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from devbox.errors import DevboxError
 from devbox.host import disk, files
@@ -20,6 +20,8 @@ from devbox.model.release import BuildInputs
 
 FORMAT = 1
 _CREDENTIAL_BYTES = 18
+_ABOVE_PORTS = 1 << 16
+T = TypeVar("T")
 _PLACE = "place.json"
 _WITH_DATA = (
     *("last.json", "build.json", "credentials.json", "resolved.json"),
@@ -40,12 +42,11 @@ class InstanceRecords:
 
     def read_place(self) -> tuple[str, str]:
         """Return the recorded root and env file of the project; two empty strings before the first `up`."""
-        plain = self._read(_PLACE)
-        return str(plain.get("root", "")), str(plain.get("env_file", ""))
+        return self._read_typed(str, _PLACE, "root", ""), self._read_typed(str, _PLACE, "env_file", "")
 
     def read_directory(self) -> str:
         """Return the recorded identity of the project's directory; see `host.disk`."""
-        return str(self._read(_PLACE).get("directory", ""))
+        return self._read_typed(str, _PLACE, "directory", "")
 
     def record_move(self, root: str) -> None:
         """Record another root and its directory identity."""
@@ -54,7 +55,7 @@ class InstanceRecords:
 
     def read_stage(self) -> str:
         """Return the project's stage; "" for a development instance."""
-        return str(self._read(_PLACE).get("stage", ""))
+        return self._read_typed(str, _PLACE, "stage", "")
 
     def is_protected(self) -> bool:
         """True if only a command naming this stage may destroy it, including one without a record of this."""
@@ -77,7 +78,10 @@ class InstanceRecords:
 
     def read_ports(self) -> dict[str, int]:
         """Return the last used host ports by "NAME/8000/tcp"."""
-        return dict(self._read("ports.json").get("ports", {}))
+        ports = self._read_typed(dict[str, int], "ports.json", "ports", {})
+        if not all(0 < port < _ABOVE_PORTS for port in ports.values()):
+            raise self._make_damaged("ports.json")
+        return ports
 
     def record_ports(self, ports: dict[str, int]) -> None:
         """Record the chosen host ports, keeping those of removed containers."""
@@ -87,7 +91,7 @@ class InstanceRecords:
 
     def read_due_hooks(self) -> tuple[str, ...]:
         """Return the hooks that have not succeeded since they became due; `created` for a new instance."""
-        return tuple(self._read("hooks.json").get("due", ["created"]))
+        return self._read_typed(tuple[str, ...], "hooks.json", "due", ("created",))
 
     def record_due_hooks(self, names: Iterable[str]) -> None:
         """Record hooks that are about to run."""
@@ -149,7 +153,7 @@ class InstanceRecords:
             os.rmdir(self._dir)
 
     def _read_credentials(self) -> dict[str, str]:
-        return dict(self._read("credentials.json").get("credentials", {}))
+        return self._read_typed(dict[str, str], "credentials.json", "credentials", {})
 
     def _drop(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -158,6 +162,18 @@ class InstanceRecords:
     def _get_path(self, name: str) -> str:
         return f"{self._dir}/{name}"
 
+    def _read_typed(self, cls: type[T], name: str, key: str, default: T) -> T:
+        """Return a value of a record; the default without the record."""
+        plain = self._read(name)
+        try:
+            return codec.load(cls, plain[key]) if key in plain else default
+        except codec.CodecError:
+            raise self._make_damaged(name) from None
+
+    def _make_damaged(self, name: str) -> _DamagedRecord:
+        path = self._get_path(name)
+        return _DamagedRecord(f"{path} is damaged", remedy=f"remove it: rm {path}")
+
     def _read(self, name: str) -> dict[str, Any]:
         text = files.read_text(self._get_path(name))
         if text is None:
@@ -165,10 +181,8 @@ class InstanceRecords:
         try:
             plain: dict[str, Any] = jsontext.loads(text)
             newer = plain["format"] > FORMAT
-        except (ValueError, KeyError, TypeError):
-            raise _DamagedRecord(
-                f"{self._get_path(name)} is damaged", remedy=f"remove it: rm {self._get_path(name)}"
-            ) from None
+        except (ValueError, LookupError, TypeError):
+            raise self._make_damaged(name) from None
         if newer:
             raise DevboxError(
                 f"{self._get_path(name)} was written by a newer devbox (format {plain['format']})",
@@ -178,7 +192,7 @@ class InstanceRecords:
 
     def _write(self, name: str, plain: dict[str, Any]) -> None:
         os.makedirs(self._dir, mode=0o711, exist_ok=True)
-        files.write_atomic(self._get_path(name), json.dumps({"format": FORMAT, **plain}), mode=0o600)
+        files.write_record(self._get_path(name), json.dumps({"format": FORMAT, **plain}))
 
 
 def _generate_credentials(names: Iterable[str]) -> dict[str, str]:

@@ -185,10 +185,11 @@ class KeyStore:
         self.check_free(key.name)
         path = f"{self._directory}/{key.name}"
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        files.remove_unfinished(self._directory)
         if key.command:
             self._files.write(self._paths.key_command(key.name), key.command)
         else:
-            files.write_atomic(f"{path}.key", key.private, mode=0o600)
+            files.write_record(f"{path}.key", key.private)
         files.write_atomic(f"{path}.pub", key.public.pem)
         return key
 

@@ -28,6 +28,7 @@ CREATE TABLE lease (
   who TEXT NOT NULL, purpose TEXT NOT NULL, since REAL NOT NULL, expires REAL NOT NULL
 ) STRICT;
 """
+_NEVER = float(1 << 40)  # seconds since 1970, above all times
 DURATION = 60.0  # seconds; renewed every third of it
 _COLUMNS = "token, pid, started, boot, who, purpose, since, expires"
 
@@ -103,11 +104,13 @@ def _acquire_lease(connect: Connect, target: str, purpose: str) -> Lease:
 
 
 def _find_row(database: sqlite3.Connection, target: str) -> tuple[object, ...] | None:
-    """Return the row of a target whose holder is alive and has renewed it."""
+    """Return the row of a target whose holder is alive and has renewed it. ValueError if it is damaged."""
     row = database.execute(f"SELECT {_COLUMNS} FROM lease WHERE target = ?", (target,)).fetchone()  # noqa: S608
     if row is None:
         return None
-    _, pid, started, boot, _, _, _, expires = row
+    _, pid, started, boot, _, _, since, expires = row
+    if not (0 <= since < _NEVER and 0 <= expires < _NEVER):
+        raise ValueError(f"invalid lease of {target}")
     dead = boot != read_boot_id() or not is_alive(ProcessRef(pid, started))
     return None if dead or expires <= time.time() else tuple(row)
 

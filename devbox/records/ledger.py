@@ -296,7 +296,7 @@ class Ledger:
             rows = database.execute(_SELECT if has_macs else _WITHOUT_MAC, (most,)).fetchall()
         try:
             return _LedgerRows(tuple(_load_entry(row[:-1]) for row in rows), tuple(str(row[-1]) for row in rows))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise LedgerDamaged(f"cannot read the ledger {self._database}: {error}", remedy=_REMEDY) from None
 
     @contextlib.contextmanager
@@ -335,7 +335,7 @@ class Ledger:
                 if database.execute(_FOREIGN).fetchone() is not None:
                     raise LedgerDamaged(f"unexpected objects in the ledger {path}", remedy=_REMEDY)
                 yield database
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, OverflowError) as error:  # values of a damaged file raise all of these
             raise LedgerDamaged(f"cannot open the ledger {path}: {error}", remedy=_REMEDY) from error
 
     @staticmethod

@@ -108,9 +108,13 @@ class NoopRecord:
         text = files.read_text(path)
         if text is None or not text.startswith(f"{compute_reader_id()}\0"):
             return None
-        _, shell, count, *rest = text.split("\0")
-        stamped, addresses = rest[: int(count)], rest[int(count) :]
-        return cls(addresses=tuple(addresses), shell=shell) if are_unchanged(stamped) else None
+        try:
+            _, shell, count, *rest = text.split("\0")
+            stamped, addresses = rest[: int(count)], rest[int(count) :]
+            valid = len(stamped) == int(count) and are_unchanged(stamped)
+            return cls(addresses=tuple(addresses), shell=shell) if valid else None
+        except (ValueError, IndexError, OSError):  # damaged
+            return None
 
 
 _FORMAT = f"2 {VERSION}"
@@ -147,9 +151,12 @@ def read_tool_call(path: str) -> ToolCall | None:
     text = files.read_text(path)
     if text is None or not text.startswith(f"{_FORMAT}\0"):
         return None
-    _, container, workspace, workdir, count, *rest = text.split("\0")
-    stamped, (words, *argvs) = rest[: int(count)], rest[int(count) :]
-    if not are_unchanged(stamped):
+    try:
+        _, container, workspace, workdir, count, *rest = text.split("\0")
+        stamped, (words, *argvs) = rest[: int(count)], rest[int(count) :]
+        if len(stamped) != int(count) or not are_unchanged(stamped):
+            return None
+        command, default = tuple(argvs[: int(words)]), tuple(argvs[int(words) :])
+    except (ValueError, IndexError, OSError):  # damaged
         return None
-    command, default = tuple(argvs[: int(words)]), tuple(argvs[int(words) :])
     return ToolCall(container, command=command, default=default, workspace=workspace, workdir=workdir)

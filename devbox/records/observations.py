@@ -134,17 +134,15 @@ class StageHealthRecord:
             plain = jsontext.loads(files.read_text(self._get_path(stage)) or "{}")
             if plain.get("format") != WATCHED_FORMAT:
                 return {}, None
-            runs = {str(run): float(seconds) for run, seconds in plain["runs"].items()}
-            return runs, _HealthObservation(**plain["last"]) if plain["last"] else None
+            runs = codec.load(dict[str, float], plain["runs"])
+            return runs, codec.load(_HealthObservation, plain["last"]) if plain["last"] else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}, None
 
     def _write(self, stage: str, runs: Mapping[str, float], last: _HealthObservation | None) -> None:
         kept = dict(list(runs.items())[:_KEPT])
         seen = {"run": last.run, "boot": last.boot, "at": last.at} if last else None
-        files.write_atomic(
-            self._get_path(stage), json.dumps({"format": WATCHED_FORMAT, "runs": kept, "last": seen}), mode=0o600
-        )
+        files.write_record(self._get_path(stage), json.dumps({"format": WATCHED_FORMAT, "runs": kept, "last": seen}))
 
     def _get_path(self, stage: str) -> str:
         return f"{self._directory}/{stage}.json"

@@ -43,16 +43,16 @@ def read(paths: Paths, directory: str, reader: str) -> LockedSpec | None:
         ):
             return None
         return codec.load(LockedSpec, plain["resolved"])
-    except (ValueError, KeyError, TypeError, HostError):
+    except (ValueError, KeyError, TypeError, AttributeError, HostError):
         return None
 
 
-def read_sources(directory: str) -> tuple[list[str], list[str]] | None:
+def read_sources(directory: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Return the files and environment variables of the cached model; None if there is none."""
     text = files.read_text(_get_path(directory))
     try:
         plain = jsontext.loads(text or "")
-        return plain["files"], plain["variables"]
+        return codec.load(tuple[str, ...], plain["files"]), codec.load(tuple[str, ...], plain["variables"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -160,7 +160,7 @@ def _list_stat_fields(facts: os.stat_result) -> list[int]:
 
 def _read_digests(record: str) -> dict[str, list[object]]:
     try:
-        found: dict[str, list[object]] = jsontext.loads(files.read_text(record) or "{}")
-    except ValueError:
+        found = jsontext.loads(files.read_text(record) or "{}")
+        return {path: entry for path, entry in found.items() if isinstance(entry, list)}
+    except (ValueError, AttributeError):
         return {}
-    return found

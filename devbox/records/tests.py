@@ -70,7 +70,7 @@ class MatrixRecords:
 
     def read_written(self) -> tuple[str, ...]:
         """Return the project paths that devbox wrote for tests; directories end with a slash."""
-        return tuple(self._read(f"{self._directory}/written.json").get("paths", ()))
+        return self._load(tuple[str, ...], f"{self._directory}/written.json", "paths") or ()
 
     def record_written(self, paths: Iterable[str]) -> None:
         """Record report paths, relative to the project, before writing them."""
@@ -80,8 +80,7 @@ class MatrixRecords:
 
     def read_tree(self, digest: str) -> dict[str, str]:
         """Return the project files with this common digest, by path; empty if pruned."""
-        plain = self._read(self._get_tree_path(digest))
-        return dict(plain.get("files", {}))
+        return self._load(dict[str, str], self._get_tree_path(digest), "files") or {}
 
     def record_tree(self, digest: str, tree: Mapping[str, str]) -> None:
         """Record the project files, for reasons in the next run."""
@@ -97,7 +96,7 @@ class MatrixRecords:
         try:
             if plain["reader"] != reader or plain["now"] != _hash_inputs(plain):
                 return None
-        except (KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
         return self._load(CachedMatrix, path, "matrix")
 
@@ -141,7 +140,7 @@ class MatrixRecords:
         plain = self._read(path).get(key)
         try:
             return codec.load(cls, plain) if plain is not None else None
-        except (codec.CodecError, TypeError, AttributeError):
+        except codec.CodecError:
             return None
 
     def _dump(self, path: str, key: str, value: object) -> None:

@@ -82,7 +82,7 @@ class TrustRecord:
         if requested:
             self._host.prepare()
             os.makedirs(os.path.dirname(self._stages), mode=0o700, exist_ok=True)
-            files.write_atomic(self._stages, _compute_key(requested), mode=0o600)
+            files.write_record(self._stages, _compute_key(requested))
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._stages)

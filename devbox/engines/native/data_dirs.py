@@ -182,7 +182,9 @@ class WritableLayers:
         text = files.read_text(self._get_facts_path(name))
         if not text:
             return None
-        facts = dict(line.split("=", 1) for line in text.splitlines())
+        facts = {name: value for name, _, value in (line.partition("=") for line in text.splitlines())}
+        if "image_key" not in facts:  # damaged
+            return None
         return KeptWritableLayer(image_key=facts["image_key"], setup_key=facts.get("setup_key"))
 
     def _write(self, name: str, top: KeptWritableLayer) -> None:

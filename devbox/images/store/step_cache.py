@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 from devbox.host import files
 from devbox.host.disk import measure_tree
@@ -15,6 +15,7 @@ from devbox.model import codec, jsontext
 from devbox.model.image import BakedImage, Layer
 
 FORMAT = 1
+T = TypeVar("T")
 
 
 class StepCache:
@@ -25,19 +26,16 @@ class StepCache:
 
     def find_layer(self, key: str) -> Layer | None:
         """Return the layer of a step, or None."""
-        plain = self._read(key, "layer")
-        layer = None if plain is None else codec.load(Layer, plain)
+        layer = self._read(Layer, key, "layer")
         return layer if layer and self._has_snapshot(layer) else None
 
     def find_versions(self, key: str) -> dict[str, str] | None:
         """Return the packages that a step installed; None if it is not cached or has no such record."""
-        plain = self._read(key, "packages") if self.find_layer(key) or self.find_image(key) else None
-        return None if plain is None else dict(plain)
+        return self._read(dict[str, str], key, "packages") if self.find_layer(key) or self.find_image(key) else None
 
     def find_image(self, key: str) -> BakedImage | None:
         """Return the image with this key, or None."""
-        plain = self._read(key, "image")
-        baked = None if plain is None else codec.load(BakedImage, plain)
+        baked = self._read(BakedImage, key, "image")
         return baked if baked and all(map(self._has_snapshot, baked.layers)) else None
 
     def list_evidence(self, key: str) -> tuple[str, ...]:
@@ -68,10 +66,9 @@ class StepCache:
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._paths.steps):
                 key = f"sha256:{name.removesuffix('.json')}"
-                if name.endswith(".json") and (plain := self._read(key, "layer")):
-                    found[key] = codec.load(Layer, plain)
-                elif name.endswith(".json") and (plain := self._read(key, "image")):
-                    found[key] = codec.load(BakedImage, plain)
+                is_record = name.endswith(".json")
+                if is_record and (record := self._read(Layer, key, "layer") or self._read(BakedImage, key, "image")):
+                    found[key] = record
         return found
 
     def forget(self, key: str) -> None:
@@ -86,12 +83,13 @@ class StepCache:
     def _has_snapshot(self, layer: Layer) -> bool:
         return os.path.isdir(snapshots.get_snapshot_dir(self._paths, layer.diff_id))
 
-    def _read(self, key: str, kind: str) -> Any:
+    def _read(self, cls: type[T], key: str, kind: str) -> T | None:
         try:
             record = jsontext.loads(files.read_text(self._get_path(key)) or "{}")
+            is_readable = isinstance(record, dict) and record.get("format") == FORMAT and kind in record
+            return codec.load(cls, record[kind]) if is_readable else None
         except ValueError:  # damaged: the step is rebuilt
             return None
-        return record.get(kind) if isinstance(record, dict) and record.get("format") == FORMAT else None
 
     def _write(self, key: str, record: dict[str, Any]) -> None:
         os.makedirs(self._paths.steps, exist_ok=True)

@@ -105,11 +105,11 @@ def test_issue10_1_an_invalid_time_is_rejected(at: str):
     ids=["text", "negative", "observed", "without end"],
 )
 def test_issue10_1_counts_that_are_no_numbers_are_not_believed(facts):
-    with pytest.raises(SigningError, match="expected a number"):
+    with pytest.raises(SigningError, match=r"expected (a number|int, got str|float, got)"):
         _read(stage_chain.sign(_document(**facts), CI, name="shop"))
 
 
 def test_issue10_1_an_overflowing_clock_is_rejected():
     record = replace(_document().records[0], clock=10**4000)
-    with pytest.raises(SigningError, match="do not form a chain"):
+    with pytest.raises(SigningError, match="a number out of range"):
         _read(stage_chain.sign(_document(records=(record,)), CI, name="shop"))

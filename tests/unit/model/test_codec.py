@@ -47,6 +47,24 @@ def test_missing_unknown_and_misshapen_are_refused(plain):
         codec.load(ImageSpec, plain)
 
 
+@pytest.mark.parametrize("wrong", ["80", 1.5, True, None, [80], {}, 1 << 80])
+def test_values_of_another_type_are_refused(wrong: object):
+    with pytest.raises(codec.CodecError):
+        codec.load(Port, {"container": wrong})
+
+
+@pytest.mark.parametrize("plain", ["ab", [1], [["a", 1]], 5, {"a": "b"}])
+def test_lists_of_something_else_are_refused(plain: object):
+    with pytest.raises(codec.CodecError):
+        codec.load(tuple[str | tuple[str, ...], ...], plain)
+
+
+def test_floats_are_finite_and_may_be_whole():
+    assert codec.load(tuple[float, ...], [1, 2.5]) == (1, 2.5)
+    with pytest.raises(codec.CodecError, match="out of range"):
+        codec.load(tuple[float, ...], [float("inf")])
+
+
 def test_an_unknown_variant_is_refused():
     with pytest.raises(codec.CodecError, match="teleport"):
         codec.load(ImageSpec, {"name": "x", "parent": None, "steps": [{"op": "teleport"}], "config": {}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -20,10 +21,21 @@ def test_what_is_json_is_read():
     assert jsontext.loads('{"a": 1, "a": 2}', object_pairs_hook=list) == [("a", 1), ("a", 2)]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1,]", b"\xff\xfe\xff", '"\x00"', "nothing", '"' + "[" * 99])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1,]", b"\xff\xfe\xff", '"\x00"', "nothing", '"' + "[" * 99),
+        *("NaN", "[-Infinity]", '{"a": "\\ud800"}', '{"\\uDBFF": 1}', b'["\\udc7f"]', b'"\xed\xa0\x80"'),
+    ],
+)
 def test_what_is_not_json_is_a_value_error(text: str | bytes):
     with pytest.raises(ValueError, match=r".+"):
         jsontext.loads(text)
+
+
+def test_pairs_of_surrogates_and_bytes_of_a_file_name_are_text():
+    for text in ("\U0001f600", os.fsdecode(b"caf\xe9")):
+        assert jsontext.loads(json.dumps({text: text})) == {text: text}
 
 
 @pytest.mark.parametrize("count", [65, 1_000, 5_000, 200_000])
