@@ -204,7 +204,7 @@ def test_issue9_c17_registries(seconds: float, served: _Registry, monkeypatch: p
 @pytest.mark.parametrize(
     ("status", "header", "value", "said"),
     [
-        (401, "WWW-Authenticate", "Bearer ,=,=", "passwords"),
+        (401, "WWW-Authenticate", "Bearer ,=,=", "untrusted address"),
         (401, "WWW-Authenticate", 'Bearer realm="http://[::bad/t"', "malformed"),
         (307, "Location", "http://[::bad", "malformed"),
         (200, "Content-Type", "application/vnd.oci.image.index.v1+json", "unsupported type: x"),
