@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult, convert_error
 from devbox.errors import DevboxError, HostError
-from devbox.host import disk
+from devbox.host import disk, mounts
 from devbox.host.paths import Paths, read_filesystem_type
 from devbox.isolation import state
 from devbox.isolation.idmap import find_highest_id, load_store_map
@@ -99,17 +97,6 @@ def check_subordinate_ids(context: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("subordinate ids", OK, f"{last + 1} ids in /etc/subuid and /etc/subgid")
 
 
-_ESCAPED = re.compile(r"\\([0-7]{3})")
-
-
-class _MountInfo(NamedTuple):
-    """A line of mountinfo: device, mounted directory in its file system, and mount point."""
-
-    device: str
-    root: str
-    point: str
-
-
 def find_moved_directory(paths: Paths, instance: str) -> str:
     """Return the new path of a moved directory; "" if nothing runs, or it was removed, or its identity is unknown."""
     with contextlib.suppress(DevboxError, OSError):
@@ -126,7 +113,7 @@ def find_moved_directory(paths: Paths, instance: str) -> str:
     return ""
 
 
-def _translate_path(inner: _MountInfo, outer: _MountInfo) -> str:
+def _translate_path(inner: mounts.MountInfo, outer: mounts.MountInfo) -> str:
     """Return the host path of a container's mount, below one of the host's mounts; "" if there is none."""
     above = outer.root.rstrip("/")
     if inner.device != outer.device or not f"{inner.root}/".startswith(f"{above}/"):
@@ -134,12 +121,6 @@ def _translate_path(inner: _MountInfo, outer: _MountInfo) -> str:
     return f"{outer.point.rstrip('/')}{inner.root[len(above) :]}" or "/"
 
 
-def _list_mounts(process: str) -> Iterator[_MountInfo]:
-    with contextlib.suppress(OSError), open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            words = line.split(" ", 5)
-            yield _MountInfo(words[2], _unescape(words[3]), _unescape(words[4]))
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)
+def _list_mounts(process: str) -> Iterator[mounts.MountInfo]:
+    with contextlib.suppress(OSError):
+        yield from mounts.list_mounts(process)

@@ -106,7 +106,8 @@ def _make_step(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: JobOutput,
             without = steps.is_generated if isinstance(job.step, Bootstrap | Packages) else None
             digest, size = write_layer(tree, out, ownership=ownership, without=without)
     finally:
-        disk.remove(scratch)
+        with suppress(OSError):  # the step's own error is reported, and remaining files are left to `sweep`
+            disk.remove(scratch)
     os.makedirs(snapshot, 0o755)
     unpack(tar, snapshot, rootless=idmap.rootless)
     return Done(digest=digest, size=size, packages=versions)

@@ -7,11 +7,12 @@ import re
 import shlex
 
 from devbox.errors import BakeFailed, HostError
-from devbox.host import environ, host_settings, process
+from devbox.host import environ, host_settings, mounts, process
 from devbox.images.bake import apt, installed
 from devbox.images.bake.output import JobOutput
 from devbox.images.store.documents import SOURCE_DATE_EPOCH
 from devbox.images.store.manifest import get_architecture
+from devbox.isolation import syscalls
 from devbox.model.image import Bootstrap
 
 KEYRINGS = {
@@ -121,6 +122,7 @@ def bootstrap(step: Bootstrap, tree: str, output: JobOutput, *, archives: str) -
     with open(f"{tree}.preferences", "w", encoding="utf-8") as preferences:
         preferences.write(installed.format_preferences(step.pins, step.prefer))
     code = _run(build_argv(step, tree, program=program, ca_file=host_settings.find_ca_file()), sources, output)
+    detach_mounts(tree)
     if code:
         system = f"{step.distribution} {step.suite}"
         cause = apt.explain(output.read_all(), system=system)
@@ -130,6 +132,17 @@ def bootstrap(step: Bootstrap, tree: str, output: JobOutput, *, archives: str) -
     installed.store_archives(tree, archives)
     with open(f"{tree}/etc/apt/sources.list", "w", encoding="ascii") as listing:
         listing.write(build_canonical_sources(step))
+
+
+def detach_mounts(tree: str) -> None:
+    """Unmount everything below `tree` in this mount namespace.
+
+    mmdebstrap mounts the host's devices there, and only warns if it cannot unmount one.
+    """
+    above = f"{os.path.realpath(tree)}/"
+    inner = [mount.point for mount in mounts.list_mounts() if mount.point.startswith(above)]
+    for point in reversed(inner):
+        syscalls.detach(point)
 
 
 def _build_sources(step: Bootstrap, place: str, archives: str) -> str:
