@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 
 from devbox.errors import HostError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_PID = 20  # digits
+ABANDONED = 600.0  # seconds after which an unfinished file may be removed
 LONGEST = 64 << 20  # characters of devbox's own files; a longer file is damaged and not read
 
 
@@ -68,13 +70,17 @@ def write_record(path: str, data: bytes | str, *, mode: int = 0o600) -> None:
 
 
 def remove_unfinished(directory: str) -> None:
-    """Remove temporary files of killed `write_atomic` calls; those of live processes stay."""
+    """Remove temporary files of killed `write_atomic` calls.
+
+    A file is kept while its process exists, and for ABANDONED seconds: the writer may be in another pid namespace.
+    """
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(directory):
             pid, _, thread = name.rpartition(".new-")[2].partition("-")
             if pid.isdecimal() and thread.isalnum() and not os.path.exists(f"/proc/{pid}"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{directory}/{name}")
+                with contextlib.suppress(OSError):  # removed by another process, or not a file of devbox
+                    if time.time() - os.lstat(f"{directory}/{name}").st_mtime > ABANDONED:
+                        os.unlink(f"{directory}/{name}")
 
 
 def prune_oldest(directory: str, most: int) -> None:

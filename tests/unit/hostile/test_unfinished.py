@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_the_next_writer_removes_what_a_killed_one_left(where: str, paths: Paths
     assert any(".new-" in name for name in os.listdir(os.path.dirname(path)))
     alive = f"{path}.new-{os.getpid()}-7"
     files.write_atomic(alive, "being written")
+    foreign = f"{path}.new-1000000000-8"  # a directory, which is left alone
+    os.mkdir(foreign)
+    for name in os.listdir(os.path.dirname(path)):
+        if ".new-" in name:
+            os.utime(f"{os.path.dirname(path)}/{name}", (0, time.time() - 2 * files.ABANDONED))
     write()
+    os.rmdir(foreign)
     left = [name for name in os.listdir(os.path.dirname(path)) if ".new-" in name]
     assert left == [os.path.basename(alive)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,13 @@ def test_unfinished_files_of_ended_processes_are_removed_and_others_kept(paths: 
     os.makedirs(paths.steps)
     nobody = Path("/proc/sys/kernel/pid_max").read_text().strip()
     dead, alive = (Path(paths.steps, f"1.json.new-{pid}-7") for pid in (nobody, os.getpid()))
-    for path in (dead, alive):
+    elsewhere = Path(paths.steps, f"2.json.new-{nobody}-7")  # of a live process in another pid namespace
+    for path in (dead, alive, elsewhere):
         path.write_text("")
+    for path in (dead, alive):
+        os.utime(path, (0, time.time() - 2 * files.ABANDONED))
     ImageStore(paths).sweep()
+    assert elsewhere.exists()
     assert not dead.exists()
     assert alive.exists()
 
