@@ -7,7 +7,9 @@ ports: …". The JSON Schema next to each parser is for editors.
 from __future__ import annotations
 
 import difflib
+import math
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
@@ -120,12 +122,13 @@ def parse_commands(value: Any) -> tuple[CommandItem, ...]:
 
 def parse_duration(value: Any) -> float:
     """Duration in seconds: `90`, "500ms", "2m", "1h"."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+    if _is_finite_number(value) and value >= 0:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else math.inf
+    if not math.isfinite(seconds):
         raise ValueError(f'expected a duration such as "30s", "2m" or "1h", got {_format_value(value)}')
-    return float(match[1]) * _SECONDS[match[2]]
+    return seconds
 
 
 def parse_size(value: Any) -> int:
@@ -252,11 +255,18 @@ def parse_whole(value: Any) -> int:
 
 def parse_number(value: Any) -> float:
     """Number, also as a string from a variable."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if _is_finite_number(value):
         return float(value)
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d+)?", value.strip()):
         return float(value)
     raise ValueError(f"expected a number, got {_format_value(value)}")
+
+
+def _is_finite_number(value: Any) -> bool:
+    """True if a value is a number that a float can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) <= sys.float_info.max
 
 
 def parse_signal(value: Any) -> str:

@@ -21,10 +21,18 @@ def test_sizes(text, size):
     assert fields.parse_size(text) == size
 
 
-@pytest.mark.parametrize("value", ["", "x", "-1s", True, [], "1 fortnight"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "-1s", True, [], "1 fortnight", float("inf"), float("nan"), 10**400, "9" * 400]
+)
 def test_an_invalid_duration(value):
     with pytest.raises(ValueError, match="duration"):
         fields.parse_duration(value)
+
+
+@pytest.mark.parametrize("value", ["", "x", True, [], float("inf"), float("nan"), 10**400, -(10**400), "9" * 400])
+def test_an_invalid_number(value):
+    with pytest.raises(ValueError, match="expected a number"):
+        fields.parse_number(value)
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "A", "", "-a", "a" * 64, "a.b", "a b", "a\n"])
