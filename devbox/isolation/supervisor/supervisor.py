@@ -242,9 +242,11 @@ class Supervisor:
             client.answer({})
             return
 
+        item = container.item._replace(after_setup=not container.row.released)  # a completed setup is not repeated
+
         def on_stopped() -> None:
             container.forget()
-            again = self._containers[message["name"]] = ContainerSupervisor(self._shared, container.item)
+            again = self._containers[message["name"]] = ContainerSupervisor(self._shared, item)
             again.start(lambda error: client.fail(error) if error else client.answer({}))
 
         self._sockets.retain(message["name"])

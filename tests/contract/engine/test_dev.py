@@ -90,6 +90,19 @@ def test_a_command_started_again_is_probed_again(backend: Backend) -> None:
     until(lambda: backend.log("dev").count("start") == 2)
 
 
+@needs(capabilities.SetupRecorder)
+@needs(capabilities.WorkloadControl)
+def test_a_restarted_container_does_not_await_its_setup_again(backend: Backend) -> None:
+    backend.network("dev")
+    backend.up("dev", *STANDING, setup=SETUP, keep_top=True)
+    assert backend.seen("dev").awaits_setup
+    backend.engine.rerun(backend.instance, "dev")
+    assert backend.seen("dev").awaits_setup
+    backend.engine.complete_setup(backend.instance, "dev", setup_key="k")
+    backend.engine.rerun(backend.instance, "dev")
+    assert not backend.seen("dev").awaits_setup
+
+
 RUNTIMES = pytest.mark.parametrize("runtime", ["crun", "runc"])
 
 
