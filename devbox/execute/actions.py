@@ -183,8 +183,7 @@ class Actions:
         spec = self._desired.containers[step.resource]
         assert spec.setup is not None
         _, done = self._observed.tops.get(step.resource, ("", None))
-        held = self._observed.containers[step.resource].awaits_setup if step.resource in self._kept else True
-        if done == self._compute_setup_key(spec) and not held:
+        if step.resource in self._kept and done == self._compute_setup_key(spec):
             return "kept: already ran in this container"
         for command in spec.setup.commands:
             self._run_setup_command(step, spec, command)
@@ -256,11 +255,11 @@ class Actions:
             )
 
     def _has_same_image(self, name: str) -> bool:
-        """True if a running container matches its spec, and its rebuilt image has the same digest."""
+        """True if a running container matches its spec, awaits no setup, and its rebuilt image has the same digest."""
         spec, seen = self._desired.containers[name], self._observed.containers[name]
         image = self._store.find(key_image(spec.image, self._images).key)
         same = image is not None and image.digest == seen.digest and seen.spec_key == compute_spec_key(spec)
-        return same and seen.state == "running" and self._observed.supervised
+        return same and seen.state == "running" and not seen.awaits_setup and self._observed.supervised
 
     def _await_ready(self, name: str) -> str:
         if not (self._wait or any(name in spec.needs for spec in self._desired.containers.values())):

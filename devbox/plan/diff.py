@@ -180,22 +180,26 @@ class _Differ:
 
     def _decide_change(self, spec: ContainerSpec) -> _Change:
         seen = self._observed.containers.get(spec.name)
-        image = self._images[spec.image]
         done = seen is not None and spec.kind == "job" and seen.exit_code == 0 and self._observed.adoptable
         if seen is None or not (self._observed.supervised or _is_alive(seen) or done):
             return _Change(Op.START, reasons.why_start(None))
-        if seen.image_key != image.key:
-            last_image, baked = self._observed.last.images.get(spec.image), spec.image in self._observed.baked
-            return _Change(
-                Op.REPLACE, reasons.why_other_image(image, self._list_own_steps(spec.image), last_image, baked=baked)
-            )
-        if seen.spec_key != compute_spec_key(spec):
-            return _Change(Op.REPLACE, reasons.why_replace(spec, self._observed.last.specs.get(spec.name)))
+        if reason := self._why_replace(spec, seen):
+            return _Change(Op.REPLACE, reason)
         if not (self._observed.supervised or done):
             return _Change(Op.START, reasons.TAKEN_OVER)
         if _has_ended(spec, seen):
             return _Change(Op.START, reasons.why_start(seen))
         return _Change(None)
+
+    def _why_replace(self, spec: ContainerSpec, seen: ObservedContainer) -> str:
+        """Explain why a container is replaced; "" if it is kept."""
+        image = self._images[spec.image]
+        if seen.image_key != image.key:
+            last_image, baked = self._observed.last.images.get(spec.image), spec.image in self._observed.baked
+            return reasons.why_other_image(image, self._list_own_steps(spec.image), last_image, baked=baked)
+        if seen.spec_key != compute_spec_key(spec):
+            return reasons.why_replace(spec, self._observed.last.specs.get(spec.name))
+        return reasons.SETUP_REMOVED if seen.awaits_setup and spec.setup is None else ""
 
     def _plan_containers(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
         steps: list[Step] = []

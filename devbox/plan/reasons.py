@@ -116,6 +116,7 @@ _WORDS = {"supervised": "command", "mounts": "volumes"}
 
 
 TAKEN_OVER = "running without its supervisor: adopted"
+SETUP_REMOVED = "its setup was removed before it completed"
 
 
 def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, cached: frozenset[str]) -> str:

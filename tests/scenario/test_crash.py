@@ -273,10 +273,9 @@ runpy.run_module("devbox", run_name="__main__")
 
 
 def test_a_command_starts_although_up_was_killed_after_its_setup(box: Box):
-    project = box.project(
-        '[dev]\nrecipe = "debian"\ncommand = "echo started; exec sleep 1000"\n'
-        '[dev.setup]\nrun = ["echo once >> /ran"]\n'
-    )
+    unprepared = '[dev]\nrecipe = "debian"\ncommand = "echo started; exec sleep 1000"\n'
+    file = f'{unprepared}[dev.setup]\nrun = ["echo once >> /ran"]\n'
+    project = box.project(file)
 
     def kill_up() -> None:
         argv = box.argv("up", "-d")
@@ -302,7 +301,14 @@ def test_a_command_starts_although_up_was_killed_after_its_setup(box: Box):
     assert box.ok("plan", cwd=project).strip() == "nothing to do"
 
     box.ok("down", cwd=project)
+    kill_up()
+    (project / "devbox.toml").write_text(unprepared)
+    box.ok("up", "-d", cwd=project)  # although the setup is no longer in the file
+    wait_until(lambda: count_starts() == 2, what="the command without a setup")
+
+    box.ok("down", cwd=project)
+    (project / "devbox.toml").write_text(file)
     kill_up()  # the setup ran in an earlier container, whose writable layer is kept
     box.ok("up", "-d", cwd=project)
-    wait_until(lambda: count_starts() == 2, what="the command in a new container")
+    wait_until(lambda: count_starts() == 3, what="the command in a new container")
     assert box.ok("plan", cwd=project).strip() == "nothing to do"

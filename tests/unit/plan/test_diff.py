@@ -295,6 +295,16 @@ class TestSetup:
         observed = self.observed(tops={"dev": (self.key, "sha256:other")}, last=LastApplied(setup_files=self.now))
         assert reason(diff.diff(self.wanted, observed), "setup dev").startswith("not finished last time")
 
+    def test_a_container_whose_setup_is_removed_before_it_completed_is_replaced(self):
+        dev = replace(self.dev, setup=None)
+        desired = resolved(dev, images=(BASE, SHOP.images["dev"]))
+        for supervised in (True, False):
+            seen = builders.seen(dev, desired, awaits_setup=True)
+            observed = replace(self.observed(containers={"dev": seen}), supervised=supervised)
+            plan = diff.diff(desired, observed)
+            assert ("replace", "dev") in ops(plan)
+            assert reason(plan, "replace dev") == "its setup was removed before it completed"
+
     def test_runs_again_while_the_container_awaits_it(self):
         seen = builders.seen(self.dev, self.wanted, awaits_setup=True)
         last = LastApplied(setup_files=self.now)
