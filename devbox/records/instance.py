@@ -180,7 +180,7 @@ class InstanceRecords:
             return {}
         try:
             plain: dict[str, Any] = jsontext.loads(text)
-            newer = plain["format"] > FORMAT
+            newer = codec.load(int, plain["format"]) > FORMAT
         except (ValueError, LookupError, TypeError):
             raise self._make_damaged(name) from None
         if newer:
