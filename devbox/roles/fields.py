@@ -19,6 +19,8 @@ from devbox.host import signals
 from devbox.model import codec
 from devbox.model.container import Secret
 
+_TOO_LARGE = 1 << 62  # of a whole number: twice as much must fit into 64 bits with a sign
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?`, or "" without a similar known word."""
@@ -133,12 +135,13 @@ def parse_duration(value: Any) -> float:
 
 def parse_size(value: Any) -> int:
     """Size in bytes: `1048576`, "512MiB", "2g". As in other container tools, "M" and "MB" are powers of 1024."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
+    size: float = value if type(value) is int else 0
+    if match:
+        size = float(match[1]) * 1024 ** _POWERS[match[2].lower()]
+    if not 0 < size < _TOO_LARGE:
         raise ValueError(f'expected a size such as "512MiB" or "2GiB", got {_format_value(value)}')
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    return int(size)
 
 
 def parse_strings(value: Any) -> tuple[str, ...]:
@@ -246,7 +249,7 @@ def parse_inner_paths(value: Any) -> tuple[str, ...]:
 
 def parse_whole(value: Any) -> int:
     """Integer, also as a string from a variable."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_LARGE:
         return value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
         return int(value)

@@ -167,6 +167,9 @@ class ImageParts(SourceTable):
     """Commands run as root after the packages are installed."""
 
 
+_MOST = {"cpus": 1 << 16, "pids": 1 << 22}  # of Linux; a quota of more processors is refused
+
+
 class LimitsTable(Model):
     """`limits`: resource limits of a container."""
 
@@ -178,11 +181,11 @@ class LimitsTable(Model):
     """Number of processes and threads."""
 
     @model_validator(mode="after")
-    def _check_positive(self) -> Self:
-        for name in ("cpus", "pids"):
+    def _check_range(self) -> Self:
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name}: expected more than 0")
+            if value is not None and not 0 < value <= most:
+                raise ValueError(f"{name}: expected more than 0 and at most {most}")
         return self
 
     def to_limits(self) -> Limits:

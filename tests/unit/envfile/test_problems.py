@@ -69,6 +69,8 @@ CASES = {
     "two probes": ('[dev]\nrecipe="debian"\nhealth = { http = "/", tcp = 5 }\n', 3, "http and tcp"),
     "http without a port": ('[dev]\nrecipe="debian"\nhealth = { http = "/" }\n', 3, "missing port"),
     "duration": ('[dev]\nrecipe="debian"\nstop_timeout = "soon"\n', 3, "'soon'"),
+    "cpus": ('[dev]\nrecipe="debian"\nlimits = { cpus = 1e308 }\n', 3, "at most 65536"),
+    "pids": ('[dev]\nrecipe="debian"\nlimits = { pids = 9223372036854775808 }\n', 3, "expected an integer"),
     "size": ('[dev]\nrecipe="debian"\nlimits = { memory = "lots" }\n', 3, "512MiB"),
     "restart": ('[dev]\nrecipe="debian"\nrestart = "alwys"\n', 3, "did you mean always?"),
     "isolation": ('[dev]\nrecipe="debian"\nisolation = "isolatd"\n', 3, "did you mean isolated?"),

@@ -54,3 +54,15 @@ def test_commands():
     for wrong in ("", " ", [], 5, {}):
         with pytest.raises(ValueError, match=r"is empty|expected a command"):
             fields.parse_command(wrong)
+
+
+@pytest.mark.parametrize("value", [0, "0", -1, 1 << 62, 10**400, "9" * 400, "8EiB", True, "x", 1.5])
+def test_an_invalid_size(value):
+    with pytest.raises(ValueError, match="expected a size"):
+        fields.parse_size(value)
+
+
+@pytest.mark.parametrize("value", [1 << 62, -(1 << 62), 10**400, "9" * 19, True, 1.5])
+def test_an_invalid_whole_number(value):
+    with pytest.raises(ValueError, match="expected an integer"):
+        fields.parse_whole(value)
