@@ -6,6 +6,7 @@ function has a default.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from devbox.engines.engine import Engine, StartRequest
@@ -77,6 +78,12 @@ class SocketHolder(Protocol):
 @runtime_checkable
 class SetupRecorder(Protocol):
     """An engine whose containers wait for their setup before the supervised command starts."""
+
+    def begin_setup(self, instance: Instance, name: str) -> None:
+        """Kill the command of an interrupted setup if it still runs, so that it does not run next to a new setup."""
+
+    def run_setup(self, instance: Instance, name: str, argv: tuple[str, ...], *, on_line: Callable[[str], None]) -> int:
+        """Run a command of the setup in the running container; like `Engine.exec` with `on_line`."""
 
     def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
         """Record a completed setup with these inputs in the writable layer; (re)start the supervised command."""
@@ -157,8 +164,8 @@ def check_network(engine: Engine) -> None:
 def start(engine: Engine, instance: Instance, request: StartRequest) -> None:
     """Start a container; raise EngineError if it requires a capability that the engine does not have."""
     _check_request(engine, request)
-    if request.spec.setup is not None and not isinstance(engine, SetupRecorder):
-        raise _build_error(engine, f"run the setup of {request.spec.name}")
+    if request.spec.setup is not None:
+        _require_setups(engine, request.spec.name)
     engine.start(instance, request)
 
 
@@ -186,11 +193,27 @@ def count_oom_kills(engine: Engine, instance: Instance, name: str) -> int:
     return engine.count_oom_kills(instance, name) if isinstance(engine, OomCounter) else 0
 
 
+def begin_setup(engine: Engine, instance: Instance, name: str) -> None:
+    """End an interrupted setup; see `SetupRecorder`."""
+    _require_setups(engine, name).begin_setup(instance, name)
+
+
+def run_setup(
+    engine: Engine, instance: Instance, name: str, argv: tuple[str, ...], *, on_line: Callable[[str], None]
+) -> int:
+    """Run a command of a setup; see `SetupRecorder`."""
+    return _require_setups(engine, name).run_setup(instance, name, argv, on_line=on_line)
+
+
 def complete_setup(engine: Engine, instance: Instance, name: str, *, setup_key: str) -> None:
     """Record a completed setup; see `SetupRecorder`."""
+    _require_setups(engine, name).complete_setup(instance, name, setup_key=setup_key)
+
+
+def _require_setups(engine: Engine, name: str) -> SetupRecorder:
     if not isinstance(engine, SetupRecorder):
         raise _build_error(engine, f"run the setup of {name}")
-    engine.complete_setup(instance, name, setup_key=setup_key)
+    return engine
 
 
 def relabel(engine: Engine, instance: Instance, name: str, *, image_key: str) -> None:

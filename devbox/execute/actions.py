@@ -185,6 +185,7 @@ class Actions:
         _, done = self._observed.tops.get(step.resource, ("", None))
         if step.resource in self._kept and done == self._compute_setup_key(spec):
             return "kept: already ran in this container"
+        capabilities.begin_setup(self._engine, self._desired.instance, spec.name)
         for command in spec.setup.commands:
             self._run_setup_command(step, spec, command)
         capabilities.complete_setup(
@@ -240,7 +241,7 @@ class Actions:
             self._sink(StepLine(id=step.id, text=text))
 
         self._sink(StepProgress(id=step.id, text=shown))
-        code = self._engine.exec(self._desired.instance, spec.name, argv, env={}, on_line=line)
+        code = capabilities.run_setup(self._engine, self._desired.instance, spec.name, argv, on_line=line)
         if code == INTERRUPTED:
             raise KeyboardInterrupt  # Ctrl-C may reach the command before devbox
         if code != 0:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from devbox.host.paths import Paths
 
     Ids = tuple[str, tuple[int, ...]]  # UID:GID, supplementary groups
+    Streams = tuple[int, int, int]  # descriptors of stdin, stdout and stderr
 
 _FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
@@ -136,9 +137,13 @@ def start_command(
     env: Mapping[str, str],
     cwd: str | None = None,
     user: str | None = None,
-    streams: tuple[int, int, int] = (0, 1, 2),
+    streams: Streams = (0, 1, 2),
+    marks: Mapping[str, str] | None = None,
 ) -> tuple[int, int]:
-    """Start the command; return the runtime's pid (a child of this process) and log for `wait_for_command`."""
+    """Start the command; return the runtime's pid (a child of this process) and log for `wait_for_command`.
+
+    `marks` are variables of both the command and its runtime, which `orphans.kill_marked` finds.
+    """
     entry = read_entry(paths.entry_file(instance, container), container)
     if not os.access(entry["runtime"], os.X_OK):
         raise _build_missing_runtime_error(container, entry["runtime"])
@@ -149,18 +154,21 @@ def start_command(
     if user is not None:
         env = {"HOME": find_home(ids[0], entry), **env}
     check_account_files(entry, container)
-    command = _build_command(start, entry, argv, ids=ids, cwd=cwd or entry["cwd"], env=env, tty=tty)
+    command = _build_command(
+        start, entry, argv, ids=ids, cwd=cwd or entry["cwd"], env={**env, **(marks or {})}, tty=tty
+    )
+    environment = {**oci.ENVIRONMENT, **(marks or {})}
     if entry["rootless"]:
         if entry.get("group"):
             from devbox.isolation import delegation
 
             delegation.ensure_access(entry["group"])
-        return _spawn_inside(f"/proc/{entry['pid']}/ns/user", command, streams), log
+        return _spawn_inside(f"/proc/{entry['pid']}/ns/user", command, streams, environment), log
     joined = joining.get_joined_root(f"{paths.instance_runtime(instance)}/c/{container}")
     if os.path.isdir(joined):
-        return _spawn_in_groups(int(entry["pid"]), command, joined, streams), log
+        return _spawn_in_groups(int(entry["pid"]), command, joined, streams, environment), log
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
-    pid = os.posix_spawn(command[0], command, oci.ENVIRONMENT, file_actions=actions, setsigdef=IGNORED_BY_PYTHON)
+    pid = os.posix_spawn(command[0], command, environment, file_actions=actions, setsigdef=IGNORED_BY_PYTHON)
     return pid, log
 
 
@@ -199,7 +207,7 @@ def _build_command(
     return oci.build_exec_argv(start, entry["oci_id"], argv, user=user, groups=groups, cwd=cwd, env=variables, tty=tty)
 
 
-def _spawn_inside(user_ns: str, command: list[str], streams: tuple[int, int, int]) -> int:
+def _spawn_inside(user_ns: str, command: list[str], streams: Streams, environment: dict[str, str]) -> int:
     """Start an ordinary user's runtime in the instance's user namespace."""
     from devbox.isolation import syscalls
 
@@ -207,15 +215,17 @@ def _spawn_inside(user_ns: str, command: list[str], streams: tuple[int, int, int
         syscalls.setns(user_ns)
         return command
 
-    return _spawn_from(go_in, streams)
+    return _spawn_from(go_in, streams, environment)
 
 
-def _spawn_in_groups(init: int, command: list[str], joined: str, streams: tuple[int, int, int]) -> int:
+def _spawn_in_groups(init: int, command: list[str], joined: str, streams: Streams, environment: dict[str, str]) -> int:
     """Start the runtime inside the container's control groups, so that it does not have to join them."""
-    return _spawn_from(lambda: oci.replace_root(command, joined) if joining.join(init) else command, streams)
+    return _spawn_from(
+        lambda: oci.replace_root(command, joined) if joining.join(init) else command, streams, environment
+    )
 
 
-def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> int:
+def _spawn_from(go: Callable[[], list[str]], streams: Streams, environment: dict[str, str]) -> int:
     """Start the runtime in a child that first runs `go`, which returns the command line."""
     pid = os.fork()
     if pid:
@@ -225,7 +235,7 @@ def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> i
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         restore_ignored_signals()
-        os.execve(command[0], command, oci.ENVIRONMENT)
+        os.execve(command[0], command, environment)
     except OSError as error:
         os.write(streams[2], f"devbox: cannot start the OCI runtime: {error}\n".encode())
     finally:

@@ -200,14 +200,19 @@ def run_captured(
     *,
     env: Mapping[str, str],
     on_line: Callable[[str], None],
+    marks: Mapping[str, str] | None = None,
 ) -> int:
-    """Run a command without input, pass the lines of both streams to `on_line`, and return its exit code."""
+    """Run a command without input, pass the lines of both streams to `on_line`, and return its exit code.
+
+    `marks`: see `exec.start_command`.
+    """
     from devbox.host import process
 
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     read_end, write_end = os.pipe()
     try:
-        pid, log = exec.start_command(paths, instance, container, argv, env=env, streams=(null, write_end, write_end))
+        streams = (null, write_end, write_end)
+        pid, log = exec.start_command(paths, instance, container, argv, env=env, streams=streams, marks=marks)
     finally:
         os.close(null)
         os.close(write_end)

@@ -97,7 +97,9 @@ class SetupTable(Model):
     """`setup`: run in the started container when `inputs` changed."""
 
     run: Commands
-    """Commands in order; the first failure ends the setup."""
+    """Commands in order; the first failure ends the setup. Before they run again, the running command of an interrupted
+    `up` is killed.
+    """
     inputs: InnerPaths = ()
     """Files and globs; a change reruns the setup."""
 

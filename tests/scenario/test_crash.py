@@ -272,23 +272,28 @@ runpy.run_module("devbox", run_name="__main__")
 """
 
 
+def run_killed_up(box: Box, project: Path, program: str) -> None:
+    """Run `up` with a Python program that kills it."""
+    argv = box.argv("up", "-d")
+    module = argv.index("-m")
+    up = subprocess.run(
+        [*argv[:module], "-c", program, *argv[module + 2 :]],
+        cwd=project,
+        env=box.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert up.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), up  # runuser exits with the latter
+
+
 def test_a_command_starts_although_up_was_killed_after_its_setup(box: Box):
     unprepared = '[dev]\nrecipe = "debian"\ncommand = "echo started; exec sleep 1000"\n'
     file = f'{unprepared}[dev.setup]\nrun = ["echo once >> /ran"]\n'
     project = box.project(file)
 
     def kill_up() -> None:
-        argv = box.argv("up", "-d")
-        module = argv.index("-m")
-        up = subprocess.run(
-            [*argv[:module], "-c", KILLED_AFTER_SETUP, *argv[module + 2 :]],
-            cwd=project,
-            env=box.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        assert up.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), up  # runuser exits with the latter
+        run_killed_up(box, project, KILLED_AFTER_SETUP)
 
     def count_starts() -> int:
         return box.ok("logs", "dev", "--tail", "99", cwd=project).count("started")
@@ -312,3 +317,24 @@ def test_a_command_starts_although_up_was_killed_after_its_setup(box: Box):
     box.ok("up", "-d", cwd=project)
     wait_until(lambda: count_starts() == 3, what="the command in a new container")
     assert box.ok("plan", cwd=project).strip() == "nothing to do"
+
+
+KILLED_IN_SETUP = """
+import os, signal, sys
+from devbox.engines.native.engine import NativeEngine
+run = NativeEngine.run_setup
+def run_until_output(self, instance, name, argv, *, on_line):
+    return run(self, instance, name, argv, on_line=lambda _: os.kill(os.getpid(), signal.SIGKILL))
+NativeEngine.run_setup = run_until_output
+import runpy
+runpy.run_module("devbox", run_name="__main__")
+"""
+
+
+def test_an_interrupted_setup_does_not_run_next_to_the_next_one(any_box: Box):
+    script = "echo begin | tee -a /ran; sleep 2; echo end >> /ran"
+    project = any_box.project(f'[dev]\nrecipe = "debian"\n[dev.setup]\nrun = ["{script}"]\n')
+    run_killed_up(any_box, project, KILLED_IN_SETUP)
+    any_box.ok("up", "-d", cwd=project)
+    time.sleep(1)  # the first setup would end now
+    assert any_box.ok("exec", "--", "cat", "/ran", cwd=project).split() == ["begin", "begin", "end"]

@@ -23,6 +23,8 @@ from devbox.model.spec import Instance
 if TYPE_CHECKING:
     from devbox.engines.native.snapshots import NativeSnapshots
 
+_SETUP_VARIABLE = "DEVBOX_SETUP"  # in the environment of a running setup
+
 
 class NativeEngine:
     """Implements `engines.engine.Engine` with a supervisor per instance."""
@@ -111,6 +113,20 @@ class NativeEngine:
             state.load_container_state(answer["row"]), WritableLayers(self._paths, instance.id).list_kept()
         )
 
+    def begin_setup(self, instance: Instance, name: str) -> None:
+        """See `Engine`."""
+        from devbox.isolation.supervisor import orphans
+
+        entry = read_entry(self._paths.entry_file(instance.id, name), name)
+        mark = f"{_SETUP_VARIABLE}={entry['oci_id']}"
+        orphans.kill_marked(self._paths.instance_runtime(instance.id), int(entry["pid"]), mark)
+
+    def run_setup(self, instance: Instance, name: str, argv: tuple[str, ...], *, on_line: Callable[[str], None]) -> int:
+        """See `Engine`."""
+        entry = read_entry(self._paths.entry_file(instance.id, name), name)
+        marks = {_SETUP_VARIABLE: entry["oci_id"]}
+        return self._run_captured(instance, name, argv, env={}, on_line=on_line, marks=marks)
+
     def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
         """See `Engine`."""
         self._request(instance, "setup_done", name=name)  # first: a setup on record is not run again
@@ -167,13 +183,9 @@ class NativeEngine:
     ) -> int:
         """See `Engine`."""
         from devbox.isolation.exec import run_in_container
-        from devbox.isolation.oneshot import run_captured
 
         if on_line is not None:
-            mask = self._load_mask(instance, name)
-            return run_captured(
-                self._paths, instance.id, name, argv, env=env, on_line=lambda line: on_line(mask.mask_text(line))
-            )
+            return self._run_captured(instance, name, argv, env=env, on_line=on_line)
         return run_in_container(self._paths, instance.id, name, argv, tty=tty, env=env)
 
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
@@ -240,6 +252,30 @@ class NativeEngine:
         target = ProcessRef(int(entry["pid"]), int(entry["start_time"]))
         added = (*launch.confine.add_capabilities, "SYS_PTRACE")
         return launch._replace(joins=target, confine=launch.confine._replace(add_capabilities=added))
+
+    def _run_captured(
+        self,
+        instance: Instance,
+        name: str,
+        argv: tuple[str, ...],
+        *,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None],
+        marks: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run a command in a running container with its output, masked, to `on_line`."""
+        from devbox.isolation.oneshot import run_captured
+
+        mask = self._load_mask(instance, name)
+        return run_captured(
+            self._paths,
+            instance.id,
+            name,
+            argv,
+            env=env,
+            on_line=lambda line: on_line(mask.mask_text(line)),
+            marks=marks,
+        )
 
     def _load_mask(self, instance: Instance, name: str) -> logs.Mask:
         """Return the mask for a running container's output."""

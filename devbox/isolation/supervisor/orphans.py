@@ -70,6 +70,19 @@ def kill_runtime(run_dir: str, oci_id: str) -> None:
     kill_and_wait(pid for pid in _find_runtimes(run_dir) if word in _read_proc(pid, "cmdline"))
 
 
+def kill_marked(run_dir: str, init: int, mark: str) -> None:
+    """Kill the commands with the variable `mark` ("NAME=VALUE") that still run in the container of this pid 1.
+
+    With them their runtimes, their descendants and their sessions. Earlier commands' background processes stay.
+    """
+    word = mark.encode()
+    begun = [*_find_runtimes(run_dir), *_list_entered(_read_ns_link(init, "pid"))]
+    marked = [pid for pid in begun if word in _read_proc(pid, "environ").split(b"\0")]
+    for pid in marked:
+        kill_tree(pid)
+    kill_and_wait(marked)
+
+
 def kill_one_shot(holder: ProcessRef, name: str, *, rootless: bool) -> None:
     """Kill all processes of the one-shot `name`, which joined a container or whose runtime was killed.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
@@ -109,6 +111,32 @@ RUNTIMES = pytest.mark.parametrize("runtime", ["crun", "runc"])
 def running(backend: Backend, name: str, seconds: str) -> int:
     """Count the processes of a container that run `sleep` with this duration."""
     return int(backend.sh(name, f"grep -lzx '[{seconds[0]}]{seconds[1:]}' /proc/[0-9]*/cmdline 2>/dev/null | wc -l")[0])
+
+
+@needs(capabilities.SetupRecorder)
+@RUNTIMES
+def test_an_interrupted_setup_ends_before_the_next_one(
+    backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also its children that ignore SIGTERM, but not a user's commands or what its finished commands left."""
+    monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
+    backend.network("dev")
+    backend.up("dev", *STANDING, setup=SETUP, keep_top=True)
+    for script in ("setsid sleep 6661 >/dev/null 2>&1 &", "sleep 6662 & (trap '' TERM; exec sleep 6663) & sleep 6664"):
+        interrupted = os.fork()
+        if not interrupted:
+            try:
+                backend.engine.run_setup(backend.instance, "dev", ("sh", "-c", script), on_line=str)
+            finally:
+                os._exit(0)
+        if "6664" in script:
+            until(lambda: running(backend, "dev", "6664") == 1)
+            os.kill(interrupted, signal.SIGKILL)
+        os.waitpid(interrupted, 0)
+    backend.sh("dev", "sleep 6665 >/dev/null 2>&1 &")
+    assert [running(backend, "dev", f"666{last}") for last in range(1, 6)] == [1, 1, 1, 1, 1]
+    backend.engine.begin_setup(backend.instance, "dev")
+    assert [running(backend, "dev", f"666{last}") for last in range(1, 6)] == [1, 0, 0, 0, 1]
 
 
 @RUNTIMES
