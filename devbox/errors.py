@@ -9,6 +9,7 @@ WOULD_CHANGE = 3
 CANNOT_RUN = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
+SIGNALED = 128  # plus the number of the signal
 INTERRUPTED = 130
 
 

@@ -154,10 +154,9 @@ def start_command(
     if user is not None:
         env = {"HOME": find_home(ids[0], entry), **env}
     check_account_files(entry, container)
-    command = _build_command(
-        start, entry, argv, ids=ids, cwd=cwd or entry["cwd"], env={**env, **(marks or {})}, tty=tty
-    )
-    environment = {**oci.ENVIRONMENT, **(marks or {})}
+    marks = marks or {}
+    command = _build_command(start, entry, argv, ids=ids, cwd=cwd or entry["cwd"], env={**env, **marks}, tty=tty)
+    environment = {**oci.ENVIRONMENT, **marks}
     if entry["rootless"]:
         if entry.get("group"):
             from devbox.isolation import delegation

@@ -97,9 +97,7 @@ class SetupTable(Model):
     """`setup`: run in the started container when `inputs` changed."""
 
     run: Commands
-    """Commands in order; the first failure ends the setup. Before they run again, the running command of an interrupted
-    `up` is killed.
-    """
+    """Commands in order; the first failure ends the setup. A new setup first kills what an interrupted one runs."""
     inputs: InnerPaths = ()
     """Files and globs; a change reruns the setup."""
 

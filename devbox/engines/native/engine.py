@@ -5,6 +5,7 @@ Imports needed only for changes are inside methods: an `up` without changes uses
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from devbox.engines.engine import InstanceView, LogLine, StartRequest
 from devbox.engines.native import data_dirs, observe
 from devbox.engines.native.data_dirs import WritableLayers
+from devbox.errors import SIGNALED
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import logs, state
 from devbox.isolation.exec import read_entry
@@ -23,7 +26,7 @@ from devbox.model.spec import Instance
 if TYPE_CHECKING:
     from devbox.engines.native.snapshots import NativeSnapshots
 
-_SETUP_VARIABLE = "DEVBOX_SETUP"  # in the environment of a running setup
+_SETUP_VARIABLE = "DEVBOX_SETUP"  # identifies one command of a setup in its environment
 
 
 class NativeEngine:
@@ -117,15 +120,22 @@ class NativeEngine:
         """See `Engine`."""
         from devbox.isolation.supervisor import orphans
 
-        entry = read_entry(self._paths.entry_file(instance.id, name), name)
-        mark = f"{_SETUP_VARIABLE}={entry['oci_id']}"
-        orphans.kill_marked(self._paths.instance_runtime(instance.id), int(entry["pid"]), mark)
+        running = self._get_setup_file(instance, name)
+        if interrupted := files.read_text(running):
+            pid = int(read_entry(self._paths.entry_file(instance.id, name), name)["pid"])
+            orphans.kill_marked(self._paths.instance_runtime(instance.id), pid, f"{_SETUP_VARIABLE}={interrupted}")
+            os.unlink(running)
 
     def run_setup(self, instance: Instance, name: str, argv: tuple[str, ...], *, on_line: Callable[[str], None]) -> int:
         """See `Engine`."""
-        entry = read_entry(self._paths.entry_file(instance.id, name), name)
-        marks = {_SETUP_VARIABLE: entry["oci_id"]}
-        return self._run_captured(instance, name, argv, env={}, on_line=on_line, marks=marks)
+        read_entry(self._paths.entry_file(instance.id, name), name)  # CannotRun if the container is not running
+        running, mark = self._get_setup_file(instance, name), os.urandom(8).hex()
+        files.write_atomic(running, mark, mode=0o600)
+        code = self._run_captured(instance, name, argv, env={}, on_line=on_line, marks={_SETUP_VARIABLE: mark})
+        if code < SIGNALED:  # after a signal to its process group, a part of the command may still run
+            with contextlib.suppress(FileNotFoundError):  # the container has been restarted
+                os.unlink(running)
+        return code
 
     def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
         """See `Engine`."""
@@ -276,6 +286,10 @@ class NativeEngine:
             on_line=lambda line: on_line(mask.mask_text(line)),
             marks=marks,
         )
+
+    def _get_setup_file(self, instance: Instance, name: str) -> str:
+        """Return the path of the mark of a container's running setup command; removed with the container."""
+        return f"{self._paths.instance_runtime(instance.id)}/c/{name}/setup"
 
     def _load_mask(self, instance: Instance, name: str) -> logs.Mask:
         """Return the mask for a running container's output."""

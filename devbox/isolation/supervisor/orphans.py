@@ -12,7 +12,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from devbox.isolation import cgroups, forks, liveness, namespaces, syscalls
@@ -71,30 +71,33 @@ def kill_runtime(run_dir: str, oci_id: str) -> None:
 
 
 def kill_marked(run_dir: str, init: int, mark: str) -> None:
-    """Kill the commands with the variable `mark` ("NAME=VALUE") that still run in the container of this pid 1.
+    """Kill the processes with the variable `mark` ("NAME=VALUE") in the container of this pid 1, and their runtimes.
 
-    With them their runtimes, their descendants and their sessions. Earlier commands' background processes stay.
+    With them their descendants and sessions, which may have another environment.
     """
-    word = mark.encode()
-    begun = [*_find_runtimes(run_dir), *_list_entered(_read_ns_link(init, "pid"))]
-    marked = [pid for pid in begun if word in _read_proc(pid, "environ").split(b"\0")]
-    for pid in marked:
-        kill_tree(pid)
-    kill_and_wait(marked)
+    room, word = _read_ns_link(init, "pid"), mark.encode()
+
+    def find() -> set[int]:
+        begun = _find_runtimes(run_dir) | {pid for pid in _list_pids() if _read_ns_link(pid, "pid") == room}
+        return {pid for pid in begun if word in _read_proc(pid, "environ").split(b"\0")}
+
+    found = _stop_all(find)
+    kill_tree(*found)
+    kill_and_wait(found)
 
 
 def kill_one_shot(holder: ProcessRef, name: str, *, rootless: bool) -> None:
-    """Kill all processes of the one-shot `name`, which joined a container or whose runtime was killed.
+    """Kill all processes of the one-shot `name`, which joined a container or whose runtime was killed."""
+    kill_and_wait(_stop_all(lambda: _find_by_hostname(holder, name, rootless=rootless)))
 
-    All are stopped before the first is killed, so that none can start another.
-    """
+
+def _stop_all(find: Callable[[], set[int]]) -> set[int]:
+    """Stop the processes that `find` returns until it returns no others: none can then start another."""
     found = set[int]()
-    while more := _find_by_hostname(holder, name, rootless=rootless) - found:
-        for pid in more:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+    while more := find() - found:
+        send_signal(more, signal.SIGSTOP)
         found |= more
-    kill_and_wait(found)
+    return found
 
 
 def find_entered(init: int, output: str) -> ProcessRef | None:
@@ -264,23 +267,21 @@ def find_running(processes: Iterable[ProcessRef]) -> set[ProcessRef]:
     return alive | _find_descendants({process.pid for process in alive}) if alive else set()
 
 
-def send_signal(processes: Iterable[ProcessRef], number: int) -> None:
+def send_signal(pids: Iterable[int], number: int) -> None:
     """Signal all processes; ignore exited ones."""
-    for process in processes:
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, number)
+            os.kill(pid, number)
 
 
-def kill_tree(pid: int) -> None:
-    """Kill a process that was not reaped yet, and all its descendants, including those started meanwhile."""
-    ended = {pid}
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)  # otherwise a child that it is just starting would be missed
-    while found := {each for each in _find_descendants(ended) if each.pid not in ended}:
+def kill_tree(*pids: int) -> None:
+    """Kill processes that were not reaped yet, and all their descendants, including those started meanwhile."""
+    ended = set(pids)
+    send_signal(pids, signal.SIGSTOP)  # otherwise a child that is just being started would be missed
+    while found := {each.pid for each in _find_descendants(ended)} - ended:
         send_signal(found, signal.SIGKILL)
-        ended |= {each.pid for each in found}
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        ended |= found
+    send_signal(pids, signal.SIGKILL)
 
 
 def _find_descendants(pids: set[int]) -> set[ProcessRef]:

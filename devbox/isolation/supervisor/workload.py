@@ -326,13 +326,13 @@ class SupervisedCommand:
     def _kill_leftovers_then(self, then: Callback) -> None:
         """Terminate the leftover processes, then call `then`."""
         self._left = orphans.find_running(self._left)
-        orphans.send_signal(self._left, signal.SIGTERM)
+        orphans.send_signal({each.pid for each in self._left}, signal.SIGTERM)
         self._await_leftovers(then, time.monotonic() + _MOMENT)
 
     def _await_leftovers(self, then: Callback, until: float) -> None:
         self._left, late = orphans.find_running(self._left), time.monotonic() - until
         if late >= 0:
-            orphans.send_signal(self._left, signal.SIGKILL)
+            orphans.send_signal({each.pid for each in self._left}, signal.SIGKILL)
         if self._left and late < _MOMENT:
             self._timer = self._loop.call_later(_LOOK_AGAIN, lambda: self._await_leftovers(then, until))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 from contract.engine.backend import Backend, needs
@@ -113,30 +114,35 @@ def running(backend: Backend, name: str, seconds: str) -> int:
     return int(backend.sh(name, f"grep -lzx '[{seconds[0]}]{seconds[1:]}' /proc/[0-9]*/cmdline 2>/dev/null | wc -l")[0])
 
 
+INTERRUPTED = "sleep 6662 & (trap '' TERM; exec sleep 6663) & setsid sleep 6664 & sh -c 'sleep 6665; true'; true"
+
+
 @needs(capabilities.SetupRecorder)
 @RUNTIMES
+@pytest.mark.parametrize(
+    ("number", "kill"), [(signal.SIGKILL, os.kill), (signal.SIGKILL, os.killpg), (signal.SIGHUP, os.killpg)]
+)
 def test_an_interrupted_setup_ends_before_the_next_one(
-    backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, runtime: str, number: int, kill: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also its children that ignore SIGTERM, but not a user's commands or what its finished commands left."""
+    """Also what the command has put into other sessions, but not a user's or what a finished command has left."""
     monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
     backend.network("dev")
     backend.up("dev", *STANDING, setup=SETUP, keep_top=True)
-    for script in ("setsid sleep 6661 >/dev/null 2>&1 &", "sleep 6662 & (trap '' TERM; exec sleep 6663) & sleep 6664"):
-        interrupted = os.fork()
-        if not interrupted:
-            try:
-                backend.engine.run_setup(backend.instance, "dev", ("sh", "-c", script), on_line=str)
-            finally:
-                os._exit(0)
-        if "6664" in script:
-            until(lambda: running(backend, "dev", "6664") == 1)
-            os.kill(interrupted, signal.SIGKILL)
-        os.waitpid(interrupted, 0)
-    backend.sh("dev", "sleep 6665 >/dev/null 2>&1 &")
-    assert [running(backend, "dev", f"666{last}") for last in range(1, 6)] == [1, 1, 1, 1, 1]
+    backend.engine.run_setup(backend.instance, "dev", ("sh", "-c", "setsid sleep 6661 >/dev/null 2>&1 &"), on_line=str)
+    interrupted = os.fork()
+    if not interrupted:
+        try:
+            os.setpgid(0, 0)
+            backend.engine.run_setup(backend.instance, "dev", ("sh", "-c", INTERRUPTED), on_line=str)
+        finally:
+            os._exit(0)
+    until(lambda: running(backend, "dev", "6665") == 1)
+    kill(interrupted, number)
+    os.waitpid(interrupted, 0)
+    backend.sh("dev", "sleep 6666 >/dev/null 2>&1 &")
     backend.engine.begin_setup(backend.instance, "dev")
-    assert [running(backend, "dev", f"666{last}") for last in range(1, 6)] == [1, 0, 0, 0, 1]
+    assert [running(backend, "dev", f"666{last}") for last in range(1, 7)] == [1, 0, 0, 0, 0, 1]
 
 
 @RUNTIMES
