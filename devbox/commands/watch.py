@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from devbox import flow
 from devbox.commands import tasks
@@ -22,6 +23,9 @@ from devbox.model.plan import Op, Step
 from devbox.model.spec import Watch
 from devbox.plan import order, watching
 from devbox.project import Project, build_instance, lock_instance, prepare
+
+if TYPE_CHECKING:
+    from watchfiles import Change
 
 _QUIET_MS = 30  # a batch ends after this time without a change,
 _LONGEST_MS = 1000  # or at this age
@@ -128,35 +132,62 @@ def watch_batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
     `places`: files and directories to watch; a missing one is replaced by its nearest parent. Ignores git's files,
     temporary files of editors and compilers, dependency directories and link targets.
     """
-    import watchfiles
+    from watchfiles import Change, DefaultFilter
 
-    sees = watchfiles.DefaultFilter()
-    skip = frozenset(sees.ignore_dirs)
-    starts = frozenset(_find_nearest(root, place) for place in places)
-    watched, seen = _list_watched(root, starts, skip), _stat_files(root, starts, skip)
-    again = False  # new directories are watched: rescan for changes made in the meantime
+    sees = DefaultFilter()
+    skip, places = frozenset(sees.ignore_dirs), tuple(places)
+    seen: Facts | None = None
     while True:
-        for batch in watchfiles.watch(
-            *(os.path.normpath(os.path.join(root, path)) for path in watched),
+        starts = _find_starts(root, places)
+        watched = _list_watched(root, starts, skip)
+        again = seen is not None  # rescan for changes made before the new watch began
+        seen = _stat_files(root, starts, skip) if seen is None else seen
+        for batch in _watch_paths(root, watched, sees, timeout=_AGAIN_MS if again else _LATER_MS):
+            changed = {os.path.relpath(path, root) for _, path in batch}
+            ended = {os.path.relpath(path, root) for change, path in batch if change != Change.modified}
+            moved = not watched.isdisjoint(ended) or _find_starts(root, places) != starts
+            new = _list_watched(root, starts if again else changed, skip, files=False) - watched
+            rescan = moved or again or bool(new)
+            now = _stat_files(root, starts, skip) if rescan else {**seen, **_stat_files(root, changed, skip)}
+            found = {path for path in now.keys() | seen.keys() if now.get(path) != seen.get(path)}
+            changed |= {path for path in found if sees(Change.modified, f"{root}/{path}")}
+            seen, again = now, False
+            if changed:
+                yield frozenset(changed)
+            if moved or new:
+                break
+
+
+def _watch_paths(
+    root: str, paths: Iterable[str], sees: Callable[[Change, str], bool], *, timeout: int
+) -> Iterator[set[tuple[Change, str]]]:
+    """Yield the changes of files and of directories' entries; empty after `timeout` (ms).
+
+    Ends, for another scan, if a path has been removed, or at an event of a name that is not UTF-8, which watchfiles
+    refuses. Scans are events of directories: with such a directory, the paths are in effect polled.
+    """
+    from watchfiles import watch
+
+    try:
+        yield from watch(
+            *(os.path.normpath(os.path.join(root, path)) for path in paths),
             watch_filter=sees,
             debounce=_LONGEST_MS,
             step=_QUIET_MS,
-            rust_timeout=_AGAIN_MS if again else _LATER_MS,
+            rust_timeout=timeout,
             yield_on_timeout=True,
             raise_interrupt=True,
             recursive=False,
-        ):
-            changed = {os.path.relpath(path, root) for _, path in batch}
-            new = _list_watched(root, starts if again else changed, skip, files=False) - watched
-            now = _stat_files(root, starts, skip) if new or again else {**seen, **_stat_files(root, changed, skip)}
-            found = {path for path in now.keys() | seen.keys() if now.get(path) != seen.get(path)}
-            changed |= {path for path in found if sees(watchfiles.Change.modified, f"{root}/{path}")}
-            seen, again = now, bool(new)
-            if changed:
-                yield frozenset(changed)
-            if new:
-                watched |= new
-                break
+        )
+    except FileNotFoundError:
+        return
+    except RuntimeError as error:  # watchfiles has no public subclass
+        if "decode" not in str(error):
+            raise
+
+
+def _find_starts(root: str, places: Iterable[str]) -> frozenset[str]:
+    return frozenset(_find_nearest(root, place) for place in places)
 
 
 def exclude_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
@@ -166,14 +197,17 @@ def exclude_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
 
 
 def _list_watched(root: str, paths: Iterable[str], skip: frozenset[str], *, files: bool = True) -> frozenset[str]:
-    """Return the directories among and below the paths; with `files`, also paths that are files."""
+    """Return the directories among and below the paths; with `files`, also paths that are files.
+
+    Names that are not UTF-8 are left out: watchfiles cannot watch them.
+    """
     found: set[str] = set()
     for start in paths:
         if skip.isdisjoint(start.split("/")):
             for path, facts in safe_files.walk(root, start, directories=True, skip=skip):
                 if stat.S_ISDIR(facts.st_mode) or (files and path == start and stat.S_ISREG(facts.st_mode)):
                     found.add(path)
-    return frozenset(found)
+    return frozenset(path for path in found if os.fsencode(path) == path.encode(errors="replace"))
 
 
 def _stat_files(root: str, directories: Iterable[str], skip: frozenset[str]) -> Facts:

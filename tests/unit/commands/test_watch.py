@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,23 +18,30 @@ from devbox.commands import watch
 
 
 @pytest.fixture
-def seen(tmp_path: Path) -> Callable[[], frozenset[str]]:
+def seen(tmp_path: Path) -> Iterator[Callable[[], frozenset[str]]]:
     """The next batch of changes in `app`, after the watch has started."""
     (tmp_path / "app").mkdir()
     found: queue.Queue[frozenset[str]] = queue.Queue()
+    done = threading.Event()
 
     def look() -> None:
         for batch in watch.watch_batches(str(tmp_path), ["app", "absent"]):
+            if done.is_set():
+                return
             found.put(batch)
 
-    threading.Thread(target=look, daemon=True).start()
-    while True:
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    begun = False
+    while not begun:
         (tmp_path / "app/begin").write_text("")
-        try:
-            found.get(timeout=0.5)
-        except queue.Empty:
-            continue
-        return lambda: found.get(timeout=20)
+        with contextlib.suppress(queue.Empty):
+            begun = bool(found.get(timeout=0.1))
+    yield lambda: found.get(timeout=20)
+    done.set()
+    (tmp_path / "app/end").write_text("")
+    looking.join(20)
+    assert not looking.is_alive()
 
 
 def test_many_files_at_once_are_one_batch(seen: Callable[[], frozenset[str]], tmp_path: Path):
@@ -60,6 +71,48 @@ def test_a_file_that_appears_is_noticed(seen: Callable[[], frozenset[str]], tmp_
     (tmp_path / "absent").write_text("x")
     while "absent" not in seen():
         pass
+
+
+@pytest.mark.parametrize("name", ["app/sub", os.fsdecode(b"app/\xff")])
+def test_a_renamed_or_new_directory_is_watched(seen: Callable[[], frozenset[str]], tmp_path: Path, name: str):
+    (tmp_path / "app/first").mkdir()
+    (tmp_path / "app/first/a.py").write_text("x")
+    while "app/first/a.py" not in seen():
+        pass
+    (tmp_path / "app/first").rename(tmp_path / name)
+    while f"{name}/a.py" not in seen():
+        pass
+    (tmp_path / "app/first").mkdir()
+    (tmp_path / "app/first/b.py").write_text("x")
+    while "app/first/b.py" not in seen():
+        pass
+
+
+def test_a_directory_that_is_replaced_is_watched(seen: Callable[[], frozenset[str]], tmp_path: Path):
+    for number in range(3):
+        shutil.rmtree(tmp_path / "app")
+        (tmp_path / "app").mkdir()
+        (tmp_path / f"app/{number}.py").write_text("x")
+        while f"app/{number}.py" not in seen():
+            pass
+
+
+def test_a_file_that_editors_replace_is_watched(seen: Callable[[], frozenset[str]], tmp_path: Path):
+    for number in range(3):
+        (tmp_path / "absent.new").write_text(f"{number}")
+        (tmp_path / "absent.new").rename(tmp_path / "absent")
+        while "absent" not in seen():
+            pass
+        time.sleep(0.3)
+
+
+@pytest.mark.parametrize("name", [b"app/\xff.py", b"app/\x1b[31m.py", b"app/a\nb.py"])
+def test_odd_names_are_changes_too(seen: Callable[[], frozenset[str]], tmp_path: Path, name: bytes):
+    for _ in range(2):
+        with open(os.fsencode(tmp_path) + b"/" + name, "ab") as out:
+            out.write(b"x")
+        while os.fsdecode(name) not in seen():
+            pass
 
 
 def test_what_git_ignores_does_not_count(tmp_path: Path):
