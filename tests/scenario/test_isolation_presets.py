@@ -36,6 +36,15 @@ def test_isolated_is_the_project_and_nothing_else(any_box: Box):
     assert inside("mount -t tmpfs none /tmp")[0] != 0
 
 
+def test_a_container_without_a_network_has_the_caller_s_git_settings(any_box: Box):
+    """The first `up` failed: its supervisor removed the file with the settings."""
+    project = any_box.project('[dev]\nrecipe = "debian"\nisolation = { network = "none" }\n')
+    assert any_box.ok("run", "--", "cat", "/etc/gitconfig", cwd=project)
+    any_box.ok("down", cwd=project)
+    any_box.ok("up", cwd=project)
+    assert any_box.ok("exec", "--", "cat", "/etc/gitconfig", cwd=project)
+
+
 def test_issue9_a2_an_isolated_container_cannot_loosen_its_own_isolation(any_box: Box):
     project = any_box.project(
         ISOLATED, files={"recipes/own.toml": "", ".git/config": "[core]\n", ".git/HEAD": "ref: x\n"}

@@ -18,13 +18,14 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import logs, state
 from devbox.isolation.exec import read_entry
-from devbox.isolation.types import Launch, ProcessRef, PublishedPort, pack
+from devbox.isolation.types import IdMap, Launch, ProcessRef, PublishedPort, pack
 from devbox.model.image import BakedImage
 from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.spec import Instance
 
 if TYPE_CHECKING:
     from devbox.engines.native.snapshots import NativeSnapshots
+    from devbox.engines.native.start import LaunchBuilder
 
 _SETUP_VARIABLE = "DEVBOX_SETUP"  # identifies one command of a setup in its environment
 
@@ -93,7 +94,6 @@ class NativeEngine:
 
     def start(self, instance: Instance, request: StartRequest) -> None:
         """See `Engine`."""
-        from devbox.engines.native.start import LaunchBuilder
         from devbox.isolation.idmap import load_store_map
 
         spec = request.spec
@@ -103,7 +103,7 @@ class NativeEngine:
         top = WritableLayers(self._paths, instance.id).prepare(
             spec.name, image_key=request.image.key, keep=spec.keep_top, idmap=idmap
         )
-        starter = LaunchBuilder(self._paths, instance, idmap=idmap, roots=self._lowers)
+        starter = self._create_launch_builder(instance, idmap)
         item = starter.build_supervised(request, lowers=self._lowers(request.image), top=top)
         # `listens` is separate: a supervisor of an earlier version ignores it.
         more = {"listens": list(request.listens)} if request.listens else {}
@@ -200,7 +200,6 @@ class NativeEngine:
 
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
         """See `Engine`."""
-        from devbox.engines.native.start import LaunchBuilder
         from devbox.isolation import oneshot
         from devbox.isolation.idmap import load_store_map
 
@@ -208,7 +207,7 @@ class NativeEngine:
         top = WritableLayers(self._paths, instance.id).prepare(
             request.spec.name, image_key=request.image.key, keep=False, idmap=idmap
         )
-        starter = LaunchBuilder(self._paths, instance, idmap=idmap, roots=self._lowers)
+        starter = self._create_launch_builder(instance, idmap)
         launch = starter.build_launch(request, lowers=self._lowers(request.image), top=top)
         if tty:
             columns, rows = oneshot.get_terminal_size()
@@ -295,6 +294,13 @@ class NativeEngine:
         """Return the mask for a running container's output."""
         item = state.read_launch_file(self._paths, instance.id, name)
         return logs.Mask(tuple(item.get("hidden") or ()) if item else ())
+
+    def _create_launch_builder(self, instance: Instance, idmap: IdMap) -> LaunchBuilder:
+        from devbox.engines.native.start import LaunchBuilder
+        from devbox.isolation.start_supervisor import ensure_supervisor
+
+        ensure_supervisor(self._paths, instance.id).close()  # first: a new supervisor removes the files of others
+        return LaunchBuilder(self._paths, instance, idmap=idmap, roots=self._lowers)
 
     def _is_running(self, instance: Instance, request: StartRequest) -> bool:
         if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):
