@@ -105,6 +105,10 @@ def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str
             return text if len(text) <= LONGEST else ""
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        if waits:
+            raise
+        return ""
 
 
 @contextlib.contextmanager

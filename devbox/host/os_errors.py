@@ -17,13 +17,13 @@ _REMEDIES = {
     errno.EACCES: _PLACES,
     errno.EPERM: _PLACES,
     errno.ENOTDIR: _PLACES,
-    errno.EISDIR: _PLACES,
     errno.ENAMETOOLONG: "use a shorter path with -C or DEVBOX_HOME",
     errno.EMFILE: "ulimit -n 4096",
     errno.ENFILE: "sudo sysctl -w fs.file-max=1000000",
     errno.ENOMEM: "free memory, then try again",
     errno.EAGAIN: "check the limit of processes: ulimit -u",
 }
+_MISPLACED = "check it with ls -ld {path}, and move it away if it does not belong there"
 _UNCLEAR = (errno.ELOOP, errno.EEXIST, errno.ENOENT)  # only with an obstacle in the path; otherwise a bug in devbox
 
 
@@ -33,14 +33,14 @@ def from_os_error(error: OSError) -> HostError | None:
     if error.errno in _UNCLEAR and (obstacle := _find_obstacle(path)):
         return HostError(
             f"cannot use {path}: {obstacle} is in the way",
-            remedy=f"check it with ls -ld {shlex.quote(obstacle)}, and move it away if it does not belong there",
+            remedy=_MISPLACED.format(path=shlex.quote(obstacle)),
         )
-    remedy = _REMEDIES.get(error.errno or 0)
+    remedy = _MISPLACED if path and error.errno == errno.EISDIR else _REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None
     place = shlex.quote(os.path.dirname(path) or ".")
     sentence = f"operation failed: {path}: {error.strerror}" if path else f"operation failed: {error.strerror}"
-    return HostError(sentence, remedy=remedy.format(place=place))
+    return HostError(sentence, remedy=remedy.format(place=place, path=shlex.quote(path)))
 
 
 def _find_obstacle(path: str) -> str:

@@ -244,14 +244,14 @@ def _spawn_from(go: Callable[[], list[str]], streams: Streams, environment: dict
 def read_entry(path: str, container: str) -> dict[str, str]:
     """Return the entry file of a container; raise CannotRun if its pid 1 is not running."""
     try:
-        with open(path, encoding="utf-8") as source:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as source:
             entry = dict(line.rstrip("\n").split("=", 1) for line in source)
         with open(f"/proc/{entry['pid']}/stat", encoding="utf-8", errors="replace") as stat:
             facts = stat.read().rpartition(")")[2].split()
         started = entry["start_time"]
     except (FileNotFoundError, ProcessLookupError):
         raise _build_not_running_error(container) from None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, IsADirectoryError):
         raise CannotRun(f"{path} is damaged", remedy="devbox down, then devbox up") from None
     if facts[19] != started or int(facts[6]) & _EXITING:
         raise _build_not_running_error(container)

@@ -16,6 +16,7 @@ from devbox.isolation.namespaces import format_marker
 
 _PATIENCE = 60.0  # allows for a loaded host; a supervisor that fails to start exits earlier, which is detected
 _PAUSE = 0.002
+_SILENCE = 1.0  # pauses, while a supervisor runs without its socket, which was removed or replaced
 _SPAWN_PAUSE = 0.05  # while another process holds the lock: a starting supervisor, or a remnant of a killed one
 _INHERITED = ("PATH", "DEVBOX_RUNTIME")  # environment variables that the supervisor inherits
 
@@ -34,7 +35,7 @@ def ensure_supervisor(paths: Paths, instance: str) -> Client:
     if client is not None:
         return client
     pid = _spawn(paths, instance)
-    deadline = time.monotonic() + _PATIENCE
+    deadline, silence = time.monotonic() + _PATIENCE, 0.0
     while time.monotonic() < deadline:
         if client := connect_supervisor(paths, instance):
             if client.peer != pid:
@@ -45,11 +46,28 @@ def ensure_supervisor(paths: Paths, instance: str) -> Client:
             break
         if ended:
             time.sleep(_SPAWN_PAUSE)
+            silence = silence + _SPAWN_PAUSE if _is_complete(paths, instance) else 0.0
+            if silence > _SILENCE:
+                raise EngineError(
+                    f"the instance's supervisor does not answer at {paths.socket(instance)}",
+                    remedy="devbox down, then devbox up",
+                )
             pid = _spawn(paths, instance)
         time.sleep(_PAUSE)
     log = paths.supervisor_log(instance)
     with open(log, encoding="utf-8", errors="replace") as log_file:
         raise EngineError("the instance's supervisor did not start", details=log_file.read(), remedy=f"see {log}")
+
+
+def _is_complete(paths: Paths, instance: str) -> bool:
+    """Return whether a running supervisor has recorded its state, just before it opens its socket."""
+    from devbox.isolation import liveness, state
+
+    try:
+        now = state.read_state_file(paths, instance)
+    except EngineError:
+        return False
+    return now is not None and liveness.is_alive(now.supervisor)
 
 
 def build_supervisor_argv(paths: Paths, instance: str) -> list[str]:

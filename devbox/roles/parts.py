@@ -97,7 +97,7 @@ class SetupTable(Model):
     """`setup`: run in the started container when `inputs` changed."""
 
     run: Commands
-    """Commands in order; the first failure ends the setup. A new setup first kills what an interrupted one runs."""
+    """Commands in order; the first failure ends the setup. What an interrupted setup runs is killed before the next."""
     inputs: InnerPaths = ()
     """Files and globs; a change reruns the setup."""
 

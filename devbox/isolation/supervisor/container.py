@@ -351,10 +351,10 @@ class ContainerSupervisor:
     def _delete_container(self) -> None:
         try:
             launch.delete(self._shared.context, self._row.name, self.item.launch.oci_id)
+            if os.path.lexists(self._entry):
+                os.unlink(self._entry)
         except (DevboxError, OSError) as error:
             log_error(error)  # its processes are gone nevertheless
-        if os.path.lexists(self._entry):
-            os.unlink(self._entry)
 
     def _kill(self) -> None:
         """Send SIGKILL. A pid namespace ends only when all its dead are reaped, possibly by other processes."""

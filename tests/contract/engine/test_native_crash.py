@@ -12,10 +12,11 @@ from contract.engine.backend import Backend
 from contract.engine.test_lifecycle import until
 from support.supervisors import kill_for_good
 
-from devbox.errors import CannotRun
+from devbox.errors import CannotRun, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import liveness, namespaces, state
+from devbox.isolation.exec import read_entry
 from devbox.isolation.oneshot import run_clone
 from devbox.isolation.start_supervisor import ensure_supervisor
 
@@ -65,6 +66,40 @@ def test_teardown_needs_no_supervisor(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.up("a", "sh", "-c", "sleep 1000 & exec sleep 1000")
     kill_supervisor(native, paths)
+    native.engine.tear_down(native.instance, volumes=False)
+    assert native.traces() == set()
+
+
+@pytest.mark.parametrize("instead", ["nothing", "file"])
+def test_a_supervisor_without_its_socket_is_one_error_and_taken_down(
+    native: Backend, paths: Paths, instead: str
+) -> None:
+    native.network("a")
+    native.up("a", "sleep", "1000")
+    sock = Path(paths.socket(native.instance.id))
+    sock.unlink()
+    if instead == "file":
+        sock.touch()
+    with pytest.raises(EngineError, match="does not answer") as caught:
+        native.engine.stop(native.instance, "a")
+    assert caught.value.remedy == "devbox down, then devbox up"
+    native.engine.tear_down(native.instance, volumes=False)
+    assert native.traces() == set()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory"])
+def test_a_pipe_or_directory_in_place_of_an_entry_is_damaged(native: Backend, paths: Paths, kind: str) -> None:
+    native.network("a")
+    native.up("a", "sleep", "1000")
+    entry = Path(paths.entry_file(native.instance.id, "a"))
+    entry.unlink()
+    if kind == "pipe":
+        os.mkfifo(entry)
+    else:
+        entry.mkdir()
+    with pytest.raises(CannotRun, match="is damaged"):
+        read_entry(str(entry), "a")
+    native.engine.stop(native.instance, "a")
     native.engine.tear_down(native.instance, volumes=False)
     assert native.traces() == set()
 

@@ -88,12 +88,14 @@ def test_a_link_to_a_file_stays_a_link(tmp_path: Path):
     assert (tmp_path / "file").read_text() == "new"
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_issue10_2_a_pipe_or_device_in_place_of_a_file_is_damaged_and_not_waited_for(tmp_path: Path, kind: str):
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_issue10_2_what_is_not_a_file_in_place_of_one_is_damaged_and_not_waited_for(tmp_path: Path, kind: str):
     """`promote` waited for ever for a writer of keys/NAME.pub, or read /dev/zero until the memory was full."""
     path = tmp_path / "state.json"
     if kind == "pipe":
         os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
     else:
         path.symlink_to("/dev/zero")
     signal.alarm(20)  # ends the tests where it waits

@@ -37,6 +37,12 @@ def test_issue10_2_a_pipe_where_a_directory_belongs_is_named(tmp_path: Path):
     assert f"{tmp_path}/locks is in the way" in said.sentence
 
 
+def test_a_directory_where_a_file_belongs_is_named(tmp_path: Path):
+    said = _said(lambda: open(tmp_path))  # noqa: SIM115
+    assert said is not None
+    assert said.remedy == f"check it with ls -ld {tmp_path}, and move it away if it does not belong there"
+
+
 def test_a_missing_or_existing_file_is_not_an_error_of_the_host(tmp_path: Path):
     assert _said(lambda: open(tmp_path / "none")) is None  # noqa: SIM115
     assert _said(lambda: os.mkdir(tmp_path)) is None
