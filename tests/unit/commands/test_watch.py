@@ -98,15 +98,15 @@ def test_a_directory_that_is_replaced_is_watched(seen: Callable[[], frozenset[st
 
 
 def test_a_file_that_editors_replace_is_watched(seen: Callable[[], frozenset[str]], tmp_path: Path):
-    for number in range(3):
+    for number in range(2):
         (tmp_path / "absent.new").write_text(f"{number}")
         (tmp_path / "absent.new").rename(tmp_path / "absent")
         while "absent" not in seen():
             pass
-        time.sleep(0.3)
+        time.sleep(0.2)  # the first change has its own batch
 
 
-@pytest.mark.parametrize("name", [b"app/\xff.py", b"app/\x1b[31m.py", b"app/a\nb.py"])
+@pytest.mark.parametrize("name", [b"app/\xff.py", b"app/a\nb\x1b[31m.py"])
 def test_odd_names_are_changes_too(seen: Callable[[], frozenset[str]], tmp_path: Path, name: bytes):
     for _ in range(2):
         with open(os.fsencode(tmp_path) + b"/" + name, "ab") as out:
