@@ -115,7 +115,7 @@ class _CommandLine:
         """Yield long options; for a single dash, short ones as well."""
         for option in self._list_options():
             if option.name not in self.given:
-                shown = option.flags if word == "-" else option.flags[-1:]
+                shown = option.shown if word == "-" else option.shown[-1:]
                 yield from ((flag, option.about) for flag in shown)
         if word != "-":
             yield "--help", "Show this message and exit"

@@ -49,7 +49,7 @@ def separate_exit_codes(command: Callable[[Args], int], args: Args) -> int:
 def _execute(args: Args) -> int:
     container = args.get_text("container") or DEV
     if not args.after:
-        raise UsageError("missing argument: COMMAND after --", remedy=f"devbox exec {container} -- COMMAND")
+        raise UsageError("missing argument: COMMAND", remedy=f"devbox exec {container} COMMAND")
     location = locate(args)
     if location.stage:
         return _enter(args, location, _find_stage_container(args, location), args.after)
@@ -61,18 +61,18 @@ def _execute(args: Args) -> int:
 
 
 def _shell(args: Args) -> int:
-    location = locate(args)
+    location, argv = locate(args), args.after or SHELL
     if location.stage:
-        return _enter(args, location, _find_stage_container(args, location), SHELL)
+        return _enter(args, location, _find_stage_container(args, location), argv)
     container = args.get_text("container") or DEV
     try:
         if location.is_native and are_needs_met(location.paths, location.id, container):
-            return _enter(args, location, container, SHELL)
+            return _enter(args, location, container, argv)
     except CannotRun:
         if _is_running(location, container):
             raise
     _start(args, container)
-    return _enter(args, location, container, SHELL)
+    return _enter(args, location, container, argv)
 
 
 def _find_stage_container(args: Args, location: ProjectLocation) -> str:

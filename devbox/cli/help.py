@@ -7,15 +7,18 @@ run nevertheless.
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import typer
+from typer._click.core import Context
 from typer._click.exceptions import ClickException  # typer is pinned and has no public base class of its errors
+from typer._click.formatting import HelpFormatter
 
-from devbox.cli import parser
-from devbox.commands.table.index import GROUPS
+from devbox.cli import parser, synonyms
+from devbox.commands.table.index import ALIASES, GROUPS
 from devbox.commands.table.options import FLAG, GLOBALS, JSON, MANY, NUMBER, Args, Command, Option
 from devbox.errors import UsageError
 from devbox.host.version import VERSION
@@ -23,15 +26,45 @@ from devbox.host.version import VERSION
 SUMMARY = "One file from a laptop to a gray release: project containers without a daemon."
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _VERSION = Option("--version", about="Print the version")
+_HIDDEN = "hidden_"  # of the parameter for an option's hidden flags
+
+# The commands of `devbox --help`, by what a user is about to do.
+OVERVIEW = {
+    "Start here": "init up shell down",
+    "Daily work": "ps logs exec run restart stop open plan config tool debug snapshot volume",
+    "Tests": "test",
+    "Releases": "build promote rollback approve verify why release key install",
+    "Images and packages": "lock image recipe",
+    "This machine": "trust doctor hook completion export",
+}
+
+
+class _Overview(typer.core.TyperGroup):
+    """The commands of the program in the sections of OVERVIEW."""
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002 - overrides Typer's
+        """See `TyperGroup`."""
+        width = max(len(name) for name in self.commands)
+        for title, names in OVERVIEW.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(width), self.commands[name].get_short_help_str(80)) for name in names.split()]
+                )
 
 
 def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
     """Show help, report an error (UsageError) or run the command; return the exit code."""
-    words = parser.hoist(argv, commands.get)
-    if not words or words in ([group] for group in GROUPS):
-        words.append("--help")
+
+    def find(name: str) -> Command | None:
+        return commands.get(ALIASES.get(name, name))
+
+    words = _read_help_words(parser.hoist(argv, find))
     after: tuple[str, ...] | None = None
-    command, rest = parser.find_command(words, commands.get)
+    command, rest = parser.find_command(words, find)
+    if command is None:
+        named = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+        _check_exists(named, commands)
+        words = [*named, "--help"] if named else [*([] if "--version" in words else ["--help"]), *words]
     if command:
         before, after = parser.split(rest, command)
         words = [*command.name.split(), *before]
@@ -50,6 +83,7 @@ def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
 def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = None) -> typer.Typer:
     """Return the Typer application of a table. `after`: words after `--` of the command line."""
     app = typer.Typer(
+        cls=_Overview,
         help=SUMMARY,
         add_completion=False,
         rich_markup_mode=None,
@@ -74,6 +108,21 @@ def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = No
     return app
 
 
+def _read_help_words(words: list[str]) -> list[str]:
+    """Convert `help [COMMAND]` and `version` to options."""
+    if words[:1] == ["help"]:
+        return [*(word for word in words[1:] if not word.startswith("-")), "--help"]
+    return ["--version", *words[1:]] if words[:1] == ["version"] else words
+
+
+def _check_exists(named: Sequence[str], commands: Mapping[str, Command]) -> None:
+    """Raise UsageError if the words name neither a command nor a group, with the command to type instead."""
+    is_grouped = named[0] in GROUPS if named else False
+    if len(named) > is_grouped:
+        word = " ".join(named[: 1 + is_grouped])
+        raise UsageError(f"devbox has no command {word}", remedy=synonyms.suggest(word, commands))
+
+
 def _shorten(about: str) -> str:
     """Return the first clause without its default for the list of commands: the layout would truncate a longer text."""
     return re.split(r"[:;.] ", re.sub(r" \(default[^)]*\)", "", about), maxsplit=1)[0]
@@ -87,6 +136,9 @@ def _run_root(**values: Any) -> None:
 
 def _make_runner(command: Command, after: tuple[str, ...] | None) -> Callable[..., int]:
     def call(**values: Any) -> int:
+        for option in command.options:
+            if hidden := values.pop(_HIDDEN + option.name, None):
+                values[option.name] = hidden
         return parser.load_handler(command)(Args(values, after=after))
 
     return call
@@ -100,7 +152,8 @@ def _make_callback(function: Callable[..., Any], parameters: list[inspect.Parame
 
 
 def _build_parameters(command: Command) -> list[inspect.Parameter]:
-    parameters = [_build_parameter(option) for option in command.options]
+    parameters = [_build_parameter(option) for option in command.options if option.shown]
+    parameters += [_build_hidden_parameter(option) for option in command.options if option.flags != option.shown]
     if argument := command.argument:
         kind, empty = (list[str], []) if argument.many else (str, "")
         default = typer.Argument(empty, help=argument.about, metavar=_format_positional(command), show_default=False)
@@ -113,14 +166,23 @@ def _format_positional(command: Command) -> str:
     return f"{argument} {command.after}".strip()
 
 
+_KINDS: dict[str, tuple[Any, Any]] = {FLAG: (bool, False), NUMBER: (int | None, None), MANY: (list[str], [])}
+
+
+def _build_hidden_parameter(option: Option) -> inspect.Parameter:
+    kind, empty = _KINDS.get(option.kind, (str, ""))
+    name = _HIDDEN + option.name
+    flags = [flag for flag in option.flags if flag not in option.shown]
+    return _build_keyword(name, kind, typer.Option(empty, *flags, f"--{name}", hidden=True))
+
+
 def _build_parameter(option: Option) -> inspect.Parameter:
-    kinds: dict[str, tuple[Any, Any]] = {FLAG: (bool, False), NUMBER: (int | None, None), MANY: (list[str], [])}
-    kind, empty = kinds.get(option.kind, (str, ""))
+    kind, empty = _KINDS.get(option.kind, (str, ""))
     if option.choices:
         kind, empty = Literal[option.choices] | None, None
     default = typer.Option(
         empty,
-        *option.flags,
+        *option.shown,
         help=option.about,
         envvar=option.variable or None,
         metavar=option.metavar or None,

@@ -55,35 +55,49 @@ def hoist(argv: Sequence[str], find: Find) -> list[str]:
             if not glued and not words:
                 return list(argv)
             moved.append(value if glued else words.pop(0))
-    _, behind = find_command(words, find)
-    lead = len(words) - len(behind)
-    return [*words[:lead], *moved, *behind]
+    command, behind = find_command(words, find)
+    lead = len(words) - len(behind) if command else len(words)
+    return [*words[:lead], *moved, *words[lead:]]
 
 
 def split(words: Sequence[str], command: Command) -> tuple[list[str], tuple[str, ...] | None]:
-    """Return the words before and after `--`, if the latter belong to another program; None without `--`.
-
-    For a command that passes on all words after its first, these are the latter.
-    """
-    if command.passes:
-        at = _find_first(words, _index_by_flag(command.options)) + 1
-        return list(words[:at]), tuple(words[at:])
-    if not command.after or "--" not in words:
+    """Return the words of the command, and those of another program, if it takes any: see `Command`."""
+    if not command.after:
         return list(words), None
-    at = words.index("--")
-    return list(words[:at]), tuple(words[at + 1 :])
+    flags = _index_by_flag(command.options)
+    if command.passes:
+        at = _find_positional(words, flags) + 1
+        return list(words[:at]), tuple(words[at:])
+    at = len(words)
+    if command.argument and not command.argument.many:
+        at = _find_positional(words, flags, count=2)
+    if "--" in words[:at]:
+        at = words.index("--")
+        return list(words[:at]), tuple(words[at + 1 :])
+    return list(words[:at]), tuple(words[at:]) or None
 
 
-def _find_first(words: Sequence[str], flags: Mapping[str, Option]) -> int:
-    """Return the index of the first positional word, or the number of words."""
+def _find_positional(words: Sequence[str], flags: Mapping[str, Option], *, count: int = 1) -> int:
+    """Return the index of the positional word of this number, or the number of words."""
     at = 0
     while at < len(words):
         word = words[at]
         if not word.startswith("-") or word == "-":
-            return at
-        option, _, glued = _find_option(word, flags)
-        at += 1 if option is None or option.kind == FLAG or glued else 2
+            count -= 1
+            if not count:
+                return at
+            at += 1
+        else:
+            at += 2 if _takes_next_word(word, flags) else 1
     return len(words)
+
+
+def _takes_next_word(word: str, flags: Mapping[str, Option]) -> bool:
+    """Return whether the value of an option, or of the last one that shares a dash, is the next word."""
+    option, value, glued = _find_option(word, flags)
+    if option and option.kind == FLAG and glued and not word.startswith("--"):
+        return _takes_next_word(f"-{value}", flags)
+    return bool(option and option.kind != FLAG and not glued)
 
 
 def _parse_values(words: list[str], command: Command) -> dict[str, object]:

@@ -52,7 +52,7 @@ def _render_command(command: Command) -> list[str]:
     if command.argument:
         parts += ["", f"`{command.argument.metavar}`: {command.argument.about}"]
     shared = {option.name for option in GLOBALS}
-    own = [option for option in command.options if option.name not in shared]
+    own = [option for option in command.options if option.shown and option.name not in shared]
     return [*parts, "", *_render_options(own)] if own else parts
 
 
@@ -62,7 +62,7 @@ def _render_options(options: Iterable[Option]) -> list[str]:
 
 def _format_usage(option: Option) -> str:
     metavar = "" if option.kind == FLAG else f" {option.metavar}"
-    return ", ".join(f"`{flag}{metavar}`" for flag in option.flags) + ":"
+    return ", ".join(f"`{flag}{metavar}`" for flag in option.shown) + ":"
 
 
 def _format_notes(option: Option) -> str:

@@ -14,9 +14,8 @@ _SERVICE = Option(
     "--service", about="Run a one-shot container of this service's image", kind=TEXT, metavar="NAME", words="services"
 )
 _NO_TTY = Option("-T", "--no-tty", about="Disable pseudo-TTY allocation")
-_TASK = Argument(
-    "task", about="Task to run in dev, with arguments after --; or only -- and a one-shot command", words="tasks"
-)
+_DOCKER = Option(about="No effect: stdin and a terminal are always passed on", hidden="-i -t --tty --interactive")
+_TASK = Argument("task", about="Task to run in dev, with its arguments; or -- and a one-shot command", words="tasks")
 
 
 CONTAINERS = (
@@ -26,9 +25,12 @@ CONTAINERS = (
         _ENV,
         _WORKDIR,
         _USER,
+        _NO_TTY,
         STAGE,
-        about="Open a shell in a container, which is started if necessary",
+        _DOCKER,
+        about="Open a shell in a container, or run a command there; it is started if necessary",
         argument=CONTAINER,
+        after="[COMMAND…]",
     ),
     Command(
         "exec",
@@ -38,9 +40,10 @@ CONTAINERS = (
         _USER,
         _NO_TTY,
         STAGE,
+        _DOCKER,
         about="Run a command in a running container",
         argument=CONTAINER,
-        after="-- COMMAND…",
+        after="COMMAND…",
     ),
     Command(
         "run",
@@ -54,7 +57,7 @@ CONTAINERS = (
         _NO_TTY,
         about="Run a task of the file, or a one-shot container",
         argument=_TASK,
-        after="[-- ARGUMENTS…] | -- COMMAND…",
+        after="[ARGUMENTS…] | -- COMMAND…",
     ),
     Command(
         "tool",
@@ -82,6 +85,6 @@ CONTAINERS = (
         _NO_TTY,
         about="Debug a running container, even without a shell; its files are in /proc/1/root",
         argument=CONTAINER,
-        after="[-- COMMAND…]",
+        after="[COMMAND…]",
     ),
 )

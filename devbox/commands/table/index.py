@@ -17,6 +17,29 @@ GROUPS = {
     "key": "Manage signing keys",
 }
 
+# Other names of commands, mostly those of Docker, Compose, kubectl, npm and jetify's devbox.
+ALIASES = {
+    "start": "up",
+    "status": "ps",
+    "images": "image ls",
+    "pull": "image pull",
+    "push": "image push",
+    "image list": "image ls",
+    "image remove": "image rm",
+    "image prune": "image gc",
+    "image save": "image export",
+    "image load": "image import",
+    "key list": "key ls",
+    "recipe list": "recipe ls",
+    "release list": "release ls",
+    "release rollback": "rollback",
+    "snapshot list": "snapshot ls",
+    "snapshot create": "snapshot save",
+    "snapshot delete": "snapshot rm",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
+}
+
 # Tables as "MODULE:NAME", with the first words of their commands.
 TABLES = (
     ("lifecycle:LIFECYCLE", "init up down stop restart ps logs open"),
@@ -38,7 +61,8 @@ def load(table: str) -> tuple[Command, ...]:
 
 
 def find(name: str) -> Command | None:
-    """Return the command of this name, such as `ps` or `image ls`."""
+    """Return the command of this name or alias, such as `ps` or `image ls`."""
+    name = ALIASES.get(name, name)
     first = name.partition(" ")[0]
     for table, words in TABLES:
         if first in words.split():

@@ -24,7 +24,9 @@ LIFECYCLE = (
     Command(
         "init",
         "init:init",
-        Option("-t", "--template", about="Template (default: bare)", kind=TEXT, metavar="NAME", words="templates"),
+        Option(
+            "--template", about="Template (default: bare)", kind=TEXT, metavar="NAME", words="templates", hidden="-t"
+        ),
         Option("--list", about="List the templates"),
         about="Create a project from a template",
         argument=Argument("dir", about="Directory, created if missing (default: the current one)", words="directories"),
@@ -33,7 +35,7 @@ LIFECYCLE = (
         "up",
         "noop_report:up",
         Option("-d", "--detach", about="Return once everything has started, without waiting for readiness"),
-        Option("-w", "--watch", about="Watch files and run watch actions until Ctrl-C"),
+        Option("--watch", about="Watch files and run watch actions until Ctrl-C", hidden="-w"),
         LOCKED,
         SHELL_ON_FAIL,
         JSON,

@@ -12,10 +12,11 @@ FLAG, TEXT, NUMBER, MANY = "flag", "text", "number", "many"
 class Option:
     """`-s, --long VALUE`. `kind`: FLAG, single TEXT or NUMBER, or MANY texts; `variable`: environment default.
 
-    `words`: kind of values for shell completion, see `cli/names.py`; or `files`, `directories`.
+    `words`: kind of values for shell completion, see `cli/names.py`; or `files`, `directories`. `shown` are the flags
+    in help; `hidden` ones are only accepted, such as those that Docker's users type.
     """
 
-    __slots__ = ("about", "choices", "flags", "kind", "metavar", "name", "variable", "words")
+    __slots__ = ("about", "choices", "flags", "kind", "metavar", "name", "shown", "variable", "words")
 
     def __init__(
         self,
@@ -26,21 +27,23 @@ class Option:
         choices: str = "",
         variable: str = "",
         words: str = "",
+        hidden: str = "",
     ) -> None:
-        self.flags = flags
+        self.shown = flags
+        self.flags = flags + tuple(hidden.split())
         self.about = about
         self.kind = kind
         self.metavar = metavar
         self.choices = tuple(choices.split())
         self.variable = variable
         self.words = words
-        self.name = flags[-1].lstrip("-").replace("-", "_")
+        self.name = (flags or self.flags)[-1].lstrip("-").replace("-", "_")
 
     def remove_flags(self, taken: set[str]) -> Option:
         """Return the option without flags that the command uses otherwise (`logs -f`)."""
-        left = [flag for flag in self.flags if flag not in taken]
         return Option(
-            *left,
+            *(flag for flag in self.shown if flag not in taken),
+            hidden=" ".join(flag for flag in self.flags if flag not in taken and flag not in self.shown),
             about=self.about,
             kind=self.kind,
             metavar=self.metavar,
@@ -69,8 +72,8 @@ class Argument:
 class Command:
     """A command. `handler` is "MODULE:FUNCTION" in `devbox.cli`, loaded on demand.
 
-    `after` names the words after `--` for another program; otherwise `--` only ends options. With `passes`, these are
-    all words after the first positional one.
+    `after` names the words for another program: those after `--` or, if there is an argument of one word, from the
+    second positional word on; with `passes`, all words after the first. Without `after`, `--` only ends options.
     """
 
     __slots__ = ("about", "after", "argument", "handler", "name", "options", "passes")
@@ -125,13 +128,13 @@ class Args:
 
 DIRECTORY = Option("-C", "--directory", about="Run as if started in DIR", kind=TEXT, metavar="DIR", words="directories")
 FILE = Option(
-    "-f",
     "--file",
     about="Env file (default: devbox.toml)",
     kind=TEXT,
     metavar="FILE",
     variable="DEVBOX_FILE",
     words="files",
+    hidden="-f",
 )
 PROGRESS = Option(
     "--progress",

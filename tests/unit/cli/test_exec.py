@@ -29,9 +29,9 @@ def test_exec_with_nothing_up_is_125_and_names_up(project: str, capsys: pytest.C
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        (["exec"], "devbox exec dev -- COMMAND"),
-        (["exec", "db"], "devbox exec db -- COMMAND"),
-        (["exec", "--"], "-- COMMAND"),
+        (["exec"], "devbox exec dev COMMAND"),
+        (["exec", "db"], "devbox exec db COMMAND"),
+        (["exec", "--"], "dev COMMAND"),
         (["run"], "devbox run TASK"),
         (["run", "lint", "--", "x"], "known: none"),
         (["run", "--base", "py", "lint"], "run -- COMMAND"),

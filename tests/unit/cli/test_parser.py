@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from devbox.cli import help, parser
 from devbox.cli.parser import ParseError, hoist, parse
-from devbox.commands.table.index import TABLES, find, list_commands, load
+from devbox.cli.synonyms import INSTEAD
+from devbox.commands.table.index import ALIASES, GROUPS, TABLES, find, list_commands, load
 from devbox.commands.table.options import FLAG, Args, Command
 from devbox.errors import UsageError
 
@@ -82,11 +85,9 @@ def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["fly"], "no such command 'fly'"),
         (["up", "--detahc"], "no such option: --detahc"),
         (["logs", "-n", "x"], "not a valid int"),
         (["down", "db"], "unexpected extra argument"),
-        (["recipe", "fly"], "no such command 'fly'"),
     ],
 )
 def test_typer_explains_mistakes_as_usage_errors(words: list[str], sentence: str):
@@ -94,6 +95,85 @@ def test_typer_explains_mistakes_as_usage_errors(words: list[str], sentence: str
         help.explain(words, COMMANDS)
     assert caught.value.exit_code == 2
     assert caught.value.remedy.endswith("--help")
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("fly", "devbox help"),
+        ("upp", "devbox up"),
+        ("scale web=3", "promote STAGE"),
+        ("-C . rollout", "devbox rollback STAGE"),
+        ("recipe fly", "devbox help recipe"),
+        ("release abotr", "devbox release abort"),
+    ],
+)
+def test_an_unknown_command_names_the_right_one(line: str, remedy: str):
+    with pytest.raises(UsageError, match="devbox has no command") as caught:
+        help.explain(line.split(), COMMANDS)
+    assert remedy in caught.value.remedy
+
+
+def test_every_command_named_instead_of_another_tool_s_exists():
+    for word, instead in INSTEAD.items():
+        named = re.findall(r"devbox ([a-z]+)", instead)
+        assert find(word) is None
+        for name in set(named) - {"has", "is", "manages", "reads"}:
+            assert find(name) or name in GROUPS or any(each.startswith(f"{name} ") for each in COMMANDS), (word, name)
+
+
+def test_aliases_name_commands():
+    for alias, name in ALIASES.items():
+        assert alias not in COMMANDS
+        assert find(alias) is COMMANDS[name]
+
+
+def test_every_command_is_in_the_overview_once():
+    shown = " ".join(help.OVERVIEW.values()).split()
+    assert sorted(shown) == sorted({name.partition(" ")[0] for name in COMMANDS})
+
+
+def test_a_short_flag_means_the_same_everywhere():
+    meanings: dict[str, set[str]] = {}
+    for command in COMMANDS.values():
+        for option in command.options:
+            for flag in option.shown:
+                if not flag.startswith("--"):
+                    meanings.setdefault(flag, set()).add(option.shown[-1])
+    assert {flag: names for flag, names in meanings.items() if len(names) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "container", "after"),
+    [
+        ("exec db psql -c x", "db", ("psql", "-c", "x")),
+        ("exec -it dev bash", "dev", ("bash",)),
+        ("exec -itu root dev ls -- -l", "dev", ("ls", "--", "-l")),
+        ("exec -C d -e A=1 dev env", "dev", ("env",)),
+        ("exec dev -e A=1 env -i", "dev", ("env", "-i")),
+        ("exec dev -w /x -- ls a b", "dev", ("ls", "a", "b")),
+        ("exec -- ls a b", "", ("ls", "a", "b")),
+        ("exec dev", "dev", None),
+        ("shell dev -- ls -l", "dev", ("ls", "-l")),
+        ("shell", "", None),
+        ("debug db ss -lnt", "db", ("ss", "-lnt")),
+    ],
+)
+def test_the_second_word_begins_another_program(line: str, container: str, after: tuple[str, ...] | None):
+    _, args = read(*line.split())
+    assert (args.get_text("container"), args.after) == (container, after)
+
+
+def test_help_and_version_are_words_too(capsys: pytest.CaptureFixture[str]):
+    assert help.explain(["help"], COMMANDS) == 0
+    assert "Start here:" in capsys.readouterr().out
+    for words in (["help", "ps"], ["help", "status"], ["status", "--help"]):
+        assert help.explain(words, COMMANDS) == 0
+        assert "Usage: devbox ps" in capsys.readouterr().out
+    assert help.explain(["help", "image"], COMMANDS) == 0
+    assert "gc" in capsys.readouterr().out
+    assert help.explain(["version"], COMMANDS) == 0
+    assert capsys.readouterr().out.startswith("devbox ")
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
