@@ -34,6 +34,8 @@ def ps(args: Args) -> int:
         found = [row for row in found if row["name"] in names]
     if args.get_flag("json"):
         sys.stdout.write(ps_rows.to_json(found))
+    elif args.get_flag("quiet"):
+        sys.stdout.writelines(f"{row['name']}\n" for row in found)
     elif found:
         show_table(found, stream=sys.stdout)
     else:
@@ -87,12 +89,27 @@ def logs(args: Args) -> int:
         for at, name in enumerate(names)
     }
     follow = args.get_flag("follow")
-    for name, at, text in _read_logs(location, names, follow=follow, tail=args.get_number("tail")):
+    for name, at, text in _select_lines(args, location, names):
         when = f"{at} " if args.get_flag("timestamps") else ""
         sys.stdout.write(f"{fronts[name] if len(names) > 1 else ''}{when}{text}\n")
         if follow:
             sys.stdout.flush()
     return 0
+
+
+def _select_lines(args: Args, location: ProjectLocation, names: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Yield the log lines that the options select."""
+    follow, tail = args.get_flag("follow"), args.get_number("tail")
+    if not (args.get_text("since") or args.get_text("until")):
+        return _read_logs(location, names, follow=follow, tail=tail)
+    from devbox.cli import log_times
+
+    now = dt.datetime.now(dt.UTC)
+    since, until = (log_times.parse_time(f"--{each}", args.get_text(each), now) for each in ("since", "until"))
+    if follow and until:
+        raise UsageError("--until conflicts with --follow", remedy="devbox logs -f --since 10m")
+    lines = _read_logs(location, names, follow=follow, tail=tail if follow else None)
+    return log_times.select_period(lines, since=since, until=until, tail=None if follow else tail)
 
 
 def _read_logs(
@@ -170,8 +187,10 @@ def _check_known(names: tuple[str, ...], known: set[str], location: ProjectLocat
 
 def show_bake_logs(args: Args) -> int:
     """Print the stored build logs, each below its step."""
-    if args.get_flag("follow") or args.get_flag("timestamps"):
-        raise UsageError("--build conflicts with --follow and --timestamps", remedy="devbox logs --build")
+    if any(args.get_flag(each) for each in ("follow", "timestamps", "since", "until")):
+        raise UsageError(
+            "--build conflicts with --follow, --timestamps, --since and --until", remedy="devbox logs --build"
+        )
     from devbox.commands import images
 
     names, tail = args.get_texts("names"), args.get_number("tail")
