@@ -22,10 +22,14 @@ _ROUTER, _METRICS, _PATH = "router", 8404, "/metrics"  # of a stage, see `deploy
 
 def format_address(role: str, port: Mapping[str, object]) -> str:
     """Format a published port (as in `ps --json`): a URL, or ADDRESS:PORT."""
-    host = _ANY.get(str(port["address"]), str(port["address"]))
-    shown = f"[{host}]" if ":" in host else host
     web = port["protocol"] == "tcp" and (role in _WEB_ROLES or port["container"] in _WEB_PORTS)
-    return f"{'http://' if web else ''}{shown}:{port['host']}"
+    return f"{'http://' if web else ''}{format_socket(port)}"
+
+
+def format_socket(port: Mapping[str, object]) -> str:
+    """Format the host's side of a published port for clients: ADDRESS:PORT."""
+    host = _ANY.get(str(port["address"]), str(port["address"]))
+    return f"{f'[{host}]' if ':' in host else host}:{port['host']}"
 
 
 def format_port(row: Mapping[str, object], port: Mapping[str, object]) -> str:

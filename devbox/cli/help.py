@@ -32,10 +32,11 @@ _HIDDEN = "hidden_"  # of the parameter for an option's hidden flags
 OVERVIEW = {
     "Start here": "init up shell down",
     "Daily work": "ps logs exec run restart stop open plan config tool debug snapshot volume",
+    "Running containers": "top stats port inspect cp wait events",
     "Tests": "test",
     "Releases": "build promote rollback approve verify why release key install",
     "Images and packages": "lock image recipe",
-    "This machine": "trust doctor hook completion export",
+    "This machine": "ls trust doctor hook completion export",
 }
 
 

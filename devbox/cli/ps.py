@@ -7,7 +7,7 @@ import os
 import sys
 from collections import deque
 
-from devbox.cli import addresses, terminal
+from devbox.cli import addresses, selection, terminal
 from devbox.cli.locate import ProjectLocation, locate, open_from_args
 from devbox.errors import FAILED, DevboxError, UsageError
 
@@ -26,12 +26,7 @@ def ps(args: Args) -> int:
     from devbox.cli import ps_rows
 
     location = locate(args)
-    found = ps_rows.read(location)
-    if location.stage and not found:
-        _check_stage_known(args)
-    if names := _select_containers(args, location, tuple(str(row["name"]) for row in found)):
-        _check_known(names, {str(row["name"]) for row in found}, location)
-        found = [row for row in found if row["name"] in names]
+    found = selection.select_rows(args, location)
     if args.get_flag("json"):
         sys.stdout.write(ps_rows.to_json(found))
     elif args.get_flag("quiet"):
@@ -39,34 +34,12 @@ def ps(args: Args) -> int:
     elif found:
         show_table(found, stream=sys.stdout)
     else:
-        terminal.print_line(_format_empty(location))
+        terminal.print_line(selection.format_empty(location))
     if location.stage and found:
         from devbox.cli import stages
 
         return stages.print_drift(args)
     return 0
-
-
-def _check_stage_known(args: Args) -> None:
-    from devbox.cli import stages
-
-    stages.check_known(args)
-
-
-def _format_empty(location: ProjectLocation) -> str:
-    if location.stage:
-        return f"· nothing runs in {location.stage}\n  → devbox promote {location.stage}"
-    return "· nothing is up\n  → devbox up"
-
-
-def _select_containers(args: Args, location: ProjectLocation, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the named containers; in a stage, the name of a process selects all its replicas."""
-    names = args.get_texts("names")
-    if not location.stage:
-        return names
-    from devbox.cli import stages
-
-    return tuple(each for name in names for each in stages.find_replicas(name, known) or (name,))
 
 
 def logs(args: Args) -> int:
@@ -76,12 +49,12 @@ def logs(args: Args) -> int:
     location = locate(args)
     logged = _list_logged(location) if location.is_native else _list_running(location)
     if location.stage and not logged:
-        _check_stage_known(args)
-    names = _select_containers(args, location, logged) or logged
+        selection.check_stage_known(args)
+    names = selection.select_names(location, args.get_texts("names"), logged) or logged
     if not names:
-        terminal.print_line(_format_empty(location))
+        terminal.print_line(selection.format_empty(location))
     if not set(names) <= set(logged):
-        _check_known(names, {*logged, *_list_running(location)}, location)
+        selection.check_known(names, {*logged, *_list_running(location)}, location)
     width = max(map(len, names), default=0)
     color = terminal.has_color(sys.stdout)
     fronts = {
@@ -134,7 +107,7 @@ def open_url(args: Args) -> int:
     name = args.get_text("container") or addresses.choose_container({str(row["name"]): row["ports"] for row in found})
     row = next((row for row in found if row["name"] == name), None)
     if row is None and location.stage:
-        _check_stage_known(args)
+        selection.check_stage_known(args)
         raise DevboxError(f"{location.stage} has no address yet", remedy=f"devbox promote {location.stage}")
     if row is None:
         raise DevboxError(f"{name} is not running", remedy="devbox up", exit_code=FAILED)
@@ -175,14 +148,6 @@ def _list_running(location: ProjectLocation) -> tuple[str, ...]:
     from devbox.cli import ps_rows
 
     return tuple(str(row["name"]) for row in ps_rows.read(location))
-
-
-def _check_known(names: tuple[str, ...], known: set[str], location: ProjectLocation) -> None:
-    for name in names:
-        if name not in known:
-            again = f"devbox promote {location.stage}" if location.stage else "devbox up"
-            shown = f"known: {', '.join(sorted(known))}" if known else f"start them with: {again}"
-            raise UsageError(f"container {name} not found in {location.root}", remedy=shown)
 
 
 def show_bake_logs(args: Args) -> int:

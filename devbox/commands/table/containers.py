@@ -71,6 +71,29 @@ CONTAINERS = (
         passes=True,
     ),
     Command(
+        "inspect",
+        "inspect:inspect",
+        STAGE,
+        about="Show a container with its table of the file, or an image, as JSON",
+        argument=Argument(
+            "image", about="Container of the file (default: dev), or an image", words="containers", metavar="[NAME]"
+        ),
+    ),
+    Command(
+        "cp",
+        "cp:cp",
+        _USER,
+        STAGE,
+        about="Copy files between the host and a running container (requires tar there)",
+        argument=Argument(
+            "words",
+            about="A host path and CONTAINER:PATH, in either order; a directory's content with /. at its end",
+            many=True,
+            metavar="SOURCE TARGET",
+            words="files",
+        ),
+    ),
+    Command(
         "debug",
         "tool:debug",
         Option(

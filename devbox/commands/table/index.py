@@ -24,6 +24,8 @@ ALIASES = {
     "images": "image ls",
     "pull": "image pull",
     "push": "image push",
+    "tag": "image tag",
+    "history": "image history",
     "image list": "image ls",
     "image remove": "image rm",
     "image prune": "image gc",
@@ -42,11 +44,11 @@ ALIASES = {
 
 # Tables as "MODULE:NAME", with the first words of their commands.
 TABLES = (
-    ("lifecycle:LIFECYCLE", "init up down stop restart ps logs open"),
-    ("containers:CONTAINERS", "shell exec run tool debug"),
+    ("lifecycle:LIFECYCLE", "init up down stop restart ps logs top stats port wait events open"),
+    ("containers:CONTAINERS", "shell exec run tool inspect cp debug"),
     ("releases:TESTS", "test"),
     ("storage:DATA", "snapshot volume"),
-    ("project:PROJECT", "plan why lock config recipe trust doctor export hook completion"),
+    ("project:PROJECT", "plan why lock config recipe trust ls doctor export hook completion"),
     ("releases:RELEASES", "build install promote rollback release approve verify"),
     ("storage:IMAGES", "image"),
     ("releases:KEYS", "key"),

@@ -17,6 +17,7 @@ from devbox.commands.table.options import (
     Option,
 )
 
+_STATS = Option("--no-stream", about="Print once, also on a terminal")
 _NAMES = Argument("names", about="Containers of the file (default: all)", many=True, words="containers")
 
 
@@ -79,6 +80,44 @@ LIFECYCLE = (
         STAGE,
         Option("--build", about="Show the build logs of images instead"),
         about="Show the output of containers",
+        argument=_NAMES,
+    ),
+    Command("top", "usage:top", STAGE, JSON, about="List the processes of running containers", argument=_NAMES),
+    Command(
+        "stats",
+        "usage:stats",
+        STAGE,
+        _STATS,
+        JSON,
+        about="Show CPU and memory of running containers; on a terminal, refresh until Ctrl-C",
+        argument=_NAMES,
+    ),
+    Command(
+        "port",
+        "lifecycle:port",
+        STAGE,
+        about="Print published ports, or the address of one port",
+        argument=Argument(
+            "words",
+            about="Container of the file (default: all), and its port",
+            many=True,
+            words="containers",
+            metavar="[CONTAINER [PORT]]",
+        ),
+    ),
+    Command(
+        "wait",
+        "lifecycle:wait",
+        STAGE,
+        about="Wait until containers exit, and print their exit codes",
+        argument=Argument("names", about="Containers of the file", many=True, words="containers", metavar="NAME…"),
+    ),
+    Command(
+        "events",
+        "lifecycle:events",
+        STAGE,
+        Option("--json", about="Print one JSON document per event and line"),
+        about="Print state changes of containers as they happen, until Ctrl-C",
         argument=_NAMES,
     ),
     Command(

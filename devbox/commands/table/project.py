@@ -54,6 +54,13 @@ PROJECT = (
         about="Allow the host access that the file requests: commands, files, secrets",
     ),
     Command(
+        "ls",
+        "ls:ls",
+        Option("-a", "--all", about="Also list projects and stages without running containers"),
+        JSON,
+        about="List what runs on this host: projects, stages and test cells",
+    ),
+    Command(
         "doctor",
         "doctor:doctor",
         JSON,

@@ -114,6 +114,19 @@ IMAGES = (
     Command("image ls", "image:ls", JSON, about="List the images of the store, and the projects that need them"),
     Command("image inspect", "image:inspect", about="Show an image as JSON", argument=Argument("image", about=_IMAGE)),
     Command(
+        "image history",
+        "inspect:history",
+        JSON,
+        about="Show the steps that made an image, newest first",
+        argument=Argument("image", about=_IMAGE),
+    ),
+    Command(
+        "image tag",
+        "inspect:tag",
+        about="Give an image of the store another name",
+        argument=Argument("what", about=f"{_IMAGE}; then the name", many=True, metavar="IMAGE REF"),
+    ),
+    Command(
         "image sbom",
         "image:sbom",
         Option(
