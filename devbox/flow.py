@@ -194,6 +194,22 @@ def down(project: Project, sink: Sink, *, volumes: bool = False, name: str = "")
         return planned
 
 
+def remove(project: Project, sink: Sink, *, names: tuple[str, ...], volumes: bool = False) -> Plan:
+    """Stop and remove containers, with `volumes` also the data that only they use; `up` creates them again."""
+    with lock_instance(project, sink):
+        desired = prepare(project)
+        check_names(desired, names)
+        empty = Spec(instance=desired.instance, images={}, containers={})
+        observed = observe_instance(project, empty)
+        planned = takedown.remove(desired.containers, observed, names=names)
+        apply(planned, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
+        kept = takedown.find_own_volumes(desired.containers, observed, names=names) if volumes else ()
+        for volume in kept:
+            capabilities.open_snapshots(project.engine, desired.instance).remove_volume(volume)
+            sink(Note(text=f"removed volume {volume}"))
+        return planned
+
+
 def stop(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers; `up` starts them again."""
     with lock_instance(project, sink):

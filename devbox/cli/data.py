@@ -7,12 +7,12 @@ import datetime as dt
 import json
 import sys
 
-from devbox.cli import output, ps
+from devbox.cli import output, prompts, ps
 from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
 from devbox.cli.terminal import print_line
 from devbox.commands import data
-from devbox.errors import UsageError
+from devbox.errors import FAILED, UsageError
 from devbox.host.disk import format_size
 
 TYPE_CHECKING = False
@@ -30,6 +30,10 @@ def save_snapshot(args: Args) -> int:
 
 def restore_snapshot(args: Args) -> int:
     """Restore a snapshot; print its name (data)."""
+    name = args.get_text("name")
+    what = f"snapshot {name}" if name else "the snapshot of the current branch"
+    if not prompts.agree(args, f"Replace the current data with {what}?", command=f"snapshot restore {name}".strip()):
+        return FAILED
     with choose(args.get_text("progress")) as display:
         snapshot = data.restore_snapshot(open_from_args(args), args.get_text("name"), display)
     return _print_snapshot(args, snapshot)
@@ -54,9 +58,16 @@ def remove_snapshots(args: Args) -> int:
     names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox snapshot ls")
+    question = f"Remove {_count(names, 'snapshot')} ({', '.join(names)})?"
+    if not prompts.agree(args, question, command=f"snapshot rm {' '.join(names)}"):
+        return FAILED
     with choose(args.get_text("progress")) as display:
         data.remove_snapshots(open_from_args(args), names, display)
     return 0
+
+
+def _count(names: tuple[str, ...], noun: str) -> str:
+    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
 
 
 def _print_snapshot(args: Args, snapshot: Snapshot) -> int:
@@ -82,6 +93,9 @@ def remove_volumes(args: Args) -> int:
     names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox volume ls")
+    question = f"Remove {_count(names, 'volume')} ({', '.join(names)}) with all data?"
+    if not prompts.agree(args, question, command=f"volume rm {' '.join(names)}"):
+        return FAILED
     with choose(args.get_text("progress")) as display:
         data.remove_volumes(open_from_args(args), names, display)
     return 0

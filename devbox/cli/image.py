@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import sys
 
-from devbox.cli import output, ps
+from devbox.cli import output, prompts, ps
 from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
 from devbox.cli.terminal import print_line
@@ -26,6 +26,7 @@ from devbox.records.installed import NamedImages
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.commands.table.options import Args
+    from devbox.images.gc import Garbage
     from devbox.images.store.layout import Descriptor
 
 _PUSH_WORDS = 2
@@ -291,19 +292,26 @@ def du(args: Args) -> int:
 
 def gc(args: Args) -> int:
     """Remove unused images."""
-    dry_run = args.get_flag("dry_run")
-    found = inventory.collect_garbage(get_default_paths(), _print_note, dry_run=dry_run)
+    dry_run, paths = args.get_flag("dry_run"), get_default_paths()
+    if not (dry_run or args.get_flag("yes")):
+        found = inventory.collect_garbage(paths, _print_note, dry_run=True)
+        question = f"Remove {_count_garbage(found)}, {format_size(found.size)}?"
+        if (found.names or found.size) and not prompts.agree(args, question, command="image gc"):
+            return FAILED
+    found = inventory.collect_garbage(paths, _print_note, dry_run=dry_run)
     _print_foreign()
     if args.get_flag("json"):
         return output.print_document({**found._asdict(), "removed": not dry_run})
     for name in found.names:
         print_line(name, stream=sys.stdout)
     would = "would remove" if dry_run else "removed"
-    counts = f"{len(found.names)} images, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs"
-    if found.build_cache:
-        counts += f", {len(found.build_cache)} Dockerfile steps"
-    print_line(f"{would} {counts}: {format_size(found.size)}", stream=sys.stdout)
+    print_line(f"{would} {_count_garbage(found)}: {format_size(found.size)}", stream=sys.stdout)
     return 0
+
+
+def _count_garbage(found: Garbage) -> str:
+    counts = f"{len(found.names)} images, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs"
+    return f"{counts}, {len(found.build_cache)} Dockerfile steps" if found.build_cache else counts
 
 
 def _format_verdict(faults: int) -> str:

@@ -12,6 +12,7 @@ from devbox.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.commands.signing import PassphrasePrompt
+    from devbox.commands.table.options import Args
 
 _YES = ("y", "yes")
 
@@ -21,9 +22,20 @@ def confirm(question: str, *, command: str) -> bool:
 
     UsageError without a terminal.
     """
-    if not _has_terminal():
+    if not has_terminal():
         raise UsageError(f"cannot ask for confirmation of {command}: not a terminal", remedy=f"devbox {command} --yes")
     return _prompt(f"{question} [y/N] ").lower() in _YES
+
+
+def agree(args: Args, question: str, *, command: str) -> bool:
+    """Return whether data may be lost: `--yes` was given, or the user agrees; otherwise say that nothing changed.
+
+    UsageError without a terminal, as for `confirm`.
+    """
+    if args.get_flag("yes") or confirm(question, command=command):
+        return True
+    print_nothing_removed()
+    return False
 
 
 def confirm_names(names: Iterable[str], given: Iterable[str], *, what: str, command: str) -> bool:
@@ -35,7 +47,7 @@ def confirm_names(names: Iterable[str], given: Iterable[str], *, what: str, comm
     missing = [name for name in names if name not in given]
     if not missing:
         return True
-    if not _has_terminal() or given:
+    if not has_terminal() or given:
         flags = " ".join(f"--confirm {name}" for name in names)
         raise UsageError(
             f"cannot destroy {what}: {', '.join(missing)} is not confirmed", remedy=f"devbox {command} {flags}"
@@ -48,7 +60,8 @@ def print_nothing_removed() -> None:
     print_line("· nothing was removed")
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
+    """Return whether questions can be asked and answered."""
     return os.isatty(0) and os.isatty(2)
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox.attest import keys as crypto
-from devbox.cli import image, key, output, terminal
+from devbox.cli import image, key, output, prompts, terminal
 from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
 from devbox.cli.prompts import find_passphrase_prompt
@@ -88,6 +88,11 @@ def revoke(args: Args) -> int:
     if not args.get_text("release"):
         raise UsageError("missing argument: RELEASE", remedy="devbox release ls")
     project = open_from_args(args)
+    named = args.get_text("release")
+    if not prompts.agree(
+        args, f"Block release {named} from all stages? This cannot be undone.", command=f"release revoke {named}"
+    ):
+        return FAILED
     with choose(args.get_text("progress")) as display:
         desired = prepare(project, fresh=True)
         release, evidence = signing.revoke(

@@ -6,18 +6,19 @@ import json
 import sys
 
 from devbox import flow
-from devbox.cli import addresses
+from devbox.cli import addresses, prompts
 from devbox.cli.display.select import choose
 from devbox.cli.locate import locate, open_from_args
 from devbox.cli.terminal import find_shell_terminal, print_line
 from devbox.commands import noop_stamps
 from devbox.commands.table.options import Args
-from devbox.errors import INTERRUPTED, UsageError
+from devbox.errors import FAILED, INTERRUPTED, DevboxError, UsageError
 from devbox.records.noop import NoopRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.model.plan import Plan
+    from devbox.project import Project
 
 
 def up(args: Args) -> int:
@@ -70,11 +71,36 @@ def down(args: Args) -> int:
     if stage := args.get_text("stage"):
         from devbox.cli import stages
 
+        if args.get_texts("names"):
+            raise UsageError("--stage conflicts with NAMES", remedy=f"devbox down --stage {stage}")
         return stages.down(args, stage)
+    project, names, volumes = open_from_args(args), args.get_texts("names"), args.get_flag("volumes")
+    if volumes and not _may_remove_volumes(args, project):
+        return FAILED
     with choose(args.get_text("progress")) as display:
-        result = flow.down(open_from_args(args), display, volumes=args.get_flag("volumes"))
+        if names:
+            result = flow.remove(project, display, names=names, volumes=volumes)
+        else:
+            result = flow.down(project, display, volumes=volumes)
     _print_if_noop(args, result, "nothing was running")
     return 0
+
+
+def _may_remove_volumes(args: Args, project: Project) -> bool:
+    """Ask before volumes are removed. Without a terminal, version 0.3 will require `--yes`; this one advises it."""
+    from devbox.commands import data
+
+    names = args.get_texts("names")
+    try:
+        found = [each.name for each in data.list_volumes(project) if not names or set(each.containers) & set(names)]
+    except DevboxError:
+        found = ["all volumes"]
+    if not found:
+        return True
+    if args.get_flag("yes") or prompts.has_terminal():
+        return prompts.agree(args, f"Remove the data in {', '.join(found)}?", command="down -v")
+    print_line("· warning: without a terminal, devbox 0.3 will require --yes for down -v")
+    return True
 
 
 def stop(args: Args) -> int:

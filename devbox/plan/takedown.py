@@ -17,6 +17,24 @@ def stop(specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple
     return Plan(steps=tuple(plan_stops(specs, observed, names, reason=Reason.routine("requested"))))
 
 
+def remove(specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple[str, ...]) -> Plan:
+    """Stop the named containers, dependants first, and remove them; the network and all others stay."""
+    stops = plan_stops(specs, observed, names, reason=Reason.routine("down"))
+    after = tuple(step.id for step in stops)
+    gone = [name for name in names if name in observed.containers]
+    removals = [Step(op=Op.REMOVE, resource=name, reason=Reason.routine("down"), after=after) for name in gone]
+    return Plan(steps=(*stops, *removals))
+
+
+def find_own_volumes(
+    specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the existing volumes that only the named containers mount."""
+    own = {volume for name in names if name in specs for volume in list_mounted(specs[name])}
+    others = {volume for name, spec in specs.items() if name not in names for volume in list_mounted(spec)}
+    return tuple(sorted((own - others) & set(observed.volumes)))
+
+
 def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str, volumes: bool) -> Plan:
     """Stop everything, then remove the network and the supervisor; with `volumes` the data, too."""
     stopping = plan_stops(specs, observed, (), reason=Reason.routine("down"))

@@ -159,7 +159,7 @@ STAGE = Option(
     metavar="STAGE",
     words="stages",
 )
-YES = Option("-y", "--yes", about="Remove without asking for confirmation")
+YES = Option("-y", "--yes", about="Do not ask for confirmation")
 CONFIRM = Option(
     "--confirm", about="Confirm the destruction of this protected stage", kind=MANY, metavar="STAGE", words="stages"
 )

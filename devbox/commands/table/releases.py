@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import JSON, KEY, LOCKED, MANY, TEXT, Argument, Command, Option
+from devbox.commands.table.options import JSON, KEY, LOCKED, MANY, TEXT, YES, Argument, Command, Option
 
 _RELEASE = Argument("release", about="Release ID or its first digits (default: the newest)", words="releases")
 _GRAY_STAGE = Argument("stage", about="Stage (default: that of the gray release in progress)", words="stages")
@@ -158,6 +158,7 @@ RELEASES = (
         "release revoke",
         "sign:revoke",
         KEY,
+        YES,
         Option("--reason", about="Reason, signed with the revocation", kind=TEXT, metavar="TEXT"),
         about="Block a release from all stages; running deployments are not stopped",
         argument=Argument("release", about="Release ID or its first digits", words="releases", metavar="RELEASE"),

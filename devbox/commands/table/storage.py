@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import JSON, MANY, TEXT, Argument, Command, Option
+from devbox.commands.table.options import JSON, MANY, TEXT, YES, Argument, Command, Option
 
 _BRANCH = "Snapshot name (default: the current git branch)"
 _IMAGE = "Table of the file (`dev`, `service.db`), digest or reference"
@@ -26,6 +26,7 @@ DATA = (
     Command(
         "snapshot restore",
         "data:restore_snapshot",
+        YES,
         JSON,
         about="Restore saved data; current data is lost",
         argument=Argument("name", about=_BRANCH, words="snapshots"),
@@ -34,6 +35,7 @@ DATA = (
     Command(
         "snapshot rm",
         "data:remove_snapshots",
+        YES,
         about="Remove snapshots",
         argument=Argument("names", about="Names from `devbox snapshot ls`", many=True, words="snapshots"),
     ),
@@ -41,6 +43,7 @@ DATA = (
     Command(
         "volume rm",
         "data:remove_volumes",
+        YES,
         about="Remove volumes and their data, unless in use",
         argument=Argument("names", about="Names from `devbox volume ls`", many=True, words="volumes"),
     ),
@@ -151,6 +154,7 @@ IMAGES = (
         "image:gc",
         JSON,
         Option("--dry-run", about="Only show what would be removed"),
+        YES,
         about="Remove images that no file, lock, release, container or last `up` references",
     ),
 )

@@ -74,7 +74,7 @@ def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch):
         ["logs", "-n", "x"],
         ["logs", "-n"],
         ["open", "a", "b"],
-        ["down", "db"],
+        ["plan", "db"],
     ],
 )
 def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
@@ -87,7 +87,7 @@ def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
     [
         (["up", "--detahc"], "no such option: --detahc"),
         (["logs", "-n", "x"], "not a valid int"),
-        (["down", "db"], "unexpected extra argument"),
+        (["plan", "db"], "unexpected extra argument"),
     ],
 )
 def test_typer_explains_mistakes_as_usage_errors(words: list[str], sentence: str):
