@@ -8,7 +8,7 @@ import textwrap
 
 from devbox.cli import terminal
 from devbox.cli.locate import open_from_args
-from devbox.errors import WOULD_CHANGE, UsageError, to_one_line
+from devbox.errors import FAILED, WOULD_CHANGE, UsageError, to_one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def why(args: Args) -> int:
         sys.stdout.write("".join(f"{_format_line(verdict)}\n" for verdict in found))
         if is_stage and all(verdict.verdict == PASS for verdict in found):
             terminal.print_line(f"· nothing blocks its promotion to {words[0]}")
-    return 0
+    return FAILED if is_stage and any(verdict.verdict != PASS for verdict in found) else 0
 
 
 def _explain(args: Args, words: tuple[str, ...]) -> Iterable[Verdict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.cli import prompts, terminal
 from devbox.cli.locate import ProjectLocation, open_from_args
-from devbox.errors import FAILED, CannotRun, UsageError
+from devbox.errors import FAILED, WOULD_CHANGE, CannotRun, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ def find_container(args: Args, location: ProjectLocation, name: str) -> str:
 
 
 def print_drift(args: Args) -> int:
-    """Print containers that were not deployed; return exit code 1 if there are any."""
+    """Print containers that were not deployed; return WOULD_CHANGE if there are any."""
     from devbox.deploy.targets.local import LocalTarget
 
     found = LocalTarget(open_from_args(args), args.get_text("stage")).find_drift()
     for sentence in found:
         terminal.print_line(f"devbox: {sentence}\n  → devbox promote {args.get_text('stage')}")
-    return FAILED if found else 0
+    return WOULD_CHANGE if found else 0
 
 
 def down(args: Args, stage: str) -> int:

@@ -12,7 +12,7 @@ from devbox.cli.locate import locate, open_from_args
 from devbox.cli.terminal import find_shell_terminal, print_line
 from devbox.commands import noop_stamps
 from devbox.commands.table.options import Args
-from devbox.errors import FAILED, INTERRUPTED, DevboxError, UsageError
+from devbox.errors import FAILED, INTERRUPTED, WOULD_CHANGE, DevboxError, NotLocked, UsageError
 from devbox.records.noop import NoopRecord
 
 TYPE_CHECKING = False
@@ -153,7 +153,11 @@ def lock(args: Args) -> int:
     if args.get_flag("check"):
         if names:
             raise UsageError("--check conflicts with --upgrade", remedy="devbox lock --check")
-        images.check_lock(open_from_args(args))
+        try:
+            images.check_lock(open_from_args(args))
+        except NotLocked as error:
+            error.exit_code = WOULD_CHANGE
+            raise
         changed: list[str] = []
     else:
         terminal = find_shell_terminal(asked_for=args.get_flag("shell_on_fail"))

@@ -27,7 +27,7 @@ An option overrides its variable. `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI
 | 0 | done |
 | 1 | failed |
 | 2 | invalid command line or env file |
-| 3 | `plan`: there are changes to make |
+| 3 | `plan`, `lock --check`, `ps --stage`: there is a difference |
 | 125, 126, 127 | `exec`, `run`, `shell`, `tool`: devbox cannot run it, not executable, not found |
 | 128 + n | killed by signal n; 130 is Ctrl-C |
 

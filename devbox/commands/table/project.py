@@ -12,7 +12,7 @@ PROJECT = (
         "why",
         "plan:why",
         JSON,
-        about="Explain changes of an image or the build, cell decisions, or a blocked release",
+        about="Explain changes of an image or the build, cell decisions, or a blocked release (then exit 1)",
         argument=Argument(
             "subject",
             about="`build`; `image NAME`; `cells [NAME…]`; or `STAGE [RELEASE]` (default: the next one)",
@@ -25,7 +25,7 @@ PROJECT = (
         "up:lock",
         JSON,
         Option("--upgrade", about="Update only this image, recipe, base system or package", kind=MANY, metavar="NAME"),
-        Option("--check", about="Only check that the lock is complete; exit 1 if it is not"),
+        Option("--check", about="Only check that the lock is complete; exit 3 if it is not"),
         SHELL_ON_FAIL,
         about="Update devbox.lock.toml: bake with current package versions, print the changes",
     ),
