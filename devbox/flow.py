@@ -93,11 +93,15 @@ def load_activation(project: Project) -> activating.Activation | None:
     )
 
 
-def plan(project: Project, *, locked: bool = False) -> PlanResult:
-    """Return the plan of `up`; with `locked`, raise NotLocked if the lockfile would have to be written."""
+def plan(project: Project, *, names: tuple[str, ...] | None = None, locked: bool = False) -> PlanResult:
+    """Return the plan of `up`, with `names` only of these containers and their needs.
+
+    With `locked`, raise NotLocked if the lockfile would have to be written.
+    """
     desired = prepare(project, lock=LockPolicy.from_flag(locked=locked))
+    check_names(desired, names)
     observed = observe_instance(project, desired)
-    return PlanResult(differ.diff(desired, observed), desired, observed)
+    return PlanResult(differ.diff(desired, observed, names=names), desired, observed)
 
 
 _TIMES = 2
@@ -131,19 +135,22 @@ def up(
     *,
     names: tuple[str, ...] | None = None,
     wait: bool = True,
+    needs: bool = True,
     locked: bool = False,
     terminal: int | None = None,
 ) -> PlanResult:
     """Converge the instance to the env file; return when everything is ready (without `wait`: started).
 
-    Missing lockfile entries are added; with `locked`, raise NotLocked instead. With `terminal` (a file descriptor), a
-    failing build step opens a shell.
+    Missing lockfile entries are added; with `locked`, raise NotLocked instead. Without `needs`, only the containers in
+    `names` start. With `terminal` (a file descriptor), a failing build step opens a shell.
     """
     with lock_instance(project, sink):
         desired = prepare(project, lock=LockPolicy.from_flag(locked=locked), trust=TrustPolicy.REQUIRE)
         check_names(desired, names)
         observed = observe_instance(project, desired)
         planned = differ.diff(desired, observed, names=names)
+        if names and not needs:
+            planned = differ.drop_needs(planned, names)
         hooks.refresh_shims(project.paths.shims(project.id), desired.instance, tasks.list_shims(desired.tools))
         for sentence in (
             *observed.notes,
@@ -220,6 +227,12 @@ def stop(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
         planned = takedown.stop(desired.containers, observed, names=names)
         apply(planned, ApplyContext(project=project, desired=desired, observed=observed, sink=sink))
         return planned
+
+
+def recreate(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> None:
+    """Restart containers if any run: the preparation of an `up` that leaves no container as it was."""
+    if project.engine.observe(build_instance(project, "")).containers:
+        restart(project, sink, names=names)
 
 
 def restart(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:

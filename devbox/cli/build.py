@@ -12,6 +12,7 @@ from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
 from devbox.cli.terminal import print_line
 from devbox.commands import build as verbs
+from devbox.errors import UsageError
 from devbox.host.disk import format_size
 from devbox.project import prepare
 
@@ -30,6 +31,8 @@ _SHORT = 12  # digits of a short release ID
 
 def build(args: Args) -> int:
     """Build a release; print ID, digest and layer sizes (data)."""
+    if names := args.get_texts("names"):
+        raise UsageError("devbox build builds the release, without names", remedy=f"devbox bake {' '.join(names)}")
     project = open_from_args(args)
     by = _choose_signer(project, args.get_text("key"))
     with choose(args.get_text("progress")) as display:

@@ -35,7 +35,7 @@ OVERVIEW = {
     "Running containers": "top stats port inspect cp wait events",
     "Tests": "test",
     "Releases": "build promote rollback approve verify why release key install",
-    "Images and packages": "lock image recipe",
+    "Images and packages": "bake lock image recipe",
     "This machine": "ls trust doctor hook completion export",
 }
 

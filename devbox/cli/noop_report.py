@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.commands.table.options import Args
 
-_MORE = ("json", "locked", "shell_on_fail", "watch")  # options that require more than a running instance
+# Options that require more than a running instance.
+_MORE = ("json", "locked", "shell_on_fail", "watch", "force_recreate", "no_deps", "dry_run", "profile")
 
 
 def up(args: Args) -> int:

@@ -30,18 +30,23 @@ def plan(args: Args) -> int:
     project = open_from_args(args)
     outcome = flow.plan(project, locked=args.get_flag("locked"))
     plan = outcome.plan
-    if args.get_flag("json"):
-        listed = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in plan.steps]
-        print(json.dumps({"steps": listed}))
-    else:
-        width = terminal.get_width(sys.stdout) if sys.stdout.isatty() else None
-        print("\n".join(format_steps(plan, width=width)))
+    print_plan(plan, as_json=args.get_flag("json"))
     if more := grants.describe(list_new_grants(project, outcome.resolved)):
         terminal.print_line(
             f"· up will refuse the file: it grants more than in its last isolated run: {'; '.join(more)}"
         )
         terminal.print_line("  → if you made this change, allow it: devbox trust")
     return WOULD_CHANGE if plan else 0
+
+
+def print_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print the steps of a plan, or a JSON document."""
+    if as_json:
+        listed = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in plan.steps]
+        print(json.dumps({"steps": listed}))
+    else:
+        width = terminal.get_width(sys.stdout) if sys.stdout.isatty() else None
+        print("\n".join(format_steps(plan, width=width)))
 
 
 def format_steps(plan: Plan, *, width: int | None = None) -> list[str]:

@@ -13,6 +13,7 @@ from devbox.cli.terminal import find_shell_terminal, print_line
 from devbox.commands import noop_stamps
 from devbox.commands.table.options import Args
 from devbox.errors import FAILED, INTERRUPTED, WOULD_CHANGE, DevboxError, NotLocked, UsageError
+from devbox.host import environ
 from devbox.records.noop import NoopRecord
 
 TYPE_CHECKING = False
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 def up(args: Args) -> int:
     """Bring the project up, then print its addresses (data) and next steps; with --watch, stay."""
+    if profiles := args.get_texts("profile"):
+        environ.put("DEVBOX_PROFILES", ",".join((*profiles, environ.get("DEVBOX_PROFILES"))).rstrip(","))
+    if args.get_flag("no_deps") and not args.get_texts("names"):
+        raise UsageError("--no-deps requires names of containers", remedy="devbox up --no-deps dev")
+    if args.get_flag("dry_run"):
+        return _print_steps(args)
     if args.get_flag("watch"):
         return _up_and_watch(args)
     return _up(args)
@@ -42,15 +49,26 @@ def _up_and_watch(args: Args) -> int:
     return INTERRUPTED
 
 
+def _print_steps(args: Args) -> int:
+    from devbox.cli import plan
+
+    outcome = flow.plan(open_from_args(args), names=args.get_texts("names") or None, locked=args.get_flag("locked"))
+    plan.print_plan(outcome.plan, as_json=args.get_flag("json"))
+    return 0
+
+
 def _up(args: Args) -> int:
     terminal = find_shell_terminal(asked_for=args.get_flag("shell_on_fail"))
     with choose(args.get_text("progress")) as display:
         project = open_from_args(args)
+        if args.get_flag("force_recreate"):
+            flow.recreate(project, display, names=args.get_texts("names"))
         outcome = flow.up(
             project,
             display,
             names=args.get_texts("names") or None,
             wait=not args.get_flag("detach"),
+            needs=not args.get_flag("no_deps"),
             locked=args.get_flag("locked"),
             terminal=terminal,
         )

@@ -15,7 +15,18 @@ from devbox.model.plan import Verdict
 from devbox.model.spec import Desired
 from devbox.plan import diff as differ
 from devbox.plan import locking, reasons
-from devbox.project import ApplyContext, ApplyOptions, LockPolicy, Project, apply, lock_instance, prepare
+from devbox.project import (
+    ApplyContext,
+    ApplyOptions,
+    LockPolicy,
+    Project,
+    TrustPolicy,
+    apply,
+    complete_lock,
+    lock_instance,
+    observe_instance,
+    prepare,
+)
 
 
 def lock(
@@ -39,13 +50,29 @@ def lock(
         return locks.Locks(unpinned.instance).renew(unpinned, locks.pin_images(baked, project.store))
 
 
+def bake(project: Project, names: tuple[str, ...], sink: Sink, *, locked: bool = False) -> dict[str, BakedImage]:
+    """Bake the images of tables (`dev`, `db`, `base.py`; default: all) and start nothing; return them by table.
+
+    Images with the output of `[build]` are left to `devbox build`.
+    """
+    with lock_instance(project, sink):
+        desired = prepare(project, lock=LockPolicy.from_flag(locked=locked), trust=TrustPolicy.REQUIRE)
+        chosen = tuple(locking.find_image(desired, name) for name in names) or tuple(desired.images)
+        chosen = outputs.list_bakeable(desired.images, chosen)
+        observed = observe_instance(project, desired)
+        project.store.sweep()
+        context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink)
+        desired = desired.derive(images=apply(differ.diff(desired, observed, names=(), images=chosen), context).images)
+        if not locked:
+            complete_lock(project, desired, sink)
+        found = {name: project.store.find(key_image(name, desired.images).key) for name in chosen}
+        return {name: baked for name, baked in found.items() if baked}
+
+
 def explain_image(project: Project, name: str) -> tuple[Verdict, ...]:
     """Return the changes of an image since its last build. `name` as in the file: `py`, `base.py`, `db`."""
     desired = prepare(project, lock=LockPolicy.PIN, output=True)
-    full = next((image for image in desired.images if name in (image, image.partition(".")[2])), None)
-    if full is None:
-        known = ", ".join(desired.images) or "none"
-        raise UsageError(f"image {name} not found in {project.env_file}", remedy=f"known: {known}")
+    full = locking.find_image(desired, name)
     image = key_image(full, desired.images)
     baked = project.store.find(image.key)
     return reasons.why_image(

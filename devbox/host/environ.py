@@ -13,6 +13,11 @@ def get(name: str, default: str = "") -> str:
 NATIVE_ENGINE = "native"
 
 
+def put(name: str, value: str) -> None:
+    """Set a variable of this process, as its caller could have."""
+    os.environ[name] = value
+
+
 def get_engine_name() -> str:
     """Return the name of the container engine; commands with a fast path of the native engine check it first."""
     return get("DEVBOX_ENGINE", NATIVE_ENGINE)

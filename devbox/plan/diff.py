@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devbox.model.container import ContainerSpec, compute_setup_key, compute_spec_key
 from devbox.model.image import KeyedStep, key_image
@@ -14,6 +14,7 @@ from devbox.plan import branches, order, ports, reasons, takedown
 from devbox.plan.takedown import list_mounted
 
 RESTART = Reason.routine("restart")
+_OF_CONTAINERS = (Op.START, Op.REPLACE, Op.SETUP, Op.READY, Op.STOP)
 
 
 def diff(
@@ -32,6 +33,13 @@ def diff(
     chosen = order.select_containers(spec, names)
     differ = _Differ(spec, observed, chosen, images=images, network=network)
     return differ.plan(removing=names is None)
+
+
+def drop_needs(plan: Plan, names: tuple[str, ...]) -> Plan:
+    """Return the plan without steps of other containers: `names` start even if their needs do not run."""
+    kept = [step for step in plan.steps if step.op not in _OF_CONTAINERS or step.resource in names]
+    ids = {step.id for step in kept}
+    return Plan(steps=tuple(replace(step, after=tuple(each for each in step.after if each in ids)) for step in kept))
 
 
 def plan_bakes(spec: Spec, images: Iterable[str]) -> Plan:

@@ -28,6 +28,15 @@ from devbox.model.spec import Lockfile, Spec, Versions
 from devbox.plan import matrix, order
 
 
+def find_image(spec: Spec, name: str) -> str:
+    """Return the image of a table, named `base.py` or in short `py`. UsageError if there is none."""
+    full = next((image for image in spec.images if name in (image, image.partition(".")[2])), None)
+    if full is None:
+        known = ", ".join(spec.images) or "none"
+        raise UsageError(f"image {name} not found in {spec.instance.env_file}", remedy=f"known: {known}")
+    return full
+
+
 def name_steps(steps: Sequence[BakeStep]) -> tuple[str, ...]:
     """Return the lockfile names of an image's steps: their descriptions, numbered if equal."""
     names: list[str] = []

@@ -44,7 +44,7 @@ ALIASES = {
 
 # Tables as "MODULE:NAME", with the first words of their commands.
 TABLES = (
-    ("lifecycle:LIFECYCLE", "init up down stop restart ps logs top stats port wait events open"),
+    ("lifecycle:LIFECYCLE", "init up down bake stop restart ps logs top stats port wait events open"),
     ("containers:CONTAINERS", "shell exec run tool inspect cp debug"),
     ("releases:TESTS", "test"),
     ("storage:DATA", "snapshot volume"),
