@@ -30,12 +30,14 @@ def save_snapshot(args: Args) -> int:
 
 def restore_snapshot(args: Args) -> int:
     """Restore a snapshot; print its name (data)."""
-    name = args.get_text("name")
-    what = f"snapshot {name}" if name else "the snapshot of the current branch"
-    if not prompts.agree(args, f"Replace the current data with {what}?", command=f"snapshot restore {name}".strip()):
+    project = open_from_args(args)
+    found = data.find_snapshot(project, args.get_text("name"))
+    age = ps.format_age(found.created_at, dt.datetime.now(dt.UTC))
+    question = f"Replace the current data of {', '.join(found.volumes)} with snapshot {found.name}, {age} old?"
+    if not prompts.agree(args, question, command=f"snapshot restore {found.name}"):
         return FAILED
     with choose(args.get_text("progress")) as display:
-        snapshot = data.restore_snapshot(open_from_args(args), args.get_text("name"), display)
+        snapshot = data.restore_snapshot(project, found.name, display)
     return _print_snapshot(args, snapshot)
 
 
@@ -58,11 +60,14 @@ def remove_snapshots(args: Args) -> int:
     names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox snapshot ls")
+    project = open_from_args(args)
+    for name in names:
+        data.find_snapshot(project, name)
     question = f"Remove {_count(names, 'snapshot')} ({', '.join(names)})?"
     if not prompts.agree(args, question, command=f"snapshot rm {' '.join(names)}"):
         return FAILED
     with choose(args.get_text("progress")) as display:
-        data.remove_snapshots(open_from_args(args), names, display)
+        data.remove_snapshots(project, names, display)
     return 0
 
 
@@ -93,9 +98,11 @@ def remove_volumes(args: Args) -> int:
     names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox volume ls")
+    project = open_from_args(args)
+    data.check_removable(project, names)
     question = f"Remove {_count(names, 'volume')} ({', '.join(names)}) with all data?"
     if not prompts.agree(args, question, command=f"volume rm {' '.join(names)}"):
         return FAILED
     with choose(args.get_text("progress")) as display:
-        data.remove_volumes(open_from_args(args), names, display)
+        data.remove_volumes(project, names, display)
     return 0

@@ -79,6 +79,7 @@ def events(args: Args) -> int:
     """Print state changes of containers as they happen, until Ctrl-C."""
     location, names = locate(args), args.get_texts("names")
     before = {str(row["name"]): row for row in ps_rows.read(location)}
+    selection.check_known(names, set(before), location)
     while True:
         time.sleep(_PAUSE)
         now = {str(row["name"]): row for row in ps_rows.read(location)}

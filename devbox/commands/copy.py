@@ -58,6 +58,8 @@ def copy(source: Place, target: Place, entrance: Entrance) -> None:
 
 def _copy_out(source: Place, target: str, entrance: Entrance) -> None:
     parent, name = _split(source.path)
+    if name == "." and not os.path.lexists(target):
+        os.mkdir(target)
     place, renamed = (target, name) if os.path.isdir(target) else _split(os.path.abspath(target))
     if not os.path.isdir(place):
         raise UsageError(f"{place} is not a directory", remedy=f"mkdir -p {place}")

@@ -43,16 +43,22 @@ def save_snapshot(project: Project, name: str, sink: Sink, *, only: tuple[str, .
         return _run_quiesced(project, Op.SAVE, name, volumes, desired, observed, sink)
 
 
+def find_snapshot(project: Project, name: str) -> Snapshot:
+    """Return a snapshot ("": of the git branch); UsageError if there is none."""
+    name = _resolve_name(project, name)
+    known = {each.name: each for each in list_snapshots(project)}
+    if name not in known:
+        raise _make_unknown_error(name, known)
+    return known[name]
+
+
 def restore_snapshot(project: Project, name: str, sink: Sink) -> Snapshot:
     """Restore the volumes of a snapshot; current data is lost. Users of the volumes are stopped meanwhile."""
     with lock_instance(project, sink):
-        name = _resolve_name(project, name)
+        found = find_snapshot(project, name)
         desired = prepare(project, lock=LockPolicy.PIN, trust=TrustPolicy.REQUIRE)
-        known = {each.name: each for each in capabilities.open_snapshots(project.engine, desired.instance).list_all()}
-        if name not in known:
-            raise _make_unknown_error(name, known)
         return _run_quiesced(
-            project, Op.RESTORE, name, known[name].volumes, desired, observe_instance(project, desired), sink
+            project, Op.RESTORE, found.name, found.volumes, desired, observe_instance(project, desired), sink
         )
 
 
@@ -64,13 +70,8 @@ def list_snapshots(project: Project) -> tuple[Snapshot, ...]:
 def remove_snapshots(project: Project, names: tuple[str, ...], sink: Sink) -> None:
     """Remove snapshots."""
     with lock_instance(project, sink):
-        kept = capabilities.open_snapshots(project.engine, build_instance(project, ""))
-        known = {each.name: each for each in kept.list_all()}
-        for name in names:
-            if name not in known:
-                raise _make_unknown_error(name, known)
-        for name in names:
-            kept.delete(name)
+        for name in [find_snapshot(project, name).name for name in names]:
+            capabilities.open_snapshots(project.engine, build_instance(project, "")).delete(name)
 
 
 def _run_quiesced(
@@ -154,15 +155,20 @@ def list_volumes(project: Project) -> tuple[VolumeSummary, ...]:
     return tuple(found)
 
 
+def check_removable(project: Project, names: tuple[str, ...]) -> None:
+    """Raise UsageError for a volume that does not exist or is in use."""
+    known = {each.name: each for each in list_volumes(project)}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
+        if known[name].in_use:
+            users = ", ".join(known[name].containers)
+            raise UsageError(f"volume {name} is in use by {users}", remedy="devbox down")
+
+
 def remove_volumes(project: Project, names: tuple[str, ...], sink: Sink) -> None:
     """Remove all named volumes, or none."""
     with lock_instance(project, sink):
-        known = {each.name: each for each in list_volumes(project)}
-        for name in names:
-            if name not in known:
-                raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
-            if known[name].in_use:
-                users = ", ".join(known[name].containers)
-                raise UsageError(f"volume {name} is in use by {users}", remedy="devbox down")
+        check_removable(project, names)
         for name in names:
             capabilities.open_snapshots(project.engine, build_instance(project, "")).remove_volume(name)

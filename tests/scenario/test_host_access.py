@@ -22,6 +22,7 @@ TRACER = REPOSITORY / "tests/support/tracer"
 # What starts something that outlives it is not followed by strace, which would wait for that; the rest is.
 STARTS = (
     "up",
+    "bake",
     "lock",
     "shell",
     "run",

@@ -86,8 +86,8 @@ class Village:
     def collect(self) -> dict[str, Any]:
         """Collect, and check all that a collection owes."""
         before, plans = self._size(), self._plans()
-        announced = self._json("image", "gc", "--dry-run")
-        done = self._json("image", "gc")
+        announced = self._json("image", "gc", "-y", "--dry-run")
+        done = self._json("image", "gc", "-y")
         assert done == announced | {"removed": True}
         assert abs(before - self._size() - done["size"]) < 100_000  # index.json and directories shrink or not
         assert self._plans() == plans
@@ -95,7 +95,7 @@ class Village:
             assert self.box.ok("exec", "--", "cat", "/top", cwd=self._there[name]).strip() == str(top)
         assert self._json("image", "verify")["faults"] == []
         assert self._json("image", "du")["unused"] == 0
-        again = self._json("image", "gc")
+        again = self._json("image", "gc", "-y")
         assert not any(again[kind] for kind in ("records", "names", "snapshots", "blobs", "broken_off", "size"))
         return done
 
@@ -183,11 +183,11 @@ def test_the_cache_of_dockerfiles_is_collected_and_what_the_last_build_used_stay
         written.write_text(DOCKERFILE.format(first=1, size=size))
         alone.ok("up", cwd=project)
     used = json.loads(alone.ok("image", "du", "--json", cwd=project))
-    announced = json.loads(alone.ok("image", "gc", "--dry-run", "--json", cwd=project))
+    announced = json.loads(alone.ok("image", "gc", "-y", "--dry-run", "--json", cwd=project))
     assert len(announced["build_cache"]) == 1
     assert used["build_cache"] == measure_tree(f"{alone.home}/buildah")
     assert used["unused"] == pytest.approx(announced["size"], abs=50_000)
-    done = json.loads(alone.ok("image", "gc", "--json", cwd=project))
+    done = json.loads(alone.ok("image", "gc", "-y", "--json", cwd=project))
     assert done == announced | {"removed": True}
     freed = used["build_cache"] - measure_tree(f"{alone.home}/buildah")
     assert freed == pytest.approx(3_000_000, abs=200_000)
@@ -196,7 +196,7 @@ def test_the_cache_of_dockerfiles_is_collected_and_what_the_last_build_used_stay
     alone.ok("up", cwd=project)
     assert alone.ok("logs", "--build", "dev", cwd=project).count("--> Using cache") == 2
     alone.ok("down", "-v", cwd=project)
-    alone.ok("image", "gc", cwd=project)
+    alone.ok("image", "gc", "-y", cwd=project)
     assert not (alone.home / "buildah").exists()
 
 
@@ -214,21 +214,21 @@ def test_a_one_shot_keeps_its_image(alone: Box, served: Registry):
     assert shot.stdout
     assert shot.stdout.readline() == b"here\n"
     (project / "devbox.toml").write_text(text.replace("echo 0 > /top", "echo 1 > /top"))
-    alone.ok("image", "gc", cwd=project)
+    alone.ok("image", "gc", "-y", cwd=project)
     assert shot.communicate(b"go on\n")[0] == b"0\n"
-    assert json.loads(alone.ok("image", "gc", "--json", cwd=project))["snapshots"]
+    assert json.loads(alone.ok("image", "gc", "-y", "--json", cwd=project))["snapshots"]
 
 
 def test_issue9_c22_what_was_pulled_by_name_stays_until_it_is_removed_by_name(alone: Box, served: Registry):
     name = f"{served.host}/team/debian:1"
     project = alone.project('[dev]\nrecipe = "debian"\n')
     digest = alone.ok("image", "pull", name, cwd=project).strip()
-    alone.ok("image", "gc", cwd=project)
+    alone.ok("image", "gc", "-y", cwd=project)
     assert json.loads(alone.ok("image", "inspect", name, cwd=project))["digest"] == digest
     refused = alone.run("image", "rm", "nope", cwd=project)
     assert (refused.returncode, name in refused.stderr.decode()) == (2, True)
     alone.ok("image", "rm", name, cwd=project)
-    collected = json.loads(alone.ok("image", "gc", "--json", cwd=project))
+    collected = json.loads(alone.ok("image", "gc", "-y", "--json", cwd=project))
     assert collected["names"] == [name]
     assert alone.run("image", "inspect", name, cwd=project).returncode == 2
 

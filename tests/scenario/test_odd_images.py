@@ -76,7 +76,7 @@ def test_issue9_c17_names_that_are_not_utf8(box: Box):
     (project / ".dockerignore").write_bytes(b"*.t\xe9mp\n")
     box.adopt(project)
     box.ok("up", cwd=project)
-    for command in (("ps",), ("plan",), ("image", "du"), ("image", "gc"), ("image", "ls"), ("image", "verify")):
+    for command in (("ps",), ("plan",), ("image", "du"), ("image", "gc", "-y"), ("image", "ls"), ("image", "verify")):
         assert box.run(*command, cwd=project).returncode == 0
     assert box.ok("exec", "web", "--", "cat", f"/context/{ODD}", f"/in/{ODD}", cwd=project) == "contentx"
 

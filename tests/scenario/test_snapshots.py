@@ -38,20 +38,22 @@ def test_a_snapshot_is_what_was_there_when_it_was_saved(box: Box):
         ["cache.data"],
         ["cache.data", "work"],
     ]
-    box.ok("snapshot", "restore", "before", cwd=project)
+    box.ok("snapshot", "restore", "-y", "before", cwd=project)
     assert say("get", "key") == "one"
 
     box.ok("down", "-v", cwd=project)
-    box.ok("snapshot", "restore", "after", cwd=project)
+    box.ok("snapshot", "restore", "-y", "after", cwd=project)
     box.ok("up", cwd=project)
     assert say("get", "key") == "two"
-    assert box.run("snapshot", "restore", "other", cwd=project).returncode == 2
+    assert box.run("snapshot", "restore", "-y", "other", cwd=project).returncode == 2
     (data, _) = box.json("volume", "ls", cwd=project)
     assert (data["name"], data["containers"], data["in_use"]) == ("cache.data", ["cache"], True)
+    refused = box.run("volume", "rm", "work", cwd=project)
+    assert (refused.returncode, b"devbox volume rm work --yes" in refused.stderr) == (2, True)
     kept = box.run("volume", "rm", "cache.data", cwd=project)
     assert (kept.returncode, b"in use by cache" in kept.stderr) == (2, True)
     box.ok("down", cwd=project)
-    box.ok("volume", "rm", "cache.data", cwd=project)
+    box.ok("volume", "rm", "-y", "cache.data", cwd=project)
     assert [each["name"] for each in box.json("volume", "ls", cwd=project)] == ["work"]
-    box.ok("snapshot", "rm", "before", "after", cwd=project)
+    box.ok("snapshot", "rm", "-y", "before", "after", cwd=project)
     assert box.json("snapshot", "ls", cwd=project) == []

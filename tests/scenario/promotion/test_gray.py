@@ -167,7 +167,7 @@ def test_issue10_a_release_revoked_during_its_gray_release_is_rolled_back(box: B
         running = begun(box, path)
         try:
             wait_until(lambda: step(box, path) == 1, seconds=60, what="the first step")
-            box.ok("release", "revoke", second["release"], "--key", "ann", cwd=path)
+            box.ok("release", "revoke", "-y", second["release"], "--key", "ann", cwd=path)
         finally:
             _, said = running.communicate(timeout=120)
         assert running.returncode == 1

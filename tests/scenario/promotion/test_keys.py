@@ -116,7 +116,7 @@ def test_a_release_is_signed_verified_approved_and_revoked(box: Box, shop: Path)
     box.ok("approve", "staging", "--key", "ann", cwd=shop)
     (approval,) = _findings(box, shop, "approval")
     assert (approval["verdict"], approval["by"], approval["predicate"]["release"]) == ("ok", "ann", built["release"])
-    box.ok("release", "revoke", built["release"], "--reason", "leaks", "--key", "ann", cwd=shop)
+    box.ok("release", "revoke", "-y", built["release"], "--reason", "leaks", "--key", "ann", cwd=shop)
     assert box.run("verify", cwd=shop).returncode == 1
     (revoked,) = _findings(box, shop, "revocation")
     assert revoked["predicate"]["reason"] == "leaks"

@@ -157,7 +157,7 @@ def test_issue10_a_release_that_only_another_host_has_is_revoked_by_its_digits(
     one, two = machines
     made = _staged(one)
     root = two.use().root
-    assert main.run(["-C", root, "release", "revoke", made.id[7 : 7 + DIGITS], "--key", "ci"]) == 0
+    assert main.run(["-C", root, "release", "revoke", "-y", made.id[7 : 7 + DIGITS], "--key", "ci"]) == 0
     with pytest.raises(Denied, match="revoked"):
         one.promote("production")
     capsys.readouterr()

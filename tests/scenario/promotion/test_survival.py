@@ -46,7 +46,7 @@ def test_issue9_a4_production_survives_a_broken_file_a_renamed_one_and_prune(box
     file.rename(path / "devbox.old")
     pruned = box.run("doctor", "--prune", "-y", cwd=path.parent)
     examined = box.run("doctor", "--offline", cwd=path.parent).stdout.decode()
-    collected = box.run("image", "gc", cwd=path.parent)
+    collected = box.run("image", "gc", "-y", cwd=path.parent)
     (path / "devbox.old").rename(file)
     assert (pruned.returncode, collected.returncode) == (0, 0)
     assert f"production of {path} has a deployed release" in pruned.stderr.decode()
