@@ -86,7 +86,9 @@ def _unpack(archive: IO[bytes], top: int, name: str, renamed: str) -> int:
     for entry in stream.read_entries():
         parts = [part for part in entry.name.split("/") if part not in ("", ".")]
         if ".." in parts or (name != "." and parts[:1] != [name]):
-            raise DevboxError(f"unexpected path in the copied tar: {entry.name!r}")
+            raise DevboxError(
+                f"unexpected path in the container's tar: {entry.name!r}", remedy="replace the tar of its image"
+            )
         _create(stream, entry, top, [renamed, *parts[1:]] if name != "." else parts)
         count += 1
     return count
@@ -136,7 +138,9 @@ def _make_directory(name: str, mode: int, parent: int) -> None:
         os.mkdir(name, mode | stat.S_IRWXU, dir_fd=parent)
     except FileExistsError:
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            raise DevboxError(f"cannot create the directory {name}: a file or link is in the way") from None
+            raise DevboxError(
+                f"cannot create the directory {name}: a file or link is in the way", remedy=f"move it away: {name}"
+            ) from None
 
 
 def _clear(name: str, parent: int) -> None:
@@ -151,7 +155,7 @@ def _clear(name: str, parent: int) -> None:
 
 def _copy_in(source: str, target: Place, entrance: Entrance) -> None:
     if not os.path.lexists(source):
-        raise UsageError(f"{source} does not exist")
+        raise UsageError(f"{source} does not exist", remedy="devbox cp SOURCE CONTAINER:PATH")
     own = "." if source.endswith("/.") else os.path.basename(os.path.abspath(source))
     inside = entrance.run(target.container, (*_IS_DIRECTORY, target.path)) == 0
     parent, name = (target.path, own) if inside else _split(target.path)
