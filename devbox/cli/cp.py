@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.commands import copy
-from devbox.commands.copy import Entrance, Place
+from devbox.commands.copy import Entrance, CopyPath
 from devbox.errors import UsageError
 
 TYPE_CHECKING = False
@@ -27,9 +27,9 @@ def cp(args: Args) -> int:
     return 0
 
 
-def _parse(word: str) -> Place:
+def _parse(word: str) -> CopyPath:
     """Parse CONTAINER:PATH (`:PATH` is in dev) or a host path; one with a colon needs a leading `./`."""
     container, colon, path = word.partition(":")
     if not colon or "/" in container or not word:
-        return Place(word)
-    return Place(path or ".", container or "dev")
+        return CopyPath(word)
+    return CopyPath(path or ".", container or "dev")

@@ -36,7 +36,7 @@ OVERVIEW = {
     "Tests": "test",
     "Releases": "build promote rollback approve verify why release key install",
     "Images and packages": "bake lock image recipe",
-    "This machine": "ls trust doctor hook completion export",
+    "Host": "ls trust doctor hook completion export",
 }
 
 

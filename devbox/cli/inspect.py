@@ -84,9 +84,9 @@ def history(args: Args) -> int:
         raise UsageError("missing argument: IMAGE", remedy="devbox image ls")
     paths = get_default_paths()
     found = inspection.inspect_image(paths, image.find(args, Transfers(paths), name))
-    layers, told = iter(found.layers), found.config.get("history")
+    layers, recorded = iter(found.layers), found.config.get("history")
     steps = []
-    for step in told if isinstance(told, list) and told else [{} for _ in found.layers]:
+    for step in recorded if isinstance(recorded, list) and recorded else [{} for _ in found.layers]:
         if not isinstance(step, dict):
             continue
         layer = {} if step.get("empty_layer") else next(layers, {})

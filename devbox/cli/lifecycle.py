@@ -32,8 +32,8 @@ def port(args: Args) -> int:
     rows = selection.select_rows(args, locate(args), (name,) if name else ())
     found = [(str(row["name"]), each) for row in rows for each in addresses.list_ports(row)]
     if number:
-        wanted, _, protocol = number.partition("/")
-        found = [(own, each) for own, each in found if _matches(each, wanted, protocol)]
+        inside, _, protocol = number.partition("/")
+        found = [(own, each) for own, each in found if _matches(each, inside, protocol)]
         if not found:
             raise DevboxError(f"{name} does not publish port {number}", remedy=f"devbox port {name}")
     for own, each in found:

@@ -20,7 +20,7 @@ INSTEAD = {
     "commit": "devbox build: images are built from devbox.toml, not from running containers",
     "compose": "devbox up, devbox ps, devbox down: without the word compose",
     "container": "devbox ps, devbox stop NAME, devbox logs NAME: without the word container",
-    "context": "devbox has no contexts: it runs on this machine",
+    "context": "devbox has no contexts: it runs on this host",
     "create": "devbox up, or a new project: devbox init",
     "delete": "devbox down",
     "deploy": "devbox promote STAGE",

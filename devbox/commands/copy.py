@@ -23,7 +23,7 @@ _IS_DIRECTORY = ("sh", "-c", 'test -d "$1"', "sh")
 
 
 @dataclass(frozen=True)
-class Place:
+class CopyPath:
     """A path on the host, or with a `container` in it."""
 
     path: str
@@ -48,7 +48,7 @@ class Entrance:
         return process.spawn(command, stdin=stdin, stdout=stdout, stderr=2, env=environ.copy_environment())
 
 
-def copy(source: Place, target: Place, entrance: Entrance) -> None:
+def copy(source: CopyPath, target: CopyPath, entrance: Entrance) -> None:
     """Copy a file or directory; into a target that is a directory, under its own name. DevboxError if it fails."""
     if source.container:
         _copy_out(source, target.path, entrance)
@@ -56,7 +56,7 @@ def copy(source: Place, target: Place, entrance: Entrance) -> None:
         _copy_in(source.path, target, entrance)
 
 
-def _copy_out(source: Place, target: str, entrance: Entrance) -> None:
+def _copy_out(source: CopyPath, target: str, entrance: Entrance) -> None:
     parent, name = _split(source.path)
     if name == "." and not os.path.lexists(target):
         os.mkdir(target)
@@ -153,7 +153,7 @@ def _clear(name: str, parent: int) -> None:
         return
 
 
-def _copy_in(source: str, target: Place, entrance: Entrance) -> None:
+def _copy_in(source: str, target: CopyPath, entrance: Entrance) -> None:
     if not os.path.lexists(source):
         raise UsageError(f"{source} does not exist", remedy="devbox cp SOURCE CONTAINER:PATH")
     own = "." if source.endswith("/.") else os.path.basename(os.path.abspath(source))

@@ -23,21 +23,24 @@ Data goes to stdout, progress to stderr. An option overrides its variable. `NO_C
 ## Rules
 
 - Options: before or after the command, as in `devbox -C DIR ps`. A short option has one meaning everywhere.
-- Programs in containers: the second word begins the command, as in `exec db psql -c x` and `shell dev -- ls`; after `--`,
-  all words are the program's.
-- Containers: names of tables of the file, such as `dev`, or `db` for `[service.db]`. Default: `dev`; all for commands that take
-  several.
-- `--stage NAME`: the containers of a stage instead of the development containers; `web` is the first replica of `web`.
-- Releases: the first digits of the ID. Default: the release of the previous stage in `stages`; for the first stage, the newest one
-  built here.
-- `--json`: one JSON document on stdout wherever a command prints a table; `events` and `release log` print one per line.
+- Programs in containers: the second word begins the command, as in `exec db psql -c x` and `shell dev -- ls`; after
+  `--`, all words are the program's.
+- Containers: names of tables of the file, such as `dev`, or `db` for `[service.db]`. Default: `dev`; all for commands
+  that take several.
+- `--stage NAME`: the containers of a stage instead of the development containers; `web` is the first replica of
+  `web`.
+- Releases: the first digits of the ID. Default: the release of the previous stage in `stages`; for the first stage,
+  the newest one built here.
+- `--json`: one JSON document on stdout wherever a command prints a table; `events` and `release log` print one per
+  line.
 - `ls`, `show` and `rm` list, show and remove; `list`, `remove`, `delete`, `create` and `prune` are accepted, too.
-- Data: `down -v`, `volume rm`, `snapshot restore`, `snapshot rm`, `release revoke`, `image gc` and `key rm` ask on a terminal, and
-  require `-y` without one. Without a terminal, `down -v` of the development containers only warns in this version.
-- Protected stages: `down -v --stage` of the last stage, or of one with `protected = true`, asks for its name, or requires
-  `--confirm STAGE`.
-- Words of other tools: `start`, `status`, `images`, `pull`, `push`, `tag` and `history` are aliases; for others, the error names
-  the command.
+- Data: `down -v`, `volume rm`, `snapshot restore`, `snapshot rm`, `release revoke`, `image gc` and `key rm` ask on a
+  terminal, and require `-y` without one. Without a terminal, `down -v` of the development containers only warns in
+  this version.
+- Protected stages: `down -v --stage` of the last stage, or of one with `protected = true`, asks for its name, or
+  requires `--confirm STAGE`.
+- Words of other tools: `start`, `status`, `images`, `pull`, `push`, `tag` and `history` are aliases; for others, the
+  error names the command.
 
 ## Exit codes
 
