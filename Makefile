@@ -30,7 +30,7 @@ demo: ## set up, start the demo, print its address
 
 .PHONY: demo-down
 demo-down: ## stop the demo and remove its data
-	@if [ -e $(DEMO)/devbox.toml ]; then $(DEVBOX) -C $(DEMO) down -v; rm -rf $(DEMO); fi
+	@if [ -e $(DEMO)/devbox.toml ]; then $(DEVBOX) -C $(DEMO) down -v -y; rm -rf $(DEMO); fi
 
 .PHONY: setup
 setup: ## install packages and .venv for development

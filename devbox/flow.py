@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -166,7 +166,7 @@ def up(
             context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options)
             desired = desired.derive(images=apply(planned, context).images)
             if wait:
-                _confirm(project, desired, names)
+                _confirm(project, desired, order.select_containers(desired, names) if needs else names or ())
             if any(step.op == Op.BAKE for step in planned.steps) and (
                 warning := image_store.check_budget(project.paths)
             ):
@@ -247,7 +247,7 @@ def restart(project: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Pla
         record = _make_recorder(project, desired, observed, names or None, sink)
         options = ApplyOptions(on_running=record)
         apply(planned, ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options))
-        _confirm(project, desired, names or None)
+        _confirm(project, desired, order.select_containers(desired, names or None))
         return planned
 
 
@@ -297,10 +297,10 @@ def _make_recorder(
     return record
 
 
-def _confirm(project: Project, spec: Spec, names: tuple[str, ...] | None) -> None:
+def _confirm(project: Project, spec: Spec, names: Iterable[str]) -> None:
     """Observe again: a ready container may have crashed since. Raise NotReady if it does not recover."""
     seen = project.engine.observe(spec.instance).containers
-    for name in sorted(order.select_containers(spec, names) & seen.keys()):
+    for name in sorted(seen.keys() & set(names)):
         container = spec.containers[name]
         if differ.needs_wait(container, seen[name]):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.commands import copy
-from devbox.commands.copy import Entrance, CopyPath
+from devbox.commands.copy import CopyPath, Entrance
 from devbox.errors import UsageError
 
 TYPE_CHECKING = False

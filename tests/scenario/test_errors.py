@@ -35,7 +35,7 @@ BEFORE = {
     "no such task": (DEBIAN + '[tasks]\ntest = "x"\n', ["run", "tset"], 2, ["tset", "known: test"]),
     "no such base": (DEBIAN, ["run", "--base", "nope", "--", "true"], 2, ["base nope", "known: dev"]),
     "run what": (DEBIAN, ["run"], 2, ["devbox run TASK"]),
-    "exec what": (DEBIAN, ["exec"], 2, ["devbox exec dev -- COMMAND"]),
+    "exec what": (DEBIAN, ["exec"], 2, ["devbox exec dev COMMAND"]),
     "nothing up to exec": (DEBIAN, ["exec", "--", "true"], 125, ["dev is not running", "devbox up"]),
     "nothing up to open": (DEBIAN, ["open"], 1, ["dev is not running", "devbox up"]),
     "nothing up to restart": (DEBIAN, ["restart"], 2, ["nothing is running", "devbox up"]),

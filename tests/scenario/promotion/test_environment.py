@@ -111,7 +111,7 @@ def test_a_release_that_does_not_match_its_digest_gets_no_traffic_and_is_reporte
     told["launch"]["lowers"] = told["launch"]["lowers"][1:]
     kept.write_text(json.dumps(told))
     drifted = box.run("ps", "--stage", "staging", cwd=path)
-    assert drifted.returncode == 1
+    assert drifted.returncode == 3
     assert name in drifted.stderr.decode()
     wait_until(lambda: b"it gets no traffic" in box.run("ps", "--stage", "staging", cwd=path).stderr, what="the guard")
     (router,) = Path(f"{box.home}-config").glob(f"homes/*/files/projects/{running(box, path).name}/router/haproxy.cfg")
