@@ -103,10 +103,10 @@ def test_issue9_c17_a_foreign_file_among_the_blobs(box: Box):
     blobs = box.home / "oci/blobs/sha256"
     for name in ("foreign", ODD):
         (blobs / name).write_text("")
-    for command in ("verify", "du", "gc", "ls"):
-        done = box.run("image", command, cwd=project)
+    for command in (("verify",), ("du",), ("gc", "-y"), ("ls",)):
+        done = box.run("image", *command, cwd=project)
         assert done.returncode == 0, done.stderr
-        assert ("foreign' is not a blob" in done.stderr.decode()) == (command != "ls")
+        assert ("foreign' is not a blob" in done.stderr.decode()) == (command != ("ls",))
     assert (blobs / "foreign").exists()
 
 

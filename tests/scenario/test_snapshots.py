@@ -48,11 +48,11 @@ def test_a_snapshot_is_what_was_there_when_it_was_saved(box: Box):
     assert box.run("snapshot", "restore", "-y", "other", cwd=project).returncode == 2
     (data, _) = box.json("volume", "ls", cwd=project)
     assert (data["name"], data["containers"], data["in_use"]) == ("cache.data", ["cache"], True)
-    refused = box.run("volume", "rm", "work", cwd=project)
-    assert (refused.returncode, b"devbox volume rm work --yes" in refused.stderr) == (2, True)
     kept = box.run("volume", "rm", "cache.data", cwd=project)
     assert (kept.returncode, b"in use by cache" in kept.stderr) == (2, True)
     box.ok("down", cwd=project)
+    refused = box.run("volume", "rm", "work", cwd=project)
+    assert (refused.returncode, b"devbox volume rm work --yes" in refused.stderr) == (2, True)
     box.ok("volume", "rm", "-y", "cache.data", cwd=project)
     assert [each["name"] for each in box.json("volume", "ls", cwd=project)] == ["work"]
     box.ok("snapshot", "rm", "-y", "before", "after", cwd=project)
