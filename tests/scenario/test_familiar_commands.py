@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pexpect
@@ -78,8 +80,17 @@ def test_ports_and_details(any_box: Box, project: Path):
 
 
 def test_waiting_and_events(any_box: Box, project: Path):
-    waiting = _start(any_box, project, "wait", "db", "dev")
-    watching = _start(any_box, project, "events", "--json")
+    with (
+        _start(any_box, project, "wait", "db", "dev") as waiting,
+        _start(any_box, project, "events", "--json") as watching,
+    ):
+        _check_waiting_and_events(any_box, project, waiting, watching)
+    assert any_box.run("wait", "none", cwd=project).returncode == 2
+
+
+def _check_waiting_and_events(
+    any_box: Box, project: Path, waiting: subprocess.Popen[bytes], watching: subprocess.Popen[bytes]
+) -> None:
     wait_until(lambda: _is_waiting(waiting) and _is_waiting(watching))
     any_box.ok("stop", "dev", cwd=project)
     any_box.ok("stop", "db", cwd=project)
@@ -88,14 +99,23 @@ def test_waiting_and_events(any_box: Box, project: Path):
     assert waiting.returncode == 3
     wait_until(lambda: any_box.ps(project)["db"]["state"] == "exited")
     time.sleep(1)  # longer than `events` waits between two looks
-    watching.send_signal(signal.SIGINT)
+    os.killpg(watching.pid, signal.SIGINT)
     events = [json.loads(line) for line in watching.communicate(timeout=60)[0].splitlines()]
     assert ("db", "exited 3") in {(each["container"], each["event"]) for each in events}
-    assert any_box.run("wait", "none", cwd=project).returncode == 2
 
 
-def _start(box: Box, project: Path, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(box.argv(*words), cwd=project, env=box.environment(), stdout=subprocess.PIPE)
+@contextmanager
+def _start(box: Box, project: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A running command, which is interrupted at the end."""
+    program = subprocess.Popen(
+        box.argv(*words), cwd=project, env=box.environment(), stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield program
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGINT)
+        program.communicate(timeout=60)
 
 
 def _is_waiting(program: subprocess.Popen[bytes]) -> bool:
