@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from devbox.cli import selection
+from devbox.cli.locate import locate
 from devbox.commands import copy
 from devbox.commands.copy import CopyPath, Entrance
-from devbox.errors import UsageError
+from devbox.errors import CannotRun, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ def cp(args: Args) -> int:
     source, target = (_parse(word) for word in words)
     if bool(source.container) == bool(target.container):
         raise UsageError("either the source or the target must be in a container", remedy=_EXAMPLE)
+    location, name = locate(args), source.container or target.container
+    if not any(row["pid"] for row in selection.select_rows(args, location, (name,))):
+        raise CannotRun(f"{name} is not running", remedy=f"devbox up {name}")
     flags = [word for name in _FORWARDED if (value := args.get_text(name)) for word in (f"--{name}", value)]
     copy.copy(source, target, Entrance(lambda container: ("exec", *flags, "--no-tty", container, "--")))
     return 0

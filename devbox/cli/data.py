@@ -63,16 +63,12 @@ def remove_snapshots(args: Args) -> int:
     project = open_from_args(args)
     for name in names:
         data.find_snapshot(project, name)
-    question = f"Remove {_count(names, 'snapshot')} ({', '.join(names)})?"
+    question = f"Remove {output.format_count(len(names), 'snapshot')} ({', '.join(names)})?"
     if not prompts.agree(args, question, command=f"snapshot rm {' '.join(names)}"):
         return FAILED
     with choose(args.get_text("progress")) as display:
         data.remove_snapshots(project, names, display)
     return 0
-
-
-def _count(names: tuple[str, ...], noun: str) -> str:
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
 
 
 def _print_snapshot(args: Args, snapshot: Snapshot) -> int:
@@ -100,7 +96,7 @@ def remove_volumes(args: Args) -> int:
         raise UsageError("missing argument: NAME", remedy="devbox volume ls")
     project = open_from_args(args)
     data.check_removable(project, names)
-    question = f"Remove {_count(names, 'volume')} ({', '.join(names)}) with all data?"
+    question = f"Remove {output.format_count(len(names), 'volume')} ({', '.join(names)}) with all data?"
     if not prompts.agree(args, question, command=f"volume rm {' '.join(names)}"):
         return FAILED
     with choose(args.get_text("progress")) as display:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from devbox.cli import prompts, terminal
+from devbox.cli import output, prompts, terminal
 from devbox.cli.terminal import print_line
 from devbox.commands.table.options import Args
 from devbox.doctor import clean
@@ -74,13 +74,9 @@ def _print_verdict(found: Iterable[CheckResult]) -> None:
     states = [finding.state for finding in found]
     problems, warnings = states.count(PROBLEM), states.count(WARNING)
     if not problems:
-        print_line("· no problems found" + (f"; {_format_count(warnings, 'warning')}" if warnings else ""))
+        print_line("· no problems found" + (f"; {output.format_count(warnings, 'warning')}" if warnings else ""))
     else:
-        print_line(f"· {_format_count(problems, 'problem')}: follow each →, then run devbox doctor again")
-
-
-def _format_count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        print_line(f"· {output.format_count(problems, 'problem')}: follow each →, then run devbox doctor again")
 
 
 def _remove(args: Args, paths: Paths, items: list[clean.CleanupItem], work: Callable[[Paths], None], flag: str) -> int:

@@ -155,7 +155,7 @@ def _make_callback(function: Callable[..., Any], parameters: list[inspect.Parame
 def _build_parameters(command: Command) -> list[inspect.Parameter]:
     parameters = [_build_parameter(option) for option in command.options if option.shown]
     parameters += [_build_hidden_parameter(option) for option in command.options if option.flags != option.shown]
-    if argument := command.argument:
+    if (argument := command.argument) and argument.about:
         kind, empty = (list[str], []) if argument.many else (str, "")
         default = typer.Argument(empty, help=argument.about, metavar=_format_positional(command), show_default=False)
         parameters.insert(0, _build_keyword(argument.name, kind, default))

@@ -34,6 +34,11 @@ def align_columns(rows: Iterable[tuple[str, ...]], *, width: int = 0) -> list[st
     return lines
 
 
+def format_count(number: int, noun: str) -> str:
+    """Format a number of things: `1 volume`, `2 volumes`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def print_document(plain: object) -> int:
     """Print a JSON document; return exit code 0."""
     sys.stdout.write(f"{json.dumps(plain)}\n")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 
-from devbox.errors import NOT_FOUND, DevboxError, UsageError
+from devbox.errors import NOT_FOUND, BakeFailed, DevboxError, UsageError
 from devbox.host import environ, process
 from devbox.images.layers.tar import CHUNK, TarStream
 
@@ -69,20 +69,19 @@ def _copy_out(source: CopyPath, target: str, entrance: Entrance) -> None:
     top = os.open(place, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
         with open(read_end, "rb") as archive:
-            found = _unpack(archive, top, name, renamed)
+            _unpack(archive, top, name, renamed)
+    except BakeFailed:  # an incomplete tar: the program's exit code tells more
+        _check(program.wait(), source.container)
+        raise
     finally:
         os.close(top)
         code = program.wait()
     _check(code, source.container)
-    if not found:
-        raise DevboxError(
-            f"{source.container} sent no files of {source.path}", remedy="check the path in the container"
-        )
 
 
-def _unpack(archive: IO[bytes], top: int, name: str, renamed: str) -> int:
-    """Unpack below the directory `top`, with the first component `name` renamed; return the number of entries."""
-    stream, count = TarStream(archive, None, what="the copied tar"), 0
+def _unpack(archive: IO[bytes], top: int, name: str, renamed: str) -> None:
+    """Unpack below the directory `top`, with the first component `name` renamed."""
+    stream = TarStream(archive, None, what="the container's tar")
     for entry in stream.read_entries():
         parts = [part for part in entry.name.split("/") if part not in ("", ".")]
         if ".." in parts or (name != "." and parts[:1] != [name]):
@@ -90,8 +89,6 @@ def _unpack(archive: IO[bytes], top: int, name: str, renamed: str) -> int:
                 f"unexpected path in the container's tar: {entry.name!r}", remedy="replace the tar of its image"
             )
         _create(stream, entry, top, [renamed, *parts[1:]] if name != "." else parts)
-        count += 1
-    return count
 
 
 def _create(stream: TarStream, entry: tarfile.TarInfo, top: int, parts: list[str]) -> None:

@@ -149,6 +149,9 @@ def test_files_are_copied_both_ways(any_box: Box, project: Path, tmp_path: Path)
     lost = any_box.run("cp", "db:/none", "back", cwd=project)
     assert (lost.returncode, b"No such file" in lost.stderr) == (1, True)
     assert any_box.run("cp", "a", "b", cwd=project).returncode == 2
+    any_box.ok("stop", "db", cwd=project)
+    stopped = any_box.run("cp", "db:/tmp", "back", cwd=project)
+    assert stopped.stderr == b"devbox: db is not running\n  \xe2\x86\x92 devbox up db\n"
 
 
 def test_everything_on_the_host_is_listed(any_box: Box, project: Path):

@@ -68,11 +68,12 @@ def render_manual() -> str:
 
 
 def _render_command(command: Command) -> list[str]:
-    positional = command.argument.metavar if command.argument else ""
+    argument = command.argument if command.argument and command.argument.about else None
+    positional = argument.metavar if argument else ""
     usage = " ".join(word for word in ("devbox", command.name, "[OPTIONS]", positional, command.after) if word)
     parts = ["", f"### {command.name}", "", f"    {usage}", "", command.about]
-    if command.argument:
-        parts += ["", f"`{command.argument.metavar}`: {command.argument.about}"]
+    if argument:
+        parts += ["", f"`{argument.metavar}`: {argument.about}"]
     shared = {option.name for option in GLOBALS}
     own = [option for option in command.options if option.shown and option.name not in shared]
     return [*parts, "", *_render_options(own)] if own else parts

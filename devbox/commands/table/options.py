@@ -56,7 +56,7 @@ class Option:
 class Argument:
     """Positional words of a command: one optional word, or any number with `many`. `words`: as in Option.
 
-    `metavar` names several words with different meanings.
+    `metavar` names several words with different meanings. Without `about`, help does not show it.
     """
 
     __slots__ = ("about", "many", "metavar", "name", "words")

@@ -89,7 +89,7 @@ RELEASES = (
         KEY,
         JSON,
         about="Build a release: run [build], assemble [image], sign with your key in [builders]",
-        argument=Argument("names", about="None: `devbox bake` takes names", many=True, metavar=""),
+        argument=Argument("names", about="", many=True),  # refused with the command that takes them
     ),
     Command(
         "install",

@@ -9,8 +9,8 @@ import pytest
 from unit.house_rules.source import ROOT, imports
 
 TESTS = ROOT / "tests"
-# Tests that are not of one module: of hostile input, of the source itself, and of the tests' own helpers.
-CROSS_CUTTING = {"hostile", "house_rules", "helpers"}
+# Tests that are not of one module: of the source itself, and of the tests' own helpers.
+CROSS_CUTTING = {"house_rules", "helpers"}
 # Packages that are tested through another one: a role's tables and their expansion, from the text of an env file.
 CALLER = {"devbox.roles": "devbox.envfile"}
 
@@ -107,7 +107,7 @@ def test_a_test_in_its_place_is_no_offender(tmp_path: Path):
     files = {
         "devbox/deploy/router.py": "",
         "tests/unit/deploy/test_router.py": "import support.routers",
-        "tests/unit/hostile/test_anything.py": "",
+        "tests/unit/helpers/test_anything.py": "",
         "tests/support/routers.py": "from devbox.deploy import router",
     }
     for file, content in files.items():
