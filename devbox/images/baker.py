@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 from devbox.errors import BakeFailed
 from devbox.host import disk, files
 from devbox.host.paths import Paths
-from devbox.images.bake.jobs import LAYER_FILE
+from devbox.images.bake.jobs import LAYER_FILE, BaseImage
 from devbox.images.bake.messages import Progress
 from devbox.images.bake.output import Lender
 from devbox.images.bake.pool import Workers
-from devbox.images.dockerfile.build import BaseImage
 from devbox.images.layers.unpack import SNAPSHOT
 from devbox.images.store import layout, manifest, snapshots
 from devbox.images.store.step_cache import StepCache

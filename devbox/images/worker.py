@@ -77,7 +77,8 @@ def _read_job() -> dict[str, Any] | None:
 
 def _start_sandbox(paths: Paths, idmap: IdMap) -> BuildSandbox:
     """Prepare for a step that runs a program, the most likely job, while waiting."""
-    from devbox.images.bake import installed  # noqa: F401 - preload
+    from devbox.images import worker_jobs  # noqa: F401 - preload
+    from devbox.images.bake import installed, overlay  # noqa: F401 - preload
     from devbox.images.bake.steps import BuildSandbox
 
     sandbox = BuildSandbox(paths, idmap)

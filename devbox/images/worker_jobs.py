@@ -133,7 +133,7 @@ def _run(
 
         tree = overlay.copy_in(job.step, source=job.output, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
-    from devbox.images.bake.pulled import detect_system
+    from devbox.images.bake.bootstrap import detect_system
     from devbox.images.bake.steps import BuildSandbox, StepRunner
 
     sandbox = sandbox or BuildSandbox(paths, idmap)

@@ -193,3 +193,20 @@ def _run(command: list[str], sources: str, output: JobOutput) -> int:
             return process.spawn(command, stdin=stdin, stdout=sink, stderr=sink, env=env).wait()
     finally:
         os.close(stdin)
+
+
+_OS_RELEASE = "usr/lib/os-release"
+_LONGEST_OS_RELEASE = 1 << 16
+_OS_RELEASE_LINE = re.compile(r'^(\w+)="?([\w.-]*)"?$', re.MULTILINE)
+
+
+def detect_system(lowers: tuple[str, ...]) -> Bootstrap | None:
+    """Return the distribution and suite of the image over `lowers`; None if unknown to devbox."""
+    for lower in lowers:
+        path = os.path.realpath(f"{lower}/{_OS_RELEASE}")
+        if path.startswith(f"{lower}/") and os.path.isfile(path):  # links of the image must not escape
+            with open(path, encoding="utf-8", errors="replace") as source:
+                facts = dict(_OS_RELEASE_LINE.findall(source.read(_LONGEST_OS_RELEASE)))
+            distribution, suite = facts.get("ID", ""), facts.get("VERSION_CODENAME", "")
+            return Bootstrap(distribution=distribution, suite=suite) if distribution in KEYRINGS and suite else None
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple
 
 from devbox.model.frozen import dataclass
-from devbox.model.image import BakeStep, Bootstrap
+from devbox.model.image import BakedImage, BakeStep, Bootstrap, Layer
 
 LAYER_FILE = "layer.tar"
 # For a Dockerfile: the built image's config as buildah writes it, and the directory of new layers.
@@ -130,3 +130,10 @@ class RemoveJob:
 
 
 Job = StepJob | BuildJob | PruneJob | OutputJob | ExtractJob | RemoveJob
+
+
+class BaseImage(NamedTuple):
+    """The image that the step's `base` refers to: its layers, and the image they started with, if imported whole."""
+
+    layers: tuple[Layer, ...]
+    image: BakedImage | None

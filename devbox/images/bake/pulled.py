@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 from devbox.errors import BakeFailed, BlobDamaged, RegistryError
 from devbox.host import disk, files
 from devbox.host.paths import Paths
-from devbox.images.bake.bootstrap import KEYRINGS
 from devbox.images.bake.pool import Workers
 from devbox.images.layers.unpack import SNAPSHOT
 from devbox.images.registry import graph, reference
@@ -22,7 +20,7 @@ from devbox.images.registry.transfers import Transfers
 from devbox.images.store import documents, snapshots
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.images.store.manifest import get_architecture, parse_run_config
-from devbox.model.image import BakedImage, Bootstrap, FromRegistry, ImageConfig, Layer
+from devbox.model.image import BakedImage, FromRegistry, ImageConfig, Layer
 
 _ALSO_RUN = {"amd64": ("386",), "arm64": ("arm",)}
 _EMULATORS = {
@@ -164,20 +162,3 @@ def _build_error(digest: str, why: str = "missing or invalid diff_ids in its con
     return RegistryError(
         f"{digest} is not a runnable image: {why}", remedy="use another tag, or report it to the publisher"
     )
-
-
-_FILE = "usr/lib/os-release"
-_MOST = 1 << 16
-_LINE = re.compile(r'^(\w+)="?([\w.-]*)"?$', re.MULTILINE)
-
-
-def detect_system(lowers: tuple[str, ...]) -> Bootstrap | None:
-    """Return the distribution and suite of the image over `lowers`; None if unknown to devbox."""
-    for lower in lowers:
-        path = os.path.realpath(f"{lower}/{_FILE}")
-        if path.startswith(f"{lower}/") and os.path.isfile(path):  # links of the image must not escape
-            with open(path, encoding="utf-8", errors="replace") as source:
-                facts = dict(_LINE.findall(source.read(_MOST)))
-            distribution, suite = facts.get("ID", ""), facts.get("VERSION_CODENAME", "")
-            return Bootstrap(distribution=distribution, suite=suite) if distribution in KEYRINGS and suite else None
-    return None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.images.bake.jobs import CONFIG_FILE, NEW_LAYERS
+from devbox.images.bake.jobs import CONFIG_FILE, NEW_LAYERS, BaseImage
 from devbox.images.bake.messages import Progress
 from devbox.images.bake.output import Lender
 from devbox.images.bake.pool import Workers
@@ -24,14 +24,6 @@ from devbox.images.store import layout, manifest, snapshots
 from devbox.images.store.layout import Descriptor, Layout
 from devbox.images.store.manifest import parse_run_config, write_image
 from devbox.model.image import BakedImage, FromDockerfile, ImageConfig, Layer, merge_config
-
-
-class BaseImage(NamedTuple):
-    """The image that the step's `base` refers to: its layers, and the image they started with, if imported whole."""
-
-    layers: tuple[Layer, ...]
-    image: BakedImage | None
-
 
 # Kept fields of buildah's config; the others depend on the host that built it.
 _KEPT = (

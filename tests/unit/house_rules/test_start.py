@@ -82,6 +82,17 @@ def test_what_a_command_imports_first_is_light(module: str):
     assert not found, "import it in the function that uses it"
 
 
+BAKING = "devbox.images.baker", "devbox.images.worker_jobs", "devbox.images.bake.steps", "devbox.images.bake.bootstrap"
+
+
+@pytest.mark.parametrize("module", BAKING)
+def test_a_bake_without_a_registry_loads_no_http(module: str):
+    """In the worker and in devbox itself, that took longer than a step."""
+    probe = f"import sys, {module}; print('urllib3' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n", "import it in the function that uses it"
+
+
 @pytest.mark.parametrize("name", ["state", "types"])
 def test_named_tuples_of_the_hot_path_have_no_deferred_annotations(name: str):
     """`typing` compiles each deferred annotation when its class is created: 1 ms of `ps`."""
