@@ -103,7 +103,9 @@ def ls(args: Args) -> int:
 def show(args: Args) -> int:
     """Print a release; its JSON is the document given to stages."""
     project = open_from_args(args)
-    release = verbs.find_release(project, args.get_text("release"))
+    from devbox.cli import sign
+
+    release = sign.find_release(args, project, args.get_text("release"))
     from devbox.commands import gray_releases, promote
 
     stages = promote.list_states(project).get(release.id, {})

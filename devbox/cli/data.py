@@ -18,32 +18,88 @@ from devbox.host.disk import format_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.commands.table.options import Args
+    from devbox.deploy.targets.local import LocalTarget
     from devbox.model.observed import Snapshot
+    from devbox.project import Project
 
 
 def save_snapshot(args: Args) -> int:
     """Save a snapshot; print its name (data)."""
+    name, only, target = args.get_text("name"), args.get_texts("only"), _find_target(args)
     with choose(args.get_text("progress")) as display:
-        snapshot = data.save_snapshot(open_from_args(args), args.get_text("name"), display, only=args.get_texts("only"))
+        if target:
+            from devbox.deploy import operations
+
+            snapshot = operations.save_snapshot(target, _require_name(args, "save"), display, only=only)
+        else:
+            snapshot = data.save_snapshot(open_from_args(args), name, display, only=only)
     return _print_snapshot(args, snapshot)
 
 
 def restore_snapshot(args: Args) -> int:
     """Restore a snapshot; print its name (data)."""
-    project = open_from_args(args)
-    found = data.find_snapshot(project, args.get_text("name"))
+    target, project = _find_target(args), _open(args)
+    found = data.find_snapshot(project, _require_name(args, "restore") if target else args.get_text("name"))
     age = ps.format_age(found.created_at, dt.datetime.now(dt.UTC))
     question = f"Replace the current data of {', '.join(found.volumes)} with snapshot {found.name}, {age} old?"
-    if not prompts.agree(args, question, command=f"snapshot restore {found.name}"):
+    if not _agree(args, question, command=f"snapshot restore {found.name}"):
         return FAILED
     with choose(args.get_text("progress")) as display:
-        snapshot = data.restore_snapshot(project, found.name, display)
+        if target:
+            from devbox.deploy import operations
+
+            snapshot = operations.restore_snapshot(target, found.name, display)
+        else:
+            snapshot = data.restore_snapshot(project, found.name, display)
     return _print_snapshot(args, snapshot)
+
+
+def _find_target(args: Args) -> LocalTarget | None:
+    """Return the stage of `--stage`; None for the development containers. UsageError for an unknown stage."""
+    if not (stage := args.get_text("stage")):
+        return None
+    from devbox.cli import stages
+    from devbox.deploy.targets.local import LocalTarget
+
+    target = LocalTarget(open_from_args(args), stage)
+    if not target.has_run:
+        stages.check_known(args)
+    return target
+
+
+def _open(args: Args) -> Project:
+    """Return the project, or the stage of `--stage` as a project."""
+    target = _find_target(args)
+    return target.place if target else open_from_args(args)
+
+
+def _require_name(args: Args, verb: str) -> str:
+    """Return NAME, which has no default in a stage: its data does not belong to a git branch."""
+    if not (name := args.get_text("name")):
+        raise UsageError(
+            "missing argument: NAME", remedy=f"devbox snapshot {verb} NAME --stage {args.get_text('stage')}"
+        )
+    return data.check_snapshot_name(name)
+
+
+def _agree(args: Args, question: str, *, command: str) -> bool:
+    """Ask before data is lost; for a protected stage, its name must be typed or confirmed."""
+    target = _find_target(args)
+    if target is None:
+        return prompts.agree(args, question, command=command)
+    command = f"{command} --stage {target.stage}"
+    if not target.is_protected:
+        return target.stage in args.get_texts("confirm") or prompts.agree(args, question, command=command)
+    what = f"data of {target.stage}"
+    if prompts.confirm_names((target.stage,), args.get_texts("confirm"), what=what, command=command):
+        return True
+    prompts.print_nothing_removed()
+    return False
 
 
 def list_snapshots(args: Args) -> int:
     """Print the snapshots, oldest first."""
-    found = data.list_snapshots(open_from_args(args))
+    found = data.list_snapshots(_open(args))
     if args.get_flag("json"):
         return output.print_document([dataclasses.asdict(each) for each in found])
     now = dt.datetime.now(dt.UTC)
@@ -60,11 +116,11 @@ def remove_snapshots(args: Args) -> int:
     names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox snapshot ls")
-    project = open_from_args(args)
+    project = _open(args)
     for name in names:
         data.find_snapshot(project, name)
     question = f"Remove {output.format_count(len(names), 'snapshot')} ({', '.join(names)})?"
-    if not prompts.agree(args, question, command=f"snapshot rm {' '.join(names)}"):
+    if not _agree(args, question, command=f"snapshot rm {' '.join(names)}"):
         return FAILED
     with choose(args.get_text("progress")) as display:
         data.remove_snapshots(project, names, display)
@@ -78,7 +134,7 @@ def _print_snapshot(args: Args, snapshot: Snapshot) -> int:
 
 def list_volumes(args: Args) -> int:
     """Print the volumes by name."""
-    found = data.list_volumes(open_from_args(args))
+    found = data.list_volumes(_open(args))
     if args.get_flag("json"):
         return output.print_document([dataclasses.asdict(each) for each in found])
     rows = [
@@ -94,10 +150,10 @@ def remove_volumes(args: Args) -> int:
     names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox volume ls")
-    project = open_from_args(args)
+    project = _open(args)
     data.check_removable(project, names)
     question = f"Remove {output.format_count(len(names), 'volume')} ({', '.join(names)}) with all data?"
-    if not prompts.agree(args, question, command=f"volume rm {' '.join(names)}"):
+    if not _agree(args, question, command=f"volume rm {' '.join(names)}"):
         return FAILED
     with choose(args.get_text("progress")) as display:
         data.remove_volumes(project, names, display)

@@ -95,7 +95,11 @@ def _run_once(args: Args, argv: tuple[str, ...]) -> int:
     from devbox.isolation.oneshot import run_clone
 
     location, options = locate(args), {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
-    source = _choose_source(args)
+    source = _choose_stage_source(args, location) if location.stage else _choose_source(args)
+    if location.stage:
+        return run_clone(
+            location.paths, location.id, source, argv, tty=is_tty(args), env=build_environment(args), **options
+        )
     try:
         if location.is_native and are_needs_met(location.paths, location.id, source):
             return run_clone(
@@ -119,6 +123,15 @@ def _run_once_from_file(args: Args, argv: tuple[str, ...]) -> int:
         return flow.run_once(open_from_args(args), command, display, source=_choose_source(args), tty=is_tty(args))
 
 
+def _choose_stage_source(args: Args, location: ProjectLocation) -> str:
+    """Return the source of a one-shot in a stage: a running container of it."""
+    from devbox.cli import stages
+
+    if args.get_text("base"):
+        raise UsageError("--base conflicts with --stage", remedy=f"devbox run --stage {location.stage} -- COMMAND")
+    return stages.find_container(args, location, args.get_text("service"))
+
+
 def _choose_source(args: Args) -> str:
     """Return the source of a one-shot: a base, a service, or dev."""
     base, service = args.get_text("base"), args.get_text("service")
@@ -131,6 +144,10 @@ def _run_task(args: Args, name: str) -> int:
     """Run a task in dev after its needs; the first failure ends it."""
     from devbox.cli import task
 
+    if stage := args.get_text("stage"):
+        raise UsageError(
+            f"--stage conflicts with a task: {name} runs in dev", remedy=f"devbox run --stage {stage} -- COMMAND"
+        )
     if args.get_text("base") or args.get_text("service"):
         raise UsageError(
             "--base and --service conflict with a task, which runs in dev",

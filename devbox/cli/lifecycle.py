@@ -1,4 +1,4 @@
-"""`port`, `wait` and `events`: published ports, exits and state changes of containers."""
+"""`stop`, `restart`, `port`, `wait` and `events`: existing containers of the project or a stage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 import time
 
 from devbox.cli import addresses, ps_rows, selection
-from devbox.cli.locate import locate
+from devbox.cli.locate import locate, open_from_args
+from devbox.cli.terminal import print_line
 from devbox.errors import CANNOT_RUN, DevboxError, UsageError
 from devbox.isolation.logs import format_timestamp
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from devbox.commands.table.options import Args
+    from devbox.model.plan import Plan
 
     Row = Mapping[str, object]
 
@@ -107,3 +109,43 @@ def _print_event(args: Args, name: str, event: str, row: Row | None) -> None:
     else:
         sys.stdout.write(f"{at} {name} {event}\n")
     sys.stdout.flush()
+
+
+def stop(args: Args) -> int:
+    """Stop containers of the project or a stage, all or some; `up` or `promote` starts them again."""
+    return _operate(args, restarts=False)
+
+
+def restart(args: Args) -> int:
+    """Stop and start containers, all or some; those of a stage one at a time."""
+    return _operate(args, restarts=True)
+
+
+def _operate(args: Args, *, restarts: bool) -> int:
+    from devbox import flow
+    from devbox.cli.display.select import choose
+
+    if args.get_text("stage"):
+        planned = _operate_stage(args, restarts=restarts)
+    else:
+        with choose(args.get_text("progress")) as display:
+            verb = flow.restart if restarts else flow.stop
+            planned = verb(open_from_args(args), display, names=args.get_texts("names"))
+    if not planned and args.get_text("progress") not in ("quiet", "json"):
+        print_line("· nothing to stop")
+    return 0
+
+
+def _operate_stage(args: Args, *, restarts: bool) -> Plan:
+    from devbox.cli.display.select import choose
+    from devbox.deploy import operations
+    from devbox.deploy.targets.local import LocalTarget
+
+    location = locate(args)
+    rows = selection.select_rows(args, location)
+    if not rows:
+        raise UsageError(f"nothing runs in {location.stage}", remedy=f"devbox promote {location.stage}")
+    names = tuple(str(row["name"]) for row in rows) if args.get_texts("names") else ()
+    target = LocalTarget(open_from_args(args), location.stage)
+    with choose(args.get_text("progress")) as display:
+        return (operations.restart if restarts else operations.stop)(target, display, names=names)

@@ -27,6 +27,8 @@ def plan(args: Args) -> int:
     from devbox.execute.grant_checks import list_new_grants
     from devbox.plan import grants
 
+    if args.get_text("stage"):
+        return _plan_stage(args)
     project = open_from_args(args)
     outcome = flow.plan(project, locked=args.get_flag("locked"))
     plan = outcome.plan
@@ -37,6 +39,21 @@ def plan(args: Args) -> int:
         )
         terminal.print_line("  → if you made this change, allow it: devbox trust")
     return WOULD_CHANGE if plan else 0
+
+
+def _plan_stage(args: Args) -> int:
+    """Print the plan of a promotion with the default release; exit 3 if it has steps. Gates are not judged."""
+    from devbox.cli import output
+    from devbox.commands import preview
+
+    stage = args.get_text("stage")
+    if args.get_flag("locked"):
+        raise UsageError("--locked conflicts with --stage: releases are built", remedy=f"devbox plan --stage {stage}")
+    found = preview.preview_promotion(open_from_args(args), stage=stage, sink=output.print_notes)
+    print_plan(found.plan, as_json=args.get_flag("json"))
+    if found.plan and not found.is_allowed:
+        terminal.print_line(f"· promote {stage} would be denied\n  → devbox why {stage}")
+    return WOULD_CHANGE if found.plan else 0
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -73,6 +90,10 @@ def config(args: Args) -> int:
         print(json.dumps(schema.build_json_schema(), indent=2))
         return 0
     env = load(args.get_text("directory") or ".", file=args.get_text("file") or None)
+    if stage := args.get_text("stage"):
+        if stage not in (known := env.document.order()):
+            raise UsageError(f"stage {stage} not found in {env.file}", remedy=f"known: {', '.join(known)}")
+        env = env.select_stage(stage)
     values = schema.describe(env)
     origins = schema.list_origins(env) if args.get_flag("origin") else None
     if args.get_flag("json"):
@@ -119,11 +140,11 @@ def why(args: Args) -> int:
     is_stage = words[:1] not in (("build",), ("image",), ("cells",))
     found = _explain(args, words)
     if args.get_flag("json"):
-        sys.stdout.write(json.dumps([_to_plain(verdict) for verdict in found]) + "\n")
+        sys.stdout.write(json.dumps([verdict_to_plain(verdict) for verdict in found]) + "\n")
     else:
-        sys.stdout.write("".join(f"{_format_line(verdict)}\n" for verdict in found))
+        sys.stdout.write("".join(f"{format_verdict(verdict)}\n" for verdict in found))
         if is_stage and all(verdict.verdict == PASS for verdict in found):
-            terminal.print_line(f"· nothing blocks its promotion to {words[0]}")
+            terminal.print_line(f"· nothing blocks its promotion to {words[0]}\n  → devbox promote {words[0]}")
     return FAILED if is_stage and any(verdict.verdict != PASS for verdict in found) else 0
 
 
@@ -142,9 +163,9 @@ def _explain(args: Args, words: tuple[str, ...]) -> Iterable[Verdict]:
         return test.explain_cells(open_from_args(args), words[1:])
     if words[:1] not in ((), ("image",), ("build",)) and len(words) <= len(("STAGE", "RELEASE")):
         from devbox.cli import output
-        from devbox.commands import promote
+        from devbox.commands import preview
 
-        return promote.explain_stage(
+        return preview.explain_stage(
             open_from_args(args), stage=words[0], release="".join(words[1:]), sink=output.print_notes
         )
     raise UsageError(
@@ -152,11 +173,13 @@ def _explain(args: Args, words: tuple[str, ...]) -> Iterable[Verdict]:
     )
 
 
-def _to_plain(verdict: Verdict) -> dict[str, str | None]:
+def verdict_to_plain(verdict: Verdict) -> dict[str, str | None]:
+    """Return the JSON form of a verdict."""
     return {name: getattr(verdict, name) for name in ("subject", "verdict", "reason", "opens_at")}
 
 
-def _format_line(verdict: Verdict) -> str:
+def format_verdict(verdict: Verdict) -> str:
+    """Format a verdict: one line, and the output of a failed command."""
     from devbox.model.plan import FAIL
     from devbox.promotion.gates.context import format_time
 

@@ -14,7 +14,7 @@ from devbox.commands import gray_releases
 from devbox.commands import promote as verbs
 from devbox.commands.promotion_records import choose_promoter
 from devbox.deploy.stage_file import load_with_fallback
-from devbox.errors import UsageError
+from devbox.errors import FAILED, UsageError
 from devbox.model.ledger_payloads import AppliedPayload
 from devbox.project import prepare
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 def promote(args: Args) -> int:
     """Promote a release to a stage; print the running release (data)."""
     stage, release = _parse_words(args)
+    if args.get_flag("dry_run"):
+        return _print_preview(args, stage, release)
     project, by = _open_with_signer(args)
     with choose(args.get_text("progress")) as display:
         if args.get_flag("supersede"):
@@ -69,6 +71,36 @@ def _parse_words(args: Args) -> tuple[str, str]:
         wrong = "invalid arguments: expected STAGE [RELEASE]" if words else "missing argument: STAGE"
         raise UsageError(wrong, remedy="devbox promote staging")
     return words[0], "".join(words[1:])
+
+
+def _print_preview(args: Args, stage: str, release: str) -> int:
+    """Print the verdicts and the steps of a promotion (data); return FAILED if a gate blocks it."""
+    from devbox.cli import output
+    from devbox.cli.plan import format_verdict, verdict_to_plain
+    from devbox.commands import preview
+
+    found = preview.preview_promotion(open_from_args(args), stage=stage, release=release, sink=output.print_notes)
+    if args.get_flag("json"):
+        output.print_document(
+            {
+                "stage": stage,
+                "release": found.deployment.release.id,
+                "digest": found.deployment.release.image,
+                "allowed": found.is_allowed,
+                "gates": [verdict_to_plain(verdict) for verdict in found.verdicts],
+                "steps": [{"step": step, "details": details} for step, details in found.steps],
+            }
+        )
+        return 0 if found.is_allowed else FAILED
+    for line in [format_verdict(verdict) for verdict in found.verdicts]:
+        print_line(line, stream=sys.stdout)
+    if not found.is_allowed:
+        print_line(f"· promote {stage} would be denied\n  → devbox why {stage}")
+        return FAILED
+    for line in output.align_columns(found.steps):
+        print_line(line, stream=sys.stdout)
+    print_line("· nothing was changed" if found.steps else f"· nothing to do: {stage} already runs this release")
+    return 0
 
 
 def _print_result(args: Args, moved: PromotionResult) -> int:

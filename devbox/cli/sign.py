@@ -73,7 +73,7 @@ def sign(args: Args) -> int:
         release, done = signing.sign(
             project,
             prepare(project, fresh=True),
-            args.get_text("release"),
+            find_release(args, project, args.get_text("release")).id,
             display,
             key=args.get_text("key"),
             ask=find_passphrase_prompt(),
@@ -129,6 +129,13 @@ def verify(args: Args) -> int:
     return 0 if found.is_good else FAILED
 
 
+def find_release(args: Args, project: Project, name: str) -> Release:
+    """Return the named release; without a name, that of `--stage`, or the newest one built here."""
+    if stage := args.get_text("stage"):
+        return approvals.find_default(project, prepare(project, fresh=True), stage, name, output.print_notes)
+    return Releases(project.paths, project.id).find(name)
+
+
 def _load_keys_and_release(args: Args) -> tuple[Keyring | None, Release | None]:
     """Return the keys of the project's file and the selected release; None without a project."""
     try:
@@ -137,6 +144,8 @@ def _load_keys_and_release(args: Args) -> tuple[Keyring | None, Release | None]:
         return None, None
     desired = prepare(project, fresh=True)
     ring = keyring.read(project.root, builders=desired.builders, approvers=desired.approvers)
+    if args.get_text("stage"):
+        return ring, find_release(args, project, args.get_text("what"))
     return ring, _find_release(project, args.get_text("what"))
 
 

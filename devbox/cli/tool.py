@@ -99,8 +99,20 @@ def _debug(args: Args) -> int:
     from devbox.plan.tasks import DebugRequest
 
     target = args.get_text("container") or "dev"
+    if args.get_text("stage"):
+        from devbox.cli import stages
+
+        target = stages.find_container(args, locate(args), args.get_text("container"))
     desired = DebugRequest(tool=args.get_text("tool"), image=args.get_text("image"), command=args.after or ())
     if desired.image and desired.tool:
         raise UsageError("--image conflicts with --tool", remedy=f"devbox debug {target} --image REF -- COMMAND")
     with choose(args.get_text("progress")) as display:
-        return verb.debug(open_from_args(args), target, desired, display, env=build_environment(args), tty=is_tty(args))
+        return verb.debug(
+            open_from_args(args),
+            target,
+            desired,
+            display,
+            env=build_environment(args),
+            tty=is_tty(args),
+            stage=args.get_text("stage"),
+        )

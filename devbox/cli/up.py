@@ -121,21 +121,6 @@ def _may_remove_volumes(args: Args, project: Project) -> bool:
     return True
 
 
-def stop(args: Args) -> int:
-    """Stop containers, all or some."""
-    with choose(args.get_text("progress")) as display:
-        result = flow.stop(open_from_args(args), display, names=args.get_texts("names"))
-    _print_if_noop(args, result, "nothing to stop")
-    return 0
-
-
-def restart(args: Args) -> int:
-    """Stop and start containers, all or some."""
-    with choose(args.get_text("progress")) as display:
-        flow.restart(open_from_args(args), display, names=args.get_texts("names"))
-    return 0
-
-
 def _choose_shell(outcome: flow.PlanResult) -> str:
     """Return the container suggested for a shell."""
     containers = outcome.resolved.containers

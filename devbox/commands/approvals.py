@@ -36,7 +36,8 @@ class ReleaseSelection:
     """The selected release and the known history. `missing`: stages with incomplete records, with the reason.
 
     `observed`: stage → release → seconds observed healthy by another host. `due`: stages whose records this host should
-    sign again. `is_guess`: no name was given, and no release is known to have been in the stage before.
+    sign again. `is_guess`: no name was given, and no release is known to have been in the stage before. `reason`: of
+    the choice; "" for a named release.
     """
 
     release: Release
@@ -45,6 +46,17 @@ class ReleaseSelection:
     observed: Mapping[str, Mapping[str, float]]
     due: tuple[Stage, ...] = ()
     is_guess: bool = False
+    reason: str = ""
+
+    @property
+    def choice(self) -> str:
+        """Describe the release, and why it was chosen."""
+        return f"release {self.release.short_id}{f': {self.reason}' if self.reason else ''}"
+
+    def note_choice(self, sink: Sink) -> None:
+        """Say which release was chosen, unless the user named it."""
+        if self.reason:
+            sink(Note(text=self.choice))
 
 
 def select(project: Project, spec: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
@@ -72,7 +84,24 @@ def select(project: Project, spec: Spec, stage: Stage, name: str, sink: Sink) ->
         observed=remote_history.observed,
         due=tuple(remote_history.due),
         is_guess=before is not None and not desired,
+        reason="" if name else _explain_choice(entry, stage, before),
     )
+
+
+def _explain_choice(entry: LedgerEntry | None, stage: Stage, before: Stage | None) -> str:
+    """Return why a release without a name was chosen: it is in progress, in the previous stage, or the newest."""
+    if before is None and entry is None:
+        return "the newest built here"
+    if before is None or (entry is not None and entry.stage == stage.name):
+        return f"its promotion to {stage.name} is in progress"
+    return f"{before.name} runs it" if entry is not None else "the newest one known"
+
+
+def find_default(project: Project, spec: Spec, stage_name: str, name: str, sink: Sink) -> Release:
+    """Return the named release, or the one that `promote STAGE` would take; notes say which one and why."""
+    selected = select(project, spec, find_stage(spec, stage_name), name, sink)
+    selected.note_choice(sink)
+    return selected.release
 
 
 def find_named(project: Project, spec: Spec, name: str, sink: Sink) -> Release:
@@ -156,6 +185,7 @@ def approve(
     stage = find_stage(spec, stage_name)
     selected = _select(project, spec, stage, name, sink)
     release, history = selected.release, selected.history
+    selected.note_choice(sink)
     parts = list_covered_parts(project, spec, Deployment(release=release, stage=stage))
     differences = tuple(_describe_differences(project, spec, stage, parts, history))
     for line in differences:

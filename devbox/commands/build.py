@@ -160,11 +160,6 @@ def list_releases(project: Project) -> list[Release]:
     return Releases(project.paths, project.id).list_releases()
 
 
-def find_release(project: Project, name: str) -> Release:
-    """Return a release by ID or leading digits; the newest for ""."""
-    return Releases(project.paths, project.id).find(name)
-
-
 def _compute_source(project: Project, spec: Spec) -> str:
     """Return the revision of the project's files."""
     lock = lockfile.get_path("", project.env_file).lstrip("/")

@@ -101,6 +101,11 @@ def _resolve_name(project: Project, name: str) -> str:
                 "missing argument: NAME (the project is not on a git branch)", remedy="devbox snapshot save NAME"
             )
         name = found
+    return check_snapshot_name(name)
+
+
+def check_snapshot_name(name: str) -> str:
+    """Return a valid snapshot name; UsageError otherwise."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"invalid snapshot name {name!r}",

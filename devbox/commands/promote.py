@@ -23,7 +23,7 @@ from devbox.images.registry import errors
 from devbox.model.frozen import dataclass
 from devbox.model.ledger import APPLIED, REVOKED, LedgerEntry
 from devbox.model.ledger_payloads import SignedRecord
-from devbox.model.plan import PASS, PENDING, Verdict
+from devbox.model.plan import PASS, Verdict
 from devbox.model.release import Release
 from devbox.model.spec import Desired
 from devbox.model.stage import Deployment, Stage
@@ -158,7 +158,7 @@ def promote(
 
     `by`: signer of the record.
     """
-    context = _open_context(project, stage, acts=True)
+    context = open_context(project, stage, acts=True)
     stage_file.remember(project, context.resolved)
     adopt(context.ledger, sink)
     environment = environments(project, context.resolved, context.stage)
@@ -166,6 +166,7 @@ def promote(
     with context.ledger.acquire(context.stage.environment, purpose=purpose) as lease:
         selected = context.select_release(release, sink)
         release_to_promote, history = selected.release, selected.history
+        selected.note_choice(sink)
         deployment = Deployment(release=release_to_promote, stage=context.stage)
         recorder = PromotionRecorder(project, context.resolved, context.stage, by, sink)
         recorder.check(history.entries, deployment.release.image)
@@ -206,7 +207,7 @@ def rollback(
     by: NamedSigner | None = None,
 ) -> PromotionResult:
     """Roll back a stage to its previous release and config, without checking gates."""
-    context = _open_context(project, stage, acts=False, sink=sink)  # access of the previous release has been allowed
+    context = open_context(project, stage, acts=False, sink=sink)  # access of the previous release has been allowed
     adopt(context.ledger, sink)
     environment = environments(project, context.resolved, context.stage)
     with context.ledger.acquire(context.stage.environment, purpose=f"roll back {stage}") as lease:
@@ -244,7 +245,7 @@ def rollback(
 
 def read_current(project: Project, *, stage: str, environments: TargetSelector = select_target) -> PromotionResult:
     """Return the current release of a stage after an aborted promotion."""
-    context = _open_context(project, stage, acts=False, sink=_ignore_event)
+    context = open_context(project, stage, acts=False, sink=ignore_event)
     history = context.read_history()
     entry = history.find_current(stage)
     deployment = plan.load_deployment(entry, history) if entry else None
@@ -254,40 +255,11 @@ def read_current(project: Project, *, stage: str, environments: TargetSelector =
     return PromotionResult(deployment=deployment, entry=entry, changed=True, address=address)
 
 
-def explain_stage(project: Project, *, stage: str, release: str = "", sink: Sink | None = None) -> tuple[Verdict, ...]:
-    """Return the verdicts about a promotion without changes. `sink` receives notes."""
-    sink = sink or _ignore_event
-    context = _open_context(project, stage, acts=False)
-    adopt(context.ledger, sink)
-    selected = context.select_release(release, sink)
-    image = selected.release.image
-    sink(Note(text=f"release {selected.release.short_id}{_describe_standing(selected, stage)}"))
-    PromotionRecorder(project, context.resolved, context.stage, None, sink).check(selected.history.entries, image)
-    verdicts = context.judge_release(selected)
-    holder = context.ledger.find_holder(context.stage.environment)
-    if not holder:
-        return verdicts
-    return (
-        *verdicts,
-        Verdict(subject=f"target {context.stage.environment}", verdict=PENDING, reason=f"held by {holder}"),
-    )
-
-
-def _describe_standing(selected: ReleaseSelection, stage: str) -> str:
-    """Describe the state of a release in a stage, as the end of a sentence."""
-    moving, current = selected.history.find_pending(stage), selected.history.find_current(stage)
-    if moving is not None and moving.release == selected.release.id:
-        return f", whose promotion to {stage} is in progress; resume with: devbox promote {stage}"
-    if current is not None and current.release == selected.release.id:
-        return f", which {stage} runs"
-    return ""
-
-
 def read_log(project: Project, sink: Sink | None = None) -> tuple[LedgerEntry, ...]:
     """Return the ledger of the project, oldest entry first."""
     ledger = Ledger(project.paths, project.id)
     entries = ledger.read_entries()
-    adopt(ledger, sink or _ignore_event)
+    adopt(ledger, sink or ignore_event)
     return entries
 
 
@@ -323,7 +295,7 @@ def _read_running_state(project: Project, stage: str, history: History) -> str:
     return state_table.RUNS if view.supervised else state_table.UNSUPERVISED
 
 
-def _open_context(project: Project, name: str, *, acts: bool, sink: Sink | None = None) -> PromotionContext:
+def open_context(project: Project, name: str, *, acts: bool, sink: Sink | None = None) -> PromotionContext:
     """Open the context of a stage; `acts`: check that changes are supported and allowed.
 
     Without `sink` the file must be valid; with it, an invalid file is replaced by that of the last promotion.
@@ -395,5 +367,5 @@ def _make_denied(deployment: Deployment, verdicts: tuple[Verdict, ...]) -> Denie
     )
 
 
-def _ignore_event(event: Event) -> None:
+def ignore_event(event: Event) -> None:
     """Ignore an event."""

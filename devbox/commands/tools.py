@@ -73,17 +73,23 @@ def debug(
     *,
     env: Mapping[str, str],
     tty: bool = False,
+    stage: str = "",
 ) -> int:
     """Run a one-shot container in the namespaces of `target` (files: /proc/1/root); return its exit code.
 
-    CannotRun if the target is not running.
+    `stage`: where the target runs; "" for development. CannotRun if the target is not running.
     """
     from devbox.execute.actions import build_request
     from devbox.execute.terminal import SecretResolver
 
     with contextlib.ExitStack() as lease:
+        desired = prepare(project)
+        if stage:
+            from devbox.deploy.targets.local import LocalTarget
+
+            target_stage = LocalTarget(project, stage)
+            desired, project = desired.derive(instance=target_stage.build_instance()), target_stage.place
         with lock_instance(project, sink):
-            desired = prepare(project)
             check_grants(project, desired)
             desired, image = _add_image(project, desired, required)
             spec = tasks.build_debug_spec(f"debug-{os.getpid()}", image, tasks.build_debug_argv(desired, required), env)

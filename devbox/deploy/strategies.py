@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from devbox.deploy import stage_containers
 from devbox.model.container import ContainerSpec, compute_spec_key
 from devbox.model.observed import ObservedContainer
-from devbox.model.plan import Backend, Op, Plan, Step
-from devbox.model.router import BASELINE, RouterState, get_full_share
+from devbox.model.plan import Backend, Op, Plan, Reason, Step
+from devbox.model.router import BASELINE, GROUPS, RouterState, get_full_share
 from devbox.plan import ports
 
 VERIFIED = "traffic"
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
+_REQUESTED = Reason.routine("requested")
 _FRESH = "part of the baseline: a new replica of stable, for comparison with the canary"
 VERIFYING = (ROLLING, BLUE_GREEN)  # strategies whose releases are observed by default
 
@@ -108,6 +109,31 @@ def retire(names: Iterable[str], rollout: RolloutInputs) -> Plan:
     return Plan(steps=tuple(steps.all))
 
 
+def stop(names: Iterable[str], rollout: RolloutInputs) -> Plan:
+    """Plan the stop of these containers: no new requests, then the end of open connections, then the stop."""
+    steps = _PlanBuilder(rollout, before=())
+    for name in names:
+        steps.stop(name)
+    return Plan(steps=tuple(steps.all))
+
+
+def restart(names: Iterable[str], rollout: RolloutInputs) -> Plan:
+    """Plan the restart of these containers one at a time: each gets no requests until it is ready again."""
+    steps = _PlanBuilder(rollout, before=())
+    for name in names:
+        steps.stop(name)
+        steps.start_again(name)
+    return Plan(steps=tuple(steps.all))
+
+
+def start_again(names: Iterable[str], rollout: RolloutInputs) -> Plan:
+    """Plan the start of stopped containers, one at a time. `rollout`: from before the stop."""
+    steps = _PlanBuilder(rollout, before=())
+    for name in names:
+        steps.start_again(name)
+    return Plan(steps=tuple(steps.all))
+
+
 @dataclass
 class _PlanBuilder:
     """Builder of sequential steps; `before` are the predecessors of the next one."""
@@ -161,6 +187,19 @@ class _PlanBuilder:
         serving = self.drain(gone)
         self.add_parallel(Op.FINISH, serving, "connections may finish within the drain time")
         self.add_parallel(Op.REMOVE, gone, "not part of the release")
+
+    def stop(self, name: str) -> None:
+        """Append the drain and stop of a container."""
+        if name in self.rollout.router.list_container_names():
+            self.add(Op.DRAIN, name, _REQUESTED)
+            self.add(Op.FINISH, name, "connections may finish within the drain time")
+        self.add(Op.STOP, name, _REQUESTED)
+
+    def start_again(self, name: str) -> None:
+        """Append the start of a stopped container, and its admission where it was served."""
+        served = [side for side in GROUPS if name in self.rollout.router.list_container_names(side)]
+        self.add(Op.START, name, _REQUESTED)
+        self.add_parallel(Op.ADMIT, [Backend(side, name) for side in served], "ready again")
 
     def drain(self, names: Iterable[str]) -> list[str]:
         """Append drains of these; return those that may still have connections."""

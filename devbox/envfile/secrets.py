@@ -64,7 +64,9 @@ def _fetch(variable: str, reference: str, root: str, where: str, allowed: frozen
     if kind == "env":
         if value := environ.get(place):
             return value
-        raise _build_missing(variable, f"the variable {place} is not set", where, f"export {place}=…, then: devbox up")
+        raise _build_missing(
+            variable, f"the variable {place} is not set", where, f"export {place}=…, and repeat the command"
+        )
     return _read_file(variable, reference, root, where, allowed)
 
 

@@ -27,18 +27,19 @@ Data goes to stdout, progress to stderr. An option overrides its variable. `NO_C
   `--`, all words are the program's.
 - Containers: names of tables of the file, such as `dev`, or `db` for `[service.db]`. Default: `dev`; all for commands
   that take several.
-- `--stage NAME`: the containers of a stage instead of the development containers; `web` is the first replica of
-  `web`.
-- Releases: the first digits of the ID. Default: the release of the previous stage in `stages`; for the first stage,
-  the newest one built here.
+- `--stage NAME`: the containers and data of a stage instead of those for development; `web` is the first replica of
+  `web`, or all for commands that take several. A snapshot of a stage needs a name: its data is of no git branch.
+- Releases: the first digits of the ID. Default, for `promote`, `approve`, `why` and, with `--stage`, `verify`,
+  `plan`, `release show` and `release sign`: the release of the previous stage in `stages`; for the first stage, and
+  without a stage, the newest one built here. The chosen release is printed.
 - `--json`: one JSON document on stdout wherever a command prints a table; `events` and `release log` print one per
   line.
 - `ls`, `show` and `rm` list, show and remove; `list`, `remove`, `delete`, `create` and `prune` are accepted, too.
 - Data: `down -v`, `volume rm`, `snapshot restore`, `snapshot rm`, `release revoke`, `image gc` and `key rm` ask on a
   terminal, and require `-y` without one. Without a terminal, `down -v` of the development containers only warns in
   this version.
-- Protected stages: `down -v --stage` of the last stage, or of one with `protected = true`, asks for its name, or
-  requires `--confirm STAGE`.
+- Protected stages: to lose data of the last stage, or of one with `protected = true`, its name must be typed, or
+  confirmed by `--confirm STAGE`; `-y` does not suffice.
 - Words of other tools: `start`, `status`, `images`, `pull`, `push`, `tag` and `history` are aliases; for others, the
   error names the command.
 

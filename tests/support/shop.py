@@ -15,6 +15,7 @@ from pathlib import Path
 from support import layouts
 from support.resolving import write_project
 
+from devbox.commands import preview
 from devbox.commands import promote as verbs
 from devbox.commands.test_evidence import ReleaseTests
 from devbox.errors import EngineError
@@ -147,7 +148,7 @@ class Shop:
 
     def why(self, stage: str, release: Release | None = None) -> dict[str, Verdict]:
         """The verdicts by subject."""
-        found = verbs.explain_stage(self.opened, stage=stage, release=release.id if release else "")
+        found = preview.explain_stage(self.opened, stage=stage, release=release.id if release else "")
         return {verdict.subject: verdict for verdict in found}
 
     def runs(self, stage: str) -> str:

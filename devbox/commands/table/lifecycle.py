@@ -67,8 +67,14 @@ LIFECYCLE = (
         about="Bake the images of containers and bases, and start nothing",
         argument=Argument("names", about="Tables: `dev`, `db`, `base.py` (default: all)", many=True, words="bases"),
     ),
-    Command("stop", "up:stop", about="Stop containers without removing them", argument=_NAMES),
-    Command("restart", "up:restart", about="Restart containers", argument=_NAMES),
+    Command("stop", "lifecycle:stop", STAGE, about="Stop containers without removing them", argument=_NAMES),
+    Command(
+        "restart",
+        "lifecycle:restart",
+        STAGE,
+        about="Restart containers; those of a stage one at a time, without requests meanwhile",
+        argument=_NAMES,
+    ),
     Command(
         "ps",
         "ps:ps",

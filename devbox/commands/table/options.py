@@ -159,6 +159,13 @@ STAGE = Option(
     metavar="STAGE",
     words="stages",
 )
+RELEASE_OF = Option(
+    "--stage",
+    about="Without RELEASE: use the one that `promote STAGE` would take",
+    kind=TEXT,
+    metavar="STAGE",
+    words="stages",
+)
 YES = Option("-y", "--yes", about="Do not ask for confirmation")
 CONFIRM = Option(
     "--confirm", about="Confirm the destruction of this protected stage", kind=MANY, metavar="STAGE", words="stages"

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import CONFIRM, JSON, LOCKED, MANY, SHELL_ON_FAIL, YES, Argument, Command, Option
+from devbox.commands.table.options import (
+    CONFIRM,
+    JSON,
+    LOCKED,
+    MANY,
+    SHELL_ON_FAIL,
+    TEXT,
+    YES,
+    Argument,
+    Command,
+    Option,
+)
 
 PROJECT = (
     Command(
-        "plan", "plan:plan", JSON, LOCKED, about="Show the steps of `up` and their reasons; exit 3 if there are any"
+        "plan",
+        "plan:plan",
+        Option(
+            "--stage",
+            about="Show the steps of `promote STAGE` with its default release instead",
+            kind=TEXT,
+            metavar="STAGE",
+            words="stages",
+        ),
+        JSON,
+        LOCKED,
+        about="Show the steps of `up` and their reasons; exit 3 if there are any",
     ),
     Command(
         "why",
@@ -32,6 +54,7 @@ PROJECT = (
     Command(
         "config",
         "plan:config",
+        Option("--stage", about="Use the vars of this stage", kind=TEXT, metavar="STAGE", words="stages"),
         JSON,
         Option("--origin", about="Show the file and line of each value"),
         Option("--schema", about="Print the JSON Schema of devbox.toml"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import JSON, KEY, LOCKED, MANY, TEXT, YES, Argument, Command, Option
+from devbox.commands.table.options import JSON, KEY, LOCKED, MANY, RELEASE_OF, TEXT, YES, Argument, Command, Option
 
 _RELEASE = Argument("release", about="Release ID or its first digits (default: the newest)", words="releases")
 _GRAY_STAGE = Argument("stage", about="Stage (default: that of the gray release in progress)", words="stages")
@@ -107,6 +107,7 @@ RELEASES = (
         "promote:promote",
         KEY,
         Option("-d", "--detach", about="Return once a canary starts shifting traffic"),
+        Option("--dry-run", about="Only show the gates and steps; exit 1 if a gate blocks the promotion"),
         Option("--supersede", about="Roll back the gray release in progress instead of waiting for it"),
         JSON,
         about="Promote a release to a stage (default: the previous stage's release)",
@@ -150,11 +151,19 @@ RELEASES = (
     Command(
         "release show",
         "build:show",
+        RELEASE_OF,
         JSON,
         about="Show a release: image, source, processes and needs",
         argument=_RELEASE,
     ),
-    Command("release sign", "sign:sign", KEY, about="Sign the image of a release, as cosign does", argument=_RELEASE),
+    Command(
+        "release sign",
+        "sign:sign",
+        KEY,
+        RELEASE_OF,
+        about="Sign the image of a release, as cosign does",
+        argument=_RELEASE,
+    ),
     Command(
         "release revoke",
         "sign:revoke",
@@ -189,6 +198,7 @@ RELEASES = (
             metavar="FILE",
             words="files",
         ),
+        RELEASE_OF,
         JSON,
         about="Verify signatures, provenance and approvals of a release; exit 1 if invalid",
         argument=Argument(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import JSON, MANY, TEXT, YES, Argument, Command, Option
+from devbox.commands.table.options import CONFIRM, JSON, MANY, STAGE, TEXT, YES, Argument, Command, Option
 
 _BRANCH = "Snapshot name (default: the current git branch)"
 _IMAGE = "Table of the file (`dev`, `service.db`), digest or reference"
@@ -19,6 +19,7 @@ DATA = (
             metavar="NAME",
             words="containers",
         ),
+        STAGE,
         JSON,
         about="Save the data of services, which are stopped meanwhile",
         argument=Argument("name", about=_BRANCH),
@@ -26,24 +27,30 @@ DATA = (
     Command(
         "snapshot restore",
         "data:restore_snapshot",
+        STAGE,
         YES,
+        CONFIRM,
         JSON,
         about="Restore saved data; current data is lost",
         argument=Argument("name", about=_BRANCH, words="snapshots"),
     ),
-    Command("snapshot ls", "data:list_snapshots", JSON, about="List the snapshots of the project"),
+    Command("snapshot ls", "data:list_snapshots", STAGE, JSON, about="List the snapshots of the project"),
     Command(
         "snapshot rm",
         "data:remove_snapshots",
+        STAGE,
         YES,
+        CONFIRM,
         about="Remove snapshots",
         argument=Argument("names", about="Names from `devbox snapshot ls`", many=True, words="snapshots"),
     ),
-    Command("volume ls", "data:list_volumes", JSON, about="List the volumes of the project"),
+    Command("volume ls", "data:list_volumes", STAGE, JSON, about="List the volumes of the project"),
     Command(
         "volume rm",
         "data:remove_volumes",
+        STAGE,
         YES,
+        CONFIRM,
         about="Remove volumes and their data, unless in use",
         argument=Argument("names", about="Names from `devbox volume ls`", many=True, words="volumes"),
     ),

@@ -73,14 +73,14 @@ class LocalTarget:
         self.stage = stage
         self._strategy, self._drain = strategy, drain
         self._project = project
-        self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
+        self.place = replace(project, id=key, records=InstanceRecords(project.paths, key))
         self.record = DeployedRecord(project.paths, key)
         self.router = Router(project.paths, key)
-        self._observer = StageObserver(
+        self.observer = StageObserver(
             project,
-            self._place,
+            self.place,
             stage=stage,
-            instance=self._build_instance,
+            instance=self.build_instance,
             record=self.record,
             router=self.router,
             allowed=allowed,
@@ -89,12 +89,12 @@ class LocalTarget:
     @property
     def id(self) -> str:
         """ID of the stage's instance."""
-        return self._place.id
+        return self.place.id
 
     @property
     def paths(self) -> Paths:
         """Paths of the project."""
-        return self._place.paths
+        return self.place.paths
 
     @property
     def address(self) -> str:
@@ -109,19 +109,19 @@ class LocalTarget:
 
     def count_restarts(self, deployment: Deployment) -> int:
         """Return the total number of restarts of a deployment's containers."""
-        view = self._place.engine.observe(self._build_instance())
+        view = self.place.engine.observe(self.build_instance())
         return sum(
             seen.restarts for name, seen in view.containers.items() if stage_containers.is_among(deployment, {name})
         )
 
     def has_router(self) -> bool:
         """True if the router runs or is restarting; False after a reboot."""
-        seen = self._place.engine.observe(self._build_instance()).containers.get(ROUTER)
+        seen = self.place.engine.observe(self.build_instance()).containers.get(ROUTER)
         return seen is not None and seen.state in ("starting", "running", "restarting")
 
     def observe(self) -> StageObserved:
         """See `StageTarget`. Traffic comes from the router's record, running containers from the runtime."""
-        view = self._place.engine.observe(self._build_instance())
+        view = self.place.engine.observe(self.build_instance())
         known = self.record.read()
         serving = known.router.list_container_names(known.router.live_side)
         having = next((each for each in known.all_deployments if stage_containers.is_among(each, serving)), None)
@@ -152,11 +152,11 @@ class LocalTarget:
     @property
     def is_protected(self) -> bool:
         """True if a destructive command must name the stage."""
-        return self._place.records.is_protected()
+        return self.place.records.is_protected()
 
     def read_view(self) -> InstanceView:
         """Return the observed state of the stage on this host."""
-        return self._place.engine.observe(self._build_instance())
+        return self.place.engine.observe(self.build_instance())
 
     def deploy(self, deployment: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """See `StageTarget`."""
@@ -165,7 +165,7 @@ class LocalTarget:
             deployment
         )
         seconds = find_duration(deployment.stage, kind) if verify and not repaired else 0.0
-        with lock_instance(self._place, sink), self.router.poll_counts():
+        with lock_instance(self.place, sink), self.router.poll_counts():
             self._begin(deployment, sink)
             try:
                 self._roll_out(deployment, sink, verify=seconds)
@@ -184,13 +184,13 @@ class LocalTarget:
 
         `stable`: running deployment whose new replicas form the baseline; None: no baseline.
         """
-        with lock_instance(self._place, sink):
+        with lock_instance(self.place, sink):
             self._begin(deployment, sink)
-            found = self._observer.gather_inputs(deployment, stable=stable)
+            found = self.observer.gather_inputs(deployment, stable=stable)
             plan = strategies.warm(
-                found.rollout, after=found.infrastructure, jobs=not self._observer.has_run_before(deployment)
+                found.rollout, after=found.infrastructure, jobs=not self.observer.has_run_before(deployment)
             )
-            self._apply(plan, found, deployment, sink)
+            self.apply_plan(plan, found, deployment, sink)
             self._start_monitor(sink)
 
     def retire(self) -> None:
@@ -200,18 +200,18 @@ class LocalTarget:
     def down(self, sink: Sink, *, volumes: bool = False) -> Plan:
         """Stop everything; with `volumes`, forget the stage except for its ledger entries."""
         self.router.prepare_stop()
-        with lock_instance(self._place, sink):
-            self._place.store.sweep()
-            empty = Desired(instance=self._build_instance(), images={}, containers={})
-            observed = observe_best_effort(self._place, empty, sink)
-            last = self._place.records.read_last_applied()
+        with lock_instance(self.place, sink):
+            self.place.store.sweep()
+            empty = Desired(instance=self.build_instance(), images={}, containers={})
+            observed = observe_best_effort(self.place, empty, sink)
+            last = self.place.records.read_last_applied()
             plan = takedown.down(last.specs, observed, project=empty.instance.name, volumes=volumes)
             options = ApplyOptions(volumes=volumes)
-            apply(plan, ApplyContext(project=self._place, desired=empty, observed=observed, sink=sink, options=options))
+            apply(plan, ApplyContext(project=self.place, desired=empty, observed=observed, sink=sink, options=options))
             known = self.record.read()
             if volumes:
                 hooks.remove_shims(self.paths.shims(self.id))
-                self._place.records.forget()
+                self.place.records.forget()
                 with contextlib.suppress(FileNotFoundError):
                     disk.remove(self.paths.project(self.id))
                 HostFiles(self.paths).forget(self.id)
@@ -222,7 +222,7 @@ class LocalTarget:
 
     def find_drift(self) -> tuple[str, ...]:
         """Describe running containers that were not deployed, one sentence each."""
-        found = drift.find(self._build_instance(), self._place.engine, self.record)
+        found = drift.find(self.build_instance(), self.place.engine, self.record)
         serving = self.router.state.list_container_names()
         return tuple(
             each.sentence if each.doubt or each.container in serving else f"{each.sentence}: it gets no traffic"
@@ -232,10 +232,10 @@ class LocalTarget:
     # One deployment.
 
     def _begin(self, deployment: Deployment, sink: Sink) -> None:
-        for name in drift.shut_out(drift.find(self._build_instance(), self._place.engine, self.record), self.router):
+        for name in drift.shut_out(drift.find(self.build_instance(), self.place.engine, self.record), self.router):
             sink(Note(text=f"{name} has drifted from the deployment: it gets no more traffic"))
-        self._place.store.sweep()
-        self._place.records.record_place(
+        self.place.store.sweep()
+        self.place.records.record_place(
             self._project.root, self._project.env_file, stage=self.stage, protected=deployment.stage.protected
         )
         self.record.write(replace(self.record.read(), coming=deployment))
@@ -246,23 +246,23 @@ class LocalTarget:
             sink(Note(text=EARLIER.format(stage=self.stage)))
         argv = drift_monitor.build_argv(self.paths, instance=self.id, project=self._project.id, stage=self.stage)
         try:
-            capabilities.set_sidecar(self._place.engine, self._build_instance(), argv)
+            capabilities.set_sidecar(self.place.engine, self.build_instance(), argv)
         except EngineError as error:  # supervisor of an older devbox
             sink(Note(text=f"no drift monitor, only `devbox ps --stage {self.stage}` detects drift: {error.sentence}"))
 
     def _verify_image(self, name: str) -> str:
         try:
-            return capabilities.verify_image(self._place.engine, self._build_instance(), name)
+            return capabilities.verify_image(self.place.engine, self.build_instance(), name)
         except EngineError:
             return ""
 
     def _roll_out(self, deployment: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
         """Roll out by the stage's strategy."""
-        found = self._observer.gather_inputs(deployment)
+        found = self.observer.gather_inputs(deployment)
         kind = strategy or self._strategy or deployment.stage.strategy.kind
-        jobs = not self._observer.has_run_before(deployment)
+        jobs = not self.observer.has_run_before(deployment)
         plan = strategies.plan(found.rollout, strategy=kind, after=found.infrastructure, jobs=jobs, verify=verify)
-        self._apply(plan, found, deployment, sink, verify=verify)
+        self.apply_plan(plan, found, deployment, sink, verify=verify)
 
     def _retry(self, deployment: Deployment, sink: Sink, *, verify: float) -> bool:
         """Retry a rollout that failed after the release got all traffic; return whether that succeeds."""
@@ -282,9 +282,9 @@ class LocalTarget:
             if before is not None:
                 self._roll_out(before, sink, strategy=self._strategy or deployment.stage.strategy.kind)
             else:
-                found = self._observer.gather_inputs(deployment)
+                found = self.observer.gather_inputs(deployment)
                 present = tuple(name for name in found.rollout.services if name in found.observed.containers)
-                self._apply(strategies.retire(present, found.rollout), found, deployment, sink)
+                self.apply_plan(strategies.retire(present, found.rollout), found, deployment, sink)
         except DevboxError as error:
             sink(Note(text=f"cannot roll back: {error.sentence}"))
         self.record.write(replace(self.record.read(), coming=None))
@@ -296,15 +296,16 @@ class LocalTarget:
             10_000,
         )
 
-    def _apply(
+    def apply_plan(
         self, plan: Plan, found: StageInputs, deployment: Deployment, sink: Sink, *, verify: float = 0.0
     ) -> None:
-        project = self._place
+        """Run a plan made from `found`; `verify`: seconds to observe the release."""
+        project = self.place
         kind = self._strategy or deployment.stage.strategy.kind
         drain = deployment.stage.drain if self._drain is None else self._drain
         project.records.record_ports(remember(found.observed.ports))
         for reading in found.readings:
-            self._observer.files.store(reading)
+            self.observer.files.store(reading)
         self.router.prepare(found.router)
         with lend_terminal(project.asks, sink) as lender:
             sink = lender.show if lender else sink
@@ -330,11 +331,12 @@ class LocalTarget:
         project.records.record_applied(locking.find_last_applied(applied, found.observed, found.names))
 
     def _list_ports(self) -> tuple[BoundPort, ...]:
-        return self._place.engine.observe(self._build_instance()).published.get(ROUTER, ())
+        return self.place.engine.observe(self.build_instance()).published.get(ROUTER, ())
 
-    def _build_instance(self) -> Instance:
+    def build_instance(self) -> Instance:
+        """Return the stage's instance."""
         name = f"{os.path.basename(self._project.root)}/{self.stage}"
-        return replace(build_instance(self._place, name), stage=self.stage)
+        return replace(build_instance(self.place, name), stage=self.stage)
 
 
 def _is_healthy(router: ObservedContainer | None) -> bool:

@@ -19,7 +19,7 @@ from devbox.attest import attachments, keys, statements, verify
 from devbox.attest import verify as attest
 from devbox.attest.keys import LocalSigner
 from devbox.cli import main
-from devbox.commands import approvals, signing
+from devbox.commands import approvals, preview, signing
 from devbox.commands import promote as verbs
 from devbox.commands.approvals import list_covered_parts
 from devbox.commands.promote import PromotionResult
@@ -265,12 +265,12 @@ def test_issue10_approve_of_a_gray_stage_shows_how_production_changes(signed: Si
 def test_issue10_why_names_the_release_and_its_state_in_the_stage(signed: Signed):
     made = signed.built()
     notes: list[Any] = []
-    verbs.explain_stage(signed.shop.opened, stage="test", release=made.id, sink=notes.append)
-    verbs.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
+    preview.explain_stage(signed.shop.opened, stage="test", release=made.id, sink=notes.append)
+    preview.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
     said = [note.text for note in notes]
     assert said == [f"release {made.short_id}, which test runs", f"release {made.short_id}"]
     signed.shop.ledger.append(INTENT, release=made.id, stage="staging", attempt=1, body={})
-    verbs.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
+    preview.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
     assert "resume with: devbox promote staging" in notes[-1].text
 
 

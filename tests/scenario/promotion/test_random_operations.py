@@ -13,7 +13,7 @@ from support.shop import APP, Shop
 
 from devbox.attest import keys
 from devbox.attest.keys import LocalSigner
-from devbox.commands import approvals, gray_releases, signing
+from devbox.commands import approvals, gray_releases, preview, signing
 from devbox.commands import promote as verbs
 from devbox.commands.signing import NamedSigner
 from devbox.commands.stage_chains import StageChains
@@ -202,7 +202,9 @@ def test_issue10_1_what_could_not_be_learned_is_pending_and_reported(
     broken = text.replace(f'[stage.staging]\nrepository = "{host}', '[stage.staging]\nrepository = "127.0.0.1:9')
     two.shop.rewrite(broken)
     notes: list[object] = []
-    told = {each.subject: each for each in verbs.explain_stage(two.shop.opened, stage="production", sink=notes.append)}
+    told = {
+        each.subject: each for each in preview.explain_stage(two.shop.opened, stage="production", sink=notes.append)
+    }
     assert told["passed staging"].verdict == told["records staging"].verdict == "pending"
     assert "not all records of staging are known" in told["passed staging"].reason
     assert any("not all records of staging" in getattr(note, "text", "") for note in notes)
