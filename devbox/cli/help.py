@@ -35,7 +35,7 @@ OVERVIEW = {
     "Running containers": "top stats port inspect cp wait events",
     "Tests": "test",
     "Releases": "build promote rollback approve verify why release key install",
-    "Images and packages": "bake lock image recipe",
+    "Images and packages": "bake add rm search lock update outdated image login logout recipe",
     "Host": "ls trust doctor hook completion export",
 }
 

@@ -72,6 +72,16 @@ def _prompt(prompt: str) -> str:
     return sys.stdin.readline().strip()
 
 
+def ask(question: str) -> str:
+    """Ask for a line on the terminal."""
+    return _prompt(question)
+
+
+def ask_secret(question: str) -> str:
+    """Ask for a secret on the terminal, without echo."""
+    return _read(question)
+
+
 def find_passphrase_prompt() -> PassphrasePrompt | None:
     """Return the passphrase prompt; None without a terminal."""
     return _prompt_passphrase if os.isatty(0) and os.isatty(2) else None

@@ -164,7 +164,7 @@ def show_bake_logs(args: Args) -> int:
         whose = f"of {', '.join(names)}" if names else "of this file's images"
         raise DevboxError(
             f"build log {whose} not found: not built, built by another DEVBOX_HOME, or expired",
-            remedy="bake missing images with: devbox up; all images with: devbox lock",
+            remedy="bake missing images with: devbox up; all images with: devbox bake",
         )
     for title, path in found.items():
         terminal.print_line(

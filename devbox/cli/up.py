@@ -1,8 +1,7 @@
-"""`up`, `down`, `stop`, `restart`, `lock`: verbs of flow with a display."""
+"""`up` and `down`: verbs of flow with a display."""
 
 from __future__ import annotations
 
-import json
 import sys
 
 from devbox import flow
@@ -12,7 +11,7 @@ from devbox.cli.locate import locate, open_from_args
 from devbox.cli.terminal import find_shell_terminal, print_line
 from devbox.commands import noop_stamps
 from devbox.commands.table.options import Args
-from devbox.errors import FAILED, INTERRUPTED, WOULD_CHANGE, DevboxError, NotLocked, UsageError
+from devbox.errors import FAILED, INTERRUPTED, DevboxError, UsageError
 from devbox.host import environ
 from devbox.records.noop import NoopRecord
 
@@ -146,30 +145,3 @@ def _list_addresses(outcome: flow.PlanResult) -> list[str]:
 def _print_if_noop(args: Args, plan: Plan, sentence: str) -> None:
     if not plan and args.get_text("progress") not in ("quiet", "json"):
         print_line(f"· {sentence}")
-
-
-def lock(args: Args) -> int:
-    """Renew the lockfile, all or by name, and print the changes (data); or check its completeness."""
-    from devbox.commands import images
-
-    names = args.get_texts("upgrade") or None
-    if args.get_flag("check"):
-        if names:
-            raise UsageError("--check conflicts with --upgrade", remedy="devbox lock --check")
-        try:
-            images.check_lock(open_from_args(args))
-        except NotLocked as error:
-            error.exit_code = WOULD_CHANGE
-            raise
-        changed: list[str] = []
-    else:
-        terminal = find_shell_terminal(asked_for=args.get_flag("shell_on_fail"))
-        with choose(args.get_text("progress")) as display:
-            changed = images.lock(open_from_args(args), display, names=names, terminal=terminal)
-    if args.get_flag("json"):
-        sys.stdout.write(json.dumps({"changes": changed}) + "\n")
-    elif changed:
-        sys.stdout.write("\n".join(changed) + "\n")
-    elif args.get_text("progress") not in ("quiet", "json"):
-        print_line("· the lock is complete" if args.get_flag("check") else "· nothing changed")
-    return 0

@@ -29,10 +29,40 @@ from devbox.project import (
 )
 
 
-def lock(
-    project: Project, sink: Sink, *, names: tuple[str, ...] | None = None, terminal: int | None = None
+def lock(project: Project, sink: Sink, *, terminal: int | None = None) -> list[str]:
+    """Complete the lockfile and remove unused entries; locked versions are kept. Returns one line per change.
+
+    Images without entries are baked.
+    """
+    from devbox.execute import locks
+
+    with lock_instance(project, sink):
+        desired = _add_cell_images(project, prepare(project, lock=LockPolicy.PIN, held=True, bakes=True))
+        check_grants(project, desired)
+        pinned = locks.pin_images(desired.images, project.store)
+        desired = desired.derive(images=outputs.apply_current_output(desired, pinned, project.store))
+        observed = observe_instance(project, desired)
+        project.store.sweep()
+        missing = outputs.list_bakeable(desired.images, tuple(desired.images))
+        plan = differ.diff(desired, observed, names=(), images=missing)
+        options = ApplyOptions(terminal=terminal)
+        context = ApplyContext(project=project, desired=desired, observed=observed, sink=sink, options=options)
+        baked = apply(plan, context).images
+        return locks.Locks(desired.instance).renew(desired, locks.pin_images(baked, project.store))
+
+
+def update(
+    project: Project,
+    sink: Sink,
+    *,
+    names: tuple[str, ...] | None = None,
+    terminal: int | None = None,
+    writes: bool = True,
 ) -> list[str]:
-    """Build with current versions and write the lockfile, for all images or `names`. Returns one line per change."""
+    """Bake with current versions and update the lockfile, for all images or `names`. Returns one line per change.
+
+    `writes`: False to only list the changes.
+    """
     from devbox.execute import locks
 
     with lock_instance(project, sink):
@@ -47,7 +77,8 @@ def lock(
         empty = Observed(supervised=False)
         context = ApplyContext(project=project, desired=unpinned, observed=empty, sink=sink, options=options)
         baked = apply(plan, context).images
-        return locks.Locks(unpinned.instance).renew(unpinned, locks.pin_images(baked, project.store))
+        lockfile, pinned = locks.Locks(unpinned.instance), locks.pin_images(baked, project.store)
+        return lockfile.renew(unpinned, pinned) if writes else lockfile.compare(unpinned, pinned)
 
 
 def bake(project: Project, names: tuple[str, ...], sink: Sink, *, locked: bool = False) -> dict[str, BakedImage]:

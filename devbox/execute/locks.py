@@ -57,6 +57,11 @@ class Locks:
             lockfile.write(self.path, after, env_file=self._env_file)
         return locking.list_changes(before, after)
 
+    def compare(self, spec: Spec, images: dict[str, ImageSpec]) -> list[str]:
+        """Return the changes that `renew` would write, one line each."""
+        before = self.read()
+        return locking.list_changes(before, locking.collect_lock(images, spec.recipes, before))
+
     def demand(
         self,
         spec: Spec,
@@ -79,7 +84,7 @@ class Locks:
             raise NotLocked(
                 f"{self.name} is not up to date with {self._env_file}",
                 details="\n".join([*missing[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]),
-                remedy="add missing entries with devbox up, or renew all with devbox lock; then commit it",
+                remedy="add missing entries with: devbox lock; then commit the file",
             )
 
 

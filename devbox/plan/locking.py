@@ -111,7 +111,7 @@ def unpin_images(
         if name not in upgradable:
             raise UsageError(
                 f"{name} not found in the lockfile: not an image, recipe, base system or package",
-                remedy="use a name of devbox.lock.toml, or renew all entries: devbox lock",
+                remedy="use a name of devbox.lock.toml, or renew all entries: devbox update",
             )
     loose = loosen_images(images, names)
     return loose, tuple(name for name, spec in loose.items() if spec != images[name])

@@ -13,7 +13,7 @@ from devbox.model.spec import Lockfile, Versions
 FORMAT = 1
 _HEAD = """\
 # What the images of {env_file} are made from. devbox writes this file; commit it.
-# `devbox lock --upgrade NAME` renews an image, a recipe, a base system or a package; `devbox lock` all.
+# `devbox update NAME` renews an image, a recipe, a base system or a package; `devbox update` all.
 format = {format}
 """
 _BARE = re.compile(r"[A-Za-z0-9_-]+")

@@ -87,6 +87,13 @@ env = { LANG = "C.UTF-8" }
 CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "trust": (("--show",), ()),
     "lock": (("--upgrade", "none"),),
+    "update": (("none",),),
+    "outdated": (("none",),),
+    "add": (("less",),),
+    "rm": (("less",),),
+    "search": (("less",),),
+    "login": (("localhost:9", "--username", "ann", "--password-stdin"),),
+    "logout": (("localhost:9",),),
     "up": ((), ("--locked",)),
     "init": (("made",), ()),
     "ps": ((), ("--stage", "live")),

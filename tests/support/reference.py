@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import catalogue, manual_commands, manual_env_file, manual_recipes
+from support import catalogue, familiar, manual_commands, manual_env_file, manual_recipes
 
 from devbox.envfile import schema
 
@@ -24,6 +24,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "env-file.md": manual_env_file.render_manual,
     "devbox.schema.json": _render_schema,
     "errors.md": catalogue.page,
+    "familiar-commands.md": familiar.render_page,
 }
 
 
@@ -31,7 +32,7 @@ def main() -> int:
     """Write the pages that differ, and print their names."""
     for name, render in PAGES.items():
         path, text = DIRECTORY / name, render()
-        if path.read_text() != text:
+        if not path.exists() or path.read_text() != text:
             path.write_text(text)
             print(f"docs/reference/{name}")
     return 0

@@ -21,6 +21,7 @@ GROUPS = {
 ALIASES = {
     "start": "up",
     "status": "ps",
+    "upgrade": "update",
     "images": "image ls",
     "pull": "image pull",
     "push": "image push",
@@ -48,9 +49,13 @@ TABLES = (
     ("containers:CONTAINERS", "shell exec run tool inspect cp debug"),
     ("releases:TESTS", "test"),
     ("storage:DATA", "snapshot volume"),
-    ("project:PROJECT", "plan why lock config recipe trust ls doctor export hook completion"),
+    (
+        "project:PROJECT",
+        "plan why lock update outdated config add rm search recipe trust ls doctor export hook completion",
+    ),
     ("releases:RELEASES", "build install promote rollback release approve verify"),
     ("storage:IMAGES", "image"),
+    ("storage:REGISTRIES", "login logout"),
     ("releases:KEYS", "key"),
 )
 

@@ -15,6 +15,13 @@ from devbox.commands.table.options import (
     Option,
 )
 
+_LOCKED_NAMES = Argument("names", about="Images, recipes, base systems or packages (default: all)", many=True)
+
+_PACKAGES = Argument("names", about="Names of packages", many=True, metavar="PACKAGE…")
+_TABLE = Option(
+    "--table", about="Table of the file, such as `base.py` (default: dev)", kind=TEXT, metavar="NAME", words="bases"
+)
+
 PROJECT = (
     Command(
         "plan",
@@ -44,12 +51,27 @@ PROJECT = (
     ),
     Command(
         "lock",
-        "up:lock",
+        "lock:lock",
         JSON,
-        Option("--upgrade", about="Update only this image, recipe, base system or package", kind=MANY, metavar="NAME"),
+        Option("--upgrade", about="As `update NAME`", kind=MANY, metavar="NAME"),
         Option("--check", about="Only check that the lock is complete; exit 3 if it is not"),
         SHELL_ON_FAIL,
+        about="Complete devbox.lock.toml; locked versions are kept",
+    ),
+    Command(
+        "update",
+        "lock:update",
+        JSON,
+        SHELL_ON_FAIL,
         about="Update devbox.lock.toml: bake with current package versions, print the changes",
+        argument=_LOCKED_NAMES,
+    ),
+    Command(
+        "outdated",
+        "lock:list_outdated",
+        JSON,
+        about="Bake with current package versions, and only print what `update` would change",
+        argument=_LOCKED_NAMES,
     ),
     Command(
         "config",
@@ -59,6 +81,23 @@ PROJECT = (
         Option("--origin", about="Show the file and line of each value"),
         Option("--schema", about="Print the JSON Schema of devbox.toml"),
         about="Show the interpreted env file",
+    ),
+    Command(
+        "add",
+        "packages:add",
+        _TABLE,
+        about="Add distribution packages to devbox.toml, keeping its comments",
+        argument=_PACKAGES,
+    ),
+    Command("rm", "packages:remove", _TABLE, about="Remove distribution packages from devbox.toml", argument=_PACKAGES),
+    Command(
+        "search",
+        "packages:search",
+        _TABLE,
+        Option("--all", about="Show all matches"),
+        JSON,
+        about="Search the packages of the distribution by name and summary",
+        argument=Argument("names", about="Words that a package must contain", many=True, metavar="WORD…"),
     ),
     Command("recipe ls", "recipe:ls", JSON, about="List the shipped recipes and those in recipes/ of the project"),
     Command(

@@ -57,6 +57,21 @@ DATA = (
 )
 
 
+_REGISTRY = Argument("registry", about="Host of the registry, such as `ghcr.io` (default: docker.io)")
+
+REGISTRIES = (
+    Command(
+        "login",
+        "login:login",
+        Option("--username", about="User name at the registry", kind=TEXT, metavar="NAME", hidden="-u"),
+        Option("--password-stdin", about="Read the password from stdin"),
+        about="Log in to a registry; the password is stored as `docker login` does",
+        argument=_REGISTRY,
+    ),
+    Command("logout", "login:logout", about="Remove the stored password of a registry", argument=_REGISTRY),
+)
+
+
 IMAGES = (
     Command(
         "image pull",

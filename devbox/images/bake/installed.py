@@ -35,7 +35,7 @@ def build_mismatch_error(differing: Mapping[str, tuple[str, str]], *, base: str 
     return BakeFailed(
         "cannot install packages in the versions of devbox.lock.toml",
         details="\n".join(lines[:_SHOWN] + more),
-        remedy=f"use the available versions: devbox lock --upgrade {names}; "
+        remedy=f"use the available versions: devbox update {names}; "
         "or point DEVBOX_MIRROR_DEBIAN to a mirror with the locked versions",
     )
 

@@ -66,9 +66,10 @@ ONCE = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5, 
 class RegistryConnection:
     """A connection to one registry or mirror. Thread-safe."""
 
-    def __init__(self, endpoint: credentials.Endpoint) -> None:
+    def __init__(self, endpoint: credentials.Endpoint, *, known: credentials.Credentials | None = None) -> None:
+        """`known`: credentials to use instead of the stored ones."""
         self.host = endpoint.host
-        self._known = None if endpoint.is_mirror else credentials.find_credentials(endpoint.host)
+        self._known = known or (None if endpoint.is_mirror else credentials.find_credentials(endpoint.host))
         self._pool = _create_pool(endpoint.url)
         self._tokens: dict[str, str] = {}  # scope → its Authorization header
         self._lock = threading.Lock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -33,14 +34,66 @@ def find_credentials(host: str) -> Credentials | None:
     """Return the credentials for a registry, or None: from its helper, the general helper, or the file."""
     place = _get_config_file()
     config = _read_config(place)
-    key = _HUB_KEY if host == DOCKER_HUB else host
-    helper = _parse_text(_read_table(config, "credHelpers", place).get(host)) or _parse_text(config.get("credsStore"))
+    helper, key = _find_helper(config, host, place), _get_key(host)
     if helper and (kept := _query_helper(helper, key)):
         return kept
     for name, entry in _read_table(config, "auths", place).items():
         if _parse_host(name) == _parse_host(key) and isinstance(entry, dict):
             return _parse_entry(entry, name, place)
     return None
+
+
+def store(host: str, known: Credentials) -> str:
+    """Store the credentials of a registry, in Docker's credential helper or file; return where, for messages."""
+    place = _get_config_file()
+    config = _read_config(place)
+    helper, key = _find_helper(config, host, place), _get_key(host)
+    if helper:
+        secret = {"ServerURL": key, "Username": known.user, "Secret": known.password}
+        _run_helper(helper, "store", json.dumps(secret))
+        return f"docker-credential-{helper}"
+    packed = base64.b64encode(f"{known.user}:{known.password}".encode()).decode()
+    _write_entries(place, config, {**_list_others(config, host, place), key: {"auth": packed}})
+    return place
+
+
+def forget(host: str) -> bool:
+    """Remove the credentials of a registry; return whether there were any."""
+    place = _get_config_file()
+    config = _read_config(place)
+    had = find_credentials(host) is not None
+    if had and (helper := _find_helper(config, host, place)):
+        _run_helper(helper, "erase", _get_key(host))
+    others = _list_others(config, host, place)
+    if others != _read_table(config, "auths", place):
+        _write_entries(place, config, others)
+    return had
+
+
+def _get_key(host: str) -> str:
+    return _HUB_KEY if host == DOCKER_HUB else host
+
+
+def _find_helper(config: Mapping[str, Any], host: str, place: str) -> str:
+    """Return the credential helper of a registry; "" if the file keeps its password."""
+    helpers = _read_table(config, "credHelpers", place)
+    return _parse_text(helpers.get(host)) or _parse_text(config.get("credsStore"))
+
+
+def _list_others(config: Mapping[str, Any], host: str, place: str) -> dict[str, Any]:
+    """Return the entries of the file for other registries."""
+    own = _parse_host(_get_key(host))
+    return {name: entry for name, entry in _read_table(config, "auths", place).items() if _parse_host(name) != own}
+
+
+def _write_entries(place: str, config: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
+    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+    files.write_atomic(place, json.dumps({**config, "auths": entries}, indent=2), mode=0o600)
+
+
+def _run_helper(helper: str, verb: str, text: str) -> None:
+    argv = [f"docker-credential-{helper}", verb]
+    process.run(argv, purpose=f"{verb} a password with {argv[0]}", input=text.encode(), timeout=_PATIENCE)
 
 
 def _get_config_file() -> str:
@@ -115,7 +168,7 @@ def _parse_text(value: Any) -> str:
 
 
 def _build_error(place: str, why: str) -> DevboxError:
-    return RegistryError(f"cannot parse {place}: {why}", remedy="repair it, or write it again: docker login")
+    return RegistryError(f"cannot parse {place}: {why}", remedy="repair it, or write it again: devbox login")
 
 
 MIRRORS = "DEVBOX_REGISTRY_MIRRORS"

@@ -62,7 +62,7 @@ def test_an_unknown_package_is_named_with_the_available_ones(store: ImageStore, 
     with pytest.raises(BakeFailed) as caught:
         store.bake(image, lambda _: None)
     assert caught.value.details == f"less: locked 1-1, offered {offered}"
-    assert "devbox lock --upgrade less" in caught.value.remedy
+    assert "devbox update less" in caught.value.remedy
     assert store.find(image.key) is None
 
 

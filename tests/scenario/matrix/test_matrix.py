@@ -164,7 +164,7 @@ def test_the_lock_has_the_images_of_all_cells(box: Box):
     lock.write_text(lock.read_text().replace(f'tree = "{held}"', 'tree = "0-1"'))
     code, cells = run(box, path)
     assert (code, states(cells)) == (1, ["cached", "error"]), "the lock is obeyed"
-    assert "devbox lock --upgrade tree" in cells["tool=tree"]["reason"]
+    assert "devbox update tree" in cells["tool=tree"]["reason"]
     assert f"~ tree 0-1 → {held}" in box.ok("lock", "--upgrade", "tree", cwd=path)
     assert states(run(box, path, "--locked")[1]) == ["cached", "cached"], "with the versions that they passed with"
 

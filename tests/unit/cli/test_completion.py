@@ -105,7 +105,7 @@ def test_a_project_named_on_the_line(project: Path, monkeypatch: pytest.MonkeyPa
 def test_a_broken_file_completes_commands_all_the_same(project: Path):
     (project / "devbox.toml").write_text("[dev\n")
     assert values("logs d") == []
-    assert values("log") == ["logs"]
+    assert values("log") == ["logs", "login", "logout"]
 
 
 def test_every_candidate_says_what_it_is():

@@ -95,7 +95,7 @@ def test_another_version_than_the_lock_s_is_an_error_that_names_both():
         "less: locked 1, offered 3",
         "tree: locked nothing, offered 4",
     ]
-    assert "devbox lock --upgrade less tree" in caught.value.remedy
+    assert "devbox update less tree" in caught.value.remedy
 
 
 def test_edited_commands_may_bring_more_or_less_but_nothing_else():

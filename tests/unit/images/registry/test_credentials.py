@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devbox.errors import DevboxError
-from devbox.images.registry.credentials import Credentials, find_credentials
+from devbox.images.registry.credentials import Credentials, find_credentials, forget, store
 
 
 @pytest.fixture
@@ -76,3 +76,31 @@ def test_a_failing_helper_is_named(config: Any, tmp_path: Path, monkeypatch: pyt
     config({"credsStore": "x"})
     with pytest.raises(DevboxError, match="docker-credential-x"):
         find_credentials("a.io")
+
+
+def test_a_password_is_stored_and_removed_as_by_docker(config: Any, tmp_path: Path):
+    config(
+        {"auths": {"https://ghcr.io/v1/": {"auth": packed("old:x")}, "b.io": {"auth": packed("b:y")}}, "psFormat": "t"}
+    )
+    assert store("ghcr.io", Credentials("me", "p:w")) == str(tmp_path / "config.json")
+    written = json.loads((tmp_path / "config.json").read_text())
+    auths = {"b.io": {"auth": packed("b:y")}, "ghcr.io": {"auth": packed("me:p:w")}}
+    assert written == {"auths": auths, "psFormat": "t"}
+    assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o600
+    assert find_credentials("ghcr.io") == Credentials("me", "p:w")
+    assert (forget("ghcr.io"), forget("ghcr.io")) == (True, False)
+    assert find_credentials("b.io") == Credentials("b", "y")
+    store("docker.io", Credentials("hub", "x"))
+    assert find_credentials("docker.io") == Credentials("hub", "x")
+
+
+def test_a_helper_stores_and_erases(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kept = tmp_path / "kept"
+    script = f"""case $1 in store) echo "$host" > {kept};; erase) rm {kept};; get) cat {kept} 2>/dev/null ||
+    {{ echo credentials not found in native keychain; exit 1; }};; esac"""
+    helper(tmp_path, monkeypatch, script)
+    config({"credsStore": "x"})
+    assert store("a.io", Credentials("me", "pw")) == "docker-credential-x"
+    assert json.loads(kept.read_text()) == {"ServerURL": "a.io", "Username": "me", "Secret": "pw"}
+    assert "pw" not in (tmp_path / "config.json").read_text()
+    assert (forget("a.io"), kept.exists(), forget("a.io")) == (True, False, False)
