@@ -174,7 +174,7 @@ def _load(data: dict[str, Any], origins: Origins, *, root: str, name: str, input
     env_files = _load_env_files(document, root)
     return EnvFile(
         document=document,
-        name=document.project.name or _derive_name(root),
+        name=document.project.name or derive_name(root),
         root=root,
         file=name,
         origins=origins,
@@ -297,7 +297,7 @@ def _load_env_files(document: Document, root: str) -> dict[str, dict[str, str]]:
     return {path: load_dotenv(os.path.join(root, path), name=path, within=root) for path in paths}
 
 
-def _derive_name(root: str) -> str:
+def derive_name(root: str) -> str:
     """Derive a project name from its directory."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", os.path.basename(root).lower())[:63].strip("-_")
     return plain or "project"

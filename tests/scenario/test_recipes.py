@@ -41,6 +41,7 @@ SAYS_VERSION = {
     "go": ("dev", "go", "version"),
     "rust": ("dev", "rustc", "--version"),
     "java": ("dev", "sh", "-c", "java -version 2>&1"),
+    "php": ("dev", "php", "--version"),
 }
 # The text before the version in that output.
 FRONTS = {
@@ -60,6 +61,7 @@ FRONTS = {
     "go": "go version go",
     "rust": "rustc ",
     "java": 'version "',
+    "php": "PHP ",
 }
 # A program in each language, and the commands that make it, its package manager at work where it needs no network.
 LANGUAGES: dict[str, tuple[dict[str, str], str]] = {
@@ -99,6 +101,7 @@ public class Hello {
         },
         "javac -d /tmp Hello.java && java -cp /tmp Hello",
     ),
+    "php": ({"hello.php": '<?php echo mb_substr("hello!", 0, 5), "\\n";'}, "php hello.php"),
 }
 
 

@@ -29,8 +29,17 @@ LIFECYCLE = (
         Option(
             "--template", about="Template (default: bare)", kind=TEXT, metavar="NAME", words="templates", hidden="-t"
         ),
+        Option(
+            "--recipe",
+            about="Write a minimal file with this recipe (default: by the files of the directory)",
+            kind=TEXT,
+            metavar="NAME",
+            words="recipes",
+        ),
+        Option("--service", about="Add a service", kind=MANY, metavar="NAME", words="recipes"),
+        Option("-y", "--yes", about="Ask nothing, accept the defaults"),
         Option("--list", about="List the templates"),
-        about="Create a project from a template",
+        about="Create a project from a template or from recipes; on a terminal, ask",
         argument=Argument("dir", about="Directory, created if missing (default: the current one)", words="directories"),
     ),
     Command(
