@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from support.machine import Box, wait_until
 
-pytestmark = [pytest.mark.scenario, pytest.mark.long]
+pytestmark = [
+    pytest.mark.scenario,
+    pytest.mark.long,
+    pytest.mark.parametrize("box", ["root-crun", "user-crun"], indirect=True),
+]
 
 # Text of the page that the application serves at /.
 PAGES = {
