@@ -20,6 +20,7 @@ from support import pages
 from support.machine import REPOSITORY, Box, lacking, wait_until
 
 _SECONDS = 1500
+_TOOLS = REPOSITORY / "tests/support/page_tools.sh"
 _GIT = "[user]\nname = Ada\nemail = ada@example.org\n[init]\ndefaultBranch = main\n[advice]\ndetachedHead = false\n"
 
 
@@ -79,7 +80,7 @@ def _execute(steps: list[_Step], box: Box, base: Path) -> dict[int, tuple[int, s
     for directory in (project, home, scripts):
         directory.mkdir(parents=True)
     (home / ".gitconfig").write_text(_GIT)
-    lines = ["set -e", f"cd {project}"]
+    lines = ["set -e", f"PAGE={scripts}", f". {_TOOLS}", f"cd {project}"]
     for number, step in enumerate(steps):
         script = scripts / str(number)
         script.write_text(step.script)
