@@ -54,7 +54,9 @@ def _list_steps(page: pages.Page) -> list[_Step]:
     for block in page.blocks:
         if not block.is_run:
             continue
-        if block.file is not None:
+        if "json" in block.directives:
+            steps.append(_Step(block, ":\n"))
+        elif block.file is not None:
             steps.append(_Step(block, _write_file(block)))
         elif block.language == "console":
             documented = "output" not in block.directives
@@ -125,6 +127,8 @@ def _check(page: pages.Page, steps: list[_Step], results: dict[int, tuple[int, s
             pytest.fail(f"{where}\nthe session ended here; its output:\n{output}")
         if step.block.exit and not _is_expected(step, code):
             pytest.fail(f"{where}\nexit code {code}, expected {step.block.exit}; output:\n{output}")
+        if "json" in step.block.directives:
+            _check_document(where, step.block.text, results[number - 1][1])
         if missing := pages.find_missing(list(step.documented), output):
             pytest.fail(f"{where}\nmissing lines:\n" + "\n".join(missing) + f"\noutput:\n{output}")
     for line in {step.block.line for step in steps if step.block.exit}:
@@ -132,6 +136,15 @@ def _check(page: pages.Page, steps: list[_Step], results: dict[int, tuple[int, s
         expected = next(step.block.exit for step in steps if step.block.line == line)
         if expected not in of_block:
             pytest.fail(f"{pages.name_page(page.path)}:{line}: no command exits with {expected}")
+
+
+def _check_document(where: str, documented: str, output: str) -> None:
+    """Compare the shape of a JSON document with that of the last JSON line of the output."""
+    found = [line for line in output.splitlines() if line.startswith(("{", "["))]
+    if not found:
+        pytest.fail(f"{where}\nno JSON document in the output:\n{output}")
+    if difference := pages.compare_shapes(json.loads(documented), json.loads(found[-1]), "$"):
+        pytest.fail(f"{where}\n{difference}\noutput:\n{found[-1]}")
 
 
 def _is_expected(step: _Step, code: int) -> bool:

@@ -10,6 +10,7 @@ other lines are compared with the output: see `compile_line`. `toml` blocks are 
     <!-- test: exit: 3 -->             expected exit code; in a console block, of any command
     <!-- test: output: no -->          the output of a console block is not compared
     <!-- test: file: NAME -->          written to this file
+    <!-- test: json -->                keys and types are those of the last line of the previous block's output
     <!-- test: append: NAME -->        appended to this file
     <!-- test: in: dev -->             the keys belong to this table of devbox.toml
     <!-- test: each-line-in: dev -->   the same for alternatives: each line is checked alone
@@ -25,12 +26,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from support.machine import REPOSITORY
 
-DIRECTIVES = ("no", "background", "exit", "output", "file", "append", "in", "each-line-in")
+DIRECTIVES = ("no", "background", "exit", "output", "file", "append", "in", "each-line-in", "json")
 PAGE_DIRECTIVES = ("long", "own-home", "needs")
-LANGUAGES = ("sh", "console", "toml")
+LANGUAGES = ("sh", "console", "toml", "json")
 _FENCE = re.compile(r"(?P<indent> *)(?P<mark>`{3,})(?P<language>\w*)\s*")
 _DIRECTIVE = re.compile(r"\s*<!-- test: (?P<name>[\w-]+)(?:: (?P<value>.+?))? -->\s*")
 _SETUP = "<!-- test: setup"
@@ -61,7 +63,7 @@ class Block:
         """True if the session of the page executes or writes the block."""
         if "no" in self.directives:
             return False
-        return self.language in ("sh", "console") or self.file is not None
+        return self.language in ("sh", "console") or self.file is not None or "json" in self.directives
 
     @property
     def file(self) -> str | None:
@@ -128,7 +130,7 @@ def _add_directive(name: str, value: str, pending: dict[str, str], own: dict[str
         return
     if name not in DIRECTIVES:
         raise InvalidPageError(f"{where}: unknown directive {name}")
-    if not value and name != "background":
+    if not value and name not in ("background", "json"):
         raise InvalidPageError(f"{where}: the directive {name} requires a value")
     pending[name] = value
 
@@ -191,3 +193,18 @@ def find_missing(documented: list[str], output: str) -> list[str]:
     printed = [_TAKEN_PORT.sub("", line).strip() for line in output.splitlines()]
     required = [line for line in documented if line.strip() and not _OPTIONAL.fullmatch(line.strip())]
     return [line for line in required if not any(compile_line(line).fullmatch(each) for each in printed)]
+
+
+def compare_shapes(documented: Any, found: Any, at: str) -> str:
+    """Return the first difference of keys and types; "" if there is none. Lists are compared by their first items."""
+    if isinstance(documented, dict) and isinstance(found, dict):
+        if documented.keys() != found.keys():
+            return f"{at}: documented keys {sorted(documented)}, found {sorted(found)}"
+        differences = (compare_shapes(documented[key], found[key], f"{at}.{key}") for key in documented)
+        return next(filter(None, differences), "")
+    if isinstance(documented, list) and isinstance(found, list):
+        return compare_shapes(documented[0], found[0], f"{at}[0]") if documented and found else ""
+    is_number = isinstance(documented, int | float) and isinstance(found, int | float)
+    if None in (documented, found) or is_number or type(documented) is type(found):
+        return ""
+    return f"{at}: documented {documented!r}, found {found!r}"
