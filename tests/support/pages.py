@@ -106,8 +106,9 @@ def read(page: Path) -> Page:
     pending: dict[str, str] = {}
     lines = enumerate(page.read_text().splitlines(), start=1)
     for number, line in lines:
-        if line.rstrip() == _SETUP:
-            text = _read_until(lines, "-->", number, page)
+        if line.strip() == _SETUP:
+            indent = len(line) - len(line.lstrip())
+            text = _read_until(lines, f"{' ' * indent}-->", number, page, indent=indent)
             blocks.append(Block(line=number, language="sh", text=text, directives={}))
         elif directive := _DIRECTIVE.fullmatch(line):
             _add_directive(directive["name"], directive["value"] or "", pending, own, f"{page}:{number}")
