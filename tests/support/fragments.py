@@ -37,6 +37,7 @@ def check(text: str, directory: Path, *, table: str = "") -> None:
 def _complete(data: Table) -> None:
     """Add the tables that the fragment refers to, and a source to each table without one."""
     _add_stages(data)
+    _use_axes(data)
     tables = _list_tables(data)
     for table in tables:
         for need in [*table.get("needs", ()), *table.get("external", ()), *_list_routed(table)]:
@@ -53,6 +54,16 @@ def _complete(data: Table) -> None:
             table["recipe"] = "debian"
         if kind in ("service", "glue") and table.get("recipe") == "debian":
             table.setdefault("command", "serve")
+
+
+def _use_axes(data: Table) -> None:
+    """Use each axis of the matrix somewhere: one without effect is an error."""
+    test = data.get("test", {})
+    written = tomlkit.dumps(data)
+    for axis, values in test.get("matrix", {}).items():
+        is_axis = isinstance(values, list) and not any(isinstance(value, dict) for value in values)
+        if is_axis and f"${{{axis}}}" not in written:
+            test.setdefault("env", {})[axis.upper()] = f"${{{axis}}}"
 
 
 def _add_stages(data: Table) -> None:
