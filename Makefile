@@ -48,7 +48,7 @@ test: ## run the quick suite
 
 .PHONY: test-all
 test-all: ## run all tests
-	@.ci/setup.sh test
+	@.ci/setup.sh all
 	@.ci/suite
 
 .PHONY: fuzz
@@ -75,6 +75,21 @@ compare: ## compare images and Dockerfiles with Docker, and write the page of di
 reference: ## generate docs/reference and the JSON Schema from the code
 	@.ci/setup.sh unit
 	@cd tests && ../.venv/bin/python -m support.reference
+
+.PHONY: docs
+docs: ## build the documentation site into site/, as read by `devbox docs`
+	@.ci/setup.sh docs
+	@.venv/bin/python packaging/site.py
+
+.PHONY: dist
+dist: docs ## build wheel, sdist and Debian packages into dist/
+	@.venv/bin/python packaging/dist.py
+
+.PHONY: dist-lock
+dist-lock: ## update the versions bundled in the Debian packages: packaging/requirements.txt
+	@.ci/setup.sh docs
+	@.venv/bin/python -m uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command 'make dist-lock' -o packaging/requirements.txt
 
 .PHONY: lint
 lint: ## run only ruff, mypy and the house rules

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# Set up a new Debian or Ubuntu host, with a working .venv: .ci/setup.sh run|unit|test|bench
+# Set up a new Debian or Ubuntu host, with a working .venv: .ci/setup.sh run|unit|docs|test|all|bench
 #
 # Installs missing packages (and lists them), creates .venv with the newest Python ≥ 3.11, and installs devbox into it. A
 # stamp file makes the next run immediate. No daemon is started or enabled, even if a package would do so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:?expected run, unit, test or bench}
+what=${1:?expected run, unit, docs, test, all or bench}
 
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
 test_packages=(buildah busybox-static cosign docker-cli docker-registry docker.io fish git haproxy openssh-client
     podman prometheus qemu-system-x86 runc skopeo strace umoci zsh)
+docs_npm=(@mermaid-js/tiny)
 test_npm=(@devcontainers/cli)
+all_packages=(chromium lintian mandoc)
+all_npm=(axe-core playwright-core)
 bench_packages=(docker-buildx docker-compose hyperfine)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -97,11 +100,12 @@ best_python() {
 }
 
 make_venv() {
-    local extras=$1 stamp=.venv/.made-for wanted python
-    wanted="$extras $(cat pyproject.toml devbox/__main__.py .ci/setup.sh | cksum) $PWD"
-    if [ "$(cat $stamp 2>/dev/null)" = "$wanted" ] || [ "$(cat $stamp 2>/dev/null)" = "[dev] ${wanted#* }" ]; then
-        return 0
-    fi
+    local extras=$1 stamp=.venv/.made-for inputs made python larger
+    inputs="$(cat pyproject.toml devbox/__main__.py .ci/setup.sh | cksum) $PWD"
+    made=$(cat $stamp 2>/dev/null || true)
+    for larger in "$extras" "${extras:-[dev]}" "[dev,dist]"; do # each set of extras includes the ones before it
+        if [ "$made" = "$larger $inputs" ]; then return 0; fi
+    done
     if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
         python=$(best_python)
         say "$python -m venv .venv"
@@ -111,7 +115,7 @@ make_venv() {
     say "pip install -e .$extras"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras"
     .venv/bin/python -m compileall -q devbox # the first command is as fast as the next
-    printf '%s\n' "$wanted" >$stamp
+    printf '%s\n' "$extras $inputs" >$stamp
 }
 
 install_npm() {
@@ -121,7 +125,7 @@ install_npm() {
     command -v npm >/dev/null || install_packages npm
     say "npm install ${missing[*]}"
     npm install --silent --no-audit --no-fund --prefix .venv/npm "${missing[@]}" >&2 ||
-        say "npm could not: the tests of \`devbox export devcontainer\` will be skipped"
+        say "npm could not install ${missing[*]}: tests that require them will be skipped"
 }
 
 case $what in
@@ -132,10 +136,19 @@ run)
 unit) # no root: only Python packages
     make_venv "[dev]"
     ;;
+docs) # no root, unless npm is missing
+    make_venv "[dev,dist]"
+    install_npm "${docs_npm[@]}"
+    ;;
 test)
     install_packages "${run_packages[@]}" "${test_packages[@]}"
     make_venv "[dev]"
     install_npm "${test_npm[@]}"
+    ;;
+all)
+    install_packages "${run_packages[@]}" "${test_packages[@]}" "${all_packages[@]}"
+    make_venv "[dev,dist]"
+    install_npm "${test_npm[@]}" "${docs_npm[@]}" "${all_npm[@]}"
     ;;
 bench)
     install_packages "${run_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}"
