@@ -79,7 +79,7 @@ reference: ## generate docs/reference and the JSON Schema from the code
 .PHONY: docs
 docs: ## build the documentation site into site/, as read by `devbox docs`
 	@.ci/setup.sh docs
-	@.venv/bin/python packaging/site.py
+	@.venv/bin/python packaging/build_site.py
 
 .PHONY: dist
 dist: docs ## build wheel, sdist and Debian packages into dist/

@@ -11,7 +11,7 @@ run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap n
     ubuntu-keyring uidmap)
 test_packages=(buildah busybox-static cosign docker-cli docker-registry docker.io fish git haproxy openssh-client
     podman prometheus qemu-system-x86 runc skopeo strace umoci zsh)
-docs_npm=(@mermaid-js/tiny)
+docs_npm=(@mermaid-js/tiny iframe-worker)
 test_npm=(@devcontainers/cli)
 all_packages=(chromium lintian mandoc)
 all_npm=(axe-core playwright-core)

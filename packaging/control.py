@@ -148,9 +148,7 @@ def _render_bundled(path: str) -> list[str]:
     place = os.path.basename(os.path.dirname(path))
     classified = [line.rpartition(":: ")[2] for line in fields.get_all("Classifier", []) if line.startswith("License")]
     license_name = fields["License-Expression"] or (fields["License"] or "").partition("\n")[0] or ", ".join(classified)
-    holder = re.sub(
-        r"\s+", " ", fields["Author"] or fields["Author-email"] or fields["Maintainer-email"] or "its authors"
-    )
+    holder = fields["Author"] or fields["Author-email"] or fields["Maintainer-email"] or "its authors"
     return [
         "",
         f"Files: {LIBRARY}/lib/*/site-packages/*",

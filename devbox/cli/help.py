@@ -30,7 +30,7 @@ _HIDDEN = "hidden_"  # of the parameter for an option's hidden flags
 
 # The commands of `devbox --help`, by what a user is about to do.
 OVERVIEW = {
-    "Start here": "init up shell down",
+    "Start here": "init up shell down docs",
     "Daily work": "ps logs exec run restart stop open plan config tool debug snapshot volume",
     "Running containers": "top stats port inspect cp wait events",
     "Tests": "test",

@@ -120,6 +120,12 @@ def _list_templates(_directory: str, _file: str) -> list[tuple[str, str]]:
     return list(init.list_templates().items())
 
 
+def _list_topics(_directory: str, _file: str) -> list[tuple[str, str]]:
+    from devbox.cli import docs
+
+    return [(name, "") for name in docs.list_topics(docs.find_site())]
+
+
 def _list_recipes(directory: str, file: str) -> list[tuple[str, str]]:
     from devbox.host import project
     from devbox.host.environ import find_data_dir
@@ -198,6 +204,7 @@ _IN_FILE = {
 }
 _FINDERS = {
     "templates": _list_templates,
+    "topics": _list_topics,
     "recipes": _list_recipes,
     "releases": _list_releases,
     "keys": _list_keys,

@@ -120,6 +120,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "export devcontainer": ((), ("--stdout",)),
     "hook": (("bash",),),
     "completion": (("bash",),),
+    "docs": (("--path",),),
     "build": ((),),
     "install": (("shipped",),),
     "promote": (("live",),),

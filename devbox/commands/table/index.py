@@ -51,7 +51,7 @@ TABLES = (
     ("storage:DATA", "snapshot volume"),
     (
         "project:PROJECT",
-        "plan why lock update outdated config add rm search recipe trust ls doctor export hook completion",
+        "plan why lock update outdated config add rm search recipe trust ls doctor export hook completion docs",
     ),
     ("releases:RELEASES", "build install promote rollback release approve verify"),
     ("storage:IMAGES", "image"),

@@ -7,6 +7,7 @@ from devbox.commands.table.options import (
     JSON,
     LOCKED,
     MANY,
+    NUMBER,
     SHELL_ON_FAIL,
     TEXT,
     YES,
@@ -150,5 +151,13 @@ PROJECT = (
         "shell_scripts:completion",
         about="Print the completion script of a shell",
         argument=Argument("shell", about="Shell: bash, zsh or fish", words="shells"),
+    ),
+    Command(
+        "docs",
+        "docs:docs",
+        Option("--port", about="Port on 127.0.0.1 (default: a free one)", kind=NUMBER, metavar="PORT"),
+        Option("--path", about="Print the path of the files instead of serving them"),
+        about="Open the documentation of this version in the browser, until Ctrl-C",
+        argument=Argument("topic", about="Page or command, such as `tests` or `promote`", words="topics"),
     ),
 )
