@@ -246,7 +246,7 @@ table inet devbox {{
     {inward}
   }}
   chain local {{
-    type nat hook output priority dstnat;
+    type nat hook output priority -100;
     {inward}
   }}
   chain handed {{
