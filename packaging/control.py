@@ -24,8 +24,7 @@ _DEPENDS = (
     "passt",
     "uidmap",
 )
-# Required by some env files: base systems of Ubuntu; Dockerfiles.
-_RECOMMENDS = ("ubuntu-keyring",)
+# Required by env files with Dockerfiles.
 _SUGGESTS = ("buildah",)
 
 LAUNCHER = f"""\
@@ -85,6 +84,7 @@ devbox: bogus-mail-host *
 def render_control(distribution: Distribution, *, version: str, architecture: str, size: int) -> str:
     """Return the control file. `size`: of the installed files, in KiB."""
     python = f"python3 (>= {distribution.python}), python3 (<< {distribution.next_python})"
+    recommends = f"Recommends: {', '.join(distribution.recommends)}\n" if distribution.recommends else ""
     return f"""\
 Package: devbox
 Version: {version}
@@ -92,8 +92,7 @@ Architecture: {architecture}
 Maintainer: {MAINTAINER}
 Installed-Size: {size}
 Depends: {python}, {", ".join(_DEPENDS)}
-Recommends: {", ".join(_RECOMMENDS)}
-Suggests: {", ".join(_SUGGESTS)}
+{recommends}Suggests: {", ".join(_SUGGESTS)}
 Section: devel
 Priority: optional
 Description: project containers from a laptop to a gray release

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Distribution:
-    """A release of Debian or Ubuntu. `python`: version of its package python3."""
+    """A release of Debian or Ubuntu. `python`: version of its package python3.
+
+    `recommends`: packages that some env files require, such as the keys of Ubuntu; Debian 12 does not have those.
+    """
 
     name: str
     label: str
     suite: str
     python: str
+    recommends: tuple[str, ...] = ()
 
     @property
     def next_python(self) -> str:
@@ -23,6 +27,6 @@ class Distribution:
 
 DISTRIBUTIONS = (
     Distribution("debian12", "Debian 12", "bookworm", "3.11"),
-    Distribution("debian13", "Debian 13", "trixie", "3.13"),
-    Distribution("ubuntu24.04", "Ubuntu 24.04", "noble", "3.12"),
+    Distribution("debian13", "Debian 13", "trixie", "3.13", ("ubuntu-keyring",)),
+    Distribution("ubuntu24.04", "Ubuntu 24.04", "noble", "3.12", ("ubuntu-keyring",)),
 )

@@ -1,4 +1,4 @@
-"""`doctor`: checks of the host and leftovers; --prune and --clean remove data."""
+"""`doctor`: checks of the host and leftovers; --install adds missing packages, --prune and --clean remove data."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from dataclasses import asdict
 from devbox.cli import output, prompts, terminal
 from devbox.cli.terminal import print_line
 from devbox.commands.table.options import Args
-from devbox.doctor import clean
+from devbox.doctor import clean, packages
 from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult
-from devbox.doctor.examine import examine
+from devbox.doctor.examine import PACKAGE_CHECKS, examine
 from devbox.errors import FAILED, DevboxError, UsageError
-from devbox.host import project
+from devbox.host import environ, process, project
 from devbox.host.disk import format_size
 from devbox.host.paths import Paths, get_default_paths
 
 _SIGNS = {OK: ("✓", "green"), WARNING: ("!", "yellow"), PROBLEM: ("✗", "red")}
 _NAME_WIDTH = 16
+_WORKS = ("clean", "prune", "install")  # options that do something else than checking
 
 
 def doctor(args: Args) -> int:
-    """Run the checks (exit 1 on a problem), or remove leftovers."""
-    if args.get_flag("clean") and args.get_flag("prune"):
-        raise UsageError("--clean conflicts with --prune", remedy="devbox doctor --prune")
+    """Run the checks (exit 1 on a problem), install packages, or remove leftovers."""
+    if len(works := [flag for flag in _WORKS if args.get_flag(flag)]) > 1:
+        raise UsageError(f"--{works[0]} conflicts with --{works[1]}", remedy=f"devbox doctor --{works[1]}")
     paths = get_default_paths()
+    if args.get_flag("install"):
+        return _install(args, CheckContext(paths))
     if args.get_flag("clean"):
         return _remove(args, paths, clean.list_everything(paths), clean.clean, "--clean")
     if args.get_flag("prune"):
         return _remove(args, paths, clean.list_orphans(paths), clean.prune, "--prune")
     if args.get_flag("yes"):
-        raise UsageError("--yes requires --clean or --prune", remedy="devbox doctor --prune --yes")
+        raise UsageError("--yes requires --install, --clean or --prune", remedy="devbox doctor --prune --yes")
     return _examine(args, CheckContext(paths, _find_project(args), offline=args.get_flag("offline")))
 
 
@@ -77,6 +80,41 @@ def _print_verdict(found: Iterable[CheckResult]) -> None:
         print_line("· no problems found" + (f"; {output.format_count(warnings, 'warning')}" if warnings else ""))
     else:
         print_line(f"· {output.format_count(problems, 'problem')}: follow each →, then run devbox doctor again")
+
+
+def _install(args: Args, context: CheckContext) -> int:
+    """Install missing packages if the user agrees; without a terminal, print the command."""
+    results = [result for check in PACKAGE_CHECKS for result in check(context)]
+    for result in results:
+        if result.state != OK and not packages.list_missing([result]):
+            print_line(f"· not required by every project: {result.sentence}\n  → {result.remedy}")
+    missing = packages.list_missing(results)
+    if not missing:
+        print_line("· nothing to install: all required packages are present")
+        return 0
+    packages.require_apt(missing)
+    commands = packages.build_commands(missing, context, has_lists=packages.has_package_lists())
+    line = packages.format_commands(commands)
+    if not args.get_flag("yes"):
+        if not prompts.has_terminal():
+            sys.stdout.write(f"{line}\n")
+            return 0
+        if not prompts.confirm(f"Run {line}?", command="doctor --install"):
+            print_line("· nothing was installed")
+            return FAILED
+    _run(packages.add_yes(commands))
+    print_line(f"· installed {' '.join(missing)}")
+    return 0
+
+
+def _run(commands: Iterable[list[str]]) -> None:
+    """Run the commands with this process's streams: sudo may ask for a password."""
+    for command in commands:
+        code = process.spawn([process.find(command[0]), *command[1:]], env=environ.copy_environment()).wait()
+        if code != 0:
+            line = packages.format_commands([command])
+            sentence = f"cannot install packages: {command[0]} exited with code {code}"
+            raise DevboxError(sentence, remedy=f"see its output above, then run: {line}")
 
 
 def _remove(args: Args, paths: Paths, items: list[clean.CleanupItem], work: Callable[[Paths], None], flag: str) -> int:

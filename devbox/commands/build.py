@@ -63,7 +63,7 @@ def build(project: Project, sink: Sink, *, locked: bool = False, by: NamedSigner
         if config is None:
             raise UsageError(
                 f"missing [image] in {project.env_file}: nothing to release",
-                remedy='add [image] with from = "…" and copy = { … }: docs/how-to/releases.md',
+                remedy='add [image] with from = "…" and copy = { … }; for details: devbox docs releases',
             )
         source = _compute_source(project, desired)
         baked, desired = make(project, desired, sink, images=(IMAGE,), always=True, locked=locked)

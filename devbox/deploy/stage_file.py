@@ -216,5 +216,5 @@ def find_stage(spec: Spec, name: str) -> Stage:
     known = ", ".join(spec.stages)
     raise UsageError(
         f"stage {name} not found in {spec.instance.env_file}",
-        remedy=f"known: {known}" if known else f"add [stage.{name}]: docs/how-to/stages.md",
+        remedy=f"known: {known}" if known else f"add [stage.{name}]; for details: devbox docs stages",
     )

@@ -122,6 +122,8 @@ def _can_map(path: str) -> bool:
         return False
 
 
+PACKAGE_CHECKS = (check_programs, check_optional, check_oci_runtime, check_keyrings)
+
 CHECKS: tuple[Callable[[CheckContext], Iterator[CheckResult]], ...] = (
     host.check_version,
     host.check_user_namespaces,

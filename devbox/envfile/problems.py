@@ -141,7 +141,7 @@ _KEYS_OF_OTHER_TOOLS = {
     "stdin_open": "devbox shell and devbox exec decide whether there is a terminal",
     "runArgs": "engine options are not supported; ports, mounts, limits and isolation have their own keys",
     "postStartCommand": '[hooks] started = "COMMAND" runs on the host, `command` in the container',
-    "customizations": "editors are not configured in this file: docs/how-to/editors.md",
+    "customizations": "editors are not configured in this file: devbox docs editors",
     "configs": 'mounts = [{ source = "FILE", target = "/path" }]',
     "schema": "for editors, write a comment in the first line: #:schema URL",
     "$schema": "for editors, write a comment in the first line: #:schema URL",

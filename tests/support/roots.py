@@ -4,8 +4,8 @@
         room.run("apt-get install -y /packages/devbox.deb")
         room.run("devbox version", user="ann")
 
-`enter(root, command)` is a room for one command. A room has root's rights on the host and the host's cgroups; everything
-that runs in it ends with it.
+`enter(root, command)` is a room for one command. A room has root's rights on the host and the host's cgroups; all
+processes in it end with it.
 """
 
 from __future__ import annotations
@@ -109,14 +109,28 @@ def unpack(suite: str) -> Iterator[Path]:
             target.unlink(missing_ok=True)
             shutil.copyfile(f"/etc/{name}", target)
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 room\n")
-        subprocess.run(["chroot", str(root), "useradd", "-m", "-s", "/bin/bash", "ann"], check=True)
+        _add_user(root / "etc", root / "home/ann")
         yield root
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", str(place)], check=True)
 
 
+def _add_user(etc: Path, home: Path) -> None:
+    """Add the user without a program: a minimal Ubuntu has no useradd."""
+    lines = {"passwd": "ann:x:1000:1000::/home/ann:/bin/bash", "group": "ann:x:1000:", "shadow": "ann:*:20000::::::"}
+    lines |= dict.fromkeys(("subuid", "subgid"), "ann:100000:65536")
+    for name, line in lines.items():
+        with (etc / name).open("a") as file:
+            file.write(f"{line}\n")
+    home.mkdir(parents=True)
+    os.chown(home, 1000, 1000)
+
+
 class Room:
-    """A root directory with processes, mounts and network of its own. `binds`: name below /run/host → host directory."""
+    """A root directory with processes, mounts and network of its own.
+
+    `binds`: name below /run/host → directory of the host.
+    """
 
     def __init__(self, root: Path, *, binds: Mapping[str, Path] | None = None) -> None:
         self.root = root

@@ -130,6 +130,7 @@ PROJECT = (
         Option("--offline", about="Skip network checks"),
         Option("--prune", about="Remove leftovers of deleted projects and branches, and of killed bakes"),
         Option("--clean", about="Remove all of your devbox data on this host"),
+        Option("--install", about="Install missing packages; without a terminal or -y, only print the command"),
         YES,
         CONFIRM,
         about="Check the host and report leftovers; exit 1 on a problem",

@@ -154,7 +154,7 @@ def _explain_network(output: str, lines: list[str], system: str) -> Cause | None
     if _UNTRUSTED.search(output):
         return Cause(
             f"untrusted certificate of the package mirror of {system}, or of a proxy",
-            "export DEVBOX_CA_FILE=FILE with the authority that signed it; see docs/how-to/proxies-and-cas.md",
+            "export DEVBOX_CA_FILE=FILE with the authority that signed it; for details: devbox docs proxies-and-cas",
             "",
             of_host=True,
         )

@@ -294,7 +294,7 @@ def require_tun() -> None:
     except PermissionError:
         raise HostError(
             f"cannot connect containers to the network: {environ.get_user_name()} may not open {_TUN}",
-            details="to keep this permission across reboots, see getting-started.md",
+            details="to keep this permission across reboots, see: devbox docs getting-started",
             remedy=f"sudo setfacl -m u:{environ.get_user_name()}:rw {_TUN}",
         ) from None
     except OSError:  # no such file, or no driver
