@@ -24,7 +24,7 @@ OF_A_CHECKOUT = {"devbox/cli/docs.py"}
 _CALL = re.compile(r"(?<![\w/.-])devbox ((?:[a-z_]+(?:-[a-z]+)*)(?: [a-z]+(?:-[a-z]+)*)?)((?: [^,;:·)`]*)?)")
 _PAGES = {path.stem for path in (ROOT / "docs").rglob("*.md")}
 # Words after `devbox` that are not commands.
-_WORDS = {"has", "is", "data", "on", "version", "help", "manages", "reads", "as"}
+_WORDS = {"has", "is", "data", "on", "version", "help", "manages", "reads", "as", "pick"}
 
 
 def _list_texts(path: Path) -> Iterator[tuple[int, str]]:
