@@ -19,8 +19,8 @@ _TARGETS = "|".join(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), 
 CHECKOUT = re.compile(
     rf"(?<![\w/])((docs|tests|packaging|\.ci)/[\w.-]+|make ({_TARGETS})\b|README|CONTRIBUTING|SECURITY\b|[\w-]+\.md\b)"
 )
-# The remedy of a checkout itself, when its documentation is not built.
-OF_A_CHECKOUT = {"devbox/cli/docs.py"}
+# The remedy of a checkout itself, when its documentation is not built; the README that a template brings.
+OF_A_CHECKOUT = {"devbox/cli/docs.py", "devbox/cli/init.py"}
 _CALL = re.compile(r"(?<![\w/.-])devbox ((?:[a-z_]+(?:-[a-z]+)*)(?: [a-z]+(?:-[a-z]+)*)?)((?: [^,;:·)`]*)?)")
 _PAGES = {path.stem for path in (ROOT / "docs").rglob("*.md")}
 # Words after `devbox` that are not commands.
