@@ -162,7 +162,7 @@ def _clean_up(box: Box, base: Path, keys: set[Path]) -> None:
     for pid in map(int, pids.read_text().split()) if pids.exists() else ():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGTERM)
-        wait_until(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists(), what=f"the end of process group {pid}")
+        wait_until(lambda pid=pid: _has_ended(pid), what=f"the end of process group {pid}")
     places = [json.loads(path.read_text()) for path in box.home.glob("projects/*/place.json")]
     for place in places:
         if str(place["root"]).startswith(f"{base}/") and Path(place["root"]).is_dir():
@@ -170,6 +170,14 @@ def _clean_up(box: Box, base: Path, keys: set[Path]) -> None:
     for key in _list_keys(box) - keys:
         key.unlink()
     shutil.rmtree(base)
+
+
+def _has_ended(pid: int) -> bool:
+    """True if the process is gone, or a zombie that its new parent has not reaped yet."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+    except OSError:
+        return True
 
 
 def _remove_instance(box: Box, place: dict[str, str]) -> None:

@@ -9,6 +9,8 @@ import pytest
 from support import fragments, pages
 from unit.house_rules.source import ROOT, each
 
+from devbox.errors import DevboxError
+
 PAGES = pages.list_pages()
 # Blocks with `no:`: they need a daemon, an account, another host, or a checkout that is not there.
 NOT_RUN = 30
@@ -100,6 +102,38 @@ def test_an_invalid_page_is_rejected(tmp_path: Path, text: str):
 )
 def test_documented_lines_are_compared_without_what_varies(documented: str, printed: str, is_found: bool):  # noqa: FBT001
     assert (not pages.find_missing([documented], printed)) is is_found
+
+
+@pytest.mark.parametrize(
+    ("documented", "found", "is_equal"),
+    [
+        ([{"a": 1}], [{"a": 2.5}, {"a": 3}], True),
+        ([{"a": None}], [{"a": "x"}], True),
+        ([], [{"a": 1}], True),
+        ({"/home/ada": "put"}, {"/tmp/x": "kept"}, True),
+        ([{"a": 1}], [{"b": 1}], False),
+        ({"a": "1"}, {"a": 1}, False),
+    ],
+)
+def test_documents_are_compared_by_shape(documented: object, found: object, is_equal: bool):  # noqa: FBT001
+    assert (pages.compare_shapes(documented, found, "$") == "") is is_equal
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[stage.gray]\ninto = "production"\nstrategy = { kind = "gray" }\n',
+        '[dev]\nneeds = ["db", "cache"]\nwatch = [{ paths = ["a"], do = "task:css" }]\n',
+        '[test]\nfrom = "py"\n[test.matrix]\npython = ["3.13"]\n',
+    ],
+)
+def test_a_fragment_is_completed(tmp_path: Path, text: str):
+    fragments.check(text, tmp_path)
+
+
+def test_an_unknown_key_of_a_fragment_is_an_error(tmp_path: Path):
+    with pytest.raises(DevboxError):
+        fragments.check("[dev]\nports_of_call = [1]\n", tmp_path)
 
 
 def test_root_is_the_repository():
