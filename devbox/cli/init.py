@@ -49,8 +49,7 @@ def init(args: Args) -> int:
     origin, contents = _choose(args, target)
     _write(contents, target)
     if args.get_text("progress") != "quiet":
-        names = dict.fromkeys(path.partition("/")[0] for path in contents)
-        print_line(f"✓ {origin}: {', '.join(names)} in {os.path.realpath(target)}")
+        print_line(f"✓ {origin}: {', '.join(_list_top(contents))} in {os.path.realpath(target)}")
         for sentence in _list_unread_files(target):
             print_line(f"· {sentence}")
         print_line(f"  → {_format_cd(target)}devbox up")
@@ -107,6 +106,7 @@ def _ask(target: str, kind: ProjectKind | None) -> tuple[str, dict[str, bytes]]:
         chosen = init_questions.ask_scaffold(choices, start, kind, name=name)
         return f"recipe {start}", {ENV_FILE: scaffold.render_file(chosen).encode()}
     contents = _read_template(start)
+    _refuse_to_overwrite(_list_top(contents), target)  # before further questions
     contents[ENV_FILE] = init_questions.ask_template(contents[ENV_FILE].decode(), name=name).encode()
     return start, contents
 
@@ -164,6 +164,11 @@ def copy(name: str, target: str) -> list[str]:
     """Copy a template to a directory, created if missing; return the names at its top."""
     contents = _read_template(name)
     _write(contents, target)
+    return _list_top(contents)
+
+
+def _list_top(contents: Mapping[str, bytes]) -> list[str]:
+    """Return the names of files and directories at the top."""
     return list(dict.fromkeys(path.partition("/")[0] for path in contents))
 
 
@@ -186,7 +191,7 @@ def _read_template(name: str) -> dict[str, bytes]:
 
 def _write(contents: Mapping[str, bytes], target: str) -> None:
     """Write files into a directory, created if missing. If interrupted, remove what was written."""
-    _refuse_to_overwrite(dict.fromkeys(path.partition("/")[0] for path in contents), target)
+    _refuse_to_overwrite(_list_top(contents), target)
     created = _make_directories(target)
     root, written = os.path.realpath(target), []
     mode = 0o666 & ~_read_umask()  # regardless of the permissions of the installed files

@@ -211,6 +211,15 @@ def test_a_template_with_other_versions_and_a_fixed_port(tmp_path: Path):
     assert "project" not in found
 
 
+def test_a_template_that_would_overwrite_a_file_is_refused_at_once(tmp_path: Path):
+    (tmp_path / "README.md").write_text("mine")
+    child = start(tmp_path)
+    answer(child, (r"recipe \[bare\]", "shop"))
+    child.expect(r"README\.md already exists")
+    assert end(child) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
 def test_ctrl_c_and_the_end_of_the_input_leave_nothing(key: str, tmp_path: Path):
     child = start(tmp_path, "deep/app")
