@@ -91,3 +91,11 @@ def promote_shop(box: Box, project: Path) -> None:
     assert verdicts.pop("soak staging") in ("pending", "pass")
     for name in ("builder", "approver"):
         box.ok("key", "rm", "-y", name, cwd=project)
+
+
+def test_the_library_is_tested_with_each_version(box: Box):
+    project = box.from_template("python-lib")
+    cells = box.json("test", cwd=project)["cells"]
+    assert {cell["name"]: cell["state"] for cell in cells} == dict.fromkeys(
+        ["python=3.11", "python=3.13", "python=3.14"], "passed"
+    )
