@@ -1,4 +1,4 @@
-"""`build` and `release ls|show`: releases by digest."""
+"""`build` and `release ls|show|rm`: releases by digest."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import output, ps
+from devbox.cli import output, prompts, ps
 from devbox.cli.display.select import choose
 from devbox.cli.locate import open_from_args
 from devbox.cli.terminal import print_line
 from devbox.commands import build as verbs
-from devbox.errors import UsageError
+from devbox.errors import FAILED, UsageError
 from devbox.host.disk import format_size
 from devbox.project import prepare
 
@@ -136,6 +136,20 @@ def show(args: Args) -> int:
     if release.config.processes:
         lines = [(name, *_format_process(process)) for name, process in release.config.processes.items()]
         output.print_table(("PROCESS", "KIND", "PORTS", "HEALTH", "SECRETS", "COMMAND"), lines)
+    return 0
+
+
+def remove(args: Args) -> int:
+    """Remove a release that no stage needs."""
+    if not args.get_text("release"):
+        raise UsageError("missing argument: RELEASE", remedy="devbox release ls")
+    project = open_from_args(args)
+    found = verbs.find_removable(project, args.get_text("release"))
+    command = f"release rm {found.short_id}"
+    if not prompts.agree(args, f"Remove release {found.short_id} from this host?", command=command):
+        return FAILED
+    verbs.remove_release(project, found)
+    print_line(f"✓ removed release {found.short_id}\n  → remove its image: devbox image gc")
     return 0
 
 

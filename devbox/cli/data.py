@@ -111,6 +111,21 @@ def list_snapshots(args: Args) -> int:
     return 0
 
 
+def show_snapshot(args: Args) -> int:
+    """Print a snapshot as JSON."""
+    project, name = _open(args), args.get_text("name")
+    found = data.find_snapshot(project, _require_name(args, "show") if args.get_text("stage") else name)
+    return output.print_document(dataclasses.asdict(found))
+
+
+def show_volume(args: Args) -> int:
+    """Print a volume as JSON."""
+    name = args.get_text("name")
+    if not name:
+        raise UsageError("missing argument: NAME", remedy="devbox volume ls")
+    return output.print_document(dataclasses.asdict(data.find_volume(_open(args), name)))
+
+
 def remove_snapshots(args: Args) -> int:
     """Remove the named snapshots."""
     names = args.get_texts("names")

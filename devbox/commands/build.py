@@ -30,7 +30,9 @@ from devbox.project import (
     observe_instance,
     prepare,
 )
+from devbox.promotion.history import History
 from devbox.records import lockfile
+from devbox.records.ledger import Ledger
 from devbox.records.projects import PlaceRecord
 from devbox.records.releases import Releases
 
@@ -158,6 +160,25 @@ def explain_build(project: Project) -> tuple[Verdict, ...]:
 def list_releases(project: Project) -> list[Release]:
     """Return the releases of the project on this host, newest first."""
     return Releases(project.paths, project.id).list_releases()
+
+
+def find_removable(project: Project, name: str) -> Release:
+    """Return a release that no stage runs, receives, or would roll back to. UsageError otherwise."""
+    found = Releases(project.paths, project.id).find(name)
+    history = History(Ledger(project.paths, project.id).read_entries())
+    for stage in {entry.stage for entry in history.entries if entry.stage}:
+        needed = (history.find_pending(stage), history.find_current(stage), history.find_previous(stage))
+        if found.id in {entry.release for entry in needed if entry is not None}:
+            raise UsageError(
+                f"cannot remove {found.short_id}: {stage} runs it, receives it, or would roll back to it",
+                remedy="devbox release ls",
+            )
+    return found
+
+
+def remove_release(project: Project, release: Release) -> None:
+    """Remove a release from this host; `image gc` then removes its image."""
+    Releases(project.paths, project.id).remove(release)
 
 
 def _compute_source(project: Project, spec: Spec) -> str:

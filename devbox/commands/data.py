@@ -160,15 +160,20 @@ def list_volumes(project: Project) -> tuple[VolumeSummary, ...]:
     return tuple(found)
 
 
+def find_volume(project: Project, name: str) -> VolumeSummary:
+    """Return a volume; UsageError if there is none of this name."""
+    known = {each.name: each for each in list_volumes(project)}
+    if name not in known:
+        raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
+    return known[name]
+
+
 def check_removable(project: Project, names: tuple[str, ...]) -> None:
     """Raise UsageError for a volume that does not exist or is in use."""
-    known = {each.name: each for each in list_volumes(project)}
     for name in names:
-        if name not in known:
-            raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
-        if known[name].in_use:
-            users = ", ".join(known[name].containers)
-            raise UsageError(f"volume {name} is in use by {users}", remedy="devbox down")
+        found = find_volume(project, name)
+        if found.in_use:
+            raise UsageError(f"volume {name} is in use by {', '.join(found.containers)}", remedy="devbox down")
 
 
 def remove_volumes(project: Project, names: tuple[str, ...], sink: Sink) -> None:

@@ -58,6 +58,10 @@ class Releases:
         if is_built:
             self._record_built(release)
 
+    def remove(self, release: Release) -> None:
+        """Remove a release from this host; its ledger entries stay."""
+        os.unlink(f"{self._directory}/{_strip_algorithm(release.id)}.json")
+
     def list_releases(self) -> list[Release]:
         """Return all releases, newest first, except unreadable ones of a newer devbox."""
         names: list[str] = []

@@ -107,6 +107,7 @@ docker      | images
 docker      | image ls
 docker      | image list
 docker      | image inspect dev
+kubectl     | image show dev
 docker      | image history dev
 docker      | history dev
 docker      | image tag dev shop:1
@@ -131,8 +132,10 @@ docker      | help up
 docker      | up --help
 compose     | volume ls
 docker      | volume list
+docker      | volume inspect data
 restic      | snapshot create one
 restic      | snapshot list
+restic      | snapshot show one
 restic      | snapshot restore one -y
 restic      | snapshot delete one -y
 compose     | restart db
@@ -170,6 +173,7 @@ cosign      | key create ann --no-passphrase
 cosign      | key list
 cosign      | key show ann
 helm        | rollback live || 2
+helm        | release rm release || 2
 helm        | release rollback live || 2
 nix         | recipe list
 nix         | recipe show postgres

@@ -28,6 +28,7 @@ ALIASES = {
     "tag": "image tag",
     "history": "image history",
     "image list": "image ls",
+    "image show": "image inspect",
     "image remove": "image rm",
     "image prune": "image gc",
     "image save": "image export",
@@ -39,7 +40,9 @@ ALIASES = {
     "snapshot list": "snapshot ls",
     "snapshot create": "snapshot save",
     "snapshot delete": "snapshot rm",
+    "snapshot inspect": "snapshot show",
     "volume list": "volume ls",
+    "volume inspect": "volume show",
     "volume remove": "volume rm",
 }
 

@@ -165,6 +165,13 @@ RELEASES = (
         argument=_RELEASE,
     ),
     Command(
+        "release rm",
+        "build:remove",
+        YES,
+        about="Remove a release that no stage runs or would roll back to",
+        argument=Argument("release", about="Release ID or its first digits", words="releases", metavar="RELEASE"),
+    ),
+    Command(
         "release revoke",
         "sign:revoke",
         KEY,

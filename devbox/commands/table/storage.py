@@ -36,6 +36,13 @@ DATA = (
     ),
     Command("snapshot ls", "data:list_snapshots", STAGE, JSON, about="List the snapshots of the project"),
     Command(
+        "snapshot show",
+        "data:show_snapshot",
+        STAGE,
+        about="Show a snapshot as JSON",
+        argument=Argument("name", about=_BRANCH, words="snapshots"),
+    ),
+    Command(
         "snapshot rm",
         "data:remove_snapshots",
         STAGE,
@@ -45,6 +52,13 @@ DATA = (
         argument=Argument("names", about="Names from `devbox snapshot ls`", many=True, words="snapshots"),
     ),
     Command("volume ls", "data:list_volumes", STAGE, JSON, about="List the volumes of the project"),
+    Command(
+        "volume show",
+        "data:show_volume",
+        STAGE,
+        about="Show a volume as JSON",
+        argument=Argument("name", about="Name from `devbox volume ls`", words="volumes"),
+    ),
     Command(
         "volume rm",
         "data:remove_volumes",
