@@ -160,6 +160,8 @@ class Room:
             self._pasta.wait()
         self._holder.kill()  # --kill-child: pid 1 of the room, and with it all others
         self._holder.wait()
+        if self._holder.stderr:
+            self._holder.stderr.close()
 
     def _wait_for_init(self) -> int:
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")

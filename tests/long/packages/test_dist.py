@@ -53,9 +53,12 @@ def unpacked(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_command_has_a_man_page_without_mistakes(unpacked: Path):
     require("mandoc")
+    subprocess.run(
+        ["gunzip", "-r", str(unpacked / "usr/share/man/man1")], check=True
+    )  # mandoc reads no compressed files
     pages = {path.name: path for path in (unpacked / "usr/share/man/man1").iterdir()}
-    names = {f"devbox-{name.replace(' ', '-')}.1.gz" for name in list_commands()}
-    assert pages.keys() == names | {"devbox.1.gz"}
+    names = {f"devbox-{name.replace(' ', '-')}.1" for name in list_commands()}
+    assert pages.keys() == names | {"devbox.1"}
     done = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "warning", *map(str, pages.values())],
         capture_output=True,
