@@ -33,7 +33,10 @@ SUITES = {
 }
 _PROGRAMS = ("mmdebstrap", "unshare", "nsenter", "pasta", "catatonit", "busybox")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_HOST_FILES = ("resolv.conf", "ssl/certs/ca-certificates.crt")  # below /etc: names, and the CAs of the network
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+HOST_CA = "/usr/local/share/ca-certificates/host.crt"  # in a room: the CAs of the host, added to those of the system
+# Files of the host → place in a room. The bundle is made again when ca-certificates is installed.
+_HOST_FILES = {"/etc/resolv.conf": "/etc/resolv.conf", _BUNDLE: HOST_CA}
 
 # In the new namespaces: $1 is the root directory.
 _SET_UP = r"""
@@ -103,11 +106,11 @@ def unpack(suite: str) -> Iterator[Path]:
     root.mkdir()
     try:
         subprocess.run(["tar", "-xpf", str(_bootstrap(suite)), "-C", str(root)], check=True)
-        for name in _HOST_FILES:
-            target = root / "etc" / name
+        for source, place_in_room in _HOST_FILES.items():
+            target = Path(f"{root}{place_in_room}")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            shutil.copyfile(f"/etc/{name}", target)
+            shutil.copyfile(source, target)
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 room\n")
         _add_user(root / "etc", root / "home/ann")
         yield root

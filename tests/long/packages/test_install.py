@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 CACHE = Path("/tmp/devbox-test-cache/packages")
 USERS = ("", "ann")
 _ENVIRONMENT = {"DEVBOX_CACHE": "/run/host/cache"}
-_PIP = "PIP_CERT=/etc/ssl/certs/ca-certificates.crt"
+_PIP = f"PIP_CERT={roots.HOST_CA}"
 
 
 @pytest.fixture(scope="module", params=packages.DISTRIBUTIONS, ids=lambda each: each.name)
