@@ -143,6 +143,8 @@ def export(args: Args) -> int:
         within, inner = project.find_by_file(words[1])
         with safe_files.open_replacement(within, inner) if within else files.open_replacement(words[1]) as out:
             transfer.export(paths, image, kind, name, out, display)
+    if args.get_flag("json"):
+        sys.stdout.write(f"{json.dumps({'file': words[1], 'format': kind, 'digest': image.digest})}\n")
     return 0
 
 

@@ -38,6 +38,9 @@ def port(args: Args) -> int:
         found = [(own, each) for own, each in found if _matches(each, inside, protocol)]
         if not found:
             raise DevboxError(f"{name} does not publish port {number}", remedy=f"devbox port {name}")
+    if args.get_flag("json"):
+        sys.stdout.write(f"{json.dumps([{'name': own, **each} for own, each in found])}\n")
+        return 0
     for own, each in found:
         address = addresses.format_socket(each)
         front = "" if number else f"{own} {each['container']}/{each['protocol']} -> "

@@ -96,9 +96,10 @@ compose     | top
 docker      | top db
 docker      | stats --no-stream
 compose     | port dev 8000
+docker      | port --json
 docker      | port
 docker      | inspect dev
-docker      | inspect db
+docker      | inspect db --json
 docker      | cp in dev:/tmp/
 docker      | cp dev:/etc/passwd out
 kubectl     | debug db -- true

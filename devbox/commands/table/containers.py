@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import CONTAINER, MANY, STAGE, TEXT, Argument, Command, Option
+from devbox.commands.table.options import ALWAYS_JSON, CONTAINER, MANY, STAGE, TEXT, Argument, Command, Option
 
 _ENV = Option(
     "-e", "--env", about="Set a variable; without =VALUE, pass on the caller's", kind=MANY, metavar="NAME[=VALUE]"
@@ -75,6 +75,7 @@ CONTAINERS = (
         "inspect",
         "inspect:inspect",
         STAGE,
+        ALWAYS_JSON,
         about="Show a container with its table of the file, or an image, as JSON",
         argument=Argument(
             "image", about="Container of the file (default: dev), or an image", words="containers", metavar="[NAME]"

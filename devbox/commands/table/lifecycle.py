@@ -126,6 +126,7 @@ LIFECYCLE = (
         "port",
         "lifecycle:port",
         STAGE,
+        JSON,
         about="Print published ports, or the address of one port",
         argument=Argument(
             "words",

@@ -145,6 +145,7 @@ PROGRESS = Option(
     variable="DEVBOX_PROGRESS",
 )
 JSON = Option("--json", about="Print data as a JSON document")
+ALWAYS_JSON = Option(about="No effect: the output is JSON", hidden="--json")
 GLOBALS = (DIRECTORY, FILE, PROGRESS)
 
 

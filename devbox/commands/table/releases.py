@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import JSON, KEY, LOCKED, MANY, RELEASE_OF, TEXT, YES, Argument, Command, Option
+from devbox.commands.table.options import (
+    ALWAYS_JSON,
+    JSON,
+    KEY,
+    LOCKED,
+    MANY,
+    RELEASE_OF,
+    TEXT,
+    YES,
+    Argument,
+    Command,
+    Option,
+)
 
 _RELEASE = Argument("release", about="Release ID or its first digits (default: the newest)", words="releases")
 _GRAY_STAGE = Argument("stage", about="Stage (default: that of the gray release in progress)", words="stages")
@@ -254,7 +266,13 @@ KEYS = (
         argument=Argument("name", about="Name of the key on this host"),
     ),
     Command("key ls", "key:ls", JSON, about="List signing keys"),
-    Command("key show", "key:show", about="Show a key as JSON", argument=Argument("name", about=_NAME, words="keys")),
+    Command(
+        "key show",
+        "key:show",
+        ALWAYS_JSON,
+        about="Show a key as JSON",
+        argument=Argument("name", about=_NAME, words="keys"),
+    ),
     Command(
         "key export",
         "key:export",

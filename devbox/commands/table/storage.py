@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.commands.table.options import CONFIRM, JSON, MANY, STAGE, TEXT, YES, Argument, Command, Option
+from devbox.commands.table.options import ALWAYS_JSON, CONFIRM, JSON, MANY, STAGE, TEXT, YES, Argument, Command, Option
 
 _BRANCH = "Snapshot name (default: the current git branch)"
 _IMAGE = "Table of the file (`dev`, `service.db`), digest or reference"
@@ -39,6 +39,7 @@ DATA = (
         "snapshot show",
         "data:show_snapshot",
         STAGE,
+        ALWAYS_JSON,
         about="Show a snapshot as JSON",
         argument=Argument("name", about=_BRANCH, words="snapshots"),
     ),
@@ -56,6 +57,7 @@ DATA = (
         "volume show",
         "data:show_volume",
         STAGE,
+        ALWAYS_JSON,
         about="Show a volume as JSON",
         argument=Argument("name", about="Name from `devbox volume ls`", words="volumes"),
     ),
@@ -151,7 +153,13 @@ IMAGES = (
         ),
     ),
     Command("image ls", "image:ls", JSON, about="List the images of the store, and the projects that need them"),
-    Command("image inspect", "image:inspect", about="Show an image as JSON", argument=Argument("image", about=_IMAGE)),
+    Command(
+        "image inspect",
+        "image:inspect",
+        ALWAYS_JSON,
+        about="Show an image as JSON",
+        argument=Argument("image", about=_IMAGE),
+    ),
     Command(
         "image history",
         "inspect:history",
