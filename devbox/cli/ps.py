@@ -117,21 +117,10 @@ def open_url(args: Args) -> int:
     url = addresses.format_address(str(row["role"]), ports[0])
     sys.stdout.write(f"{url}\n")
     if sys.stdout.isatty():
-        _show_in_browser(url)
+        from devbox.cli import browser
+
+        browser.show(url)
     return 0
-
-
-def _show_in_browser(url: str) -> None:
-    """Open a URL on the desktop, if there is one."""
-    from devbox.errors import HostError
-    from devbox.host import environ, process
-
-    if not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
-        return
-    try:
-        process.spawn([process.find("xdg-open"), url], env=environ.copy_environment(), new_session=True)
-    except HostError:
-        return  # the printed address is enough
 
 
 def _list_logged(location: ProjectLocation) -> tuple[str, ...]:
