@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from support.machine import lacking
+from support.roots import HOST_CA, Room
+
+from devbox.host.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 DISTRIBUTIONS: tuple[Any, ...] = runpy.run_path(str(ROOT / "packaging/distributions.py"))["DISTRIBUTIONS"]
@@ -33,6 +36,24 @@ def build_deb(name: str, wheel: Path, out: Path, *, revision: str) -> Path:
     _run("packaging/deb.py", str(wheel), name, "--out", str(out), env=env)
     (deb,) = out.glob(f"devbox_*-{revision}~{name}_*.deb")
     return deb
+
+
+def install_deb(room: Room, distribution: Any) -> str:
+    """Install the Debian package in a room, whose `dist` has the packages; return the program."""
+    name = f"/run/host/dist/devbox_{VERSION}-1~{distribution.name}_*.deb"
+    room.run(f"apt-get install -y -qq --no-install-recommends {name}")
+    return "/usr/bin/devbox"
+
+
+def install_wheel(room: Room, user: str) -> tuple[str, str]:
+    """Install the wheel for a user of a room, then what `doctor --install` prints; return the program, and that."""
+    home = f"/home/{user}" if user else "/root"
+    room.run("apt-get install -y -qq --no-install-recommends python3-venv")
+    wheel = f"/run/host/dist/devbox_pipeline-{VERSION}-py3-none-any.whl"
+    room.run(f"python3 -m venv {home}/v && PIP_CERT={HOST_CA} {home}/v/bin/pip install -q {wheel}", user=user)
+    printed = room.run(f"{home}/v/bin/devbox doctor --install", user=user).stdout
+    room.run(printed.removeprefix("sudo ").replace("install", "install -y -qq", 1))
+    return f"{home}/v/bin/devbox", printed
 
 
 def _run(program: str, *arguments: str, env: dict[str, str] | None = None) -> None:

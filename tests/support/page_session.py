@@ -189,6 +189,22 @@ def _remove_instance(box: Box, place: dict[str, str]) -> None:
     assert done.returncode == 0, f"devbox {' '.join(words)} in {root}: {done.stderr.decode()}"
 
 
+def render_script(page: pages.Page) -> str:
+    """Return one script that runs the blocks of a page and compares their exit codes, for a system without pytest."""
+    lines = ["set -e", "exec 2>&1"]
+    for step in _list_steps(page):
+        text = step.script.rstrip("\n")
+        if "background" in step.block.directives:
+            lines.append(f"setsid bash -ec {shlex.quote(text)} >/dev/null 2>&1 & background=$!")
+        elif step.block.exit and step.block.language == "sh":
+            lines.append(f"set +e\n{text}\n[ $? = {step.block.exit} ] || exit 99\nset -e")
+        elif step.block.exit:
+            lines.append(f"set +e\n{text}\ncase $? in 0|{step.block.exit}) ;; *) exit 99;; esac\nset -e")
+        else:
+            lines.append(text)
+    return "\n".join([*lines, 'kill -- "-$background" 2>/dev/null || true', "echo every block ran"]) + "\n"
+
+
 def read_page(name: str) -> pages.Page:
     """Read a page by its path in the repository."""
     return pages.read(REPOSITORY / name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,28 +12,8 @@ from devbox.host.version import VERSION
 
 pytestmark = pytest.mark.long
 
-CACHE = Path("/tmp/devbox-test-cache/packages")
 USERS = ("", "ann")
 _ENVIRONMENT = {"DEVBOX_CACHE": "/run/host/cache"}
-_PIP = f"PIP_CERT={roots.HOST_CA}"
-
-
-@pytest.fixture(scope="module", params=packages.DISTRIBUTIONS, ids=lambda each: each.name)
-def distribution(request: pytest.FixtureRequest):
-    return request.param
-
-
-@pytest.fixture
-def room(distribution, dist: Path) -> Iterator[roots.Room]:
-    """A fresh system with package lists."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with roots.unpack(distribution.suite) as root, roots.Room(root, binds={"dist": dist, "cache": CACHE}) as room:
-        room.run("apt-get update -qq")
-        yield room
-
-
-def deb(distribution) -> str:
-    return f"/run/host/dist/devbox_{VERSION}-1~{distribution.name}_*.deb"
 
 
 def start(room: roots.Room, user: str, *, devbox: str = "devbox") -> str:
@@ -60,7 +39,8 @@ def stop(room: roots.Room, user: str, place: str, *, devbox: str = "devbox") -> 
 def test_the_debian_package_works_is_upgraded_while_a_project_runs_and_is_removed(
     room: roots.Room, distribution, wheel: Path, tmp_path: Path
 ):
-    room.run(f"apt-get install -y -qq --no-install-recommends man-db {deb(distribution)}")
+    room.run("apt-get install -y -qq --no-install-recommends man-db")
+    packages.install_deb(room, distribution)
     assert room.run("devbox version").stdout == f"devbox {VERSION}\n"
     assert room.run("man -w devbox devbox-image-ls").stdout.count(".1.gz") == 2
     assert room.run("devbox docs tests --path", user="ann").stdout.endswith("/site/how-to/tests.html\n")
@@ -89,25 +69,19 @@ def test_the_debian_package_works_is_upgraded_while_a_project_runs_and_is_remove
 
 
 def test_a_removed_package_is_installed_again_while_a_project_runs(room: roots.Room, distribution):
-    room.run(f"apt-get install -y -qq --no-install-recommends {deb(distribution)}")
+    packages.install_deb(room, distribution)
     place = start(room, "")
     before = read_state(room, "", place)
     room.run("apt-get purge -y -qq devbox")
-    room.run(f"apt-get install -y -qq --no-install-recommends {deb(distribution)}")
+    packages.install_deb(room, distribution)
     assert read_state(room, "", place)["pid"] == before["pid"]
     stop(room, "", place)
 
 
 @pytest.mark.parametrize("user", USERS, ids=["root", "user"])
 def test_the_wheel_works_after_doctor_installs_what_is_missing(room: roots.Room, user: str):
-    home = f"/home/{user}" if user else "/root"
-    room.run("apt-get install -y -qq --no-install-recommends python3-venv")
-    wheel = f"/run/host/dist/devbox_pipeline-{VERSION}-py3-none-any.whl"
-    room.run(f"python3 -m venv {home}/v && {_PIP} {home}/v/bin/pip install -q {wheel}", user=user)
-    devbox = f"{home}/v/bin/devbox"
-    printed = room.run(f"{devbox} doctor --install", user=user).stdout
+    devbox, printed = packages.install_wheel(room, user)
     assert printed.startswith(f"{'sudo ' if user else ''}apt-get install --no-install-recommends ")
-    room.run(printed.removeprefix("sudo ").replace("install", "install -y -qq", 1))
     assert "no problems found" in room.run(f"{devbox} doctor --offline", user=user).stderr
     place = start(room, user, devbox=devbox)
     stop(room, user, place, devbox=devbox)
