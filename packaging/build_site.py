@@ -27,6 +27,7 @@ _SHIM = "https://unpkg.com/iframe-worker/shim"
 # File of the repository → page of the site.
 INCLUDED = {
     "README.md": "index.md",
+    "README.zh-CN.md": "zh/index.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
@@ -37,13 +38,14 @@ _EXAMPLE = "# devbox.toml with every key\n\n```toml\n{text}```\n"
 
 # Sections of the navigation: title, directory of their pages, the first pages in order. Others follow by title.
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("Start here", "", ("index.md", "getting-started.md", "tutorial.md", "glossary.md")),
+    ("Start here", "", ("index.md", "getting-started.md", "tutorial.md", "patterns.md", "glossary.md")),
     ("How-to", "how-to", ("how-to/install-devbox.md", "how-to/own-project.md")),
+    ("Coming from", "coming-from", ("coming-from/compose.md", "coming-from/dev-containers.md")),
     ("Reference", "reference", ("reference/cli.md", "reference/env-file.md", "reference/example.md")),
     ("Explanation", "explanation", ("architecture.md",)),
     ("Decisions", "adr", ("adr/README.md",)),
     ("Project", "project", ()),
-    ("中文", "zh", ()),
+    ("中文", "zh", ("zh/index.md", "zh/tutorial.md", "zh/patterns.md", "zh/gray.md")),
 )
 
 _FENCE = re.compile(r"^(```+|~~~+).*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
