@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from devbox.cli import prompts
@@ -12,6 +13,8 @@ from devbox.images.registry import credentials, reference
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.commands.table.options import Args
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:\d{1,5})?|\[[0-9a-fA-F:]+\](:\d{1,5})?")
 
 
 def login(args: Args) -> int:
@@ -41,6 +44,11 @@ def _read_host(args: Args) -> str:
     """Return the registry of an argument such as `ghcr.io` or `https://ghcr.io/v2/`; default: Docker Hub."""
     host = args.get_text("registry").partition("://")[2] or args.get_text("registry")
     host = host.partition("/")[0]
+    if host and not _HOST.fullmatch(host):
+        raise UsageError(
+            f"invalid registry {args.get_text('registry')!r}: expected a host, with a port if needed",
+            remedy="devbox login ghcr.io",
+        )
     return reference.DOCKER_HUB if host in ("", "index.docker.io", "registry-1.docker.io") else host
 
 

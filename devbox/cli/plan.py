@@ -92,7 +92,10 @@ def config(args: Args) -> int:
     env = load(args.get_text("directory") or ".", file=args.get_text("file") or None)
     if stage := args.get_text("stage"):
         if stage not in (known := env.document.order()):
-            raise UsageError(f"stage {stage} not found in {env.file}", remedy=f"known: {', '.join(known)}")
+            remedy = (
+                f"known: {', '.join(known)}" if known else "add a table [stage.NAME]; for details: devbox docs stages"
+            )
+            raise UsageError(f"stage {stage} not found in {env.file}", remedy=remedy)
         env = env.select_stage(stage)
     values = schema.describe(env)
     origins = schema.list_origins(env) if args.get_flag("origin") else None

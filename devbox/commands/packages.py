@@ -6,11 +6,12 @@ import contextlib
 import difflib
 import os
 import re
+from contextlib import AbstractContextManager
 
 from devbox.envfile import edit, recipes
 from devbox.envfile.load import EnvFile, load
 from devbox.errors import UsageError
-from devbox.host import safe_files
+from devbox.host import files, safe_files
 from devbox.images.bake import package_lists
 from devbox.images.bake.package_lists import AptPackage
 from devbox.model.image import Bootstrap
@@ -36,10 +37,10 @@ def add(project: Project, names: tuple[str, ...], *, table: str = "") -> tuple[s
     _check_known(project, names, label)
     path = tuple(label.split(".", 1))
     where = next((found for key in _SOURCES if (found := env.origins.get((*path, key)))), "")
-    text = _read(project)
-    edited, new = edit.add_packages(text, path, names, line=int(where.rpartition(":")[2] or 0))
-    if new:
-        _write(project, edited)
+    with _lock_file(project):
+        edited, new = edit.add_packages(_read(project), path, names, line=int(where.rpartition(":")[2] or 0))
+        if new:
+            _write(project, edited)
     return label, new
 
 
@@ -62,7 +63,8 @@ def remove(project: Project, names: tuple[str, ...], *, table: str = "") -> str:
         missing = [name for name in names if name not in known] or ([] if label else list(names))
     if missing:
         raise UsageError(_describe_missing(env, missing[0]), remedy=_suggest_removal(env, missing[0]))
-    _write(project, edit.remove_packages(_read(project), tuple(label.split(".", 1)), names))
+    with _lock_file(project):
+        _write(project, edit.remove_packages(_read(project), tuple(label.split(".", 1)), names))
     return label
 
 
@@ -152,6 +154,11 @@ def _suggest_removal(env: EnvFile, name: str) -> str:
     return "list the packages of each table: devbox config"
 
 
+def _lock_file(project: Project) -> AbstractContextManager[bool]:
+    """Serialize edits of the env file; `up` may run meanwhile."""
+    return files.lock_file(project.paths.lock(f"{project.id}-env-file"))
+
+
 def _read(project: Project) -> str:
     text = safe_files.read_text(project.root, project.env_file)
     assert text is not None  # noqa: S101 - it was loaded
@@ -161,10 +168,16 @@ def _read(project: Project) -> str:
 def _write(project: Project, text: str) -> None:
     """Write the env file if it is still valid; EnvFileError otherwise."""
     draft = f".{os.getpid()}.{project.env_file}"
-    safe_files.write(project.root, draft, text)
+    mode = os.stat(f"{project.root}/{project.env_file}").st_mode & 0o777
+    safe_files.write(project.root, draft, text, mode=mode)
     try:
         load(project.root, file=draft)
     finally:
         with contextlib.suppress(FileNotFoundError):
             safe_files.unlink(project.root, draft)
-    safe_files.write(project.root, project.env_file, text)
+    safe_files.write(project.root, _resolve_link(project), text, mode=mode)
+
+
+def _resolve_link(project: Project) -> str:
+    """Return the env file's path below the project; of a link, that of its target, which `load` found inside."""
+    return os.path.relpath(os.path.realpath(f"{project.root}/{project.env_file}"), os.path.realpath(project.root))
