@@ -116,10 +116,12 @@ def verify(args: Args) -> int:
     """Print all attachments of an image; exit 1 without a valid signature, or if anything is invalid."""
     paths = get_default_paths()
     ring, release = _load_keys_and_release(args)
-    if args.get_texts("key"):
-        ring = Keyring(builders={path: _read_public_key(path) for path in args.get_texts("key")}, approvers={})
+    if args.get_texts("public_key"):
+        ring = Keyring(builders={path: _read_public_key(path) for path in args.get_texts("public_key")}, approvers={})
     if ring is None:
-        raise UsageError("missing option outside a project: --key", remedy="devbox verify IMAGE --key FILE")
+        raise UsageError(
+            "missing option outside a project: --public-key", remedy="devbox verify IMAGE --public-key FILE"
+        )
     digest = release.image if release else image.find(args, Transfers(paths), args.get_text("what")).digest
     found = signing.verify_image(digest, ring.known_keys, paths=paths)
     if args.get_flag("json"):

@@ -211,11 +211,12 @@ RELEASES = (
         "verify",
         "sign:verify",
         Option(
-            "--key",
+            "--public-key",
             about="Public key in PEM, instead of the keys of the file",
             kind=MANY,
             metavar="FILE",
             words="files",
+            hidden="--key",
         ),
         RELEASE_OF,
         JSON,

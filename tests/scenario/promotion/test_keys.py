@@ -111,7 +111,7 @@ def test_a_release_is_signed_verified_approved_and_revoked(box: Box, shop: Path)
     assert found["image"] == built["digest"]
     assert {each["what"] for each in found["findings"]} == {"signature", "provenance", "bill (SPDX)"}
     assert {each["by"] for each in found["findings"]} == {"ci"}
-    assert box.run("verify", "--key", "keys/ann.pub", cwd=shop).returncode == 1
+    assert box.run("verify", "--public-key", "keys/ann.pub", cwd=shop).returncode == 1
     assert box.run("approve", "staging", "--key", "ci", cwd=shop).returncode == 2
     box.ok("approve", "staging", "--key", "ann", cwd=shop)
     (approval,) = _findings(box, shop, "approval")
