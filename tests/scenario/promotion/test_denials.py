@@ -231,7 +231,7 @@ def test_issue10_5_without_a_name_it_is_what_promote_would_take(signed: Signed):
     assert done.release == made
     assert signed.shop.promote("staging").deployment.release == made
     assert done.differences == ("staging runs nothing on this host: everything is new",)
-    assert [note.text for note in notes] == [*done.differences]
+    assert [note.text for note in notes] == [f"release {made.short_id}: test runs it", *done.differences]
 
 
 def test_issue10_5_approve_shows_how_it_differs_from_what_the_stage_runs(signed: Signed):
@@ -268,7 +268,7 @@ def test_issue10_why_names_the_release_and_its_state_in_the_stage(signed: Signed
     preview.explain_stage(signed.shop.opened, stage="test", release=made.id, sink=notes.append)
     preview.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
     said = [note.text for note in notes]
-    assert said == [f"release {made.short_id}, which test runs", f"release {made.short_id}"]
+    assert said == [f"release {made.short_id}, which test runs", f"release {made.short_id}: test runs it"]
     signed.shop.ledger.append(INTENT, release=made.id, stage="staging", attempt=1, body={})
     preview.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
     assert "resume with: devbox promote staging" in notes[-1].text
