@@ -38,7 +38,8 @@ def save_snapshot(args: Args) -> int:
 
 def restore_snapshot(args: Args) -> int:
     """Restore a snapshot; print its name (data)."""
-    target, project = _find_target(args), _open(args)
+    target = _find_target(args)
+    project = target.place if target else open_from_args(args)
     found = data.find_snapshot(project, _require_name(args, "restore") if target else args.get_text("name"))
     age = ps.format_age(found.created_at, dt.datetime.now(dt.UTC))
     question = f"Replace the current data of {', '.join(found.volumes)} with snapshot {found.name}, {age} old?"
@@ -123,7 +124,8 @@ def show_volume(args: Args) -> int:
     name = args.get_text("name")
     if not name:
         raise UsageError("missing argument: NAME", remedy="devbox volume ls")
-    return output.print_document(dataclasses.asdict(data.find_volume(_open(args), name)))
+    (found,) = data.find_volumes(_open(args), (name,))
+    return output.print_document(dataclasses.asdict(found))
 
 
 def remove_snapshots(args: Args) -> int:

@@ -135,7 +135,7 @@ def _operate(args: Args, *, restarts: bool) -> int:
             verb = flow.restart if restarts else flow.stop
             planned = verb(open_from_args(args), display, names=args.get_texts("names"))
     if not planned and args.get_text("progress") not in ("quiet", "json"):
-        print_line("· nothing to stop")
+        print_line(f"· nothing to {'restart' if restarts else 'stop'}")
     return 0
 
 

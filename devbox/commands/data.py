@@ -160,20 +160,20 @@ def list_volumes(project: Project) -> tuple[VolumeSummary, ...]:
     return tuple(found)
 
 
-def find_volume(project: Project, name: str) -> VolumeSummary:
-    """Return a volume; UsageError if there is none of this name."""
+def find_volumes(project: Project, names: tuple[str, ...]) -> tuple[VolumeSummary, ...]:
+    """Return volumes by name; UsageError for a name that does not exist."""
     known = {each.name: each for each in list_volumes(project)}
-    if name not in known:
-        raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
-    return known[name]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"volume {name} not found", remedy=f"known: {', '.join(known) or 'none'}")
+    return tuple(known[name] for name in names)
 
 
 def check_removable(project: Project, names: tuple[str, ...]) -> None:
     """Raise UsageError for a volume that does not exist or is in use."""
-    for name in names:
-        found = find_volume(project, name)
+    for found in find_volumes(project, names):
         if found.in_use:
-            raise UsageError(f"volume {name} is in use by {', '.join(found.containers)}", remedy="devbox down")
+            raise UsageError(f"volume {found.name} is in use by {', '.join(found.containers)}", remedy="devbox down")
 
 
 def remove_volumes(project: Project, names: tuple[str, ...], sink: Sink) -> None:

@@ -60,7 +60,11 @@ def remove(project: Project, names: tuple[str, ...], *, table: str = "") -> str:
             )
         label = _DEFAULT if _DEFAULT in found else next(iter(found), "")
         known = {name for packages in having.values() for name in packages}
-        missing = [name for name in names if name not in known] or ([] if label else list(names))
+        missing = [name for name in names if name not in known]
+        if not (missing or label):
+            raise UsageError(
+                f"no table of {env.file} has all of {', '.join(names)}", remedy=f"one at a time: devbox rm {names[0]}"
+            )
     if missing:
         raise UsageError(_describe_missing(env, missing[0]), remedy=_suggest_removal(env, missing[0]))
     with _lock_file(project):

@@ -51,6 +51,13 @@ def test_a_container_is_not_a_package(project: Project):
     assert caught.value.remedy == "devbox down db"
 
 
+def test_packages_of_different_tables_are_removed_one_at_a_time(project: Project):
+    packages.add(project, ("git",))
+    with pytest.raises(UsageError, match="has all of git, less"):
+        packages.remove(project, ("git", "less"))
+    assert packages.remove(project, ("less",)) == "service.db"
+
+
 def test_mode_and_links_of_the_file_stay(project: Project):
     path = Path(project.root, "devbox.toml")
     path.chmod(0o640)
