@@ -8,7 +8,7 @@ planned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from devbox.deploy import stage_containers
@@ -111,26 +111,25 @@ def retire(names: Iterable[str], rollout: RolloutInputs) -> Plan:
 
 def stop(names: Iterable[str], rollout: RolloutInputs) -> Plan:
     """Plan the stop of these containers: no new requests, then the end of open connections, then the stop."""
-    steps = _PlanBuilder(rollout, before=())
-    for name in names:
-        steps.stop(name)
-    return Plan(steps=tuple(steps.all))
+    return _plan_each(names, rollout, _PlanBuilder.stop)
 
 
 def restart(names: Iterable[str], rollout: RolloutInputs) -> Plan:
     """Plan the restart of these containers one at a time: each gets no requests until it is ready again."""
-    steps = _PlanBuilder(rollout, before=())
-    for name in names:
-        steps.stop(name)
-        steps.start_again(name)
-    return Plan(steps=tuple(steps.all))
+    return _plan_each(names, rollout, _PlanBuilder.stop, _PlanBuilder.start_again)
 
 
 def start_again(names: Iterable[str], rollout: RolloutInputs) -> Plan:
     """Plan the start of stopped containers, one at a time. `rollout`: from before the stop."""
+    return _plan_each(names, rollout, _PlanBuilder.start_again)
+
+
+def _plan_each(names: Iterable[str], rollout: RolloutInputs, *operations: Callable[[_PlanBuilder, str], None]) -> Plan:
+    """Plan operations on one container after the other."""
     steps = _PlanBuilder(rollout, before=())
     for name in names:
-        steps.start_again(name)
+        for operation in operations:
+            operation(steps, name)
     return Plan(steps=tuple(steps.all))
 
 
