@@ -25,13 +25,14 @@ DEFAULT_TEMPLATE = "bare"
 DEFAULT_RECIPE = "debian"
 ENV_FILE = "devbox.toml"
 _SUMMARY = "template.txt"  # one-line description, not part of the project
-_COMPOSE = "write its services as [service.NAME], the one you work in as [dev]"
-_DEV_CONTAINER = "write its image, packages and ports into [dev]; `devbox export devcontainer` writes one from [dev]"
+_COMPOSE = "write its services as [service.NAME], the one you work in as [dev] (`devbox docs compose`)"
+_DEV_CONTAINER = "write its image, packages and ports into [dev] (`devbox docs dev-containers`)"
+_JETIFY = "it belongs to jetify's devbox; write its packages into [dev], its scripts as [tasks] (`devbox docs jetify`)"
 # Files of other tools that describe the same project.
 _OTHER_TOOLS = {
     **dict.fromkeys(("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"), _COMPOSE),
     **dict.fromkeys((".devcontainer/devcontainer.json", ".devcontainer.json"), _DEV_CONTAINER),
-    "devbox.json": "it belongs to jetify's devbox; write its packages into [dev], its scripts as [tasks]",
+    "devbox.json": _JETIFY,
     "tox.ini": "write its environments as [test] and [test.matrix]",
     "noxfile.py": "write its sessions as [test] and [test.matrix]",
 }
@@ -82,6 +83,7 @@ def _compose(recipe: str, services: tuple[str, ...], kind: ProjectKind | None) -
     from devbox.convert import scaffold
     from devbox.envfile.recipes import describe_recipe
 
+    scaffold.check_services(services)
     origin = f"{kind.file} found, recipe {kind.recipe}" if kind and not recipe else f"recipe {recipe or DEFAULT_RECIPE}"
     recipe = recipe or (kind.recipe if kind else DEFAULT_RECIPE)
     kind = kind if kind and kind.recipe == recipe else None
@@ -231,7 +233,9 @@ def _refuse_to_overwrite(brought: Iterable[str], target: str) -> None:
     if taken:
         raise UsageError(
             f"cannot write to {os.path.realpath(target)}: {', '.join(taken)} already exists",
-            remedy="choose another directory: devbox init DIR",
+            remedy="edit devbox.toml, or choose another directory: devbox init DIR"
+            if ENV_FILE in taken
+            else "choose another directory: devbox init DIR",
         )
 
 

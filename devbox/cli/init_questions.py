@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from devbox.cli.terminal import print_line
+from devbox.cli import output, terminal
 from devbox.convert import scaffold
 from devbox.convert.detect import ProjectKind
 from devbox.convert.scaffold import RecipeChoice, Scaffold
@@ -33,12 +33,10 @@ class Choices:
 
 def ask_start(choices: Choices, kind: ProjectKind | None, *, default: str) -> str:
     """Ask for a template or a recipe; return its name."""
-    width = max(map(len, choices.templates))
-    for name, about in choices.templates.items():
-        print_line(f"  {name:{width}}  {about}")
-    print_line(f"or a recipe: {', '.join(choices.recipes)}")
+    rows = [(f"  {name}", about) for name, about in choices.templates.items()]
+    _print_rows([*rows, ("or a recipe:", ", ".join(choices.recipes))])
     if kind:
-        print_line(f"· found {kind.file}: recipe {kind.recipe}")
+        terminal.print_line(f"· found {kind.file}: recipe {kind.recipe}")
     known = [*choices.templates, *choices.recipes]
     return _ask("Template or recipe", default=kind.recipe if kind else default, parse=partial(_find, known=known))
 
@@ -52,7 +50,7 @@ def ask_scaffold(choices: Choices, recipe: str, kind: ProjectKind | None, *, nam
         names = [] if text == _NONE else text.replace(",", " ").split()
         return scaffold.choose_services([choices.services[_find(each, [*choices.services])] for each in names])
 
-    print_line(f"Services: {', '.join(choices.services)}")
+    _print_rows([("Services:", ", ".join(choices.services))])
     chosen = _ask("Services, separated by spaces", default=_NONE, parse=parse_services)
     services = tuple(_ask_version(each.facts) for each in chosen)
     default = str(kind.port) if kind and kind.port else _NONE
@@ -106,6 +104,12 @@ def _ask_name(default: str) -> str:
     return "" if answer == default else answer
 
 
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Print rows on stderr; the second column is wrapped in place."""
+    for line in output.align_columns(rows, width=terminal.get_width(sys.stderr)):
+        terminal.print_line(line)
+
+
 def _label(label: str, known: Sequence[str]) -> str:
     return f"{label} ({', '.join(known)})" if known else label
 
@@ -137,4 +141,4 @@ def _ask(label: str, *, default: str, parse: Callable[[str], AnswerT]) -> Answer
         try:
             return parse(line.strip() or default)
         except (UsageError, ValueError) as error:
-            print_line(f"  {error}")
+            terminal.print_line(f"  {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable
 
 from devbox.host import safe_files
@@ -51,7 +52,18 @@ def _describe_python(directory: str, file: str) -> ProjectKind:
     required = "requirements.txt"
     if _has(directory, required):
         return ProjectKind(file=file, recipe="python", setup=f"pip install -r {required}", inputs=(required,))
-    return ProjectKind(file=file, recipe="python", setup="pip install -e .", inputs=(file,))
+    if _is_package(directory, file):
+        return ProjectKind(file=file, recipe="python", setup="pip install -e .", inputs=(file,))
+    return ProjectKind(file=file, recipe="python")
+
+
+def _is_package(directory: str, file: str) -> bool:
+    """True if pip can install the project: pyproject.toml may contain nothing but settings of tools."""
+    try:
+        document = tomllib.loads(_read(directory, file).decode())
+    except (OSError, ValueError):
+        return False
+    return "project" in document or "build-system" in document
 
 
 def _describe_go(directory: str, file: str) -> ProjectKind:
@@ -91,11 +103,15 @@ def _has(directory: str, file: str) -> bool:
     return os.path.isfile(os.path.join(directory, file))
 
 
+def _read(directory: str, file: str) -> bytes:
+    with safe_files.open_regular(os.path.realpath(directory), file) as source:
+        return source.read(_LARGEST)
+
+
 def _read_scripts(directory: str, file: str) -> dict[str, object]:
     """Return the scripts of package.json; none if it is unreadable, as devbox does not depend on it."""
     try:
-        with safe_files.open_regular(os.path.realpath(directory), file) as source:
-            content = jsontext.loads(source.read(_LARGEST))
+        content = jsontext.loads(_read(directory, file))
     except (OSError, ValueError):
         return {}
     scripts = content.get("scripts") if isinstance(content, dict) else None

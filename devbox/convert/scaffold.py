@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from devbox.convert.detect import ProjectKind
-from devbox.envfile.recipes import ParameterFacts, RecipeFacts
+from devbox.envfile.recipes import ParameterFacts, RecipeFacts, describe_recipe, list_shipped
 from devbox.errors import UsageError
 from devbox.model.frozen import dataclass
+from devbox.roles.fields import did_you_mean
 
 _HEAD = "# The containers of this project. `devbox plan` shows what `devbox up` would do, and why."
 _COMMENT_AT = 32  # column of the comments, as in the templates
@@ -43,6 +44,17 @@ class Scaffold:
 def choose_recipe(facts: RecipeFacts, version: str = "") -> RecipeChoice:
     """Return a recipe with a version (default: the recipe's)."""
     return RecipeChoice(facts=facts, version=version or next((each.default or "" for each in facts.parameters), ""))
+
+
+def check_services(names: Sequence[str]) -> None:
+    """UsageError if a name is not a recipe: its remedy lists the recipes of services only."""
+    shipped = list_shipped()
+    for name in names:
+        if name not in shipped:
+            known = [each for each in sorted(shipped) if describe_recipe(each, "").service is not None]
+            raise UsageError(
+                f"service recipe {name} not found{did_you_mean(name, known)}", remedy=f"known: {', '.join(known)}"
+            )
 
 
 def choose_services(found: Sequence[RecipeFacts]) -> tuple[RecipeChoice, ...]:

@@ -45,6 +45,13 @@ def test_a_service_is_a_need_of_dev(service: str, tmp_path: Path):
     assert found["service"][service]["recipe"] == service
 
 
+def test_an_unknown_service_lists_services_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main.run(["init", str(tmp_path), "--service", "postgre"]) == 2
+    error = capsys.readouterr().err
+    assert "did you mean postgres?" in error
+    assert "debian" not in error
+
+
 def test_several_services(tmp_path: Path):
     words = ["init", str(tmp_path), "--recipe", "python", "--service", "postgres", "--service", "redis"]
     assert main.run(words) == 0
@@ -74,7 +81,10 @@ def test_invalid_choices_write_nothing(
         ({"package.json": "{}"}, "node", "npm install"),
         ({"package.json": "{}", "package-lock.json": "{}"}, "node", "npm ci"),
         ({"package.json": "no JSON"}, "node", "npm install"),
-        ({"pyproject.toml": ""}, "python", "pip install -e ."),
+        ({"pyproject.toml": "[project]"}, "python", "pip install -e ."),
+        ({"pyproject.toml": "[build-system]"}, "python", "pip install -e ."),
+        ({"pyproject.toml": "[tool.ruff]"}, "python", ""),
+        ({"pyproject.toml": "no TOML"}, "python", ""),
         ({"pyproject.toml": "", "requirements.txt": ""}, "python", "pip install -r requirements.txt"),
         ({"requirements.txt": ""}, "python", "pip install -r requirements.txt"),
         ({"go.mod": ""}, "go", ""),
@@ -101,10 +111,11 @@ def test_a_script_of_package_json_is_the_command(tmp_path: Path):
     assert (kind.command, kind.port) == ("npm run start", 3000)
 
 
-def test_a_file_is_never_overwritten(tmp_path: Path):
+def test_a_file_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "devbox.toml").write_text("mine")
     for words in ([], ["--recipe", "python"], ["--template", "shop"]):
         assert main.run(["init", str(tmp_path), *words]) == 2
+        assert "edit devbox.toml" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["devbox.toml"]
     assert (tmp_path / "devbox.toml").read_text() == "mine"
 
@@ -145,10 +156,11 @@ def test_changes_of_a_template_are_limited_to_their_tables():
     }
 
 
-def start(directory: Path, *words: str) -> pexpect.spawn:
+def start(directory: Path, *words: str, columns: int = 80) -> pexpect.spawn:
     env = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "HOME": str(directory), "NO_COLOR": "1"}
     argv = ["-m", "devbox", "-C", str(directory), "init", *words]
-    return pexpect.spawn(sys.executable, argv, env=env, timeout=30, encoding="utf8")  # type: ignore[arg-type]
+    size = (24, columns)
+    return pexpect.spawn(sys.executable, argv, env=env, timeout=30, encoding="utf8", dimensions=size)  # type: ignore[arg-type]
 
 
 def answer(child: pexpect.spawn, *answers: tuple[str, str]) -> None:
@@ -177,6 +189,16 @@ def test_enter_accepts_each_default(tmp_path: Path):
     assert end(child) == 0
     found = read(tmp_path)["dev"]
     assert (found["recipe"], found["ports"], found["command"]) == ("node", [3000], "npm run dev")
+
+
+def test_lists_are_wrapped_between_words(tmp_path: Path):
+    child = start(tmp_path, columns=60)
+    child.expect(r"recipe \[bare\]")
+    lines = child.before.splitlines()
+    assert all(len(line) <= 60 for line in lines)
+    assert any(line.startswith(" " * 14) for line in lines)
+    child.sendintr()
+    assert end(child) == 130
 
 
 def test_answers_are_used_and_checked(tmp_path: Path):
