@@ -6,11 +6,13 @@ import contextlib
 import difflib
 import os
 import re
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from devbox.envfile import edit, recipes
 from devbox.envfile.load import EnvFile, load
-from devbox.errors import UsageError
+from devbox.errors import EnvFileError, UsageError
 from devbox.host import files, safe_files
 from devbox.images.bake import package_lists
 from devbox.images.bake.package_lists import AptPackage
@@ -18,11 +20,13 @@ from devbox.model.image import Bootstrap
 from devbox.model.spec import Spec
 from devbox.plan import order
 from devbox.project import Project, prepare
+from devbox.roles.role import Key
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
 _SOURCES = ("recipe", "from", "image", "dockerfile", "tarball")
 _DEFAULT = "dev"
 _SIMILAR = 0.7
+_DRAFT = ".devbox-draft"
 
 
 def add(project: Project, names: tuple[str, ...], *, table: str = "") -> tuple[str, tuple[str, ...]]:
@@ -30,23 +34,39 @@ def add(project: Project, names: tuple[str, ...], *, table: str = "") -> tuple[s
 
     UsageError for a name that is not a package of the distribution, if its lists are on the host.
     """
-    env = load(project.root, file=project.env_file)
-    label = _find_table(env, table)
     for name in names:
         _check_name(name)
-    _check_known(project, names, label)
-    path = tuple(label.split(".", 1))
-    where = next((found for key in _SOURCES if (found := env.origins.get((*path, key)))), "")
+    _check_known(project, names, _find_table(load(project.root, file=project.env_file), table))
     with _lock_file(project):
-        edited, new = edit.add_packages(_read(project), path, names, line=int(where.rpartition(":")[2] or 0))
+        env, text = load(project.root, file=project.env_file), _read(project)
+        label = _find_table(env, table)
+        path = tuple(label.split(".", 1))
+        lines = _find_lines(env, [*((*path, key) for key in _SOURCES), path])
+        edited, new = edit.add_packages(text, path, names, lines=lines)
         if new:
-            _write(project, edited)
+            _write(project, edited, replaces=text)
     return label, new
 
 
 def remove(project: Project, names: tuple[str, ...], *, table: str = "") -> str:
     """Remove packages from a table of the env file (default: the only table that has all); return its label."""
-    env = load(project.root, file=project.env_file)
+    with _lock_file(project):
+        env, text = load(project.root, file=project.env_file), _read(project)
+        label = _find_removal(env, names, table)
+        _write(project, edit.remove_packages(text, tuple(label.split(".", 1)), names), replaces=text)
+    return label
+
+
+def _find_lines(env: EnvFile, keys: Iterable[Key]) -> Iterator[int]:
+    """Yield the lines of keys that the env file itself contains."""
+    for key in keys:
+        file, _, line = env.origins.get(key, "").rpartition(":")
+        if file == env.file:
+            yield int(line)
+
+
+def _find_removal(env: EnvFile, names: tuple[str, ...], table: str) -> str:
+    """Return the label of the table that has all packages. UsageError if there is none, or several without dev."""
     having = {label: _list_packages(env, label) for label in env.document.list_tables()}
     if table:
         label = _find_table(env, table)
@@ -67,8 +87,6 @@ def remove(project: Project, names: tuple[str, ...], *, table: str = "") -> str:
             )
     if missing:
         raise UsageError(_describe_missing(env, missing[0]), remedy=_suggest_removal(env, missing[0]))
-    with _lock_file(project):
-        _write(project, edit.remove_packages(_read(project), tuple(label.split(".", 1)), names))
     return label
 
 
@@ -80,7 +98,7 @@ def search(project: Project, words: tuple[str, ...], *, table: str = "") -> tupl
     if base is None:
         raise UsageError(
             f"cannot search packages for [{label}]: its image is not bootstrapped from Debian or Ubuntu",
-            remedy=f"search in a container: devbox exec {label} -- apt-cache search {words[0]}",
+            remedy=f"search in a container: devbox exec {label} -- apt-cache search {shlex.quote(words[0])}",
         )
     lowered = [word.lower() for word in words]
     found = [
@@ -115,13 +133,15 @@ def _list_packages(env: EnvFile, label: str) -> tuple[str, ...]:
 
 def _check_name(name: str) -> None:
     plain, _, version = name.replace("@", "=").partition("=")
-    if version and _NAME.fullmatch(plain):
+    if version.isprintable() and version and _NAME.fullmatch(plain):
         raise UsageError(
             f"invalid package {name}: versions are those of the distribution, and kept in the lockfile",
             remedy=f'devbox add {plain}; for languages and services: with = {{ version = "{version}" }} of a recipe',
         )
     if not _NAME.fullmatch(name):
-        raise UsageError(f"invalid package name {name!r}", remedy=f"devbox search {plain or 'NAME'}")
+        raise UsageError(
+            f"invalid package name {name!r}", remedy=f"devbox search {shlex.quote(plain) if plain else 'NAME'}"
+        )
 
 
 def _check_known(project: Project, names: tuple[str, ...], label: str) -> None:
@@ -147,13 +167,18 @@ def _find_base(spec: Spec, label: str) -> Bootstrap | None:
 
 
 def _describe_missing(env: EnvFile, name: str) -> str:
-    if name in env.document.list_tables() or name in {label.partition(".")[2] for label in env.document.list_tables()}:
+    if _is_container(env, name):
         return f"{name} is a container, not a package"
-    return f"no table of {env.file} has the package {name}"
+    return f"no table of {env.file} has the package {name or repr(name)}"
+
+
+def _is_container(env: EnvFile, name: str) -> bool:
+    tables = env.document.list_tables()
+    return name in tables or bool(name and name in {label.partition(".")[2] for label in tables})
 
 
 def _suggest_removal(env: EnvFile, name: str) -> str:
-    if "container" in _describe_missing(env, name):
+    if _is_container(env, name):
         return f"devbox down {name}"
     return "list the packages of each table: devbox config"
 
@@ -169,17 +194,33 @@ def _read(project: Project) -> str:
     return text
 
 
-def _write(project: Project, text: str) -> None:
-    """Write the env file if it is still valid; EnvFileError otherwise."""
-    draft = f".{os.getpid()}.{project.env_file}"
+def _write(project: Project, text: str, *, replaces: str) -> None:
+    """Write the env file if it is still valid, and unchanged since it was read; EnvFileError otherwise."""
+    _remove_drafts(project)
+    draft = f".{project.env_file}.{os.getpid()}{_DRAFT}"
     mode = os.stat(f"{project.root}/{project.env_file}").st_mode & 0o777
     safe_files.write(project.root, draft, text, mode=mode)
     try:
         load(project.root, file=draft)
+    except EnvFileError as error:
+        raise EnvFileError(
+            f"{project.env_file} would be invalid: {error.sentence.replace(draft, project.env_file)}",
+            details=error.details.replace(draft, project.env_file),
+            remedy=error.remedy,
+        ) from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             safe_files.unlink(project.root, draft)
+    if _read(project) != replaces:
+        raise EnvFileError(f"{project.env_file} was changed by another program meanwhile", remedy="try again")
     safe_files.write(project.root, _resolve_link(project), text, mode=mode)
+
+
+def _remove_drafts(project: Project) -> None:
+    """Remove drafts of edits that were killed; the lock excludes others."""
+    for name in safe_files.list_names(project.root):
+        if name.startswith(f".{project.env_file}.") and name.endswith(_DRAFT):
+            safe_files.unlink(project.root, name)
 
 
 def _resolve_link(project: Project) -> str:
