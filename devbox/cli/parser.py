@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from devbox.commands.table.options import FLAG, GLOBALS, JSON, MANY, NUMBER, Args, Command, Option
+from devbox.errors import UsageError
 from devbox.host import environ
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ class ParseError(Exception):
 
 
 def parse(argv: Sequence[str], find: Find) -> tuple[Command, Args]:
-    """Return the command and its arguments. Raises ParseError."""
+    """Return the command and its arguments. Raises ParseError; UsageError for an empty value."""
     command, words = find_command(hoist(argv, find), find)
     if command is None:
         raise ParseError
@@ -147,6 +148,8 @@ def _find_option(word: str, flags: Mapping[str, Option]) -> tuple[Option | None,
 
 
 def _store(option: Option, value: str, values: dict[str, object]) -> None:
+    if not value:
+        raise _report_empty(f"--{option.name.replace('_', '-')}" if len(option.name) > 1 else f"-{option.name}")
     if option.choices and value not in option.choices:
         raise ParseError
     if option.kind == MANY:
@@ -161,10 +164,17 @@ def _store(option: Option, value: str, values: dict[str, object]) -> None:
         values[option.name] = value
 
 
+def _report_empty(name: str) -> UsageError:
+    """Return the error for an empty value: mostly an unset variable of a script, which must not select the default."""
+    return UsageError(f"the value of {name} is empty", remedy=f"omit {name}, or set the variable it is taken from")
+
+
 def _store_positional(positional: list[str], command: Command, values: dict[str, object]) -> None:
     argument = command.argument
     if positional and (argument is None or (len(positional) > 1 and not argument.many)):
         raise ParseError
+    if argument and not all(positional):
+        raise _report_empty(argument.metavar.strip("[]…"))
     if argument and positional:
         values[argument.name] = positional if argument.many else positional[0]
 

@@ -231,3 +231,23 @@ def test_a_tool_gets_all_words_behind_its_name(line: str, name: str, after: tupl
 def test_the_help_of_a_command_that_passes_words_on_is_asked_before_them():
     with pytest.raises(ParseError):
         parse(["tool", "--help"], find)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (["down", "-v", "-y", "--stage", ""], "--stage"),
+        (["down", "-v", "-y", "--stage="], "--stage"),
+        (["test", "-k", ""], "-k"),
+        (["down", "-v", ""], "NAMES"),
+        (["rollback", ""], "STAGE"),
+        (["exec", "", "ls"], "CONTAINER"),
+    ],
+)
+def test_an_empty_value_does_not_select_the_default(line: list[str], name: str):
+    with pytest.raises(UsageError, match=f"the value of {name}.* is empty"):
+        parse(line, find)
+
+
+def test_words_of_programs_may_be_empty():
+    assert read("exec", "dev", "echo", "", "--")[1].after == ("echo", "", "--")
