@@ -69,7 +69,12 @@ def _prompt(prompt: str) -> str:
     sys.stdout.flush()
     sys.stderr.write(prompt)
     sys.stderr.flush()
-    return sys.stdin.readline().strip()
+    return read_line().strip()
+
+
+def read_line() -> str:
+    """Return a line of stdin; characters that are not UTF-8 become U+FFFD in it."""
+    return sys.stdin.buffer.readline().decode(errors="replace") if sys.stdin else ""
 
 
 def ask(question: str) -> str:
@@ -106,4 +111,8 @@ def _prompt_passphrase(name: str) -> str:
 def _read(prompt: str) -> str:
     from getpass import getpass
 
-    return getpass(prompt, stream=sys.stderr)
+    try:
+        return getpass(prompt, stream=sys.stderr)
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D: as an empty line; both are refused where text is required
+        sys.stderr.write("\n")
+        return ""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import fcntl
 import ipaddress
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from devbox.errors import DevboxError, RegistryError, UsageError
@@ -30,12 +33,20 @@ class Credentials(NamedTuple):
     identity_token: str = ""
 
 
+class _HelperResult(NamedTuple):
+    """Exit code and output of a credential helper."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
 def find_credentials(host: str) -> Credentials | None:
     """Return the credentials for a registry, or None: from its helper, the general helper, or the file."""
     place = _get_config_file()
     config = _read_config(place)
     helper, key = _find_helper(config, host, place), _get_key(host)
-    if helper and (kept := _query_helper(helper, key)):
+    if helper and (kept := _query_helper(helper, key, place)):
         return kept
     for name, entry in _read_table(config, "auths", place).items():
         if _parse_host(name) == _parse_host(key) and isinstance(entry, dict):
@@ -46,28 +57,45 @@ def find_credentials(host: str) -> Credentials | None:
 def store(host: str, known: Credentials) -> str:
     """Store the credentials of a registry, in Docker's credential helper or file; return where, for messages."""
     place = _get_config_file()
-    config = _read_config(place)
-    helper, key = _find_helper(config, host, place), _get_key(host)
-    if helper:
-        secret = {"ServerURL": key, "Username": known.user, "Secret": known.password}
-        _run_helper(helper, "store", json.dumps(secret))
-        return f"docker-credential-{helper}"
-    packed = base64.b64encode(f"{known.user}:{known.password}".encode()).decode()
-    _write_entries(place, config, {**_list_others(config, host, place), key: {"auth": packed}})
+    with _lock_config(place):
+        config = _read_config(place)
+        helper, key = _find_helper(config, host, place), _get_key(host)
+        if helper:
+            secret = {"ServerURL": key, "Username": known.user, "Secret": known.password}
+            _run_helper(helper, "store", json.dumps(secret), place=place, secret=known.password)
+            return f"docker-credential-{helper}"
+        packed = base64.b64encode(f"{known.user}:{known.password}".encode()).decode()
+        _write_entries(place, config, {**_list_others(config, host, place), key: {"auth": packed}})
     return place
 
 
 def forget(host: str) -> bool:
-    """Remove the credentials of a registry; return whether there were any."""
+    """Remove the credentials of a registry; return whether there were any. An entry may be damaged."""
     place = _get_config_file()
-    config = _read_config(place)
-    had = find_credentials(host) is not None
-    if had and (helper := _find_helper(config, host, place)):
-        _run_helper(helper, "erase", _get_key(host))
-    others = _list_others(config, host, place)
-    if others != _read_table(config, "auths", place):
-        _write_entries(place, config, others)
+    if not os.path.exists(place):
+        return False
+    with _lock_config(place):
+        config = _read_config(place)
+        others = _list_others(config, host, place)
+        had = others != _read_table(config, "auths", place)
+        if (helper := _find_helper(config, host, place)) and _query_helper(helper, _get_key(host), place):
+            _run_helper(helper, "erase", _get_key(host), place=place)
+            had = True
+        if others != _read_table(config, "auths", place):
+            _write_entries(place, config, others)
     return had
+
+
+@contextlib.contextmanager
+def _lock_config(place: str) -> Iterator[None]:
+    """Serialize changes of the file by the lock of its directory, which is created if missing."""
+    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+    directory = os.open(os.path.dirname(place), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _get_key(host: str) -> str:
@@ -87,13 +115,40 @@ def _list_others(config: Mapping[str, Any], host: str, place: str) -> dict[str, 
 
 
 def _write_entries(place: str, config: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    files.write_atomic(place, json.dumps({**config, "auths": entries}, indent=2), mode=0o600)
+    text = json.dumps({**config, "auths": entries}, indent=2)
+    files.write_atomic(os.path.realpath(place), text, mode=0o600)  # the link of a dotfiles manager stays
 
 
-def _run_helper(helper: str, verb: str, text: str) -> None:
-    argv = [f"docker-credential-{helper}", verb]
-    process.run(argv, purpose=f"{verb} a password with {argv[0]}", input=text.encode(), timeout=_PATIENCE)
+def _run_helper(helper: str, verb: str, text: str, *, place: str, secret: str = "") -> None:
+    """Run a helper that changes its store; its output may repeat the secret, which no message must contain."""
+    done = _call_helper(helper, verb, text, place=place)
+    if done.code:
+        output = (done.stderr or done.stdout).decode(errors="replace")
+        hidden = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]} - {""}
+        if any(word in output for word in hidden):
+            output = "(not shown: the output contains the password)"
+        raise RegistryError(
+            f"docker-credential-{helper} cannot {verb} a password: it exited with code {done.code}",
+            details=output,
+            remedy=f"repair it, or remove it from {place}",
+        )
+
+
+def _call_helper(helper: str, verb: str, text: str, *, place: str) -> _HelperResult:
+    """Run a credential helper to its end. RegistryError if the host cannot run it."""
+    name = f"docker-credential-{helper}"
+    if not re.fullmatch(r"[\w.+-]+", helper):
+        raise _build_error(place, f"{helper!r} is not the name of a credential helper")
+    purpose = f"{verb} a password with {name}"
+    if not shutil.which(name):
+        raise RegistryError(f"cannot {purpose}: program not found", remedy=f"install it, or remove it from {place}")
+    try:
+        done = process.run([name, verb], purpose=purpose, input=text.encode(), check=False, timeout=_PATIENCE)
+    except OSError as error:
+        raise RegistryError(
+            f"cannot {purpose}: {error.strerror}", remedy=f"repair it, or remove it from {place}"
+        ) from None
+    return _HelperResult(done.returncode, done.stdout, done.stderr)
 
 
 def _get_config_file() -> str:
@@ -101,8 +156,10 @@ def _get_config_file() -> str:
 
 
 def _read_config(place: str) -> dict[str, Any]:
+    if os.path.exists(place) and not os.path.isfile(place):  # a FIFO or a device may not end
+        raise _build_error(place, "not a regular file")
     try:
-        text = files.read_text(place, waits=True)
+        text = files.read_text(place)
         return documents.parse(text.encode()) if text else {}
     except ValueError as error:
         raise _build_error(place, str(error)) from None
@@ -134,14 +191,12 @@ def _parse_entry(entry: Mapping[str, Any], name: str, place: str) -> Credentials
     return Credentials(user, password.rstrip("\0"))
 
 
-def _query_helper(helper: str, key: str) -> Credentials | None:
+def _query_helper(helper: str, key: str, place: str) -> Credentials | None:
     """Return credentials from the program `docker-credential-HELPER`; None if it has none for the registry."""
     argv = [f"docker-credential-{helper}", "get"]
-    done = process.run(
-        argv, purpose=f"get a password from {argv[0]}", input=key.encode(), check=False, timeout=_PATIENCE
-    )
+    done = _call_helper(helper, "get", key, place=place)
     output = done.stdout.decode(errors="replace")
-    if done.returncode:
+    if done.code:
         if _NOT_FOUND in output + done.stderr.decode(errors="replace"):
             return None
         raise RegistryError(
@@ -168,7 +223,9 @@ def _parse_text(value: Any) -> str:
 
 
 def _build_error(place: str, why: str) -> DevboxError:
-    return RegistryError(f"cannot parse {place}: {why}", remedy="repair it, or write it again: devbox login")
+    return RegistryError(
+        f"cannot parse {place}: {why}", remedy=f"repair it, or move it away and log in again: mv {place} {place}.old"
+    )
 
 
 MIRRORS = "DEVBOX_REGISTRY_MIRRORS"

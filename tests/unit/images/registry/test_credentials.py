@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,64 @@ def test_a_helper_stores_and_erases(config: Any, tmp_path: Path, monkeypatch: py
     assert json.loads(kept.read_text()) == {"ServerURL": "a.io", "Username": "me", "Secret": "pw"}
     assert "pw" not in (tmp_path / "config.json").read_text()
     assert (forget("a.io"), kept.exists(), forget("a.io")) == (True, False, False)
+
+
+def test_logins_at_once_are_all_stored(config: Any, tmp_path: Path):
+    hosts = [f"h{at}.io" for at in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda host: store(host, Credentials("me", host)), hosts))
+    assert set(json.loads((tmp_path / "config.json").read_text())["auths"]) == set(hosts)
+
+
+def test_a_link_to_the_configuration_stays(config: Any, tmp_path: Path):
+    config({"psFormat": "t"})
+    (tmp_path / "config.json").rename(tmp_path / "dotfiles.json")
+    (tmp_path / "config.json").symlink_to("dotfiles.json")
+    store("a.io", Credentials("me", "pw"))
+    assert (tmp_path / "config.json").is_symlink()
+    assert find_credentials("a.io") == Credentials("me", "pw")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "zero", "directory"])
+def test_a_configuration_that_is_not_a_file_is_refused(config: Any, tmp_path: Path, kind: str):
+    path = tmp_path / "config.json"
+    {"fifo": os.mkfifo, "zero": lambda at: at.symlink_to("/dev/zero"), "directory": Path.mkdir}[kind](path)
+    for call in (
+        lambda: find_credentials("a.io"),
+        lambda: store("a.io", Credentials("a", "b")),
+        lambda: forget("a.io"),
+    ):
+        with pytest.raises(DevboxError, match="not a regular file"):
+            call()
+
+
+def test_a_damaged_entry_can_be_removed(config: Any, tmp_path: Path):
+    config({"auths": {"a.io": {"auth": "!"}}})
+    assert (forget("a.io"), forget("a.io")) == (True, False)
+
+
+def test_the_output_of_a_helper_does_not_show_the_password(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    helper(tmp_path, monkeypatch, 'echo "$host"; exit 1')
+    config({"credsStore": "x"})
+    with pytest.raises(DevboxError, match="docker-credential-x cannot store") as caught:
+        store("a.io", Credentials("me", 'se"cret'))
+    assert "cret" not in caught.value.render()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("absent", "program not found"), ("../x", "not the name"), ("y", "Exec format error")]
+)
+def test_a_helper_that_cannot_run_is_named(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+):
+    helper(tmp_path, monkeypatch, "")
+    (tmp_path / "docker-credential-y").write_text("no program")
+    (tmp_path / "docker-credential-y").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    config({"credsStore": name})
+    for call in (lambda: find_credentials("a.io"), lambda: store("a.io", Credentials("a", "b"))):
+        with pytest.raises(DevboxError, match=words) as caught:
+            call()
+        assert str(tmp_path / "config.json") in caught.value.render()
