@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from devbox.deploy import strategies
 from devbox.deploy.observe import StageInputs
+from devbox.deploy.strategies import RolloutInputs
 from devbox.deploy.targets.local import LocalTarget
 from devbox.engines import capabilities
 from devbox.errors import UsageError
 from devbox.execute.events import Sink
 from devbox.model.observed import Snapshot
-from devbox.model.plan import Op, Plan, Reason, Step
+from devbox.model.plan import Backend, Op, Plan, Reason, Step
 from devbox.model.router import ROUTER
 from devbox.model.spec import Desired
 from devbox.model.stage import Deployment
@@ -46,10 +47,48 @@ def stop(target: LocalTarget, sink: Sink, *, names: tuple[str, ...] = ()) -> Pla
 
 
 def restart(target: LocalTarget, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
-    """Restart containers one at a time (default: all replicas), which get no requests while they are down."""
+    """Restart containers one at a time, which get no requests while they are down.
+
+    Default: all replicas, after services that were stopped.
+    """
     if not target.has_router():
         raise UsageError(f"{target.stage} is stopped", remedy=f"start it: devbox promote {target.stage}")
-    return _operate(target, sink, names, strategies.restart)
+    return _operate(target, sink, names, plan_restart)
+
+
+def plan_restart(names: Iterable[str], rollout: RolloutInputs) -> Plan:
+    """Plan the restart of these containers, services first. Pure.
+
+    Replicas that the router does not know, as after a stop or a killed restart, get traffic before others lose it.
+    """
+    names = tuple(names)
+    known, side = rollout.router.list_container_names(), rollout.router.live_side
+    services = [each for each in names if each not in rollout.specs]
+    absent = [each for each in names if each in rollout.specs and rollout.is_served(each) and each not in known]
+    others = [each for each in names if each not in (*services, *absent)]
+    steps = list(strategies.restart(services, rollout).steps)
+    for name in absent:
+        steps += _chain(steps, strategies.restart((name,), rollout).steps)
+        steps += _chain(steps, (Step(op=Op.ADMIT, resource=Backend(side, name), reason=Reason.routine("requested")),))
+    steps += _chain(steps, strategies.restart(others, rollout).steps)
+    return Plan(steps=tuple(steps))
+
+
+def _chain(before: list[Step], steps: tuple[Step, ...]) -> list[Step]:
+    """Return the steps, whose first one follows the last one before."""
+    last = tuple(step.id for step in before[-1:])
+    return [replace(step, after=step.after or last) for step in steps]
+
+
+def _list_default(found: StageInputs) -> tuple[str, ...]:
+    """Return the stopped services of a stage, then all replicas."""
+    seen, specs = found.observed.containers, found.resolved.containers
+    stopped = {
+        name
+        for name in found.rollout.kept - {ROUTER}
+        if name in seen and specs[name].kind != "job" and seen[name].state not in _ACTIVE
+    }
+    return (*(name for name in reversed(order.list_stop_order(specs)) if name in stopped), *found.rollout.services)
 
 
 def save_snapshot(target: LocalTarget, name: str, sink: Sink, *, only: tuple[str, ...] = ()) -> Snapshot:
@@ -95,7 +134,7 @@ def _operate(
     target: LocalTarget,
     sink: Sink,
     names: tuple[str, ...],
-    make_plan: Callable[[Iterable[str], strategies.RolloutInputs], Plan],
+    make_plan: Callable[[Iterable[str], RolloutInputs], Plan],
 ) -> Plan:
     """Run a plan about containers of the running deployment."""
     if ROUTER in names:
@@ -104,7 +143,7 @@ def _operate(
             remedy=f"devbox stop --stage {target.stage}",
         )
     with _open_running(target, sink) as (deployment, found):
-        planned = make_plan(names or found.rollout.services, found.rollout)
+        planned = make_plan(names or _list_default(found), found.rollout)
         target.apply_plan(planned, found, deployment, sink)
     return planned
 
