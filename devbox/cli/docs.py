@@ -9,9 +9,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import io
 import os
+import re
 import sys
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import BinaryIO
 
 from devbox.cli import browser, terminal
 from devbox.commands.table.index import ALIASES, list_commands
@@ -24,10 +28,33 @@ INDEX = "index.html"
 _ORDER = ("", "how-to", "reference", "explanation", "project", "zh", "adr")
 _COMMANDS = "reference/cli.html"
 _LOOPBACK = "127.0.0.1"
+_NAMES = (_LOOPBACK, "localhost", "[::1]")  # also of a forwarded port
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Serves files without printing requests."""
+    """Serves the files of the site, and nothing else, without printing requests."""
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """See `SimpleHTTPRequestHandler`. Other host names are those of web pages that resolve to this host."""
+        if self._find_host() not in _NAMES:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return None
+        if not self._is_page():
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        return super().send_head()
+
+    def _find_host(self) -> str:
+        return re.sub(r":\d+$", "", self.headers.get("Host") or _LOOPBACK).lower()
+
+    def _is_page(self) -> bool:
+        """True for a file below the site, and a directory with an index; links must not lead out of the site."""
+        path = self.translate_path(self.path)
+        if "\0" in path:
+            return False
+        real, site = os.path.realpath(path), os.path.realpath(self.directory)
+        inside = os.path.commonpath([real, site]) == site
+        return inside and (os.path.isfile(real) or os.path.isfile(f"{real}/{INDEX}"))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         """See `BaseHTTPRequestHandler`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -99,6 +101,34 @@ def test_the_site_is_served_on_loopback_until_ctrl_c(site: Path):
         assert server.wait(timeout=30) == 0
         assert server.stderr
         assert server.stderr.read() == ""
+
+
+def test_only_pages_are_served_and_only_to_names_of_this_host(site: Path, capfd: pytest.CaptureFixture[str]):
+    (site / "out.html").symlink_to("/etc/passwd")
+    os.mkfifo(site / "fifo.html")
+    (site / "empty").mkdir()
+    page = "/how-to/tests.html"
+    requests = [
+        (page, "127.0.0.1:1", 200),
+        (page, "LOCALHOST", 200),
+        (page, "[::1]:80", 200),
+        (page, "evil.example", 421),
+        ("/", "localhost", 200),
+        *((path, "localhost", 404) for path in ("/out.html", "/fifo.html", "/empty/", "/%00", "/../../etc/passwd")),
+    ]
+    with docs._listen(str(site), 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        found = []
+        for path, host, _ in requests:
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+            connection.request("GET", path, headers={"Host": host})
+            found.append((path, host, connection.getresponse().status))
+            connection.close()
+        server.shutdown()
+        thread.join()
+    assert found == requests
+    assert capfd.readouterr().err == ""
 
 
 def test_a_used_port_is_an_error(site: Path):
