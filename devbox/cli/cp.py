@@ -21,6 +21,8 @@ def cp(args: Args) -> int:
     words = args.get_texts("words")
     if len(words) != 2:  # noqa: PLR2004 - source and target
         raise UsageError("expected a source and a target", remedy=_EXAMPLE)
+    if "-" in words:
+        raise UsageError("cannot copy a stream: expected a path", remedy="devbox exec NAME -- tar c PATH")
     source, target = (_parse(word) for word in words)
     if bool(source.container) == bool(target.container):
         raise UsageError("either the source or the target must be in a container", remedy=_EXAMPLE)

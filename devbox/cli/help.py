@@ -73,9 +73,9 @@ def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
     try:
         code = program.main(args=words, prog_name="devbox", standalone_mode=False)
     except ClickException as error:
-        raise UsageError(
-            _format_message(error.format_message()), remedy=f"devbox {_find_known(words, commands)}--help"
-        ) from None
+        message, known = _format_message(error.format_message()), _find_known(words, commands)
+        instead = synonyms.suggest_option(message, known.strip())
+        raise UsageError(message, remedy=instead or f"devbox {known}--help") from None
     except typer.Abort:  # raised by Typer on Ctrl-C
         raise KeyboardInterrupt from None
     return int(code or 0)
@@ -197,8 +197,10 @@ def _build_keyword(name: str, kind: Any, default: Any) -> inspect.Parameter:
 
 
 def _format_message(message: str) -> str:
-    """Convert Typer's message to devbox's form: no capital, no full stop."""
-    message = message.strip().rstrip(".")
+    """Convert Typer's message to devbox's form: no capital, no full stop, no names of the parser's own options."""
+    message = re.sub(rf"(, )?--{_HIDDEN}\w+", "", message.strip().rstrip("."))
+    message = message.replace("(Possible options: , ", "(Possible options: ").replace(" (Possible options: )", "")
+    message = re.sub(r"^Got unexpected extra arguments?.*? \((.*)\)$", r'unexpected argument "\1"', message)
     return message[:1].lower() + message[1:]
 
 

@@ -180,7 +180,7 @@ def _is_container(env: EnvFile, name: str) -> bool:
 def _suggest_removal(env: EnvFile, name: str) -> str:
     if _is_container(env, name):
         return f"devbox down {name}"
-    return "list the packages of each table: devbox config"
+    return "list the packages of each table: devbox config; to remove a container: devbox down NAME"
 
 
 def _lock_file(project: Project) -> AbstractContextManager[bool]:

@@ -225,6 +225,48 @@ git         | diff                 | devbox plan
 typo        | pss                  | devbox ps
 typo        | upp                  | devbox up
 typo        | image lss            | devbox image ls
+docker      | compose -f x.yml up   | devbox up
+docker      | ps --format json      | --json
+docker      | ps --filter name=web  | --json
+docker      | inspect --format x db | --json
+docker      | rm -f db              | devbox down db
+docker      | run --rm web sh       | omit it
+docker      | run -d web            | devbox up -d
+docker      | exec -d db true       | devbox exec
+docker      | image prune -a        | devbox image gc
+docker      | volume prune          | devbox volume ls
+docker      | volume create x       | set volumes
+docker      | cp dev:/etc/hosts -   | devbox exec
+docker      | info                  | devbox doctor
+docker      | stack deploy          | devbox promote STAGE
+docker      | manifest inspect x    | devbox inspect
+docker      | -v                    | devbox --version
+compose     | up --wait             | omit it
+compose     | up --scale web=3      | set replicas
+compose     | up --remove-orphans   | omit it
+compose     | down --rmi all        | devbox image gc
+compose     | stop -t 5 db          | stop_timeout
+kubectl     | port-forward web 8000 | devbox port
+kubectl     | cluster-info          | devbox ls
+kubectl     | ps --namespace x      | --stage NAME
+kubectl     | label web a=b         | devbox up
+jetify      | remove git            | devbox rm PACKAGE
+jetify      | info git              | devbox search PACKAGE
+jetify      | shell --pure          | omit it
+jetify      | integrate             | devbox hook
+npm         | uninstall git         | devbox rm PACKAGE
+npm         | i git                 | devbox add PACKAGE
+npm         | run-script hello      | devbox run TASK
+npm         | dlx cowsay            | devbox run -- COMMAND
+npm         | ci                    | devbox test --locked
+npm         | audit                 | devbox outdated
+npm         | run --list            | devbox config
+tox         | test -e py311         | devbox test -k
+tox         | tox                   | devbox test
+pip         | pip install x         | devbox exec -- pip
+make        | make test             | devbox run TASK
+git         | config get x          | devbox config
+typo        | stauts                | devbox status
 """
 
 

@@ -90,7 +90,14 @@ PROJECT = (
         about="Add distribution packages to devbox.toml, keeping its comments",
         argument=_PACKAGES,
     ),
-    Command("rm", "packages:remove", _TABLE, about="Remove distribution packages from devbox.toml", argument=_PACKAGES),
+    Command(
+        "rm",
+        "packages:remove",
+        _TABLE,
+        Option(about="No effect: removing from the file asks nothing", hidden="-f --force"),
+        about="Remove distribution packages from devbox.toml",
+        argument=_PACKAGES,
+    ),
     Command(
         "search",
         "packages:search",

@@ -8,7 +8,7 @@ import pytest
 
 from devbox.cli import help, parser
 from devbox.cli.parser import ParseError, hoist, parse
-from devbox.cli.synonyms import INSTEAD
+from devbox.cli.synonyms import INSTEAD, OPTIONS
 from devbox.commands.table.index import ALIASES, GROUPS, TABLES, find, list_commands, load
 from devbox.commands.table.options import FLAG, Args, Command
 from devbox.errors import UsageError
@@ -87,7 +87,7 @@ def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
     [
         (["up", "--detahc"], "no such option: --detahc"),
         (["logs", "-n", "x"], "not a valid int"),
-        (["plan", "db"], "unexpected extra argument"),
+        (["plan", "db"], "unexpected argument"),
     ],
 )
 def test_typer_explains_mistakes_as_usage_errors(words: list[str], sentence: str):
@@ -251,3 +251,35 @@ def test_an_empty_value_does_not_select_the_default(line: list[str], name: str):
 
 def test_words_of_programs_may_be_empty():
     assert read("exec", "dev", "echo", "", "--")[1].after == ("echo", "", "--")
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("ps --format json", "use --json; it contains all fields"),
+        ("stop -t 5 db", OPTIONS["stop -t"]),
+        ("run --rm x", OPTIONS["run --rm"]),
+        ("-v", "devbox --version"),
+        ("remove git", INSTEAD["remove"]),
+        ("frobnicate", "devbox help"),
+        ("donw", "devbox down"),
+    ],
+)
+def test_options_and_words_of_other_tools_name_what_to_type(line: str, remedy: str):
+    with pytest.raises(UsageError) as caught:
+        help.explain(line.split(), COMMANDS)
+    assert caught.value.remedy == remedy
+
+
+def test_messages_do_not_name_options_of_the_parser_itself():
+    with pytest.raises(UsageError, match=r"no such option: --no-build \(Possible options: --build, --no-deps\)$"):
+        help.explain(["up", "--no-build"], COMMANDS)
+    with pytest.raises(UsageError, match=r'^unexpected argument "a b"$'):
+        help.explain(["config", "a", "b"], COMMANDS)
+
+
+def test_options_of_other_tools_are_not_options_of_the_command():
+    for key in OPTIONS:
+        *name, flag = key.split()
+        own = [COMMANDS[" ".join(name)]] if name else []
+        assert all(flag not in option.flags for command in own for option in command.options), key
