@@ -123,6 +123,7 @@ def _list_next_commands(contents: Mapping[str, bytes]) -> list[str]:
     stages = document.get("stages") or [name for name in DEFAULT_ORDER if name in document.get("stage", {})]
     return [
         "devbox shell",
+        *(["devbox run test"] if "test" in document.get("tasks", {}) and "test" not in document else []),
         *(["devbox test"] if "test" in document else []),
         *(["devbox build"] if "image" in document else []),
         *([f"devbox promote {stages[0]}"] if stages else []),

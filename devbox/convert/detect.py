@@ -24,6 +24,7 @@ class ProjectKind:
     inputs: tuple[str, ...] = ()
     command: str = ""
     port: int = 0
+    test: str = ""  # command of the task "test"
 
 
 def detect_kind(directory: str) -> ProjectKind | None:
@@ -45,6 +46,7 @@ def _describe_node(directory: str, file: str) -> ProjectKind:
         inputs=(file, "package-lock.json") if locked else (file,),
         command=f"npm run {script}" if script else "",
         port=3000 if script else 0,
+        test="npm test" if "test" in scripts else "",
     )
 
 
@@ -67,19 +69,23 @@ def _is_package(directory: str, file: str) -> bool:
 
 
 def _describe_go(directory: str, file: str) -> ProjectKind:
+    test = "go test ./..."
     if _has(directory, "go.sum"):
-        return ProjectKind(file=file, recipe="go", setup="go mod download", inputs=(file, "go.sum"))
-    return ProjectKind(file=file, recipe="go")
+        return ProjectKind(file=file, recipe="go", setup="go mod download", inputs=(file, "go.sum"), test=test)
+    return ProjectKind(file=file, recipe="go", test=test)
 
 
 def _describe_rust(directory: str, file: str) -> ProjectKind:
+    test = "cargo test"
     if _has(directory, "Cargo.lock"):
-        return ProjectKind(file=file, recipe="rust", setup="cargo fetch --locked", inputs=(file, "Cargo.lock"))
-    return ProjectKind(file=file, recipe="rust")
+        return ProjectKind(
+            file=file, recipe="rust", setup="cargo fetch --locked", inputs=(file, "Cargo.lock"), test=test
+        )
+    return ProjectKind(file=file, recipe="rust", test=test)
 
 
 def _describe_java(_directory: str, file: str) -> ProjectKind:
-    return ProjectKind(file=file, recipe="java", packages=("maven",))
+    return ProjectKind(file=file, recipe="java", packages=("maven",), test="mvn test")
 
 
 def _describe_php(directory: str, file: str) -> ProjectKind:

@@ -119,6 +119,8 @@ def _format_dev(scaffold: Scaffold, kind: ProjectKind | None) -> Iterator[str]:
     if kind and kind.setup:
         yield from ("", _comment("[dev.setup]", "runs again only when one of the inputs changes"))
         yield from (f"run = {_list([kind.setup])}", f"inputs = {_list(kind.inputs)}")
+    if kind and kind.test:
+        yield from ("", _comment("[tasks]", "devbox run test"), f"test = {_quote(kind.test)}")
 
 
 def _comment(text: str, comment: str) -> str:

@@ -104,6 +104,26 @@ def test_the_files_of_a_directory_decide(files: dict[str, str], recipe: str, set
     assert all((tmp_path / name).read_text() == text for name, text in files.items())
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "command"),
+    [
+        ("package.json", '{"scripts": {"test": "node --test"}}', "npm test"),
+        ("package.json", "{}", ""),
+        ("go.mod", "", "go test ./..."),
+        ("Cargo.toml", "", "cargo test"),
+        ("pom.xml", "", "mvn test"),
+        ("requirements.txt", "", ""),
+    ],
+)
+def test_the_tests_of_a_project_are_a_task(
+    file: str, text: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / file).write_text(text)
+    assert main.run(["-C", str(tmp_path), "init"]) == 0
+    assert read(tmp_path).get("tasks", {}).get("test", "") == command
+    assert ("devbox run test" in capsys.readouterr().err) == bool(command)
+
+
 def test_a_script_of_package_json_is_the_command(tmp_path: Path):
     (tmp_path / "package.json").write_text(json.dumps({"scripts": {"start": "node app.js"}}))
     kind = detect_kind(str(tmp_path))
