@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Distribution:
     """A release of Debian or Ubuntu. `python`: version of its package python3.
 
-    `recommends`: packages that some env files require, such as the keys of Ubuntu; Debian 12 does not have those.
+    `recommends`: packages that some env files require, such as the keys of Ubuntu.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Distribution:
 
 
 DISTRIBUTIONS = (
-    Distribution("debian12", "Debian 12", "bookworm", "3.11"),
+    Distribution("debian12", "Debian 12", "bookworm", "3.11", ("ubuntu-archive-keyring",)),
     Distribution("debian13", "Debian 13", "trixie", "3.13", ("ubuntu-keyring",)),
     Distribution("ubuntu24.04", "Ubuntu 24.04", "noble", "3.12", ("ubuntu-keyring",)),
 )

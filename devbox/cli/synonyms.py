@@ -145,7 +145,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
         return found
     group, _, last = word.lower().rpartition(" ")
     names = [name.removeprefix(f"{group} ") for name in known if name.startswith(f"{group} " if group else "")]
-    near = difflib.get_close_matches(last, names, n=1, cutoff=_SIMILAR)
+    swapped = [name for name in names if sorted(name) == sorted(last)]  # `stauts`: difflib prefers `stats`
+    near = swapped[:1] or difflib.get_close_matches(last, names, n=1, cutoff=_SIMILAR)
     return " ".join(each for each in ("devbox", "" if near else "help", group, *near) if each)
 
 

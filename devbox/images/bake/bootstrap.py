@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shlex
 
@@ -19,6 +20,7 @@ KEYRINGS = {
     "debian": ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
     "ubuntu": ("/usr/share/keyrings/ubuntu-archive-keyring.gpg", "ubuntu-keyring"),
 }
+_OTHER_NAMES = {("bookworm", "ubuntu-keyring"): "ubuntu-archive-keyring"}  # host's release, package → its name there
 _ROLLING = ("sid", "unstable", "experimental")
 
 
@@ -52,8 +54,16 @@ def require_keyring(distribution: str) -> str:
     """Return the keyring of a distribution; raise HostError if the host does not have it."""
     path, package = _find_keyring(distribution)
     if not os.path.exists(path):
+        package = _OTHER_NAMES.get((_get_host_release(), package), package)
         raise HostError(f"missing keys to verify packages of {distribution}", remedy=f"sudo apt-get install {package}")
     return path
+
+
+def _get_host_release() -> str:
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        return ""
 
 
 def _format_sources(base: Bootstrap, mirror: str, security: str) -> str:

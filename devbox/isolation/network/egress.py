@@ -25,6 +25,16 @@ _TUN = "/dev/net/tun"
 _FIRST_PORT = 20000  # of the namespace: one per route
 _FIRST_HOST_PORT = 19000  # of the namespace's loopback: one per host port
 _UNKNOWN = "not supported"  # nft's error for a table family that the kernel does not support
+# Segments that conntrack does not recognize. The namespace would answer those of pasta itself, with a reset, and
+# forward those of containers with their own address. Debian 12's pasta sends one without flags in every connection.
+_DROP_UNTRACKED = f"""chain received {{
+    type filter hook input priority filter;
+    iifname "{UPLINK}" ct state invalid drop
+  }}
+  chain passed {{
+    type filter hook forward priority filter;
+    oifname "{UPLINK}" ct state invalid drop
+  }}"""
 _LONGEST_WARNING = 4096
 _PATIENCE = 5000  # ms until a killed pasta must be gone
 
@@ -245,6 +255,7 @@ table inet devbox {{
     {outward}
     {inward}
   }}
+  {_DROP_UNTRACKED}
   chain local {{
     type nat hook output priority -100;
     {inward}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import frames
@@ -23,6 +25,10 @@ _SERVER = """perl -MIO::Socket::INET -e '
   my $s = IO::Socket::INET->new(LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1) or die $!;
   while (my $c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhello"; close $c }' """
 
+
+# passt of Debian 12. It sends a segment without flags in every connection.
+_OLD_PASST = "http://deb.debian.org/debian/pool/main/p/passt/passt_0.0~git20230309.7c7625d-1_amd64.deb"
+_OLD_PASST_SHA256 = "86cbbf887b293caa4602babeae6b2a903b3303ff61ca9b8c383f684d2d8b5e6c"
 
 # The gateway's hardware address, which the container's kernel knows once it has sent something there.
 _NEIGHBOUR = (
@@ -226,5 +232,25 @@ def test_no_container_can_spoof_one_that_may_reach_the_host(clear: Place):
         forged = [frame(mine, its.address), frame(its, mine.address), *(frame(mine, its.address, *t) for t in tagged)]
         frames.send(clear, "c1", *forged, frame(mine, mine.address))
         assert listener.first() == b"true"
+    finally:
+        egress.stop_egress(pasta)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the program is for x86_64")
+def test_the_pasta_of_debian_12_transfers_data(clear: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = tmp_path / "passt.deb"
+    package.write_bytes(urllib.request.urlopen(_OLD_PASST, timeout=60).read())
+    assert hashlib.sha256(package.read_bytes()).hexdigest() == _OLD_PASST_SHA256
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
+    monkeypatch.setenv("PATH", f"{tmp_path}/usr/bin:{os.environ['PATH']}")
+    pasta = egress.start_egress(clear.context, ())
+    try:
+        assert Path(f"/proc/{pasta.pid}/exe").resolve().is_relative_to(tmp_path)
+        clear.run(clear.container("c0", index=0))
+        mirror = socket.gethostbyname("deb.debian.org")
+        request = r"printf 'HEAD /debian/ HTTP/1.0\r\nHost: deb.debian.org\r\n\r\n' >&3"
+        reply = clear.sh("c0", f'timeout 10 bash -c "exec 3<>/dev/tcp/{mirror}/80; {request}; head -n 1 <&3"')
+        assert reply.startswith("HTTP/1.")
     finally:
         egress.stop_egress(pasta)

@@ -78,6 +78,13 @@ def test_no_container_may_speak_to_the_namespaces_loopback():
     assert "hook prerouting priority raw" in rules
 
 
+def test_segments_unknown_to_conntrack_are_dropped_in_both_directions():
+    rules = egress.build_nft_rules(())
+
+    assert 'iifname "uplink" ct state invalid drop' in rules
+    assert 'oifname "uplink" ct state invalid drop' in rules
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_taken_port_is_named(protocol: str):
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
