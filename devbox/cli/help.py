@@ -121,7 +121,7 @@ def _check_exists(named: Sequence[str], commands: Mapping[str, Command]) -> None
     is_grouped = named[0] in GROUPS if named else False
     if len(named) > is_grouped:
         word = " ".join(named[: 1 + is_grouped])
-        raise UsageError(f"devbox has no command {word}", remedy=synonyms.suggest(word, commands))
+        raise UsageError(f"devbox has no command {word}", remedy=synonyms.suggest(word, [*commands, *ALIASES]))
 
 
 def _shorten(about: str) -> str:
